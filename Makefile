@@ -1,0 +1,35 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both install what they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo-output
+
+.PHONY: demo test lint benchmark environment clean
+
+demo: environment
+	$(BIN)/python -m unimo_bids.cli.demo $(DEMO)
+
+test: environment
+	$(BIN)/python -m pytest
+
+lint: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+benchmark: environment
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[benchmark]"
+	$(BIN)/python -m benchmarks short
+
+environment: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) has no venv; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	# torch first, as pinned: an unpinned install pulls gigabytes of CUDA
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) .mypy_cache .pytest_cache .ruff_cache
