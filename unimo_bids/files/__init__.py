@@ -1,0 +1,1 @@
+"""Files: read series and masks, write images, transforms and tables, whole or not at all."""

@@ -1,0 +1,210 @@
+"""`unimo-correct`: head-motion correction of one file, without BIDS."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from unimo_bids.cli.progress import progress
+from unimo_bids.errors import MachineError, UnimoError
+
+if TYPE_CHECKING:
+    from unimo_bids.cli.correction import Corrected, Options
+
+INTERRUPTED, TERMINATED = 130, 143  # 128 + signal, as shells count
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM, SIGHUP); raised so that temporary files are removed."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns
+    -------
+    int
+        0 done (also with frames flagged as lost), 1 the machine did not allow it, 2 bad input.
+    """
+    arguments = _parser().parse_args(argv)
+    return guarded(lambda: _run(arguments), debug=arguments.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unimo-correct",
+        description="Correct head motion in one 4D fMRI series. One cubic resampling from the raw "
+        "data; transforms, uncertainty, a flag per frame and a picture beside it.",
+        epilog="Exit codes: 0 done (frames that could not be registered are flagged, not fatal), "
+        "1 the machine did not allow it, 2 the input cannot be used.",
+    )
+    parser.add_argument("input", metavar="IN.nii[.gz]", type=Path, help="the 4D series")
+    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="folder for the outputs")
+    parser.add_argument(
+        "--mask",
+        metavar="FILE",
+        type=Path,
+        help="brain mask on the series' grid: 3D of the reference frame, or 4D, one per frame",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="N|auto",
+        type=_reference,
+        default="auto",
+        help="frame whose pose is the identity, counted from 0 (default: auto, a still one)",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="auto|cpu|cuda[:i]",
+        type=_device,
+        default="auto",
+        help="where to compute (default: auto, a GPU if there is one)",
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=_positive_int, help="CPU threads (default: all)"
+    )
+    parser.add_argument("--interpolation", choices=("cubic", "linear"), default="cubic")
+    parser.add_argument(
+        "--prefix", metavar="NAME", help="how output names begin (default: the input's name)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    parser.add_argument("--no-figure", dest="figure", action="store_false", help="draw no PNG")
+    parser.add_argument(
+        "--fd-radius",
+        metavar="MM",
+        type=_positive,
+        default=50.0,
+        help="millimetres per radian in framewise displacement (default: 50; newborn 35)",
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="no progress, only warnings and results"
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.add_argument("--version", action="version", version=version("unimo-bids"))
+    return parser
+
+
+def _reference(text: str) -> int | str:
+    if text == "auto" or re.fullmatch(r"\d+", text):
+        return text if text == "auto" else int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a frame number from 0 on nor 'auto'")
+
+
+def _device(text: str) -> str:
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:0, cuda:1, …")
+
+
+def _positive(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+
+
+def _positive_int(text: str) -> int:
+    if re.fullmatch(r"\d+", text) and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from unimo_bids.cli.correction import Options
+
+    options = {
+        key: value for key, value in vars(arguments).items() if key not in ("quiet", "debug")
+    }
+    print_result(run(Options(**options), arguments.quiet))
+
+
+def run(options: Options, quiet: bool = False) -> Corrected:
+    """Correct a file, showing progress and then the warnings."""
+    # torch takes two seconds: not before the arguments are known to be good
+    from unimo_bids.cli.correction import correct_file
+
+    with progress(quiet) as report:
+        report(0.0, "reading")
+        done = correct_file(options, report)
+    for warning in done.summary["warnings"]:
+        print(f"warning: {options.input}: {warning}", file=sys.stderr)
+    return done
+
+
+def print_result(done: Corrected) -> None:
+    """Print what came out, the paths last."""
+    from unimo_bids.cli.correction import described
+
+    print(*described(done.summary), sep="\n")
+    print(*done.paths.values(), sep="\n")
+
+
+def guarded(action: Callable[[], None], debug: bool = False) -> int:
+    """Run an action; turn every way to fail into one sentence and an exit code."""
+    try:
+        with _ending_politely():
+            action()
+    except KeyboardInterrupt:
+        return _failed("interrupted; nothing was written", INTERRUPTED, debug)
+    except Terminated:
+        return _failed("terminated; nothing was written", TERMINATED, debug)
+    except UnimoError as error:
+        return _failed(f"error: {error}", error.exit_code, debug)
+    except Exception as error:
+        refusal = _machine_trouble(error)
+        if refusal is not None:
+            return _failed(f"error: {refusal}", refusal.exit_code, debug)
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        return _failed(f"unexpected: {what}; re-run with --debug and report it.", 1, debug)
+    return 0
+
+
+def _failed(sentence: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(sentence, file=sys.stderr)
+    return code
+
+
+def _machine_trouble(error: Exception) -> MachineError | None:
+    """Recognise exhausted memory and a failing graphics card."""
+    text = str(error)
+    if "CUDA" in text or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):
+        finding = "the graphics card failed: " + (text.strip().splitlines() or ["no reason"])[0]
+        return MachineError("--device", finding.rstrip("."), "try --device cpu")
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        remedy = "run on a machine with more, or raise the limit of the job"
+        return MachineError("memory", "there is not enough memory", remedy)
+    return None
+
+
+@contextlib.contextmanager
+def _ending_politely() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into an exception, so that what is half-written is removed."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

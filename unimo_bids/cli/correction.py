@@ -1,0 +1,329 @@
+"""Correct one file: read, estimate, resample, write all outputs together."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unimo_bids.cli.progress import Report
+from unimo_bids.errors import InputError, MachineError
+from unimo_bids.files.series import Series, read_mask, read_series
+from unimo_bids.files.staging import atomic, staged
+from unimo_bids.files.tables import write_table
+from unimo_bids.files.transforms import write_itk
+from unimo_bids.files.writing import SeriesWriter, write_volume
+from unimo_bids.motion.resampling import correct_series
+from unimo_bids.motion.series import MotionEstimate, estimate_motion
+from unimo_bids.qc.framewise import framewise_displacement, motion_parameters
+from unimo_bids.qc.similarity import correlation
+from unimo_bids.qc.tsnr import TemporalMoments
+
+Float64 = npt.NDArray[np.float64]
+
+STATUSES = ("ok", "searched", "bridged", "lost")
+_SUFFIXES = {
+    "corrected": "_corrected.nii.gz",
+    "transforms": "_xfm.txt",
+    "motion": "_motion.tsv",
+    "poses": "_poses.npy",
+    "template": "_template.nii.gz",
+    "mask": "_mask.nii.gz",
+    "tsnr_before": "_tsnr-before.nii.gz",
+    "tsnr_after": "_tsnr-after.nii.gz",
+    "figure": "_summary.png",
+    "summary": "_summary.json",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """All that a correction depends on."""
+
+    input: Path
+    out_dir: Path
+    mask: Path | None = None
+    reference: int | Literal["auto"] = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    interpolation: str = "cubic"
+    prefix: str | None = None
+    overwrite: bool = False
+    figure: bool = True
+    fd_radius: float = 50.0
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What came of it.
+
+    Attributes
+    ----------
+    estimate
+        Poses and what is known about them.
+    paths
+        The outputs that were written.
+    summary
+        As in ``*_summary.json``.
+    """
+
+    estimate: MotionEstimate
+    paths: Mapping[str, Path]
+    summary: Mapping[str, Any]
+
+
+@dataclass
+class _Comparison:
+    """The series before and after, as the correction goes through it."""
+
+    moments: tuple[TemporalMoments, TemporalMoments]
+    correlation: tuple[Float64, Float64]
+
+
+def correct_file(options: Options, report: Report) -> Corrected:
+    """Correct one file.
+
+    Parameters
+    ----------
+    options
+        The file, where to write, and how.
+    report
+        Told the fraction done, and of what.
+    """
+    started = time.monotonic()
+    paths = _output_paths(options)
+    device = _device(options.device)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    with staged(options.out_dir) as stage:
+        places = {key: stage / path.name for key, path in paths.items()}
+        series = read_series(options.input)
+        mask = None if options.mask is None else read_mask(options.mask, series)
+        _check_reference(options, series)
+        estimate = estimate_motion(
+            series,
+            series.affine,
+            mask=mask,
+            reference=options.reference,
+            device=device,
+            progress=report,
+        )
+        del mask
+        comparison = _resample(series, estimate, places["corrected"], options, device, report)
+        write_itk(places["transforms"], estimate.poses)
+        with atomic(places["poses"]) as temporary, temporary.open("wb") as file:
+            np.save(file, np.asarray(estimate.poses, dtype=np.float64))
+        write_volume(places["template"], estimate.template.astype(np.float32), series)
+        write_volume(places["mask"], estimate.mask.astype(np.float32), series)
+        before, after = comparison.moments
+        write_volume(places["tsnr_before"], before.tsnr(), series)
+        write_volume(places["tsnr_after"], after.tsnr(), series)
+        columns = _motion_columns(estimate, comparison, options.fd_radius)
+        write_table(places["motion"], columns)
+        summary = _summary(options, series, estimate, comparison, columns, device)
+        if options.figure:
+            _draw(places["figure"], series, estimate, comparison, columns, summary)
+        summary["runtime_s"] = round(time.monotonic() - started, 2)
+        with atomic(places["summary"]) as temporary:
+            temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    return Corrected(estimate, paths, summary)
+
+
+def _output_paths(options: Options) -> dict[str, Path]:
+    """Names of all outputs; refuses to write over the input, or over anything unless asked to."""
+    name = options.input.name
+    stem = options.prefix or name.removesuffix(".gz").removesuffix(".nii") or name
+    if Path(stem).name != stem:
+        raise InputError(stem, "this prefix is not a file name", "give a prefix without a slash")
+    paths = {
+        key: options.out_dir / f"{stem}{suffix}"
+        for key, suffix in _SUFFIXES.items()
+        if options.figure or key != "figure"
+    }
+    inputs = [path for path in (options.input, options.mask) if path is not None and path.exists()]
+    for path in paths.values():
+        if not path.exists():
+            continue
+        if any(path.samefile(given) for given in inputs):
+            finding = "this input would be overwritten by an output of the same name"
+            raise InputError(path, finding, "choose another --prefix or folder")
+        if not options.overwrite:
+            remedy = "give --overwrite, another --prefix or another folder"
+            raise InputError(path, "this output exists already", remedy)
+    return paths
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        number = int(name.partition(":")[2] or 0)
+        if number >= count:
+            finding = f"PyTorch finds {count} CUDA devices here" if count else "no CUDA device here"
+            raise MachineError(f"--device {name}", finding, "use --device cpu or auto")
+    return name
+
+
+def _check_reference(options: Options, series: Series) -> None:
+    if options.reference == "auto":
+        return
+    if options.reference >= series.shape[3]:
+        finding = f"there is no frame {options.reference} (they are 0 to {series.shape[3] - 1})"
+        raise InputError(options.input, finding, "choose another --reference, or auto")
+    if options.reference in series.empty_frames:
+        finding = f"frame {options.reference} is empty and cannot be the reference"
+        raise InputError(options.input, finding, "choose another --reference, or auto")
+
+
+def _resample(
+    series: Series,
+    estimate: MotionEstimate,
+    path: Path,
+    options: Options,
+    device: str,
+    report: Report,
+) -> _Comparison:
+    """Write the corrected series; take statistics of both on the way, of all frames not lost."""
+    shape, frames = series.shape[:3], series.shape[3]
+    moments = (TemporalMoments(shape), TemporalMoments(shape))
+    correlations = (np.full(frames, np.nan), np.full(frames, np.nan))
+    volumes = correct_series(
+        series,
+        series.affine,
+        estimate.poses,
+        interpolation=options.interpolation,
+        device=device,
+    )
+    with SeriesWriter(path, series) as writer:
+        for t, corrected in volumes:
+            raw = series.frame(t)
+            writer.append(corrected)
+            for volume, moment, similarity in zip(
+                (raw, corrected), moments, correlations, strict=True
+            ):
+                similarity[t] = correlation(volume, estimate.template, estimate.mask)
+                if estimate.status[t] != "lost":
+                    moment.update(volume, time=t)
+            report((t + 1) / frames, "correcting")
+    return _Comparison(moments, correlations)
+
+
+def _motion_columns(
+    estimate: MotionEstimate, comparison: _Comparison, radius: float
+) -> dict[str, npt.NDArray[np.generic]]:
+    names = [f"{kind}_{axis}" for kind in ("rot", "trans") for axis in "xyz"]
+    parameters = motion_parameters(estimate.poses, estimate.center)
+    variances = np.diagonal(estimate.covariance, axis1=1, axis2=2)
+    deviations = np.sqrt(np.where(variances >= 0, variances, np.nan))
+    return {
+        "frame": np.arange(len(parameters)),
+        **dict(zip(names, parameters.T, strict=True)),
+        "framewise_displacement": framewise_displacement(estimate.poses, estimate.center, radius),
+        **{f"{name}_sd": column for name, column in zip(names, deviations.T, strict=True)},
+        "similarity": np.asarray(estimate.similarity, dtype=np.float64),
+        "correlation_before": comparison.correlation[0],
+        "correlation_after": comparison.correlation[1],
+        "status": np.asarray(estimate.status),
+    }
+
+
+def _summary(
+    options: Options,
+    series: Series,
+    estimate: MotionEstimate,
+    comparison: _Comparison,
+    columns: Mapping[str, npt.NDArray[Any]],
+    device: str,
+) -> dict[str, Any]:
+    status = [str(one) for one in estimate.status]
+    brain = np.asarray(estimate.mask) > 0.5
+    tsnr = [_median(moment.tsnr()[brain]) for moment in comparison.moments]
+    fd = columns["framewise_displacement"]
+    settings = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in asdict(options).items()
+    }
+    warnings = list(series.warnings)
+    lost = [t for t, one in enumerate(status) if one == "lost"]
+    if lost:
+        listed = ", ".join(map(str, lost[:8])) + (", …" if len(lost) > 8 else "")
+        warnings.append(
+            f"{len(lost)} of {len(status)} frames could not be registered ({listed}):"
+            " do not use them."
+        )
+    return {
+        "version": version("unimo-bids"),
+        "settings": settings | {"device": device},
+        "shape": list(series.shape),
+        "repetition_time_s": series.repetition_time,
+        "reference": int(estimate.reference),
+        "center_mm": [round(float(x), 3) for x in estimate.center],
+        "warnings": warnings,
+        "frames": {one: status.count(one) for one in STATUSES},
+        "framewise_displacement_mm": {
+            "mean": _rounded(np.nanmean(fd)),
+            "max": _rounded(np.nanmax(fd)),
+            "radius": options.fd_radius,
+        },
+        "tsnr_median": {"before": tsnr[0], "after": tsnr[1]},
+    }
+
+
+def _median(values: npt.NDArray[np.floating]) -> float | None:
+    return _rounded(np.median(values)) if values.size else None
+
+
+def _rounded(value: float | np.floating) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None
+
+
+def _draw(
+    path: Path,
+    series: Series,
+    estimate: MotionEstimate,
+    comparison: _Comparison,
+    columns: Mapping[str, npt.NDArray[Any]],
+    summary: Mapping[str, Any],
+) -> None:
+    # matplotlib costs half a second and a font cache: only who wants a figure pays
+    from unimo_bids.qc.figures import Correction, write_summary
+
+    names = [f"{kind}_{axis}" for kind in ("rot", "trans") for axis in "xyz"]
+    before, after = comparison.moments
+    result = Correction(
+        parameters=np.stack([columns[name] for name in names], axis=1),
+        deviations=np.stack([columns[f"{name}_sd"] for name in names], axis=1),
+        displacement=columns["framewise_displacement"],
+        status=[str(one) for one in estimate.status],
+        correlation=comparison.correlation,
+        mean=(before.mean, after.mean),
+        std=(before.std(detrend=True), after.std(detrend=True)),
+        tsnr=(before.tsnr(), after.tsnr()),
+        mask=estimate.mask,
+        affine=series.affine,
+        reference=int(estimate.reference),
+    )
+    size = " × ".join(str(n) for n in series.shape[:3])
+    tr = "" if series.repetition_time is None else f", TR {series.repetition_time:g} s"
+    subtitle = f"{series.shape[3]} frames of {size}{tr}   ·   " + "   ·   ".join(described(summary))
+    with atomic(path) as temporary:
+        write_summary(temporary, series.path.name, subtitle, result)
+
+
+def described(summary: Mapping[str, Any]) -> list[str]:
+    """Say in a few short phrases what came out."""
+    frames = ", ".join(f"{count} {one}" for one, count in summary["frames"].items() if count)
+    fd, tsnr = summary["framewise_displacement_mm"], summary["tsnr_median"]
+    phrases = [f"frames: {frames}", f"FD {fd['mean']:.2f} mm (largest {fd['max']:.2f})"]
+    if None not in tsnr.values():
+        phrases.append(f"median tSNR {tsnr['before']:.1f} → {tsnr['after']:.1f}")
+    return phrases

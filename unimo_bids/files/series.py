@@ -1,0 +1,309 @@
+"""Read a 4D series, or a mask on its grid, frame by frame: never more than the series in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import EllipsisType
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+from nibabel.nifti1 import Nifti1Header
+
+from unimo_bids.errors import InputError, MachineError
+from unimo_bids.files import header as headers
+from unimo_bids.files.header import Float64
+from unimo_bids.files.staging import machine_error
+
+Float32 = npt.NDArray[np.float32]
+
+# Deflate cannot do better than this: a file that claims more is lying, whatever it contains.
+_BEST_COMPRESSION = 1032
+_CHUNK_BYTES = 2**20
+# Below this there is no through-plane gradient to speak of, and no rigid motion to be seen.
+_FEWEST_VOXELS = 4
+_AGAIN = "copy or export the file again"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A 4D series in memory, and what its header says.
+
+    Indexed like an array, ``series[..., t]``, it gives signal: float32, scaled, finite.
+
+    Attributes
+    ----------
+    data
+        ``(X, Y, Z, T)`` stored values: the type on disk, or float32 where that is wider. Values
+        that are not finite have been set to signal 0.
+    affine
+        ``(4, 4)`` indices to RAS mm.
+    header
+        As on disk, made to agree with ``affine`` where it did not.
+    repetition_time
+        Seconds, or None where the header does not say.
+    warnings
+        What was found and done, a sentence each.
+    path
+        Where the series came from.
+    slope, intercept
+        Signal = slope · data + intercept.
+    empty_frames
+        Frames that have the same value everywhere.
+    """
+
+    data: npt.NDArray[Any]
+    affine: Float64
+    header: Nifti1Header
+    repetition_time: float | None
+    warnings: tuple[str, ...]
+    path: Path
+    slope: float = 1.0
+    intercept: float = 0.0
+    empty_frames: tuple[int, ...] = field(default=())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(X, Y, Z, T)``."""
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        """Four."""
+        return self.data.ndim
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """Type of the frames, whatever the type on disk."""
+        return np.dtype(np.float32)
+
+    def frame(self, t: int) -> Float32:
+        """Signal of one frame, ``(X, Y, Z)`` float32, a copy."""
+        frame = self.data[..., t].astype(np.float32)
+        if self.slope != 1:
+            frame *= np.float32(self.slope)
+        if self.intercept != 0:
+            frame += np.float32(self.intercept)
+        return frame
+
+    def __getitem__(
+        self, index: tuple[EllipsisType, int | slice | npt.NDArray[np.intp]]
+    ) -> Float32:
+        """Frames by ``[..., t]``: one for a number, ``(X, Y, Z, n)`` for a slice or a list."""
+        if not (isinstance(index, tuple) and len(index) == 2 and index[0] is ...):
+            raise TypeError("a series is indexed by frame: series[..., t]")
+        chosen = np.arange(self.shape[3])[index[1]]
+        if chosen.ndim == 0:
+            return self.frame(int(chosen))
+        return np.stack([self.frame(int(t)) for t in chosen], axis=-1)
+
+
+def read_series(path: str | Path) -> Series:
+    """Read a series, and refuse or repair what is wrong with it.
+
+    Parameters
+    ----------
+    path
+        ``.nii`` or ``.nii.gz``, NIfTI-1 or -2, either byte order.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or no series of at least two usable frames.
+    MachineError
+        It may not be read, or does not fit into memory.
+    """
+    path = Path(path)
+    with _opened(path) as stream:
+        header = headers.read_header(stream, path)
+        shape = headers.data_shape(header, path)
+        _check_series_shape(shape, path)
+        affine, fixed, warnings = headers.world_affine(header, shape, path)
+        data, slope, intercept, broken = _read_frames(stream, header, shape, path)
+    seconds, about_time = headers.repetition_time(header)
+    warnings += about_time
+    frames = shape[3]
+    empty = tuple(t for t in range(frames) if data[..., t].min() == data[..., t].max())
+    if len(empty) == frames:
+        finding = "every frame is empty (one value everywhere)"
+        raise InputError(path, finding, _AGAIN)
+    if frames < 4:
+        warnings.append(f"Only {frames} frames: motion can be estimated, statistics say little.")
+    if broken:
+        warnings.append(f"{broken} values are NaN or infinite; they are treated as 0.")
+    if empty:
+        warnings.append(f"{_counted(empty)} the same value everywhere and cannot be registered.")
+    return Series(
+        data, affine, fixed, seconds, tuple(warnings), path, slope, intercept, empty_frames=empty
+    )
+
+
+def read_mask(path: str | Path, series: Series) -> npt.NDArray[Any]:
+    """Read a mask on the grid of a series.
+
+    Parameters
+    ----------
+    path
+        A 3D NIfTI file, or a 4D one with a mask for each frame. Integers are inside where they
+        are not 0; fractions are soft, divided by their maximum where that is above 1.
+    series
+        The series whose grid the mask must have.
+
+    Returns
+    -------
+    ndarray
+        ``(X, Y, Z)`` float32, or ``(X, Y, Z, T)`` in a type no wider than needed, within 0 … 1.
+    """
+    path = Path(path)
+    with _opened(path) as stream:
+        header = headers.read_header(stream, path)
+        shape = headers.data_shape(header, path)
+        if len(shape) == 4 and shape[3] == 1:
+            shape = shape[:3]
+        if shape not in (series.shape, series.shape[:3]):
+            finding = f"the mask has the size {_size(shape)}, the series {_size(series.shape)}"
+            raise InputError(path, finding, "resample the mask to the grid of the series")
+        affine, _, _ = headers.world_affine(header, shape, path)
+        if headers.grid_distance(series.affine, affine, shape) > headers.SAME_GRID_VOXELS:
+            finding = "the mask lies elsewhere in space than the series (other affine)"
+            raise InputError(path, finding, "resample the mask to the grid of the series")
+        four = (*shape, 1)[:4]
+        data, slope, intercept, _ = _read_frames(stream, header, four, path)
+    soft = data.dtype.kind == "f" or (slope, intercept) != (1, 0)
+    # half precision is finer than any mask, and a mask per frame is as large as the series
+    mask = np.empty(four[::-1], np.float16 if soft else np.uint8).T
+    peak = max(float((data[..., t] * slope + intercept).max()) for t in range(four[3]))
+    if peak <= 0:
+        raise InputError(path, "the mask is empty", "give a mask that covers the brain")
+    for t in range(four[3]):
+        values = data[..., t] * slope + intercept if soft else data[..., t] > 0
+        mask[..., t] = np.clip(values / max(peak, 1.0), 0, 1) if soft else values
+    return mask if len(shape) == 4 else mask[..., 0].astype(np.float32)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, through gzip if that is what it contains; faults become refusals."""
+    try:
+        if not path.exists():
+            raise InputError(path, "there is no such file", "check the path")
+        if not path.is_file():
+            raise InputError(path, "this is not a file", "give a .nii or .nii.gz file")
+        with path.open("rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if not compressed:
+                yield file
+                return
+            with gzip.open(file) as stream:
+                yield cast(BinaryIO, stream)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        finding = f"its compressed data are damaged or cut short ({error})"
+        raise InputError(path, finding, _AGAIN) from error
+    except OSError as error:
+        raise machine_error(path, error) from error
+
+
+def _check_series_shape(shape: tuple[int, ...], path: Path) -> None:
+    if len(shape) != 4:
+        finding = f"it has {len(shape)} dimensions ({_size(shape)}), a series has four"
+        raise InputError(path, finding, "give a 4D series (X, Y, Z, time)")
+    if shape[3] < 2:
+        remedy = "give a series of at least two"
+        raise InputError(path, "it has a single frame", remedy)
+    if min(shape[:3]) < _FEWEST_VOXELS:
+        finding = f"its frames measure {_size(shape[:3])} voxels, too few to see motion in space"
+        raise InputError(path, finding, f"give at least {_FEWEST_VOXELS} along each axis")
+
+
+def _read_frames(
+    stream: BinaryIO, header: Nifti1Header, shape: tuple[int, ...], path: Path
+) -> tuple[npt.NDArray[Any], float, float, int]:
+    """Read values ``(X, Y, Z, T)``, their slope and intercept, how many were not finite."""
+    dtype = headers.data_type(header, path)
+    slope, intercept = headers.scaling(header)
+    frame_bytes = int(np.prod([int(n) for n in shape[:3]], dtype=object)) * dtype.itemsize
+    offset = int(header["vox_offset"])
+    claimed = offset + frame_bytes * shape[3]
+    on_disk = path.stat().st_size
+    compressed = isinstance(stream, gzip.GzipFile)
+    if not compressed and claimed != on_disk:
+        raise _size_lie(path, shape, claimed, on_disk)
+    if compressed and claimed > _BEST_COMPRESSION * on_disk:
+        raise _size_lie(path, shape, claimed, None)
+
+    wide = dtype.itemsize > 4
+    kept: np.dtype[np.generic] = np.dtype(np.float32) if wide else dtype.newbyteorder("=")
+    try:
+        # pages are only taken as frames arrive, so a false claim costs nothing here
+        data = np.empty(shape[::-1], kept)
+        buffer = np.empty(shape[2::-1], dtype)
+    except MemoryError as error:
+        length = _length(stream)
+        if length != claimed:
+            raise _size_lie(path, shape, claimed, length) from error
+        finding = f"the series needs {claimed / 2**30:.1f} GiB of memory, more than there is"
+        raise MachineError(path, finding, "run on a machine with more memory") from error
+
+    stream.seek(offset)
+    broken = 0
+    for t in range(shape[3]):
+        if _fill(stream, buffer.view(np.uint8).data.cast("B")) < frame_bytes:
+            finding = f"it ends within frame {t} of the {shape[3]} that its header announces"
+            raise InputError(path, finding, _AGAIN)
+        frame: npt.NDArray[Any] = buffer
+        if wide:
+            with np.errstate(over="ignore"):  # beyond float32 is infinite, and counted below
+                frame = (buffer * slope + intercept).astype(np.float32)
+        if frame.dtype.kind == "f":
+            bad = ~np.isfinite(frame)
+            if bad.any():
+                broken += int(bad.sum())
+                frame[bad] = 0 if wide else -intercept / slope
+        data[t] = frame
+    if stream.read(1):
+        raise _size_lie(path, shape, claimed, _length(stream))
+    return data.T, 1.0 if wide else slope, 0.0 if wide else intercept, broken
+
+
+def _fill(stream: BinaryIO, target: memoryview) -> int:
+    """Fill a buffer from a stream by small chunks; how many bytes there were."""
+    done = 0
+    while done < len(target):
+        chunk = stream.read(min(_CHUNK_BYTES, len(target) - done))
+        if not chunk:
+            break
+        target[done : done + len(chunk)] = chunk
+        done += len(chunk)
+    return done
+
+
+def _length(stream: BinaryIO) -> int:
+    """Bytes in a stream, by reading it through."""
+    stream.seek(0)
+    length = 0
+    while chunk := stream.read(_CHUNK_BYTES):
+        length += len(chunk)
+    return length
+
+
+def _size_lie(path: Path, shape: tuple[int, ...], claimed: int, found: int | None) -> InputError:
+    has = "far fewer" if found is None else f"{found}"
+    finding = (
+        f"its header announces {_size(shape)} voxels, {claimed} bytes, but the file holds {has}"
+    )
+    return InputError(path, finding, _AGAIN)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " × ".join(str(n) for n in shape)
+
+
+def _counted(frames: tuple[int, ...]) -> str:
+    listed = ", ".join(str(t) for t in frames[:8]) + (", …" if len(frames) > 8 else "")
+    return f"Frame {listed} has" if len(frames) == 1 else f"{len(frames)} frames ({listed}) have"

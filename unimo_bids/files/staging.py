@@ -1,0 +1,141 @@
+"""Outputs appear whole or not at all: a temporary name in the same folder, then a rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from unimo_bids.errors import InputError, MachineError
+
+_FULL = ("the disk or your quota on it is full", "free some space or write somewhere else")
+_TROUBLE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: (
+        "the file grew beyond the size that is allowed",
+        "raise the limit (ulimit -f) or write to another file system",
+    ),
+    errno.EACCES: ("permission denied", "change the permissions or choose another place"),
+    errno.EPERM: ("permission denied", "change the permissions or choose another place"),
+    errno.EROFS: ("the file system is read-only", "choose a place that can be written"),
+    errno.EIO: ("the disk reports an input/output error", "check the disk and try again"),
+    errno.EMFILE: ("too many open files", "raise the limit (ulimit -n)"),
+    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter name"),
+}
+
+
+def machine_error(path: str | Path, error: OSError) -> MachineError:
+    """Say in a user's words what the operating system refused to do with a file."""
+    unknown = (f"the system reports: {error.strerror or error}", "check the place and try again")
+    return MachineError(path, *_TROUBLE.get(error.errno or 0, unknown))
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Where the file shall be once it is complete.
+
+    Yields
+    ------
+    Path
+        A temporary name in the same folder. When the block ends well, it is flushed to disk and
+        takes the place of ``path``; when it fails, it is removed.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            raise machine_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staged(folder: str | Path) -> Iterator[Path]:
+    """Let all outputs of a run appear together.
+
+    Parameters
+    ----------
+    folder
+        Where the files shall be; made if it does not exist.
+
+    Yields
+    ------
+    Path
+        A hidden folder inside ``folder`` (so that a rename suffices). When the block ends well,
+        its files move to ``folder``; when it fails, nothing is left of them, files that were
+        there before are as they were, and folders made for this are gone again.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(folder, "is a file, not a folder", "give a folder for the outputs")
+    made = _make(folder)
+    stage = None
+    try:
+        try:
+            stage = Path(tempfile.mkdtemp(prefix=".unimo-", dir=folder))
+            yield stage
+            _publish(stage, folder)
+        except OSError as error:
+            # what is being written lives under a name the user has never seen
+            raise machine_error(folder, error) from error
+    except BaseException:
+        _remove(stage)
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
+    _remove(stage)
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder and its parents; which of them are new, innermost first."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (NotADirectoryError, FileExistsError) as error:
+        remedy = "give a folder for the outputs"
+        raise InputError(folder, "a part of this path is a file", remedy) from error
+    except OSError as error:
+        raise machine_error(folder, error) from error
+    return new
+
+
+def _remove(stage: Path | None) -> None:
+    if stage is not None:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _publish(stage: Path, folder: Path) -> None:
+    """Move all files of one folder into another; put everything back if one will not go."""
+    names = sorted(entry.name for entry in stage.iterdir())
+    former = stage / ".former"
+    former.mkdir()
+    undo: list[tuple[Path, Path]] = []
+    try:
+        for name in names:
+            if (folder / name).exists():
+                (folder / name).rename(former / name)
+                undo.append((former / name, folder / name))
+            (stage / name).rename(folder / name)
+            undo.append((folder / name, stage / name))
+    except BaseException:
+        for now, before in reversed(undo):
+            with contextlib.suppress(OSError):
+                now.rename(before)
+        raise

@@ -1,0 +1,25 @@
+"""Tables as BIDS has them: tab-separated, ``n/a`` for what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from unimo_bids.files.staging import atomic
+
+
+def write_table(path: str | Path, columns: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    """Write columns of equal length, numbers with eight digits, NaN as ``n/a``."""
+    rows = zip(*columns.values(), strict=True)
+    lines = ["\t".join(columns), *("\t".join(_cell(value) for value in row) for row in rows)]
+    with atomic(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:.8g}" if np.isfinite(value) else "n/a"
+    return str(value)

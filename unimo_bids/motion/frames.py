@@ -1,0 +1,46 @@
+"""Frames of a series on the device: read, cleaned, scaled, a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Frames:
+    """The raw frames of ``(X, Y, Z, T)`` as ``(B, X, Y, Z)`` float32 tensors.
+
+    Parameters
+    ----------
+    series
+        Array-like; ``series[..., t]`` is read when frame t is wanted, and not kept.
+    device
+        Where the tensors go.
+    """
+
+    def __init__(self, series: Any, device: torch.device) -> None:
+        if len(series.shape) != 4:
+            raise ValueError(f"a series has 4 dimensions (X, Y, Z, T), not {len(series.shape)}")
+        self._series = series
+        self.device = device
+        self.shape: tuple[int, int, int] = tuple(series.shape[:3])
+        self.count: int = series.shape[3]
+        self.scale = 1.0
+
+    def __call__(self, indices: Sequence[int]) -> Tensor:
+        """Frames at these indices, divided by `scale`; NaN and infinities are 0."""
+        out = np.empty((len(indices), *self.shape), dtype=np.float32)
+        for row, t in enumerate(indices):
+            out[row] = self._series[..., int(t)]
+        frames = torch.from_numpy(out).to(self.device)
+        return torch.nan_to_num_(frames, nan=0.0, posinf=0.0, neginf=0.0).div_(self.scale)
+
+    def chunks(self, indices: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Indices in groups whose frames fit a bounded working set (64 MiB of raw voxels)."""
+        voxels = int(np.prod(self.shape))
+        size = max(1, min(32, (1 << 24) // voxels))
+        for start in range(0, len(indices), size):
+            yield indices[start : start + size]

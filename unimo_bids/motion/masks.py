@@ -1,0 +1,77 @@
+"""Where the head is: soft weights from a mask, or from the image when there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from unimo_bids.spatial.grids import voxel_sizes
+from unimo_bids.spatial.interpolation import gaussian_blur
+
+# radius of a ball with the volume of an adult brain (1.45 litres), mm
+ADULT_RADIUS = 70.0
+
+
+def foreground(volume: Tensor, affine: Tensor) -> Tensor:
+    """Everything that is not air, ``(X, Y, Z)`` 0 or 1: the largest piece, holes filled.
+
+    The threshold is a quarter of the bright tissue's intensity (after a light blur), or Otsu's
+    where that is lower.
+    """
+    sizes = voxel_sizes(affine).tolist()
+    smooth = gaussian_blur(volume, [3.0 / s for s in sizes]).cpu().numpy()
+    bright = float(np.quantile(smooth, 0.98))
+    threshold = min(0.25 * bright, _otsu(smooth))
+    binary = ndimage.binary_opening(smooth > threshold)
+    pieces, count = ndimage.label(binary)
+    if count == 0:
+        return torch.ones_like(volume)
+    largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    filled = ndimage.binary_fill_holes(pieces == largest)
+    return torch.as_tensor(filled).to(volume)
+
+
+def _otsu(values: np.ndarray) -> float:
+    """Threshold between two classes of intensities (Otsu 1979)."""
+    counts, edges = np.histogram(values, bins=256)
+    centers = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * centers)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return float(centers[np.nanargmax(between)])
+
+
+def radius_of(mask: Tensor, affine: Tensor) -> float:
+    """Radius in mm of the ball with the mask's volume."""
+    volume = float(mask.sum()) * float(torch.linalg.det(affine[:3, :3]).abs())
+    return float((3 * volume / (4 * np.pi)) ** (1 / 3))
+
+
+def centroid(mask: Tensor, affine: Tensor) -> Tensor:
+    """Centre of mass in the world, ``(3,)`` mm."""
+    mass = mask.double()
+    total = mass.sum()
+    middle = torch.stack(
+        [
+            (mass.sum(dim=[a for a in range(3) if a != axis])
+             * torch.arange(n, dtype=torch.float64, device=mass.device)).sum() / total
+            for axis, n in enumerate(mass.shape)
+        ]
+    )
+    affine = affine.to(middle)
+    return affine[:3, :3] @ middle + affine[:3, 3]
+
+
+def soft_weights(mask: Tensor, affine: Tensor, reach: float) -> Tensor:
+    """Weights that keep the mask and fade out over about ``reach`` mm around it.
+
+    The edge of the brain carries much of what is known about its pose, so the rim just outside
+    belongs to the registration.
+    """
+    sizes = voxel_sizes(affine).tolist()
+    rim = gaussian_blur(mask.float(), [reach / s for s in sizes])
+    return torch.maximum(mask.float(), (3 * rim).clamp(0, 1))

@@ -1,0 +1,382 @@
+"""Rigid registration of many frames to one target, to hundredths of a millimetre.
+
+Inverse-compositional Gauss–Newton with Levenberg–Marquardt damping. The target f is known at fixed
+points x; a frame m with pose T is read at ``T x``. Intensities need not agree, they are modelled::
+
+    m(T x) ≈ Σₖ cₖ φₖ(x) + s(x) J(x) δ,     s = Σₖ cₖ φₖ'(x)
+
+with φ built from f (gain and offset, a smooth bias, or any mapping of intensities), φ' its slope
+with respect to f, and J the change of f when x moves by the small motion δ. J, φ and their outer
+products belong to the target and are computed once; an iteration is one sampling of the frame, two
+matrix products and a 6×6 solve. The pose is updated by ``T ← T exp(-δ)``.
+
+Every point has a weight per frame: soft mask × inside the frame's field of view × robust weight.
+Parameters inside are in mm: rotations are scaled by the radius of the head.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unimo_bids.motion.levels import Level
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grids import voxel_centers
+from unimo_bids.spatial.interpolation import gradient
+
+IntensityModel = Literal["gain", "bias", "mapping"]
+
+# Cauchy weights with 95 % efficiency on Gaussian residuals (Holland & Welsch 1977)
+_CAUCHY = 2.385
+# of the normal distribution: standard deviation per median absolute deviation
+_SIGMA_PER_MAD = 1.4826
+_MAPPING_KNOTS = 8
+
+
+@dataclass(frozen=True)
+class Target:
+    """What frames are registered to: fixed points with all that Gauss–Newton needs of them.
+
+    C channels, N points, K intensity terms.
+
+    Attributes
+    ----------
+    level
+        The resolution at which frames must be presented.
+    points
+        ``(N, 3)`` mm relative to `center`.
+    weights
+        ``(N,)`` soft mask.
+    center
+        ``(3,)`` mm, the point motions turn about.
+    radius
+        mm, of the masked head; scales rotations.
+    steepest
+        ``(C, N, 6)`` change of f per mm of the six parameters (J).
+    terms, slopes
+        ``(C, N, K)`` φ and φ'.
+    """
+
+    level: Level
+    points: Tensor
+    weights: Tensor
+    center: Tensor
+    radius: float
+    steepest: Tensor
+    terms: Tensor
+    slopes: Tensor
+    outer_steepest: Tensor
+    outer_mixed: Tensor
+    outer_terms: Tensor
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Result for B frames.
+
+    Attributes
+    ----------
+    poses
+        ``(B, 4, 4)`` float64 RAS mm, reference → frame.
+    covariance
+        ``(B, 6, 6)`` of the rotation vector (rad) and the translation (mm) of the centre.
+    similarity
+        ``(B,)`` correlation of the frame with the modelled target over the points in view, 0 … 1.
+    in_view
+        ``(B,)`` share of the target inside the frame's field of view.
+    """
+
+    poses: Tensor
+    covariance: Tensor
+    similarity: Tensor
+    in_view: Tensor
+    iterations: int
+
+
+def make_target(
+    channels: Tensor,
+    weights: Tensor,
+    level: Level,
+    *,
+    center: Tensor,
+    radius: float,
+    model: IntensityModel = "gain",
+    max_points: int = 32_768,
+) -> Target:
+    """Prepare the fixed side of a registration.
+
+    Parameters
+    ----------
+    channels
+        ``(C, X, Y, Z)`` images of the reference at `level`.
+    weights
+        ``(X, Y, Z)`` soft mask at `level`.
+    max_points
+        Keep the points with the most information (weight × gradient) when there are more.
+    """
+    grid = voxel_centers(level.shape, channels.device)
+    flat_weights = weights.reshape(-1) * level.validity(grid).to(weights)
+    slope = gradient(channels, level.affine).reshape(len(channels), -1, 3)
+    chosen = flat_weights > 0.05  # below, a point costs as much as any and tells nothing
+    if int(chosen.sum()) > max_points:
+        strength = torch.linalg.norm(slope, dim=-1)
+        strength = (strength / strength.mean(dim=1, keepdim=True)).sum(dim=0) * flat_weights
+        keep = torch.topk(strength * chosen, max_points).indices
+        chosen = torch.zeros_like(chosen).index_fill_(0, keep, True)
+    index = torch.nonzero(chosen)[:, 0]
+
+    world = rigid.transform(level.affine.to(grid), grid[index])
+    points = (world - center.to(world)).float()
+    values = channels.reshape(len(channels), -1)[:, index]
+    slope = slope[:, index]
+    arm = points.expand(len(channels), -1, -1) / radius
+    steepest = torch.cat([torch.linalg.cross(arm, slope), slope], dim=-1)
+    terms, slopes = _intensity_terms(values, points / radius, model)
+    return Target(
+        level=level,
+        points=points,
+        weights=flat_weights[index],
+        center=center.double(),
+        radius=radius,
+        steepest=steepest,
+        terms=terms,
+        slopes=slopes,
+        outer_steepest=_outer(steepest, steepest),
+        outer_mixed=_outer(steepest, terms),
+        outer_terms=_outer(terms, terms),
+    )
+
+
+def _outer(a: Tensor, b: Tensor) -> Tensor:
+    """Products of all columns, ``(C, N, I·J)``."""
+    return (a[..., :, None] * b[..., None, :]).flatten(-2)
+
+
+def _intensity_terms(f: Tensor, place: Tensor, model: IntensityModel) -> tuple[Tensor, Tensor]:
+    """φ and φ' ``(C, N, K)`` for target values ``(C, N)`` at places ``(N, 3)`` of unit size."""
+    one, zero = torch.ones_like(f), torch.zeros_like(f)
+    if model == "gain":
+        return torch.stack([f, one], dim=-1), torch.stack([one, zero], dim=-1)
+    if model == "bias":  # a receive field stays in the scanner: seen from the head, gain varies
+        x, y, z = place.T
+        fields = torch.stack([x, y, z, x * x, y * y, z * z, x * y, y * z, z * x])
+        fields = fields[:, None].expand(-1, len(f), -1)
+        terms = torch.stack([f, one, *(f * fields)], dim=-1)
+        return terms, torch.stack([one, zero, *fields], dim=-1)
+    # hats on knots with equally many points between: a piecewise linear mapping of intensities
+    share = torch.linspace(0.01, 0.99, _MAPPING_KNOTS, device=f.device)
+    terms, slopes = [], []
+    for values in f:
+        knots = torch.quantile(values[:: max(1, len(values) // 8192)], share)
+        gap = (knots[1:] - knots[:-1]).clamp(min=1e-6)
+        position = ((values[:, None] - knots[:-1]) / gap).clamp(0, 1)  # (N, K - 1), a ramp each
+        within = ((position > 0) & (position < 1)).to(values)
+        terms.append(torch.cat([torch.ones_like(values)[:, None], position * gap], dim=-1))
+        slopes.append(torch.cat([torch.zeros_like(values)[:, None], within], dim=-1))
+    return torch.stack(terms), torch.stack(slopes)
+
+
+@dataclass
+class _Normal:
+    """Normal equations and fit of B frames at their poses."""
+
+    hessian: Tensor  # (B, 6, 6)
+    rhs: Tensor  # (B, 6)
+    scale: Tensor  # (B, C) robust standard deviation of the residuals
+    cost: Tensor  # (B,) with this scale
+    cost_old_scale: Tensor  # (B,) with the scale given
+    similarity: Tensor  # (B,)
+    in_view: Tensor  # (B,)
+    count: Tensor  # (B,) points in view
+
+    def take(self, index: Tensor) -> _Normal:
+        return _Normal(**{k: v[index] for k, v in vars(self).items()})
+
+    def put(self, index: Tensor, other: _Normal, chosen: Tensor) -> None:
+        for name, value in vars(self).items():
+            value[index[chosen]] = getattr(other, name)[chosen]
+
+
+def _normal_equations(
+    target: Target,
+    level: Level,
+    sampled: Tensor,
+    poses: Tensor,
+    scale: Tensor | None,
+    robust: bool,
+) -> _Normal:
+    to_index = torch.linalg.inv(level.affine).to(poses) @ poses
+    origin = rigid.transform(to_index, target.center.to(poses)[None])  # float64: keeps 1e-5 voxel
+    indices = target.points @ to_index[:, :3, :3].float().mT + origin.float()
+    view = level.validity(indices) * target.weights  # (B, N)
+    values = level.sample(sampled, indices)  # (B, C, N)
+
+    n_frames, n_channels, _ = values.shape
+    n_terms = target.terms.shape[-1]
+    in_view = view.sum(dim=-1)
+    hessian = torch.zeros(n_frames, 6, 6, dtype=torch.float64, device=values.device)
+    rhs = torch.zeros(n_frames, 6, dtype=torch.float64, device=values.device)
+    new_scale = torch.zeros(n_frames, n_channels, device=values.device)
+    cost = torch.zeros(n_frames, device=values.device)
+    cost_old_scale = torch.zeros_like(cost)
+    unexplained = torch.zeros_like(cost)
+    for c in range(n_channels):
+        m, terms = values[:, c], target.terms[c]
+        gram = (view @ target.outer_terms[c]).reshape(-1, n_terms, n_terms)
+        coefficients = _solve(gram.double(), ((view * m) @ terms).double()).float()
+        residual = m - coefficients @ terms.mT
+
+        weights = view
+        sigma = _robust_scale(residual, view)
+        new_scale[:, c] = sigma
+        if robust:
+            squared = (residual / (_CAUCHY * sigma[:, None])) ** 2
+            weights = view / (1 + squared)
+            cost += (view * torch.log1p(squared)).sum(dim=-1) / in_view
+            if scale is not None:
+                squared = squared * (sigma / scale[:, c])[:, None] ** 2
+            cost_old_scale += (view * torch.log1p(squared)).sum(dim=-1) / in_view
+        squares = (view * residual**2).sum(dim=-1)
+        mean = (view * m).sum(dim=-1) / in_view
+        total = (view * (m - mean[:, None]) ** 2).sum(dim=-1)
+        fraction = squares / total.clamp(min=1e-20)
+        unexplained += fraction / n_channels
+        if not robust:
+            cost += fraction
+            cost_old_scale += fraction
+
+        slope = coefficients @ target.slopes[c].mT  # (B, N) local gain of the mapping
+        sloped = weights * slope
+        h_motion = ((sloped * slope) @ target.outer_steepest[c]).reshape(-1, 6, 6).double()
+        h_mixed = (sloped @ target.outer_mixed[c]).reshape(-1, 6, n_terms).double()
+        h_terms = (weights @ target.outer_terms[c]).reshape(-1, n_terms, n_terms).double()
+        g_motion = ((sloped * residual) @ target.steepest[c]).double()
+        g_terms = ((weights * residual) @ terms).double()
+        # the intensity model adapts along with the motion: eliminate it (Schur complement)
+        eliminated = _solve(h_terms, torch.cat([h_mixed.mT, g_terms[..., None]], dim=-1))
+        precision = 1 / sigma.double().clamp(min=1e-12) ** 2
+        hessian += precision[:, None, None] * (h_motion - h_mixed @ eliminated[..., :6])
+        rhs += precision[:, None] * (g_motion - (h_mixed @ eliminated[..., 6:])[..., 0])
+    return _Normal(
+        hessian=hessian,
+        rhs=rhs,
+        scale=new_scale,
+        cost=torch.nan_to_num(cost, nan=torch.inf),
+        cost_old_scale=torch.nan_to_num(cost_old_scale, nan=torch.inf),
+        similarity=torch.nan_to_num(1 - unexplained).clamp(0, 1).sqrt(),
+        in_view=in_view / target.weights.sum(),
+        count=(view > 0.05).sum(dim=-1),
+    )
+
+
+def _solve(gram: Tensor, rhs: Tensor) -> Tensor:
+    """Solve small symmetric systems, ``(B, K, K)``; a relative ridge keeps singular ones finite."""
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    ridge = 1e-7 * diagonal + 1e-12 * diagonal.amax(dim=-1, keepdim=True) + 1e-30
+    matrix = gram + torch.diag_embed(ridge)
+    if rhs.dim() == gram.dim() - 1:
+        return torch.linalg.solve(matrix, rhs[..., None])[..., 0]
+    return torch.linalg.solve(matrix, rhs)
+
+
+def _robust_scale(residual: Tensor, view: Tensor) -> Tensor:
+    """Standard deviation from the median absolute residual of points in view, ``(B,)``."""
+    stride = max(1, residual.shape[-1] // 4096)
+    thin = residual[:, ::stride].abs()
+    thin = torch.where(view[:, ::stride] > 0.05, thin, torch.nan)
+    scale = _SIGMA_PER_MAD * thin.nanmedian(dim=-1).values
+    return torch.nan_to_num(scale, nan=1.0).clamp(min=1e-6)
+
+
+def register(
+    target: Target,
+    sampled: Tensor,
+    poses: Tensor,
+    *,
+    level: Level | None = None,
+    iterations: int = 20,
+    tolerance: float = 0.005,
+    robust: bool = True,
+) -> Registration:
+    """Register frames to a target.
+
+    Parameters
+    ----------
+    target
+        From `make_target`.
+    sampled
+        ``(B, C, X, Y, Z)`` frames at the target's level (`Level.sampled`).
+    poses
+        ``(B, 4, 4)`` where to start.
+    level
+        Of the frames, when they are a window of the target's level.
+    iterations
+        At most this many samplings of each frame.
+    tolerance
+        Stop when a step moves the head by less, mm.
+    """
+    poses = poses.double().clone()
+    n = len(poses)
+    device = sampled.device
+    active = torch.arange(n, device=device)
+    damping = torch.full((n,), 1e-4, dtype=torch.float64, device=device)
+    trial = poses.clone()
+    best: _Normal | None = None
+    used = 0
+    for used in range(1, iterations + 1):  # noqa: B007 - reported
+        frames = sampled if len(active) == n else sampled[active]
+        scale = None if best is None else best.scale[active]
+        now = _normal_equations(target, level or target.level, frames, trial[active], scale, robust)
+        if best is None:
+            best = now
+            better = torch.ones(n, dtype=torch.bool, device=device)
+        else:
+            better = now.cost_old_scale <= best.cost[active]
+            best.put(active, now, better)
+        poses[active[better]] = trial[active[better]]
+        damping[active] *= torch.where(better, 1 / 3, 8.0)
+
+        h, g = best.hessian[active], best.rhs[active]
+        diagonal = torch.diag_embed(h.diagonal(dim1=-2, dim2=-1))
+        step = _solve(h + damping[active, None, None] * diagonal, g)
+        step = torch.nan_to_num(step)
+        trial[active] = _moved(poses[active], step, target)
+        small = torch.linalg.norm(step, dim=-1) < tolerance
+        poses[active[small]] = trial[active[small]]
+        active = active[~small & torch.isfinite(best.cost[active])]
+        if len(active) == 0:
+            break
+    assert best is not None  # noqa: S101
+    return Registration(
+        poses=rigid.orthonormalized(poses),
+        covariance=_covariance(best, target),
+        similarity=best.similarity.double(),
+        in_view=best.in_view.double(),
+        iterations=used,
+    )
+
+
+def _moved(poses: Tensor, step: Tensor, target: Target) -> Tensor:
+    """``T exp(-δ)`` for steps ``(B, 6)`` in mm about the target's centre."""
+    center = target.center.to(step)
+    back = rigid.from_parameters(-step[:, :3] / target.radius, -step[:, 3:], center)
+    return poses @ back
+
+
+def _covariance(fit: _Normal, target: Target) -> Tensor:
+    """Covariance of the six parameters from the curvature, ``(B, 6, 6)``.
+
+    The Hessian counts every point as an independent observation; the blur makes neighbours agree.
+    A Gaussian of σ voxels correlates ``(2 √π σ)³`` of them.
+    """
+    sigma = (target.level.blur / target.level.spacing).clamp(min=1 / (2 * math.sqrt(math.pi)))
+    correlated = float(torch.prod(2 * math.sqrt(math.pi) * sigma))
+    density = len(target.points) / max(1.0, float(target.weights.sum()))
+    ridge = torch.eye(6, dtype=torch.float64, device=fit.hessian.device) * 1e-9
+    covariance = torch.linalg.inv(fit.hessian + ridge) * max(1.0, correlated * min(1.0, density))
+    scale = torch.tensor([1 / target.radius] * 3 + [1.0] * 3).to(covariance)
+    return covariance * scale[:, None] * scale

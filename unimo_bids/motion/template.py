@@ -1,0 +1,111 @@
+"""What the frames are registered to: a still frame first, then the robust mean of many."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unimo_bids.motion.resampling import resample
+
+# more frames lower the template's noise no further than interpolation allows
+_MOST_FRAMES = 24
+_STRETCH = 2  # frames either side that must be still as well
+
+
+def choose_reference(images: Tensor, usable: NDArray[np.bool_]) -> int:
+    """The frame to start from: in a still stretch, and like most other frames.
+
+    Among the quarter of the frames with the least change around them, the one that correlates
+    best with the whole series is taken, so that few frames lie far from it. A stretch of still
+    frames in an unusual pose is a worse start than one in the usual pose.
+
+    Parameters
+    ----------
+    images
+        ``(T, P)`` small images of all frames.
+    usable
+        ``(T,)`` frames that hold an image at all.
+    """
+    places = np.flatnonzero(usable)
+    flat = images[torch.as_tensor(places, device=images.device)].double()
+    if len(places) < 3:
+        return int(places[0])
+    flat = flat - flat.mean(dim=1, keepdim=True)
+    flat = flat / torch.linalg.norm(flat, dim=1, keepdim=True).clamp(min=1e-12)
+    step = (1 - (flat[1:] * flat[:-1]).sum(dim=1)).cpu().numpy()
+    change = np.array(
+        [step[max(0, t - _STRETCH) : t + _STRETCH].max() for t in range(len(places))]
+    )
+    still = change <= np.quantile(change, 0.25)
+    others = flat[:: max(1, len(flat) // 200)]
+    likeness = (flat @ others.T).median(dim=1).values.cpu().numpy()
+    return int(places[np.argmax(np.where(still, likeness, -np.inf))])
+
+
+def choose_frames(
+    reference: int,
+    similarity: NDArray[np.float64],
+    displacement: NDArray[np.float64],
+    good: NDArray[np.bool_],
+) -> list[int]:
+    """Frames for the template: well explained, little moved, spread over the series.
+
+    Parameters
+    ----------
+    similarity
+        ``(T,)`` of each frame to the reference.
+    displacement
+        ``(T,)`` mm from the reference.
+    """
+    places = np.flatnonzero(good & (np.arange(len(good)) != reference))
+    wanted = int(np.clip(len(good) // 4, 4, _MOST_FRAMES))
+    if len(places) <= wanted:
+        return [reference, *places.tolist()]
+    # the better half first; ties and near-ties in similarity go to the frame that moved less
+    merit = np.argsort(np.argsort(-similarity[places])) + np.argsort(
+        np.argsort(displacement[places])
+    )
+    better = np.sort(places[np.argsort(merit, kind="stable")[: max(wanted, len(places) // 2)]])
+    spread = better[np.linspace(0, len(better) - 1, wanted).round().astype(int)]
+    return [reference, *spread.tolist()]
+
+
+def robust_mean(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor) -> Tensor:
+    """Mean of frames aligned by their poses, without the extremes, ``(X, Y, Z)``.
+
+    Frames are brought to the intensity of the first (gain and offset in the mask), sorted at
+    each voxel, and the middle half averaged: robust against a frame that is torn or misplaced.
+    A voxel that too few frames have seen takes the first frame's value.
+
+    Parameters
+    ----------
+    frames
+        ``(B, X, Y, Z)``; the first is the reference.
+    poses
+        ``(B, 4, 4)``
+    weights
+        ``(X, Y, Z)`` soft mask.
+    """
+    inside = weights > 0.5
+    if int(inside.sum()) < 10:
+        inside = torch.ones_like(inside)
+    aligned = []
+    for frame, pose in zip(frames, poses, strict=True):
+        moved = resample(frame, affine, pose, outside=torch.nan)
+        both = inside & torch.isfinite(moved)
+        if aligned and int(both.sum()) > 10:
+            here, there = moved[both], aligned[0][both]
+            # symmetric in the noise of both, unlike a regression of one on the other
+            gain = there.std() / here.std().clamp(min=1e-12)
+            moved = (moved - here.mean()) * gain + there.mean()
+        aligned.append(moved)
+    stack = torch.stack(aligned)
+    count = torch.isfinite(stack).sum(dim=0)
+    ordered = torch.nan_to_num(stack, nan=torch.inf).sort(dim=0).values
+    rank = torch.arange(len(stack), device=stack.device).reshape(-1, 1, 1, 1)
+    middle = (rank >= count // 4) & (rank < count - count // 4)
+    total = torch.where(middle, ordered, 0.0).sum(dim=0)
+    mean = total / middle.sum(dim=0).clamp(min=1)
+    return torch.where(count >= max(2, len(stack) // 2), mean, frames[0])

@@ -1,0 +1,195 @@
+"""Rough poses of all frames, against the reference, from the cheapest start that explains each.
+
+Every frame is tried from rest. Where that does not explain it, it is tried from the poses of its
+neighbours and on along their motion, as often as that helps: a moving head is followed through the
+series from both sides. What is still unexplained is searched over all rotations and translations,
+and its neighbours are tried again from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unimo_bids.motion.levels import Level, gradient_magnitude
+from unimo_bids.motion.quality import similarity_threshold
+from unimo_bids.motion.registration import Registration, Target, register
+from unimo_bids.motion.search import search_poses
+from unimo_bids.spatial import rigid
+
+_BATCH = 64
+_SEARCH_BATCH = 8
+# another start has to explain a frame better than this much to be taken
+_GAIN = 2e-3
+
+
+@dataclass
+class Track:
+    """Rough poses: ``poses (T, 4, 4)``, ``similarity (T,)``, ``searched (T,)``."""
+
+    poses: Tensor
+    similarity: NDArray[np.float64]
+    searched: NDArray[np.bool_]
+
+
+def track(
+    target: Target,
+    images: Tensor,
+    reference_image: Tensor,
+    weights: Tensor,
+    usable: NDArray[np.bool_],
+) -> Track:
+    """Follow the head through the series at a coarse level.
+
+    Parameters
+    ----------
+    target
+        The reference at the coarse level.
+    images
+        ``(T, X, Y, Z)`` all frames at that level (any float type).
+    reference_image, weights
+        ``(X, Y, Z)`` the reference and its soft mask at that level.
+    usable
+        ``(T,)`` frames that hold an image at all.
+    """
+    n = len(images)
+    poses = torch.eye(4, dtype=torch.float64, device=images.device).repeat(n, 1, 1)
+    result = Track(poses, np.full(n, np.nan), np.zeros(n, dtype=bool))
+    everything = np.flatnonzero(usable)
+    _adopt(result, everything, _register(target, images, everything, poses[everything]), False)
+    _propagate(result, target, images, usable)
+
+    threshold = similarity_threshold(result.similarity[usable])
+    unexplained = np.flatnonzero(usable & (result.similarity < threshold))
+    if len(unexplained) > 0:
+        _search(result, target, images, reference_image, weights, unexplained)
+        _propagate(result, target, images, usable)
+    return result
+
+
+def _register(
+    target: Target, images: Tensor, frames: NDArray[np.int_], starts: Tensor
+) -> Registration:
+    parts = []
+    for first in range(0, len(frames), _BATCH):
+        chosen = torch.as_tensor(frames[first : first + _BATCH], device=images.device)
+        sampled = images[chosen].float()[:, None]
+        parts.append(
+            register(target, sampled, starts[first : first + _BATCH], tolerance=0.05)
+        )
+    return Registration(
+        poses=torch.cat([p.poses for p in parts]),
+        covariance=torch.cat([p.covariance for p in parts]),
+        similarity=torch.cat([p.similarity for p in parts]),
+        in_view=torch.cat([p.in_view for p in parts]),
+        iterations=max(p.iterations for p in parts),
+    )
+
+
+def _score(found: Registration) -> NDArray[np.float64]:
+    """Similarity, less where little of the head is in view: a sliver fits anything."""
+    similarity = found.similarity * (found.in_view / 0.5).clamp(max=1)
+    return np.asarray(similarity.cpu(), dtype=np.float64)
+
+
+def _adopt(
+    result: Track, frames: NDArray[np.int_], found: Registration, searched: bool
+) -> NDArray[np.bool_]:
+    """Keep what explains a frame better than what it had; returns which were kept."""
+    score = _score(found)
+    old = result.similarity[frames]
+    better = ~(score <= old + _GAIN)  # true where there was nothing yet
+    rows = torch.as_tensor(frames[better], device=result.poses.device)
+    result.poses[rows] = found.poses[torch.as_tensor(better, device=found.poses.device)]
+    result.similarity[frames[better]] = score[better]
+    result.searched[frames[better]] = searched
+    return better
+
+
+def _propagate(
+    result: Track, target: Target, images: Tensor, usable: NDArray[np.bool_]
+) -> None:
+    """Try unexplained frames from their neighbours' poses until nothing changes."""
+    n = len(images)
+    changed = usable.copy()
+    for _ in range(n):
+        threshold = similarity_threshold(result.similarity[usable])
+        # a frame asks again only when a neighbour has something new and better to offer
+        frames, starts = [], []
+        for t in np.flatnonzero(usable & ~(result.similarity >= threshold)):
+            for step in (-1, 1):
+                neighbour = _next_usable(usable, t, step)
+                if neighbour is None or not changed[neighbour]:
+                    continue
+                if not result.similarity[neighbour] > result.similarity[t]:
+                    continue
+                frames.append(t)
+                starts.append(result.poses[neighbour])
+                beyond = _next_usable(usable, neighbour, step)
+                if beyond is not None:  # on along the motion
+                    frames.append(t)
+                    velocity = result.poses[neighbour] @ rigid.inverse(result.poses[beyond])
+                    starts.append(velocity @ result.poses[neighbour])
+        changed = np.zeros(n, dtype=bool)
+        if not frames:
+            return
+        found = _register(target, images, np.array(frames), torch.stack(starts))
+        for t in np.unique(frames):
+            mine = np.flatnonzero(np.array(frames) == t)
+            best = int(mine[np.argmax(_score(found)[mine])])
+            one = _only(found, [best])
+            changed[t] = bool(_adopt(result, np.array([t]), one, bool(result.searched[t]))[0])
+
+
+def _next_usable(usable: NDArray[np.bool_], t: int, step: int) -> int | None:
+    t += step
+    while 0 <= t < len(usable):
+        if usable[t]:
+            return t
+        t += step
+    return None
+
+
+def _only(found: Registration, rows: Sequence[int]) -> Registration:
+    index = torch.as_tensor(rows, device=found.poses.device)
+    return Registration(
+        poses=found.poses[index],
+        covariance=found.covariance[index],
+        similarity=found.similarity[index],
+        in_view=found.in_view[index],
+        iterations=found.iterations,
+    )
+
+
+def _search(
+    result: Track,
+    target: Target,
+    images: Tensor,
+    reference_image: Tensor,
+    weights: Tensor,
+    frames: NDArray[np.int_],
+) -> None:
+    level: Level = target.level
+    edges = gradient_magnitude(reference_image, level)
+    for first in range(0, len(frames), _SEARCH_BATCH):
+        chosen = frames[first : first + _SEARCH_BATCH]
+        index = torch.as_tensor(chosen, device=images.device)
+        starts, _ = search_poses(
+            edges,
+            weights,
+            level,
+            gradient_magnitude(images[index].float(), level),
+            level,
+            center=target.center,
+            radius=target.radius,
+        )
+        many = starts.shape[1]
+        found = _register(target, images, np.repeat(chosen, many), starts.reshape(-1, 4, 4))
+        score = _score(found).reshape(len(chosen), many)
+        best = [row * many + int(np.argmax(score[row])) for row in range(len(chosen))]
+        _adopt(result, chosen, _only(found, best), True)

@@ -1,0 +1,254 @@
+"""One picture of a corrected series: what moved, how well it is known, what the correction did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+from nibabel.orientations import apply_orientation, io_orientation
+
+Array = npt.NDArray[np.floating]
+
+# Okabe & Ito: told apart by all eyes
+_AXES = (("x", "#0072B2"), ("y", "#D55E00"), ("z", "#009E73"))
+_BEFORE, _AFTER, _INK, _QUIET = "#9a9a9a", "#0072B2", "#222222", "#6b6b6b"
+_STATUS = {"searched": "#F0E442", "bridged": "#E69F00", "lost": "#CC3311"}
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": "#bbbbbb",
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": "#ececec",
+    "grid.linewidth": 0.7,
+    "xtick.color": _QUIET,
+    "ytick.color": _QUIET,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What the picture shows; pairs are (before, after).
+
+    Attributes
+    ----------
+    parameters, deviations
+        ``(T, 6)`` rad and mm, as `framewise.motion_parameters`, and their standard deviations.
+    displacement
+        ``(T,)`` mm, framewise.
+    status
+        ``(T,)`` of ok, searched, bridged, lost.
+    correlation
+        ``(T,)`` with the template, within the mask.
+    mean, std, tsnr
+        ``(X, Y, Z)``
+    mask
+        ``(X, Y, Z)``, 0 to 1.
+    affine
+        ``(4, 4)`` indices to RAS mm.
+    reference
+        The frame whose pose is the identity.
+    """
+
+    parameters: Array
+    deviations: Array
+    displacement: Array
+    status: Sequence[str]
+    correlation: tuple[Array, Array]
+    mean: tuple[Array, Array]
+    std: tuple[Array, Array]
+    tsnr: tuple[Array, Array]
+    mask: Array
+    affine: Array
+    reference: int
+
+
+def write_summary(path: str | Path, title: str, subtitle: str, result: Correction) -> None:
+    """Draw a correction into a PNG file."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(13.5, 8.6), dpi=130, facecolor="white")
+        FigureCanvasAgg(figure)
+        figure.text(0.03, 0.965, title, fontsize=13, weight="bold", va="center")
+        figure.text(0.03, 0.935, subtitle, fontsize=9, color=_QUIET, va="center")
+        left, right = figure.subfigures(1, 2, width_ratios=(1.08, 1), wspace=0)
+        _draw_traces(left, result)
+        _draw_images(right, result)
+        with Path(path).open("wb") as file:
+            figure.savefig(file, format="png")
+
+
+def _draw_traces(figure: SubFigure, result: Correction) -> None:
+    axes = figure.subplots(4, 1, sharex=True, height_ratios=(3, 3, 2, 2))
+    figure.subplots_adjust(left=0.115, right=0.965, top=0.885, bottom=0.065, hspace=0.32)
+    frames = np.arange(len(result.status))
+    degrees = np.rad2deg(result.parameters[:, :3])
+    _draw_three(axes[0], degrees, np.rad2deg(result.deviations[:, :3]))
+    axes[0].set(title="Rotation vector", ylabel="degrees")
+    _draw_three(axes[1], result.parameters[:, 3:], result.deviations[:, 3:])
+    axes[1].set(title="Translation of the brain's centre", ylabel="mm")
+    axes[0].legend(
+        loc="lower right", ncols=4, bbox_to_anchor=(1.01, 0.98), borderaxespad=0, handlelength=1.4
+    )
+
+    axes[2].fill_between(frames, 0, np.nan_to_num(result.displacement), color="#dbe7f0", lw=0)
+    axes[2].plot(frames, result.displacement, color=_INK, lw=1.1)
+    axes[2].set(title="Framewise displacement", ylabel="mm")
+    top = float(np.nanmax(result.displacement, initial=0.5))
+    axes[2].set_ylim(0, 1.08 * top)
+
+    for values, color, label in zip(
+        result.correlation, (_BEFORE, _AFTER), ("before", "after"), strict=True
+    ):
+        axes[3].plot(frames, values, color=color, lw=1.3, label=label, **_marker(frames))
+    axes[3].set(title="Correlation with the template", xlabel="frame")
+    axes[3].legend(loc="lower right", ncols=2, bbox_to_anchor=(1.01, 0.97), borderaxespad=0)
+    axes[3].set_xlim(-0.5, len(frames) - 0.5)
+    axes[3].xaxis.get_major_locator().set_params(integer=True)
+    for ax in axes:
+        _shade(ax, result.status)
+        ax.axvline(result.reference, color=_QUIET, lw=0.8, ls=(0, (2, 3)), zorder=0.6)
+    figure.align_ylabels(axes)
+    _name_shades(figure, result)
+
+
+def _marker(frames: npt.NDArray[np.intp]) -> dict[str, object]:
+    """Dots where there are few frames, so that a gap beside one does not hide it."""
+    return {"marker": "o", "markersize": 2.6} if len(frames) <= 60 else {}
+
+
+def _draw_three(ax: Axes, values: Array, deviations: Array) -> None:
+    frames = np.arange(len(values))
+    for i, (name, color) in enumerate(_AXES):
+        low, high = values[:, i] - 2 * deviations[:, i], values[:, i] + 2 * deviations[:, i]
+        ax.fill_between(
+            frames, low, high, color=color, alpha=0.22, lw=0, label="± 2 sd" if i == 2 else None
+        )
+        ax.plot(frames, values[:, i], color=color, lw=1.3, label=name, **_marker(frames))
+    # an unsure frame may have a band that would flatten everything else
+    finite = values[np.isfinite(values)]
+    if finite.size:
+        spread = max(float(np.ptp(finite)), 0.05)
+        ax.set_ylim(finite.min() - 0.15 * spread, finite.max() + 0.15 * spread)
+
+
+def _shade(ax: Axes, status: Sequence[str]) -> None:
+    for kind, color in _STATUS.items():
+        for t in np.flatnonzero(np.asarray(status) == kind):
+            ax.axvspan(t - 0.5, t + 0.5, color=color, alpha=0.3, lw=0, zorder=0.5)
+
+
+def _name_shades(figure: SubFigure, result: Correction) -> None:
+    counts = {kind: list(result.status).count(kind) for kind in _STATUS}
+    handles = [
+        mpl.patches.Patch(color=_STATUS[kind], alpha=0.4, lw=0, label=f"{kind} ({count})")
+        for kind, count in counts.items()
+        if count
+    ]
+    handles.append(
+        mpl.lines.Line2D(
+            [], [], color=_QUIET, lw=0.8, ls=(0, (2, 3)), label=f"reference ({result.reference})"
+        )
+    )
+    figure.legend(
+        handles=handles, loc="lower right", ncols=4, bbox_to_anchor=(0.97, 0.0), handlelength=1.4
+    )
+
+
+def _draw_images(figure: SubFigure, result: Correction) -> None:
+    """Six rows, before above after; three planes through the middle of the brain."""
+    orientation = io_orientation(result.affine)
+
+    def canonical(volume: Array) -> Array:
+        return np.asarray(apply_orientation(np.asarray(volume, dtype=np.float32), orientation))
+
+    sizes = np.empty(3)
+    sizes[orientation[:, 0].astype(int)] = np.linalg.norm(result.affine[:3, :3], axis=0)
+    mask = canonical(result.mask) > 0.5
+    box, middle = _box(mask, sizes)
+    extents = [(b.stop - b.start) * size for b, size in zip(box, sizes, strict=True)]
+
+    rows = [
+        ("Mean", canonical(result.mean[0]), canonical(result.mean[1]), "gray", "signal"),
+        ("Std over time", canonical(result.std[0]), canonical(result.std[1]), "magma", "signal"),
+        ("tSNR", canonical(result.tsnr[0]), canonical(result.tsnr[1]), "viridis", ""),
+    ]
+    # axial, coronal, sagittal: (across, up) as the axes of the canonical volume
+    planes = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
+    panels = figure.subplots(
+        6, 4, width_ratios=[*(extents[across] for across, _, _ in planes), 5], squeeze=False
+    )
+    figure.subplots_adjust(left=0.09, right=0.93, top=0.885, bottom=0.035, wspace=0.03, hspace=0.06)
+    for row, (name, before, after, cmap, unit) in enumerate(rows):
+        low, high = _window(before, after, mask, floor=name == "Mean")
+        for column, (across, up, through) in enumerate(planes):
+            for step, volume in enumerate((before, after)):
+                ax = panels[2 * row + step, column]
+                cut = [slice(None)] * 3
+                cut[across], cut[up] = box[across], box[up]
+                picture = volume[tuple(middle[a] if a == through else cut[a] for a in range(3))]
+                drawn = ax.imshow(
+                    picture.T,
+                    origin="lower",
+                    cmap=cmap,
+                    vmin=low,
+                    vmax=high,
+                    aspect=sizes[up] / sizes[across],
+                    interpolation="nearest",
+                )
+                ax.set(xticks=[], yticks=[], facecolor="black")
+                ax.grid(visible=False)
+                ax.spines[:].set_visible(False)
+                if column == 0:
+                    ax.set_ylabel(("before", "after")[step], color=_QUIET)
+                    if step == 0:
+                        ax.set_title(name)
+        for step in range(2):
+            panels[2 * row + step, 3].set_axis_off()
+        bar = panels[2 * row, 3].inset_axes((0.2, -1.0, 0.5, 1.9))
+        bar.grid(visible=False)
+        colors = figure.colorbar(drawn, cax=bar)
+        colors.outline.set_visible(False)
+        colors.set_label(unit, color=_QUIET)
+
+
+def _box(mask: npt.NDArray[np.bool_], sizes: Array) -> tuple[list[slice], list[int]]:
+    """Around the mask with 10 mm to spare; and its middle."""
+    if not mask.any():
+        mask = np.ones_like(mask)
+    box, middle = [], []
+    for axis in range(3):
+        found = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        spare = int(np.ceil(10 / sizes[axis]))
+        start, stop = max(found[0] - spare, 0), min(found[-1] + 1 + spare, mask.shape[axis])
+        box.append(slice(int(start), int(stop)))
+        middle.append(int((found[0] + found[-1]) // 2))
+    return box, middle
+
+
+def _window(
+    before: Array, after: Array, mask: npt.NDArray[np.bool_], floor: bool
+) -> tuple[float, float]:
+    """One window for both; the brain fills it, a few bright voxels do not decide."""
+    values = np.concatenate([volume[mask] for volume in (before, after)])
+    if not values.size:
+        values = np.concatenate([before.ravel(), after.ravel()])
+    high = float(np.percentile(values, 99))
+    low = min(0.0, float(values.min())) if floor else 0.0
+    return low, high if high > low else low + 1

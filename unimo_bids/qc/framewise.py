@@ -1,0 +1,110 @@
+"""How much the head moved from frame to frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unimo_bids.spatial import rigid
+
+Float64 = npt.NDArray[np.float64]
+
+HEAD_RADIUS_MM = 50.0  # Power et al. 2012: from the cortex to the middle of an adult head
+SPHERE_RADIUS_MM = 80.0  # Jenkinson 1999
+
+
+def motion_parameters(poses: Float64, center: Float64) -> Float64:
+    """Six numbers per pose, without jumps.
+
+    A turn of 181° about an axis is one of 179° about its opposite; of the two, each frame gets the
+    one nearer to the frame before.
+
+    Parameters
+    ----------
+    poses
+        ``(T, 4, 4)`` RAS mm, reference → volume.
+    center
+        ``(3,)`` mm, about which to turn: the middle of the brain.
+
+    Returns
+    -------
+    ndarray
+        ``(T, 6)``: rotation vector (rad), translation of the centre (mm).
+    """
+    rotation, translation = (
+        part.numpy()
+        for part in rigid.to_parameters(
+            torch.as_tensor(np.asarray(poses, dtype=np.float64)),
+            torch.as_tensor(np.asarray(center, dtype=np.float64)),
+        )
+    )
+    for t in range(1, len(rotation)):
+        angle = np.linalg.norm(rotation[t])
+        if angle > 0:
+            axis = rotation[t] / angle
+            # only along its own axis can a rotation vector grow by a full turn
+            turns = np.round((rotation[t - 1] @ axis - angle) / (2 * np.pi))
+            rotation[t] += turns * 2 * np.pi * axis
+    return np.concatenate([rotation, translation], axis=1)
+
+
+def framewise_displacement(
+    poses: Float64, center: Float64, radius: float = HEAD_RADIUS_MM
+) -> Float64:
+    """Framewise displacement after Power et al. 2012.
+
+    ``FD_t = Σ |Δ translation| + radius · Σ |Δ rotation|``, over the columns of
+    `motion_parameters`. For large turns, where rotation vectors do not add up, `rms_displacement`
+    is the exact measure.
+
+    Parameters
+    ----------
+    poses
+        ``(T, 4, 4)`` RAS mm, reference → volume.
+    center
+        ``(3,)`` mm, the middle of the brain.
+    radius
+        Millimetres on the sphere for a radian of rotation.
+
+    Returns
+    -------
+    ndarray
+        ``(T,)`` mm, NaN for the first frame.
+
+    Examples
+    --------
+    >>> poses = np.tile(np.eye(4), (3, 1, 1))
+    >>> poses[1:, 0, 3] = 2
+    >>> framewise_displacement(poses, np.zeros(3)).tolist()
+    [nan, 2.0, 0.0]
+    """
+    step = abs(np.diff(motion_parameters(poses, center), axis=0))
+    return np.concatenate([[np.nan], step @ np.array([radius] * 3 + [1.0] * 3)])
+
+
+def rms_displacement(poses: Float64, center: Float64, radius: float = SPHERE_RADIUS_MM) -> Float64:
+    """Root mean square of the way that the points of a ball go from frame to frame.
+
+    Jenkinson 1999: with ``D_t = T_t - T_{t-1} = [A | b]`` and the ball about the centre c,
+    ``rms² = radius²/5 tr(AᵀA) + |A c + b|²``. Exact for any turn.
+
+    Parameters
+    ----------
+    poses
+        ``(T, 4, 4)`` RAS mm, reference → volume.
+    center
+        ``(3,)`` mm, the middle of the brain.
+    radius
+        Of the ball, mm.
+
+    Returns
+    -------
+    ndarray
+        ``(T,)`` mm, NaN for the first frame.
+    """
+    change = np.diff(np.asarray(poses, dtype=np.float64), axis=0)
+    A, b = change[:, :3, :3], change[:, :3, 3]
+    shift = A @ center + b
+    squared = radius**2 / 5 * (A**2).sum(axis=(1, 2)) + (shift**2).sum(axis=1)
+    return np.concatenate([[np.nan], np.sqrt(squared)])
