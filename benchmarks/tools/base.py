@@ -65,20 +65,20 @@ class Problem:
         return frame if self.frame_masks is None else frame * self.frame_masks[..., t]
 
     def write_series(self) -> Path:
-        """The series as peers see it, NIfTI float32."""
+        """Write the series as peers see it, NIfTI float32."""
         data = self.data if self.frame_masks is None else self.data * self.frame_masks
         return self._write("series.nii", data, (self.repetition_time,))
 
     def write_frame(self, t: int) -> Path:
-        """One frame as peers see it, NIfTI float32."""
+        """Write one frame as peers see it, NIfTI float32."""
         return self._write(f"frame{t:04d}.nii", self.frame(t))
 
     def write_mask(self) -> Path | None:
-        """The mask of the reference frame, NIfTI float32."""
+        """Write the mask of the reference frame, NIfTI float32."""
         return None if self.mask is None else self._write("mask.nii", self.mask)
 
     def write_image(self, name: str, data: NDArray[np.float32]) -> Path:
-        """Any volume on the plain grid, NIfTI float32."""
+        """Write any volume on the plain grid, NIfTI float32."""
         return self._write(name, data)
 
     def _write(self, name: str, data: NDArray[np.float32], more: Sequence[float] = ()) -> Path:
@@ -120,7 +120,7 @@ class Tool:
     plain
         It sees the plain grid (peers), not the series' own affine.
     slow
-        Left out of the short set.
+        Left out of the short set: slow, or of interest to developers only.
     """
 
     name: str
@@ -205,7 +205,7 @@ def peak_mib(pid: int | str = "self") -> float:
 
 
 def _family(pid: int) -> list[int]:
-    """A process and its descendants."""
+    """Find a process and its descendants."""
     family = [pid]
     for member in family:
         try:

@@ -1,4 +1,4 @@
-"""This project."""
+"""`unimo_bids.motion`, and its parts left out one by one."""
 
 from __future__ import annotations
 
@@ -7,27 +7,38 @@ from collections.abc import Callable
 from benchmarks.tools.base import Estimate, Problem, Tool, package_version
 
 
-def _prepare(problem: Problem) -> Callable[[], Estimate]:
-    import torch  # noqa: PLC0415 - seconds
+def _preparer(**settings: bool) -> Callable[[Problem], Callable[[], Estimate]]:
+    def prepare(problem: Problem) -> Callable[[], Estimate]:
+        import torch  # noqa: PLC0415 - seconds
 
-    from unimo_bids.motion.series import estimate_motion  # noqa: PLC0415 - imports torch
+        from unimo_bids.motion.series import MotionSettings, estimate_motion  # noqa: PLC0415
 
-    torch.set_num_threads(problem.threads)
-    mask = problem.mask if problem.frame_masks is None else problem.frame_masks
+        torch.set_num_threads(problem.threads)
+        mask = problem.mask if problem.frame_masks is None else problem.frame_masks
 
-    def run() -> Estimate:
-        found = estimate_motion(
-            problem.data,
-            problem.affine,
-            mask=mask,
-            reference=problem.reference,
-            device=problem.device,
-        )
-        return Estimate(found.poses, [str(status) for status in found.status])
+        def run() -> Estimate:
+            found = estimate_motion(
+                problem.data,
+                problem.affine,
+                mask=mask,
+                reference=problem.reference,
+                device=problem.device,
+                settings=MotionSettings(**settings),
+            )
+            return Estimate(found.poses, [str(status) for status in found.status])
 
-    return run
+        return run
+
+    return prepare
+
+
+def _tool(name: str, options: str, *, slow: bool = True, **settings: bool) -> Tool:
+    version = package_version("unimo-bids")
+    return Tool(name, version, _preparer(**settings), options, plain=False, slow=slow)
 
 
 TOOLS = (
-    Tool("unimo", package_version("unimo-bids"), _prepare, "estimate_motion, defaults", plain=False),
+    _tool("unimo", "estimate_motion, defaults", slow=False),
+    _tool("unimo-nosearch", "estimate_motion without global search", search=False),
+    _tool("unimo-notemplate", "estimate_motion to the reference alone", template=False),
 )

@@ -1,5 +1,6 @@
 """`unimo-correct`: head-motion correction of one file, without BIDS."""
 
+# ruff: noqa: PLC0415 -- arguments are checked before anything heavy is imported
 from __future__ import annotations
 
 import argparse
@@ -25,7 +26,7 @@ INTERRUPTED, TERMINATED = 130, 143  # 128 + signal, as shells count
 
 
 class Terminated(BaseException):
-    """The process was asked to end (SIGTERM, SIGHUP); raised so that temporary files are removed."""
+    """The process was asked to end (SIGTERM, SIGHUP); raised so that files are tidied up."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,7 +135,6 @@ def run(options: Options, quiet: bool = False) -> Corrected:
     from unimo_bids.cli.correction import correct_file
 
     with progress(quiet) as report:
-        report(0.0, "reading")
         done = correct_file(options, report)
     for warning in done.summary["warnings"]:
         print(f"warning: {options.input}: {warning}", file=sys.stderr)

@@ -30,6 +30,7 @@ from unimo_bids.qc.tsnr import TemporalMoments
 Float64 = npt.NDArray[np.float64]
 
 STATUSES = ("ok", "searched", "bridged", "lost")
+_ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing
 _SUFFIXES = {
     "corrected": "_corrected.nii.gz",
     "transforms": "_xfm.txt",
@@ -54,7 +55,7 @@ class Options:
     reference: int | Literal["auto"] = "auto"
     device: str = "auto"
     threads: int | None = None
-    interpolation: str = "cubic"
+    interpolation: Literal["cubic", "linear"] = "cubic"
     prefix: str | None = None
     overwrite: bool = False
     figure: bool = True
@@ -106,18 +107,16 @@ def correct_file(options: Options, report: Report) -> Corrected:
     with staged(options.out_dir) as stage:
         places = {key: stage / path.name for key, path in paths.items()}
         series = read_series(options.input)
-        mask = None if options.mask is None else read_mask(options.mask, series)
         _check_reference(options, series)
-        estimate = estimate_motion(
+        estimate = _estimate(series, options, device, report)
+        comparison = _resample(
             series,
-            series.affine,
-            mask=mask,
-            reference=options.reference,
+            estimate,
+            places["corrected"],
+            options=options,
             device=device,
-            progress=report,
+            report=report,
         )
-        del mask
-        comparison = _resample(series, estimate, places["corrected"], options, device, report)
         write_itk(places["transforms"], estimate.poses)
         with atomic(places["poses"]) as temporary, temporary.open("wb") as file:
             np.save(file, np.asarray(estimate.poses, dtype=np.float64))
@@ -128,9 +127,9 @@ def correct_file(options: Options, report: Report) -> Corrected:
         write_volume(places["tsnr_after"], after.tsnr(), series)
         columns = _motion_columns(estimate, comparison, options.fd_radius)
         write_table(places["motion"], columns)
-        summary = _summary(options, series, estimate, comparison, columns, device)
+        summary = _summary(options, series, estimate, comparison, columns=columns, device=device)
         if options.figure:
-            _draw(places["figure"], series, estimate, comparison, columns, summary)
+            _draw(places["figure"], series, estimate, comparison, columns=columns, summary=summary)
         summary["runtime_s"] = round(time.monotonic() - started, 2)
         with atomic(places["summary"]) as temporary:
             temporary.write_text(json.dumps(summary, indent=2) + "\n")
@@ -184,10 +183,36 @@ def _check_reference(options: Options, series: Series) -> None:
         raise InputError(options.input, finding, "choose another --reference, or auto")
 
 
+def _estimate(series: Series, options: Options, device: str, report: Report) -> MotionEstimate:
+    mask = None if options.mask is None else read_mask(options.mask, series)
+
+    def partly(done: float, what: str) -> None:
+        if done < 1:
+            report(_ESTIMATION_SHARE * done, what)
+
+    try:
+        return estimate_motion(
+            series,
+            series.affine,
+            mask=mask,
+            reference=options.reference,
+            device=device,
+            progress=partly,
+        )
+    except ValueError as error:
+        # which frame is the reference, and so which of the masks counts, is found only there
+        if options.mask is None or mask is None or mask.ndim == 3 or "mask" not in str(error):
+            raise
+        finding = "the mask of the reference frame is empty"
+        remedy = "give every frame a mask, or choose another --reference"
+        raise InputError(options.mask, finding, remedy) from error
+
+
 def _resample(
     series: Series,
     estimate: MotionEstimate,
     path: Path,
+    *,
     options: Options,
     device: str,
     report: Report,
@@ -204,7 +229,7 @@ def _resample(
         device=device,
     )
     with SeriesWriter(path, series) as writer:
-        for t, corrected in volumes:
+        for t, corrected in enumerate(volumes):
             raw = series.frame(t)
             writer.append(corrected)
             for volume, moment, similarity in zip(
@@ -213,7 +238,8 @@ def _resample(
                 similarity[t] = correlation(volume, estimate.template, estimate.mask)
                 if estimate.status[t] != "lost":
                     moment.update(volume, time=t)
-            report((t + 1) / frames, "correcting")
+            done = (t + 1) / frames
+            report(_ESTIMATION_SHARE + (1 - _ESTIMATION_SHARE) * done, "correcting")
     return _Comparison(moments, correlations)
 
 
@@ -241,6 +267,7 @@ def _summary(
     series: Series,
     estimate: MotionEstimate,
     comparison: _Comparison,
+    *,
     columns: Mapping[str, npt.NDArray[Any]],
     device: str,
 ) -> dict[str, Any]:
@@ -291,11 +318,12 @@ def _draw(
     series: Series,
     estimate: MotionEstimate,
     comparison: _Comparison,
+    *,
     columns: Mapping[str, npt.NDArray[Any]],
     summary: Mapping[str, Any],
 ) -> None:
     # matplotlib costs half a second and a font cache: only who wants a figure pays
-    from unimo_bids.qc.figures import Correction, write_summary
+    from unimo_bids.qc.figures import Correction, write_summary  # noqa: PLC0415
 
     names = [f"{kind}_{axis}" for kind in ("rot", "trans") for axis in "xyz"]
     before, after = comparison.moments

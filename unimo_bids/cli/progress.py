@@ -6,14 +6,17 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
 Report = Callable[[float, str], None]
 
-_LINE_EVERY = 0.25
+_LINE_EVERY = 0.1
 
 
 @contextlib.contextmanager
 def progress(quiet: bool = False) -> Iterator[Report]:
-    """Give a function that is told the fraction done (0 to 1) and of what; it writes to stderr."""
+    """Give a function that is told the fraction done (0 to 1) and what is next; for stderr."""
     if quiet:
         yield lambda done, what: None
     elif sys.stderr.isatty():
@@ -25,33 +28,28 @@ def progress(quiet: bool = False) -> Iterator[Report]:
 
 @contextlib.contextmanager
 def _bar() -> Iterator[Report]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    tasks: dict[str, TaskID] = {}
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description:<14}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("starting", total=1.0)
 
         def report(done: float, what: str) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=1.0)
-            bar.update(tasks[what], completed=done)
+            bar.update(task, completed=done, description=what)
 
         yield report
 
 
 def _lines() -> Report:
-    last: dict[str, float] = {}
+    last_done, last_what = -1.0, ""
 
     def report(done: float, what: str) -> None:
-        due = what not in last or done >= last[what] + _LINE_EVERY or done >= 1 > last[what]
-        if due:
-            last[what] = done
-            print(f"{what}: {100 * done:.0f} %", file=sys.stderr, flush=True)
+        nonlocal last_done, last_what
+        if what != last_what or done >= last_done + _LINE_EVERY or done >= 1 > last_done:
+            last_done, last_what = done, what
+            print(f"{100 * done:3.0f} % {what}", file=sys.stderr, flush=True)
 
     return report

@@ -178,8 +178,9 @@ def read_mask(path: str | Path, series: Series) -> npt.NDArray[Any]:
     # half precision is finer than any mask, and a mask per frame is as large as the series
     mask = np.empty(four[::-1], np.float16 if soft else np.uint8).T
     peak = max(float((data[..., t] * slope + intercept).max()) for t in range(four[3]))
-    if peak <= 0:
-        raise InputError(path, "the mask is empty", "give a mask that covers the brain")
+    if peak <= (0.5 if soft else 0):
+        finding = "the mask is empty" + (" (nowhere above one half)" if peak > 0 else "")
+        raise InputError(path, finding, "give a mask that covers the brain")
     for t in range(four[3]):
         values = data[..., t] * slope + intercept if soft else data[..., t] > 0
         mask[..., t] = np.clip(values / max(peak, 1.0), 0, 1) if soft else values

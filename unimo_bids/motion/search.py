@@ -11,14 +11,16 @@ import math
 
 import roma
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
-from unimo_bids.motion.levels import Level
+from unimo_bids.motion.levels import Level, gradient_magnitude, make_level
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import sample_linear
 
-# rotations at about 24°: Gauss–Newton at the coarse level reaches 40° and more
-_ROTATIONS = 1152
+# rotations about 30° apart: Gauss–Newton at the coarse level reaches 40° and more
+_ROTATIONS = 576
+_SPACING = 1 / 7  # of the head's radius: as fine as the rotations are apart
 # candidates nearer than this to a better one are dropped: the same valley
 _DISTINCT_DEG = 25.0
 _BLOCK = 48  # rotations per product: bounds the working memory
@@ -45,9 +47,8 @@ def rotation_grid(count: int) -> Tensor:
 def search_poses(
     reference: Tensor,
     weights: Tensor,
-    reference_level: Level,
     frames: Tensor,
-    frame_level: Level,
+    level: Level,
     *,
     center: Tensor,
     radius: float,
@@ -58,12 +59,10 @@ def search_poses(
 
     Parameters
     ----------
-    reference
-        ``(X, Y, Z)`` edge strength of the reference.
-    weights
-        ``(X, Y, Z)`` soft mask on the same grid.
+    reference, weights
+        ``(X, Y, Z)`` image of the reference at `level`, and its soft mask.
     frames
-        ``(B, X', Y', Z')`` edge strength of the frames.
+        ``(B, X, Y, Z)`` images of the frames at `level`.
     center, radius
         Of the masked head in the reference, mm.
 
@@ -75,9 +74,21 @@ def search_poses(
         ``(B, candidates)`` correlation with the frame.
     """
     turns = rotation_grid(rotations).to(frames.device)
-    kernels, masses = _turned(reference, weights, reference_level, frame_level, turns, center, radius)
-    size = [n + k for n, k in zip(frames.shape[-3:], kernels.shape[-3:], strict=True)]
+    coarse = make_level(
+        level.shape,
+        level.affine,
+        blur=_SPACING * radius / 2,
+        spacing=_SPACING * radius,
+        device=frames.device,
+    )
+    frames = coarse.image(gradient_magnitude(frames, level))
+    kernels, masses = _turned(
+        gradient_magnitude(reference, level), weights, level, coarse, turns, center, radius
+    )
     dims = (-3, -2, -1)
+    half = [k // 2 for k in kernels.shape[-3:]]
+    # enough for heads whose centre is inside the grid, and quick to transform
+    size = [next_fast_len(n + h, real=True) for n, h in zip(coarse.shape, half, strict=True)]
     spectrum = torch.fft.rfftn(frames, s=size, dim=dims)
 
     # variance of the frame under the head's window; a ball's is the same for every rotation
@@ -91,27 +102,19 @@ def search_poses(
     floor = 0.05 * variance.amax(dim=dims, keepdim=True)  # air correlates with anything
     spread = variance.clamp(min=0).add(floor).sqrt()
 
-    # shifts that keep the head's centre inside the frame's grid
-    half = [k // 2 for k in kernels.shape[-3:]]
-    roll = [h for h in half]
-    best_score, best_shift = [], []
+    top_scores, top_places = [], []
     for start in range(0, rotations, _BLOCK):
         block = torch.fft.rfftn(kernels[start : start + _BLOCK], s=size, dim=dims).conj()
         for b in range(len(frames)):
             score = torch.fft.irfftn(spectrum[b] * block, s=size, dim=dims) / spread[b]
-            score = torch.roll(score, shifts=roll, dims=dims)  # index = place of the centre
-            score = score[:, : frames.shape[1], : frames.shape[2], : frames.shape[3]]
+            score = torch.roll(score, shifts=half, dims=dims)  # index = place of the centre
+            score = score[:, : coarse.shape[0], : coarse.shape[1], : coarse.shape[2]]
             top = score.reshape(len(score), -1).max(dim=-1)
-            best_score.append(top.values)
-            best_shift.append(top.indices)
-    n_blocks = math.ceil(rotations / _BLOCK)
-    scores = torch.stack(
-        [torch.cat(best_score[b :: len(frames)][:n_blocks]) for b in range(len(frames))]
-    )
-    places = torch.stack(
-        [torch.cat(best_shift[b :: len(frames)][:n_blocks]) for b in range(len(frames))]
-    )
-    return _distinct(scores, places, turns, frame_level, frames.shape[-3:], center, candidates)
+            top_scores.append(top.values)
+            top_places.append(top.indices)
+    scores = torch.stack([torch.cat(top_scores[b :: len(frames)]) for b in range(len(frames))])
+    places = torch.stack([torch.cat(top_places[b :: len(frames)]) for b in range(len(frames))])
+    return _distinct(scores, places, turns, coarse, center, candidates)
 
 
 def _turned(
@@ -158,14 +161,13 @@ def _distinct(
     places: Tensor,
     turns: Tensor,
     level: Level,
-    shape: torch.Size,
     center: Tensor,
     candidates: int,
 ) -> tuple[Tensor, Tensor]:
     """Best candidates of each frame that are not neighbours of a better one."""
     angle = torch.rad2deg(roma.rotmat_geodesic_distance(turns[:, None], turns[None]))
     near = angle < _DISTINCT_DEG
-    _, ny, nz = shape
+    _, ny, nz = level.shape
     index = torch.stack([places // (ny * nz), places // nz % ny, places % nz], dim=-1)
     world = rigid.transform(level.affine.to(turns), index.to(turns.dtype))
     poses = rigid.from_rotation(turns, world - (turns @ center.to(turns)))

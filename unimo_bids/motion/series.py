@@ -23,7 +23,7 @@ from unimo_bids.motion.masks import ADULT_RADIUS, centroid, foreground, radius_o
 from unimo_bids.motion.quality import bridge, similarity_threshold
 from unimo_bids.motion.registration import Target, make_target, register
 from unimo_bids.motion.template import choose_frames, choose_reference, robust_mean
-from unimo_bids.motion.tracking import Track, track
+from unimo_bids.motion.tracking import Targets, Track, track
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import index_map, voxel_sizes
 
@@ -247,10 +247,14 @@ class _Estimation:
         for chunk in self.frames.chunks(range(count)):
             images[chunk[0] : chunk[-1] + 1] = level.image(self.frames(chunk)).clamp(-6e4, 6e4)
             self.progress(0.1 + 0.1 * (chunk[-1] + 1) / count, "coarse images")
-        target = self._target(raw_reference, level, self.settings.coarse_points, "gain")
+        points = self.settings.coarse_points
+        targets = Targets(
+            stiff=self._target(raw_reference, level, points, "gain"),
+            flexible=self._target(raw_reference, level, points, "bias"),
+        )
         self.progress(0.2, "tracking")
         return track(
-            target,
+            targets,
             images,
             level.image(raw_reference),
             level.image(self.weights).clamp(0, 1),

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.levels import Level, gradient_magnitude
+from unimo_bids.motion.levels import Level
 from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.registration import Registration, Target, register
 from unimo_bids.motion.search import search_poses
@@ -26,6 +26,14 @@ _BATCH = 64
 _SEARCH_BATCH = 8
 # another start has to explain a frame better than this much to be taken
 _GAIN = 2e-3
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The reference at the coarse level under two intensity models."""
+
+    stiff: Target
+    flexible: Target
 
 
 @dataclass
@@ -38,7 +46,7 @@ class Track:
 
 
 def track(
-    target: Target,
+    targets: Targets,
     images: Tensor,
     reference_image: Tensor,
     weights: Tensor,
@@ -48,7 +56,7 @@ def track(
 
     Parameters
     ----------
-    target
+    targets
         The reference at the coarse level.
     images
         ``(T, X, Y, Z)`` all frames at that level (any float type).
@@ -61,27 +69,28 @@ def track(
     poses = torch.eye(4, dtype=torch.float64, device=images.device).repeat(n, 1, 1)
     result = Track(poses, np.full(n, np.nan), np.zeros(n, dtype=bool))
     everything = np.flatnonzero(usable)
-    _adopt(result, everything, _register(target, images, everything, poses[everything]), False)
-    _propagate(result, target, images, usable)
+    _adopt(result, everything, _register(targets, images, everything, poses[everything]), False)
+    _propagate(result, targets, images, usable)
 
     threshold = similarity_threshold(result.similarity[usable])
     unexplained = np.flatnonzero(usable & (result.similarity < threshold))
     if len(unexplained) > 0:
-        _search(result, target, images, reference_image, weights, unexplained)
-        _propagate(result, target, images, usable)
+        _search(result, targets, images, reference_image, weights, unexplained)
+        _propagate(result, targets, images, usable)
     return result
 
 
 def _register(
-    target: Target, images: Tensor, frames: NDArray[np.int_], starts: Tensor
+    targets: Targets, images: Tensor, frames: NDArray[np.int_], starts: Tensor
 ) -> Registration:
     parts = []
     for first in range(0, len(frames), _BATCH):
         chosen = torch.as_tensor(frames[first : first + _BATCH], device=images.device)
         sampled = images[chosen].float()[:, None]
-        parts.append(
-            register(target, sampled, starts[first : first + _BATCH], tolerance=0.05)
-        )
+        # first with a stiff intensity model, which a misplaced head cannot bend to its fit, then
+        # with one that explains a receive field: only so do similarities of right poses agree
+        rough = register(targets.stiff, sampled, starts[first : first + _BATCH], tolerance=0.1)
+        parts.append(register(targets.flexible, sampled, rough.poses, tolerance=0.05))
     return Registration(
         poses=torch.cat([p.poses for p in parts]),
         covariance=torch.cat([p.covariance for p in parts]),
@@ -112,7 +121,7 @@ def _adopt(
 
 
 def _propagate(
-    result: Track, target: Target, images: Tensor, usable: NDArray[np.bool_]
+    result: Track, targets: Targets, images: Tensor, usable: NDArray[np.bool_]
 ) -> None:
     """Try unexplained frames from their neighbours' poses until nothing changes."""
     n = len(images)
@@ -138,7 +147,7 @@ def _propagate(
         changed = np.zeros(n, dtype=bool)
         if not frames:
             return
-        found = _register(target, images, np.array(frames), torch.stack(starts))
+        found = _register(targets, images, np.array(frames), torch.stack(starts))
         for t in np.unique(frames):
             mine = np.flatnonzero(np.array(frames) == t)
             best = int(mine[np.argmax(_score(found)[mine])])
@@ -168,28 +177,26 @@ def _only(found: Registration, rows: Sequence[int]) -> Registration:
 
 def _search(
     result: Track,
-    target: Target,
+    targets: Targets,
     images: Tensor,
     reference_image: Tensor,
     weights: Tensor,
     frames: NDArray[np.int_],
 ) -> None:
-    level: Level = target.level
-    edges = gradient_magnitude(reference_image, level)
+    level: Level = targets.stiff.level
     for first in range(0, len(frames), _SEARCH_BATCH):
         chosen = frames[first : first + _SEARCH_BATCH]
         index = torch.as_tensor(chosen, device=images.device)
         starts, _ = search_poses(
-            edges,
+            reference_image,
             weights,
+            images[index].float(),
             level,
-            gradient_magnitude(images[index].float(), level),
-            level,
-            center=target.center,
-            radius=target.radius,
+            center=targets.stiff.center,
+            radius=targets.stiff.radius,
         )
         many = starts.shape[1]
-        found = _register(target, images, np.repeat(chosen, many), starts.reshape(-1, 4, 4))
+        found = _register(targets, images, np.repeat(chosen, many), starts.reshape(-1, 4, 4))
         score = _score(found).reshape(len(chosen), many)
         best = [row * many + int(np.argmax(score[row])) for row in range(len(chosen))]
         _adopt(result, chosen, _only(found, best), True)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from nibabel.orientations import apply_orientation, io_orientation
 
 Array = npt.NDArray[np.floating]
@@ -20,7 +24,7 @@ Array = npt.NDArray[np.floating]
 _AXES = (("x", "#0072B2"), ("y", "#D55E00"), ("z", "#009E73"))
 _BEFORE, _AFTER, _INK, _QUIET = "#9a9a9a", "#0072B2", "#222222", "#6b6b6b"
 _STATUS = {"searched": "#F0E442", "bridged": "#E69F00", "lost": "#CC3311"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "text.color": _INK,
@@ -87,9 +91,9 @@ def write_summary(path: str | Path, title: str, subtitle: str, result: Correctio
         FigureCanvasAgg(figure)
         figure.text(0.03, 0.965, title, fontsize=13, weight="bold", va="center")
         figure.text(0.03, 0.935, subtitle, fontsize=9, color=_QUIET, va="center")
-        left, right = figure.subfigures(1, 2, width_ratios=(1.08, 1), wspace=0)
-        _draw_traces(left, result)
-        _draw_images(right, result)
+        halves = figure.add_gridspec(1, 2, width_ratios=(1.08, 1), wspace=0)
+        _draw_traces(figure.add_subfigure(halves[0, 0]), result)
+        _draw_images(figure.add_subfigure(halves[0, 1]), result)
         with Path(path).open("wb") as file:
             figure.savefig(file, format="png")
 
@@ -128,7 +132,7 @@ def _draw_traces(figure: SubFigure, result: Correction) -> None:
     _name_shades(figure, result)
 
 
-def _marker(frames: npt.NDArray[np.intp]) -> dict[str, object]:
+def _marker(frames: npt.NDArray[np.intp]) -> dict[str, Any]:
     """Dots where there are few frames, so that a gap beside one does not hide it."""
     return {"marker": "o", "markersize": 2.6} if len(frames) <= 60 else {}
 
@@ -156,13 +160,13 @@ def _shade(ax: Axes, status: Sequence[str]) -> None:
 
 def _name_shades(figure: SubFigure, result: Correction) -> None:
     counts = {kind: list(result.status).count(kind) for kind in _STATUS}
-    handles = [
-        mpl.patches.Patch(color=_STATUS[kind], alpha=0.4, lw=0, label=f"{kind} ({count})")
+    handles: list[Artist] = [
+        Patch(color=_STATUS[kind], alpha=0.4, lw=0, label=f"{kind} ({count})")
         for kind, count in counts.items()
         if count
     ]
     handles.append(
-        mpl.lines.Line2D(
+        Line2D(
             [], [], color=_QUIET, lw=0.8, ls=(0, (2, 3)), label=f"reference ({result.reference})"
         )
     )

@@ -11,11 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unimo_bids.errors import InputError, MachineError
-from unimo_bids.simulation.shapes import Bool3, Float3, axes_mm, depth_mm, ellipsoid, smooth_noise
+from unimo_bids.errors import MachineError
+from unimo_bids.simulation.shapes import (
+    Bool3,
+    Float3,
+    axes_mm,
+    closed,
+    distance_mm,
+    ellipsoid,
+    smooth_noise,
+)
 
-# T2*-weighted contrast relative to the brain's mean of 1000; orders and ratios as in EPI at 3 T with
-# TE 30-40 ms (grey over white, cerebrospinal fluid brightest, bone nearly black), not one protocol.
+# T2*-weighted contrast, the brain's mean at 1000; order and ratios as in EPI at 3 T and 35 ms
+# (cerebrospinal fluid brightest, grey over white, bone nearly black), not of one protocol.
 WHITE, GREY, FLUID, BONE, SCALP, EYE, AIR = 890.0, 1080.0, 1550.0, 90.0, 560.0, 1350.0, 15.0
 
 
@@ -75,7 +83,7 @@ def ball_radius(brain: Bool3, voxel_mm: float) -> float:
 
 
 def recentered(affine: NDArray[np.float64], brain: Bool3) -> NDArray[np.float64]:
-    """The affine, shifted so that the brain's centre of mass is the world's origin."""
+    """Shift an affine so that the brain's centre of mass is the world's origin."""
     moved = np.array(affine, dtype=np.float64)
     moved[:3, 3] -= moved[:3, :3] @ np.array(ndimage.center_of_mass(brain)) + moved[:3, 3]
     return moved
@@ -94,10 +102,10 @@ def tissue_texture(
     return np.maximum(1 + strength[labels] * (0.6 * fine + 0.8 * coarse), 0.1)
 
 
-def _cropped(labels: NDArray[np.uint8], affine: NDArray[np.float64], margin: int) -> tuple[
-    NDArray[np.uint8], NDArray[np.float64]
-]:
-    """The part of the grid that holds the object, with an empty margin of voxels around it."""
+def cropped(
+    labels: NDArray[np.uint8], affine: NDArray[np.float64], margin: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Cut a grid to what holds the object and an empty margin of voxels around it."""
     box = ndimage.find_objects((labels > 0).astype(np.uint8))[0]
     moved = affine.copy()
     moved[:3, 3] += affine[:3, :3] @ np.array([s.start - margin for s in box])
@@ -107,6 +115,7 @@ def _cropped(labels: NDArray[np.uint8], affine: NDArray[np.float64], margin: int
 # ------------------------------------------------------------------------------------- adult
 ADULT_WHITE, ADULT_GREY, ADULT_VENTRICLE, ADULT_FLUID = 1, 2, 3, 4
 ADULT_BONE, ADULT_SCALP, ADULT_EYE, ADULT_AIR = 5, 6, 7, 8
+ADULT_UNEVEN = {ADULT_SCALP: 0.2, ADULT_BONE: 0.3, ADULT_VENTRICLE: 0.02}  # of the texture
 ADULT_INTENSITIES = (0.0, WHITE, GREY, FLUID, FLUID, BONE, SCALP, EYE, AIR)
 
 
@@ -127,21 +136,20 @@ def adult_head(skull: bool = True, seed: int = 0) -> Anatomy:
     labels = np.where(white > grey, ADULT_WHITE, ADULT_GREY).astype(np.uint8)
     labels[(white + grey < 0.5) & brain] = ADULT_VENTRICLE
     labels[~brain] = 0
-    pad = ((24, 24), (26, 26), (52, 22))  # room for scalp, face and neck, voxels of 1 mm
+    labels, affine = cropped(labels, affine, margin=0)
+    pad = ((24, 24), (26, 30), (60, 22))  # room for scalp, face and neck, voxels of 1 mm
     labels = np.pad(labels, pad)
-    affine = affine.copy()
     affine[:3, 3] -= [p[0] for p in pad]
     affine = recentered(affine, labels > 0)
     if skull:
         _wrap_adult(labels, affine, seed)
-    labels, affine = _cropped(labels, affine, margin=4)
-    uneven = {ADULT_SCALP: 0.2, ADULT_BONE: 0.3, ADULT_VENTRICLE: 0.02}
+    labels, affine = cropped(labels, affine, margin=4)
     return Anatomy(
         labels=labels,
         affine=affine,
         intensities=np.array(ADULT_INTENSITIES, dtype=np.float32),
         brain_labels=(ADULT_WHITE, ADULT_GREY, ADULT_VENTRICLE),
-        texture=tissue_texture(labels, uneven, seed, 1.0),
+        texture=tissue_texture(labels, ADULT_UNEVEN, seed, 1.0),
         name="adult head" if skull else "adult brain",
         radius=ball_radius(np.isin(labels, (1, 2, 3)), 1.0),
     )
@@ -152,7 +160,8 @@ def _mni_maps() -> tuple[Float3, Float3, Bool3, NDArray[np.float64]]:
     spec = find_spec("nilearn")
     if spec is None or spec.origin is None:
         raise MachineError(
-            "nilearn", "not installed, and the adult head is made of its MNI152 maps",
+            "nilearn",
+            "not installed, and the adult head is made of its MNI152 maps",
             "pip install nilearn, or use fetal_head, which needs no data",
         )
     folder = Path(spec.origin).parent / "datasets" / "data"
@@ -162,7 +171,7 @@ def _mni_maps() -> tuple[Float3, Float3, Bool3, NDArray[np.float64]]:
         if not path.exists():
             raise MachineError(path, "not there", "install a nilearn from 0.8 on")
         image = nib.nifti1.Nifti1Image.from_filename(path)
-        maps.append(np.asarray(image.dataobj, dtype=np.float32) / 255)
+        maps.append(np.asarray(image.dataobj).astype(np.float32) / np.float32(255))
     brain = ndimage.binary_fill_holes(ndimage.binary_opening(maps[2] > 0.05, iterations=1))
     affine = np.asarray(image.affine, dtype=np.float64)
     return maps[0], maps[1], np.asarray(brain, dtype=bool), affine
@@ -173,7 +182,7 @@ def _wrap_adult(labels: NDArray[np.uint8], affine: NDArray[np.float64], seed: in
     rng = np.random.default_rng([seed, 1])
     brain = labels > 0
     axes = axes_mm(labels.shape, affine)
-    outside = -depth_mm(np.asarray(ndimage.binary_closing(brain, iterations=6)), 1.0)
+    outside = distance_mm(closed(brain, 6), 1.0)
     uneven = smooth_noise(labels.shape, 14, rng)  # thickness varies over a few centimetres
     bone_from, bone_to = 2.5 + 0.5 * uneven, 8.5 + 1.2 * uneven
     head = outside < bone_to + 6.0 + 1.5 * smooth_noise(labels.shape, 18, rng)

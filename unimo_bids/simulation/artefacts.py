@@ -60,20 +60,20 @@ class Moment:
     seed: tuple[int, ...] = (0,)
     occupancy: Frame | None = None
 
-    def rng(self) -> np.random.Generator:
-        """Draws that are new in every frame."""
-        return np.random.default_rng([*self.seed, 1, self.frame])
+    def rng(self, what: str = "") -> np.random.Generator:
+        """Draws that are new in every frame, and for every ``what``."""
+        return np.random.default_rng([*self.seed, 1, self.frame, *what.encode()])
 
     def series_rng(self) -> np.random.Generator:
         """Draws that are the same in all frames."""
         return np.random.default_rng([*self.seed, 0])
 
     def with_occupancy(self, occupancy: Frame) -> Moment:
-        """The same moment, once it is known where the head is."""
+        """Add where the head is, once that is known."""
         return replace(self, occupancy=occupancy)
 
     def of_part(self, number: int) -> Moment:
-        """The same moment with the generators of a part."""
+        """Give the moment the generators of a part."""
         return replace(self, seed=(*self.seed, number))
 
 
@@ -99,7 +99,7 @@ class Artefact:
         return None
 
     def scanner(self, image: Frame, moment: Moment) -> Frame:
-        """The frame ``(X, Y, Z)`` as the scanner delivers it."""
+        """Turn the finished frame ``(X, Y, Z)`` into what the scanner delivers."""
         return image
 
 
@@ -327,8 +327,7 @@ class ContrastChange(Artefact):
         """Draw intensities; what is absent stays absent."""
         if self.frames is not None and moment.frame not in self.frames:
             return intensities
-        rng = np.random.default_rng([*moment.rng().integers(2**31, size=2), len(what.name)])
-        drawn = rng.uniform(150, 1700, len(intensities)).astype(np.float32)
+        drawn = moment.rng(what.name).uniform(150, 1700, len(intensities)).astype(np.float32)
         mixed = (1 - self.amount) * intensities + np.float32(self.amount) * drawn
         mixed[0] = 0
         return np.asarray(mixed, dtype=np.float32)

@@ -39,7 +39,9 @@ def smooth_with_spikes(
     """
     rng = np.random.default_rng(seed)
     width = max(frames / 15, 1.0)
-    walk = ndimage.gaussian_filter1d(rng.standard_normal((frames, 6)), width, axis=0, mode="reflect")
+    walk = ndimage.gaussian_filter1d(
+        rng.standard_normal((frames, 6)), width, axis=0, mode="reflect"
+    )
     walk -= walk.mean(axis=0)
     walk /= np.abs(walk).max(axis=0) + 1e-12
     jumps = rng.random(frames) < spikes
@@ -97,7 +99,9 @@ def replay(path: str | Path, name: str, frames: int | None = None, start: int = 
         How many frames; all that follow ``start`` if not given.
     """
     with np.load(path) as recordings:
-        names = sorted(k.removesuffix("_rotvec_rad") for k in recordings if k.endswith("rotvec_rad"))
+        names = sorted(
+            k.removesuffix("_rotvec_rad") for k in recordings if k.endswith("rotvec_rad")
+        )
         if name not in names:
             raise InputError(path, f"no trajectory {name!r}", f"choose one of {', '.join(names)}")
         rotvec = recordings[f"{name}_rotvec_rad"][start:].astype(np.float64)
@@ -105,7 +109,9 @@ def replay(path: str | Path, name: str, frames: int | None = None, start: int = 
     frames = len(rotvec) if frames is None else frames
     if not 0 < frames <= len(rotvec):
         raise InputError(
-            path, f"{name} has {len(rotvec)} frames from frame {start} on", f"ask for fewer than {frames}"
+            path,
+            f"{name} has {len(rotvec)} frames from frame {start} on",
+            f"ask for fewer than {frames}",
         )
     poses = torch.as_tensor(poses_from(np.rad2deg(rotvec[:frames]), shift[:frames]))
     # The turn since `start` about the brain's centre, and how far that centre has gone
@@ -121,6 +127,8 @@ _SEVERITY = {
     "typical": (6.0, 2.6, 0.25),
     "severe": (10.0, 5.0, 0.4),
 }
+
+REACH = 60.0  # mm; the recordings' largest excursions are 50-75 mm
 
 
 def synthetic_fetal(frames: int, severity: str = "typical", seed: int = 0) -> Poses:
@@ -148,11 +156,13 @@ def synthetic_fetal(frames: int, severity: str = "typical", seed: int = 0) -> Po
         direction = 0.6 * direction + 0.8 * rng.standard_normal(6)
         size = rng.lognormal(0, 0.8) / 1.7 if bursting else 0.08 * rng.lognormal(0, 0.5)
         step = size * direction * ([turn_deg] * 3 + [shift_mm] * 3)
-        place = 0.985 * place + (step[3:] if t else 0)  # the wall of the uterus holds it back
+        place = 0.985 * place + (step[3:] if t else 0)
         if t:
             step_pose = torch.as_tensor(poses_from(step[None, :3], np.zeros((1, 3))))[0]
             rotation = rigid.orthonormalized(step_pose @ rotation)
         pose = rotation.clone()
-        pose[:3, 3] = torch.as_tensor(place)
+        distance = np.linalg.norm(place) + 1e-12
+        held = REACH * np.tanh(distance / REACH)  # the wall of the uterus holds the head back
+        pose[:3, 3] = torch.as_tensor(place * held / distance)
         poses.append(pose)
     return torch.stack(poses).numpy()

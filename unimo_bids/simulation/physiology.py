@@ -108,7 +108,7 @@ class Activation(Artefact):
         return self.amplitude * _bumps(head_points, self.places, self.width, head.radius)
 
     def modulation(self, head_points: Tensor, moment: Moment) -> Tensor | None:
-        """The active regions at this moment."""
+        """Raise the active regions at this moment."""
         active = self.regressor(len(moment.poses), moment.repetition_time)[moment.frame]
         return float(active) * self.strength(head_points, moment.head)
 
@@ -126,9 +126,9 @@ class Dropout(Artefact):
 
     def modulation(self, head_points: Tensor, moment: Moment) -> Tensor | None:
         """How much is missing."""
-        return -self.depth * _bumps(
-            head_points, self.places, self.width, moment.head.radius
-        ).clamp(max=1)
+        return -self.depth * _bumps(head_points, self.places, self.width, moment.head.radius).clamp(
+            max=1
+        )
 
 
 @dataclass(frozen=True)

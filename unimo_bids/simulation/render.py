@@ -38,9 +38,9 @@ class Source:
     affine: Tensor
 
 
-def blurred(images: Sequence[NDArray[np.float32]], affine: NDArray[np.float64], psf_mm: float) -> (
-    Source
-):
+def blurred(
+    images: Sequence[NDArray[np.float32]], affine: NDArray[np.float64], psf_mm: float
+) -> Source:
     """Source of ``C`` images ``(X, Y, Z)`` blurred by a Gaussian of ``psf_mm`` FWHM.
 
     Images should be empty at their borders if the object ends there.
@@ -102,7 +102,7 @@ class Grid:
 
 
 def default_psf(affine: NDArray[np.float64]) -> float:
-    """The mean in-plane voxel size, mm."""
+    """Mean in-plane voxel size, mm."""
     return float(np.linalg.norm(affine[:3, :2], axis=0).mean())
 
 

@@ -124,7 +124,7 @@ class Scene:
         """Head and surroundings in the contrast of this frame."""
         if not self._overridden("contrast"):
             return self._head_source, self._body_source
-        sources = []
+        sources: list[Source | None] = []
         for what, usual in ((self.head, "_head_source"), (self.surroundings, "_body_source")):
             if what is None:
                 sources.append(None)
@@ -172,7 +172,7 @@ class Scene:
                 signal[where] *= 1 + brain * change
 
     def _behind(self, plane: float, points: Tensor, body: Source, t: int) -> Tensor:
-        """What the head hides, ``(N,)``; kept if it is the same in every frame."""
+        """Sample what the head hides, ``(N,)``; once, if it is the same in every frame."""
         fixed = self.surroundings_poses is None and not (
             self._overridden("distortion") or self._overridden("contrast")
         )
@@ -240,7 +240,7 @@ class SimulatedSeries:
     scene: Scene
 
     def brain_masks(self) -> NDArray[np.uint8]:
-        """True brain mask of every frame, ``(X, Y, Z, T)``: more than half of the voxel."""
+        """Masks of where the brain truly is, ``(X, Y, Z, T)``: more than half of the voxel."""
         frames = len(self.poses)
         masks = np.empty((frames, *self.data.shape[:3]), dtype=np.uint8)
         for t in range(frames):

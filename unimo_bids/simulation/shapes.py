@@ -32,7 +32,7 @@ def axes_mm(
 
 def ellipsoid(
     axes: tuple[NDArray[np.float32], ...],
-    center: Sequence[float],
+    center: Sequence[float] | NDArray[np.float64],
     radii: Sequence[float],
     power: float = 2.0,
 ) -> Float3:
@@ -69,9 +69,15 @@ def smooth_noise(
     return np.asarray(field / max(float(field.std()), 1e-6), dtype=np.float32)
 
 
-def depth_mm(mask: Bool3, voxel_mm: Sequence[float] | float) -> Float3:
-    """Signed distance to the surface of a mask, mm: positive inside, negative outside."""
-    sampling = np.broadcast_to(np.asarray(voxel_mm, dtype=np.float64), (3,))
-    inner = ndimage.distance_transform_edt(mask, sampling=sampling)
-    outer = ndimage.distance_transform_edt(~mask, sampling=sampling)
-    return np.asarray(inner - outer, dtype=np.float32)
+def distance_mm(mask: Bool3, voxel_mm: float) -> Float3:
+    """Distance of every voxel from a mask, mm; 0 inside it."""
+    return np.asarray(ndimage.distance_transform_edt(~mask), dtype=np.float32) * voxel_mm
+
+
+def closed(mask: Bool3, radius: float) -> Bool3:
+    """Close a mask by a ball of ``radius`` voxels, by distances: cheap for large radii."""
+    reach = int(np.ceil(radius)) + 1
+    grown = distance_mm(np.pad(mask, reach), 1.0) < radius
+    kept = distance_mm(~grown, 1.0) > radius
+    inner = (slice(reach, -reach),) * 3
+    return np.asarray(kept[inner] | mask, dtype=bool)

@@ -1,0 +1,138 @@
+"""Commands: ``list``, ``run``, ``table``, ``short``, ``real``; each has ``--help``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.series import ROOT
+
+RESULTS = ROOT / "benchmark-results"
+SHORT_SCENARIOS = ("adult-small-head", "fetal-medium-head", "inutero-typical")
+SHORT_FRAMES = 8
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command."""
+    options = _parser().parse_args(arguments)
+    return {"list": _list, "run": _run, "table": _table, "short": _short, "real": _real}[
+        options.command
+    ](options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="tools found on this machine, and scenarios")
+    run = commands.add_parser("run", help="run tools on scenarios, a JSON each")
+    run.add_argument("--tool", nargs="+", required=True)
+    run.add_argument("--scenario", nargs="+", required=True)
+    run.add_argument("--seed", nargs="+", type=int, default=[0])
+    run.add_argument("--mask", choices=("none", "reference", "oracle"), default="none")
+    short = commands.add_parser("short", help="a few minutes: this project and its peers")
+    short.add_argument("--tool", nargs="+", help="all found but the slow ones if not given")
+    short.add_argument("--seed", nargs="+", type=int, default=[0])
+    short.set_defaults(scenario=list(SHORT_SCENARIOS), mask="none")
+    for command, folder in ((run, RESULTS), (short, RESULTS / "short")):
+        command.add_argument("--out", type=Path, default=folder, help="folder of the JSON files")
+        command.add_argument("--cache", type=Path, default=RESULTS / "cache")
+        command.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+        command.add_argument("--frames", type=int, help="of every series")
+        command.add_argument("--threads", type=int, default=2)
+        command.add_argument("--device", default="cpu", help="for this project: cpu or cuda")
+        command.add_argument("--timeout", type=float, default=3600, help="seconds for a tool")
+    table = commands.add_parser("table", help="Markdown from the JSON files")
+    table.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files")
+    real = commands.add_parser("real", help="real runs, without truth: what is left of the motion")
+    real.add_argument("--tool", nargs="+", default=["unimo"])
+    real.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "epi")
+    real.add_argument("--out", type=Path, default=RESULTS / "real", help="folder of the pictures")
+    real.add_argument("--threads", type=int, default=2)
+    return parser
+
+
+def _list(options: argparse.Namespace) -> int:
+    from benchmarks.scenarios import SCENARIOS  # noqa: PLC0415 - imports torch
+    from benchmarks.tools import TOOLS, found_tools  # noqa: PLC0415
+
+    found = found_tools()
+    print("tools")
+    for name, tool in TOOLS.items():
+        print(f"  {name:18} {found.get(name, 'not found'):28} {tool.options}")
+    print("scenarios")
+    for name, scenario in SCENARIOS.items():
+        print(f"  {name:18} {scenario.description}; {scenario.frames} frames")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from benchmarks.runner import Options, run  # noqa: PLC0415 - imports torch
+    from benchmarks.scenarios import SCENARIOS  # noqa: PLC0415
+    from benchmarks.table import accuracy_cell, read_record  # noqa: PLC0415
+    from benchmarks.tools import TOOLS, found_tools  # noqa: PLC0415
+
+    found = found_tools()
+    for name in options.tool:
+        if name not in TOOLS:
+            return _refuse(f"no tool {name!r}; choose from {', '.join(TOOLS)}")
+        if name not in found:
+            return _refuse(f"{name} is not on this machine; found: {', '.join(found)}")
+    for name in options.scenario:
+        if name not in SCENARIOS:
+            return _refuse(f"no scenario {name!r}; choose from {', '.join(SCENARIOS)}")
+    names = ("out", "cache", "data", "frames", "mask", "threads", "device", "timeout")
+    how = Options(**{name: getattr(options, name) for name in names})
+    command = "python -m benchmarks " + shlex.join(sys.argv[1:])
+    failed = 0
+    for scenario in options.scenario:
+        for seed in options.seed:
+            for tool in options.tool:  # in turn, on the same series
+                start = time.perf_counter()
+                record = read_record(run(tool, scenario, seed, how, command))
+                failed += "error" in record
+                said = record.get("error", "").strip().splitlines()[-1:] or [""]
+                print(
+                    f"{scenario} seed {seed} {tool}: {accuracy_cell([record])} {said[0]}"
+                    f" [{time.perf_counter() - start:.0f} s in all]",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    return 1 if failed else 0
+
+
+def _short(options: argparse.Namespace) -> int:
+    from benchmarks.tools import TOOLS, found_tools  # noqa: PLC0415
+
+    if options.tool is None:
+        options.tool = [name for name in found_tools() if not TOOLS[name].slow]
+    options.frames = options.frames or SHORT_FRAMES
+    failed = _run(options)
+    _table(options)
+    return failed
+
+
+def _table(options: argparse.Namespace) -> int:
+    from benchmarks.scenarios import SCENARIOS  # noqa: PLC0415
+    from benchmarks.table import markdown, read_records  # noqa: PLC0415
+
+    print(markdown(read_records(options.out), list(SCENARIOS)))
+    return 0
+
+
+def _real(options: argparse.Namespace) -> int:
+    from benchmarks.real import compare  # noqa: PLC0415
+
+    return compare(options.data, options.tool, options.out, options.threads)
+
+
+def _refuse(why: str) -> int:
+    print(f"benchmarks: {why}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

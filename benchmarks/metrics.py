@@ -1,0 +1,149 @@
+"""How far estimated poses are from the true ones, and what that does to the corrected series.
+
+All errors are of what the poses do to brain points, in mm, or geodesic angles: never of Euler
+angles. The reference frame, whose pose is known, counts in none of them. A frame without a pose
+(NaN) is infinitely far off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.series import BenchmarkSeries
+from unimo_bids.motion.resampling import resample
+from unimo_bids.qc.tsnr import TemporalMoments
+from unimo_bids.spatial import rigid
+
+Float = NDArray[np.float64]
+
+LOST_MM, LOST_DEG = 5.0, 10.0
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of every frame, ``(T,)`` each.
+
+    Attributes
+    ----------
+    displacement_mm
+        Mean distance between where the two poses put the brain's points.
+    rotation_deg
+        Geodesic angle between the rotations.
+    translation_mm
+        Distance between where the two poses put the brain's centre.
+    """
+
+    displacement_mm: Float
+    rotation_deg: Float
+    translation_mm: Float
+
+    def lost(self) -> NDArray[np.bool_]:
+        """Which frames are more than 5 mm or 10° off, ``(T,)``."""
+        return (self.displacement_mm > LOST_MM) | (self.rotation_deg > LOST_DEG)
+
+    def without(self, frame: int) -> Errors:
+        """Leave a frame out."""
+        return Errors(
+            np.delete(self.displacement_mm, frame),
+            np.delete(self.rotation_deg, frame),
+            np.delete(self.translation_mm, frame),
+        )
+
+
+def pose_errors(estimated: Float, true: Float, brain_points: Float) -> Errors:
+    """Compare poses ``(T, 4, 4)`` over brain points ``(N, 3)``.
+
+    Examples
+    --------
+    >>> true = np.tile(np.eye(4), (2, 1, 1))
+    >>> estimated = true.copy()
+    >>> estimated[1, 0, 3] = 0.3
+    >>> pose_errors(estimated, true, np.zeros((1, 3))).displacement_mm.tolist()
+    [0.0, 0.3]
+    """
+    missing = ~np.isfinite(estimated).all(axis=(1, 2))
+    a = torch.as_tensor(np.where(missing[:, None, None], np.eye(4), estimated))
+    b, points = torch.as_tensor(true), torch.as_tensor(brain_points)
+    center = points.mean(dim=0, keepdim=True)
+    errors = [
+        rigid.displacement(a, b, points).mean(dim=-1).numpy(),
+        # tools' matrices are rigid to their output's digits only
+        rigid.rotation_angle(rigid.orthonormalized(a), b).numpy(),
+        rigid.displacement(a, b, center)[:, 0].numpy(),
+    ]
+    for error in errors:
+        error[missing] = np.inf
+    return Errors(*errors)
+
+
+def summary(errors: Errors) -> dict[str, float]:
+    """Median, 95th percentile and maximum over frames, and the share of lost frames."""
+    numbers: dict[str, float] = {}
+    for name, values in vars(errors).items():
+        numbers[f"{name}_median"] = _percentile(values, 50)
+        numbers[f"{name}_p95"] = _percentile(values, 95)
+        numbers[f"{name}_max"] = float(values.max())
+    numbers["lost_share"] = float(errors.lost().mean())
+    return numbers
+
+
+def _percentile(values: Float, q: float) -> float:
+    with np.errstate(invalid="ignore"):
+        value = float(np.percentile(values, q))
+    return float("inf") if np.isnan(value) else value  # between a number and infinity
+
+
+def correction_quality(series: BenchmarkSeries, estimated: Float) -> dict[str, float]:
+    """Judge a series once corrected, with estimated and with true poses (``_ceiling``).
+
+    The median tSNR in the brain (a linear drift does not count); the mean Dice overlap of every
+    frame's brain mask, brought to the reference, with the reference's; where there is activation,
+    the correlation of its map over the brain with the truth.
+    """
+    missing = ~np.isfinite(estimated).all(axis=(1, 2))
+    estimated = np.where(missing[:, None, None], np.eye(4), estimated)
+    numbers: dict[str, float] = {}
+    for ending, poses in (("", estimated), ("_ceiling", series.poses)):
+        numbers |= {f"{k}{ending}": v for k, v in _corrected(series, poses).items()}
+    return numbers
+
+
+def _corrected(series: BenchmarkSeries, poses: Float) -> dict[str, float]:
+    affine = torch.as_tensor(series.affine)
+    brain = series.brain > 0.5
+    moments = TemporalMoments(series.data.shape[:3])
+    dice, signal = [], []
+    for t, pose in enumerate(torch.as_tensor(poses)):
+        raw = torch.from_numpy(np.ascontiguousarray(series.data[..., t]))
+        frame = resample(raw, affine, pose).numpy()
+        moments.update(frame)
+        if len(series.regressor):
+            signal.append(frame[brain])
+        if t != series.reference:
+            mask = torch.from_numpy(series.masks[..., t].astype(np.float32))
+            moved = resample(mask, affine, pose, interpolation="linear").numpy() > 0.5
+            dice.append(2 * (moved & brain).sum() / max(moved.sum() + brain.sum(), 1))
+    numbers = {
+        "tsnr": float(np.median(moments.tsnr(True)[brain])),
+        "dice": float(np.mean(dice)),
+    }
+    if len(series.regressor):
+        found = activation_map(np.stack(signal), series.regressor)
+        true = series.activation[brain]
+        numbers["activation_correlation"] = float(np.corrcoef(found, true)[0, 1])
+    return numbers
+
+
+def activation_map(signal: NDArray[np.float32], regressor: Float) -> Float:
+    """Relative change with a regressor ``(T,)``, by least squares on signals ``(T, N)``.
+
+    Constant and linear drift are fitted along.
+    """
+    frames = len(regressor)
+    design = np.stack([regressor, np.ones(frames), np.linspace(-0.5, 0.5, frames)], axis=1)
+    beta = np.linalg.lstsq(design, signal.astype(np.float64), rcond=None)[0]
+    return beta[0] / np.maximum(beta[1], 1e-6)

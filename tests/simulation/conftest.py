@@ -1,0 +1,15 @@
+import pytest
+import torch
+
+from unimo_bids.simulation import Anatomy, fetal_head
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def head() -> Anatomy:
+    """A small fetal head: cheap to make and to render."""
+    return fetal_head(weeks=24, seed=3)
