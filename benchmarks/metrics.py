@@ -84,17 +84,24 @@ def summary(errors: Errors) -> dict[str, float]:
     """Median, 95th percentile and maximum over frames, and the share of lost frames."""
     numbers: dict[str, float] = {}
     for name, values in vars(errors).items():
-        numbers[f"{name}_median"] = _percentile(values, 50)
-        numbers[f"{name}_p95"] = _percentile(values, 95)
+        numbers[f"{name}_median"] = percentile(values, 50)
+        numbers[f"{name}_p95"] = percentile(values, 95)
         numbers[f"{name}_max"] = float(values.max())
     numbers["lost_share"] = float(errors.lost().mean())
     return numbers
 
 
-def _percentile(values: Float, q: float) -> float:
-    with np.errstate(invalid="ignore"):
-        value = float(np.percentile(values, q))
-    return float("inf") if np.isnan(value) else value  # between a number and infinity
+def percentile(values: Float, q: float) -> float:
+    """Percentile of errors that may be infinite.
+
+    Examples
+    --------
+    >>> percentile(np.array([0.0, 1.0, np.inf]), 50), percentile(np.array([0.0, np.inf]), 95)
+    (1.0, inf)
+    """
+    far = 1e12  # infinities cannot be interpolated
+    value = float(np.percentile(np.minimum(values, far), q))
+    return value if value < far / 1e3 else float("inf")
 
 
 def correction_quality(series: BenchmarkSeries, estimated: Float) -> dict[str, float]:

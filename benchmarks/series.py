@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,7 @@ def load(path: Path) -> BenchmarkSeries:
     return BenchmarkSeries(**values)
 
 
+@cache  # what is being edited meanwhile must not part the tools of a run
 def _code_hash() -> str:
     code = [
         *sorted((ROOT / "unimo_bids" / "simulation").glob("*.py")),

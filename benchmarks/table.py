@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics import LOST_DEG, LOST_MM
+from benchmarks.metrics import LOST_DEG, LOST_MM, percentile
 
 Record = dict[str, Any]
 Row = tuple[str, str]  # tool, mask
@@ -101,9 +101,7 @@ def _pooled(records: Iterable[Record], what: str) -> np.ndarray:
 
 
 def _mm(values: np.ndarray, q: float) -> str:
-    with np.errstate(invalid="ignore"):
-        value = np.percentile(values, q)
-    return number(float(value)) if np.isfinite(value) else "∞"
+    return number(percentile(values, q))
 
 
 def number(value: float) -> str:
@@ -114,7 +112,9 @@ def number(value: float) -> str:
     >>> [number(v) for v in (0.0312, 0.0004, 0.25, 3.14, 31.4)]
     ['0.031', '0.000', '0.25', '3.1', '31']
     """
-    if value < 0.1:
+    if math.isinf(value):
+        return "∞"
+    if round(value, 3) < 0.1:
         return f"{value:.3f}"
     if value < 1:
         return f"{value:.2f}"

@@ -220,7 +220,7 @@ WATCH = Watch()
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """Environment that holds every tool to so many threads."""
+    """Environment that holds every tool to so many threads, and to the same random numbers."""
     names = (
         "OMP_NUM_THREADS",
         "MKL_NUM_THREADS",
@@ -228,4 +228,5 @@ def thread_environment(threads: int) -> dict[str, str]:
         "NUMEXPR_NUM_THREADS",
         "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
     )
-    return {**os.environ, **dict.fromkeys(names, str(threads))}
+    # ANTs otherwise samples other voxels every time
+    return {**os.environ, **dict.fromkeys(names, str(threads)), "ANTS_RANDOM_SEED": "1"}

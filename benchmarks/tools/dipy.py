@@ -25,11 +25,6 @@ def _prepare(problem: Problem) -> Callable[[], Estimate]:
             moving_affine=plain,
             static_affine=plain,
             pipeline=["center_of_mass", "translation", "rigid"],
-            level_iters=[1000, 200, 100],
-            sigmas=[3.0, 1.0, 0.0],
-            factors=[4, 2, 1],
-            nbins=32,
-            sampling_proportion=None,
             static_mask=mask,
         )
         return static_to_moving

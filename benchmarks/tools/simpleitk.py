@@ -26,10 +26,10 @@ def _prepare(problem: Problem) -> Callable[[], Estimate]:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(0.2, 1)
+    method.SetMetricSamplingPercentage(0.5, 1)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=1.0, minStep=1e-3, numberOfIterations=200, gradientMagnitudeTolerance=1e-8
+        learningRate=1.0, minStep=1e-4, numberOfIterations=300, gradientMagnitudeTolerance=1e-8
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel([4, 2, 1])
@@ -84,7 +84,7 @@ TOOLS = (
         "simpleitk",
         package_version("SimpleITK"),
         _prepare,
-        "VersorRigid3D, Mattes MI with 32 bins on 20 %, regular-step gradient descent, 3 levels, "
+        "VersorRigid3D, Mattes MI with 32 bins on 50 %, regular-step gradient descent, 3 levels, "
         "from the identity or the frame before, whichever fits better",
     ),
 )

@@ -78,7 +78,7 @@ def test_fetal_head_looks_different_after_a_half_turn(head):
 
     turned = [likeness(np.rot90(smooth, 2, axes)) for axes in ((0, 1), (0, 2), (1, 2))]
     assert max(turned) < 0.75
-    assert likeness(smooth[::-1]) > 0.85  # left and right are much alike
+    assert likeness(smooth[::-1]) > max(turned)  # left and right are more alike
 
 
 def test_contrast_replaces_intensities(head):

@@ -94,7 +94,11 @@ def test_replay_turns_about_the_brain_and_starts_at_rest(tmp_path):
 @pytest.mark.parametrize(
     ("severity", "median_deg", "p95_deg"),
     # the range of medians and 95th percentiles of steps over the recorded trajectories
-    [("mild", (0.3, 1.6), (3, 8)), ("typical", (0.5, 2.7), (5, 14)), ("severe", (0.9, 4.6), (9, 30))],
+    [
+        ("mild", (0.3, 1.6), (3, 8)),
+        ("typical", (0.5, 2.7), (5, 14)),
+        ("severe", (0.9, 4.6), (9, 30)),
+    ],
 )
 def test_synthetic_fetal_moves_like_the_recordings(severity, median_deg, p95_deg):
     series = [kinematics.synthetic_fetal(250, severity, seed) for seed in range(6)]

@@ -141,12 +141,12 @@ def run(options: Options, quiet: bool = False) -> Corrected:
     return done
 
 
-def print_result(done: Corrected) -> None:
-    """Print what came out, the paths last."""
+def print_result(done: Corrected, also: Sequence[Path] = ()) -> None:
+    """Print what came out, the paths last (and those of other files)."""
     from unimo_bids.cli.correction import described
 
     print(*described(done.summary), sep="\n")
-    print(*done.paths.values(), sep="\n")
+    print(*also, *done.paths.values(), sep="\n")
 
 
 def guarded(action: Callable[[], None], debug: bool = False) -> int:

@@ -27,7 +27,11 @@ from unimo_bids.qc.framewise import framewise_displacement, motion_parameters
 from unimo_bids.qc.similarity import correlation
 from unimo_bids.qc.tsnr import TemporalMoments
 
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+
+# A line through a handful of frames explains most of their noise.
+_FEWEST_TO_DETREND = 10
 
 STATUSES = ("ok", "searched", "bridged", "lost")
 _ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing
@@ -88,6 +92,16 @@ class _Comparison:
     moments: tuple[TemporalMoments, TemporalMoments]
     correlation: tuple[Float64, Float64]
 
+    @property
+    def detrend(self) -> bool:
+        """Whether there are enough frames to tell a drift from noise."""
+        return self.moments[0].count >= _FEWEST_TO_DETREND
+
+    def tsnr(self) -> tuple[Float32, Float32]:
+        """Maps before and after."""
+        before, after = (moments.tsnr(self.detrend) for moments in self.moments)
+        return before, after
+
 
 def correct_file(options: Options, report: Report) -> Corrected:
     """Correct one file.
@@ -122,9 +136,9 @@ def correct_file(options: Options, report: Report) -> Corrected:
             np.save(file, np.asarray(estimate.poses, dtype=np.float64))
         write_volume(places["template"], estimate.template.astype(np.float32), series)
         write_volume(places["mask"], estimate.mask.astype(np.float32), series)
-        before, after = comparison.moments
-        write_volume(places["tsnr_before"], before.tsnr(), series)
-        write_volume(places["tsnr_after"], after.tsnr(), series)
+        tsnr = comparison.tsnr()
+        write_volume(places["tsnr_before"], tsnr[0], series)
+        write_volume(places["tsnr_after"], tsnr[1], series)
         columns = _motion_columns(estimate, comparison, options.fd_radius)
         write_table(places["motion"], columns)
         summary = _summary(options, series, estimate, comparison, columns=columns, device=device)
@@ -247,13 +261,19 @@ def _motion_columns(
     estimate: MotionEstimate, comparison: _Comparison, radius: float
 ) -> dict[str, npt.NDArray[np.generic]]:
     names = [f"{kind}_{axis}" for kind in ("rot", "trans") for axis in "xyz"]
-    parameters = motion_parameters(estimate.poses, estimate.center)
+    # a lost frame has no pose to believe, nor has a step into or out of it a length
+    known = np.asarray(estimate.status) != "lost"
+    parameters = np.full((len(known), 6), np.nan)
+    parameters[known] = motion_parameters(estimate.poses[known], estimate.center)
+    displacement = framewise_displacement(estimate.poses, estimate.center, radius)
+    displacement[~known] = np.nan
+    displacement[1:][~known[:-1]] = np.nan
     variances = np.diagonal(estimate.covariance, axis1=1, axis2=2)
-    deviations = np.sqrt(np.where(variances >= 0, variances, np.nan))
+    deviations = np.sqrt(np.where((variances >= 0) & known[:, None], variances, np.nan))
     return {
         "frame": np.arange(len(parameters)),
         **dict(zip(names, parameters.T, strict=True)),
-        "framewise_displacement": framewise_displacement(estimate.poses, estimate.center, radius),
+        "framewise_displacement": displacement,
         **{f"{name}_sd": column for name, column in zip(names, deviations.T, strict=True)},
         "similarity": np.asarray(estimate.similarity, dtype=np.float64),
         "correlation_before": comparison.correlation[0],
@@ -273,8 +293,9 @@ def _summary(
 ) -> dict[str, Any]:
     status = [str(one) for one in estimate.status]
     brain = np.asarray(estimate.mask) > 0.5
-    tsnr = [_median(moment.tsnr()[brain]) for moment in comparison.moments]
+    tsnr = [_median(ratio[brain]) for ratio in comparison.tsnr()]
     fd = columns["framewise_displacement"]
+    fd = fd[np.isfinite(fd)]
     settings = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in asdict(options).items()
@@ -297,8 +318,8 @@ def _summary(
         "warnings": warnings,
         "frames": {one: status.count(one) for one in STATUSES},
         "framewise_displacement_mm": {
-            "mean": _rounded(np.nanmean(fd)),
-            "max": _rounded(np.nanmax(fd)),
+            "mean": _rounded(fd.mean()) if fd.size else None,
+            "max": _rounded(fd.max()) if fd.size else None,
             "radius": options.fd_radius,
         },
         "tsnr_median": {"before": tsnr[0], "after": tsnr[1]},
@@ -334,8 +355,8 @@ def _draw(
         status=[str(one) for one in estimate.status],
         correlation=comparison.correlation,
         mean=(before.mean, after.mean),
-        std=(before.std(detrend=True), after.std(detrend=True)),
-        tsnr=(before.tsnr(), after.tsnr()),
+        std=(before.std(comparison.detrend), after.std(comparison.detrend)),
+        tsnr=comparison.tsnr(),
         mask=estimate.mask,
         affine=series.affine,
         reference=int(estimate.reference),
@@ -351,7 +372,9 @@ def described(summary: Mapping[str, Any]) -> list[str]:
     """Say in a few short phrases what came out."""
     frames = ", ".join(f"{count} {one}" for one, count in summary["frames"].items() if count)
     fd, tsnr = summary["framewise_displacement_mm"], summary["tsnr_median"]
-    phrases = [f"frames: {frames}", f"FD {fd['mean']:.2f} mm (largest {fd['max']:.2f})"]
+    phrases = [f"frames: {frames}"]
+    if fd["mean"] is not None:
+        phrases.append(f"FD {fd['mean']:.2f} mm (largest {fd['max']:.2f})")
     if None not in tsnr.values():
         phrases.append(f"median tSNR {tsnr['before']:.1f} → {tsnr['after']:.1f}")
     return phrases

@@ -3,12 +3,12 @@
 Inverse-compositional Gauss–Newton with Levenberg–Marquardt damping. The target f is known at fixed
 points x; a frame m with pose T is read at ``T x``. Intensities need not agree, they are modelled::
 
-    m(T x) ≈ Σₖ cₖ φₖ(x) + s(x) J(x) δ,     s = Σₖ cₖ φₖ'(x)
+    m(T x) ≈ Σₖ cₖ φₖ(x) + Σⱼ sⱼ(x) Jⱼ(x) δ,     sⱼ = Σₖ cₖ ∂φₖ/∂fⱼ
 
-with φ built from f (gain and offset, a smooth bias, or any mapping of intensities), φ' its slope
-with respect to f, and J the change of f when x moves by the small motion δ. J, φ and their outer
-products belong to the target and are computed once; an iteration is one sampling of the frame, two
-matrix products and a 6×6 solve. The pose is updated by ``T ← T exp(-δ)``.
+The terms φ are the target's images fⱼ (one, or several where contrast changes from frame to frame),
+a constant, and the first image times a smooth field. Jⱼ is the change of fⱼ when x moves by the
+small motion δ; it belongs to the target and is computed once. An iteration is one sampling of the
+frame and a 6×6 solve; the pose is updated by ``T ← T exp(-δ)``.
 
 Every point has a weight per frame: soft mask × inside the frame's field of view × robust weight.
 Parameters inside are in mm: rotations are scaled by the radius of the head.
@@ -17,6 +17,7 @@ Parameters inside are in mm: rotations are scaled by the radius of the head.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,20 +29,39 @@ from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import voxel_centers
 from unimo_bids.spatial.interpolation import gradient
 
-IntensityModel = Literal["gain", "bias", "mapping"]
+IntensityModel = Literal["gain", "bias"]
 
 # Cauchy weights with 95 % efficiency on Gaussian residuals (Holland & Welsch 1977)
 _CAUCHY = 2.385
 # of the normal distribution: standard deviation per median absolute deviation
 _SIGMA_PER_MAD = 1.4826
-_MAPPING_KNOTS = 8
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One feature of the target (intensity, edge strength) at N points: J images, K terms.
+
+    Attributes
+    ----------
+    steepest
+        ``(J, N, 6)`` change of each image per mm of the six parameters.
+    terms
+        ``(K, N)`` φ.
+    slopes
+        ``(K, N)`` derivative of each term with respect to the image it is made of.
+    image_of
+        ``(K,)`` which image that is.
+    """
+
+    steepest: Tensor
+    terms: Tensor
+    slopes: Tensor
+    image_of: Tensor
 
 
 @dataclass(frozen=True)
 class Target:
     """What frames are registered to: fixed points with all that Gauss–Newton needs of them.
-
-    C channels, N points, K intensity terms.
 
     Attributes
     ----------
@@ -55,10 +75,6 @@ class Target:
         ``(3,)`` mm, the point motions turn about.
     radius
         mm, of the masked head; scales rotations.
-    steepest
-        ``(C, N, 6)`` change of f per mm of the six parameters (J).
-    terms, slopes
-        ``(C, N, K)`` φ and φ'.
     """
 
     level: Level
@@ -66,12 +82,7 @@ class Target:
     weights: Tensor
     center: Tensor
     radius: float
-    steepest: Tensor
-    terms: Tensor
-    slopes: Tensor
-    outer_steepest: Tensor
-    outer_mixed: Tensor
-    outer_terms: Tensor
+    channels: tuple[Channel, ...]
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,7 @@ class Registration:
 
 
 def make_target(
-    channels: Tensor,
+    features: Sequence[Tensor],
     weights: Tensor,
     level: Level,
     *,
@@ -111,73 +122,60 @@ def make_target(
 
     Parameters
     ----------
-    channels
-        ``(C, X, Y, Z)`` images of the reference at `level`.
+    features
+        For each channel ``(J, X, Y, Z)`` images of the reference at `level`; of several, any
+        combination may make up a frame.
     weights
         ``(X, Y, Z)`` soft mask at `level`.
+    model
+        ``gain``: gain and offset; ``bias``: also a smooth field in place (second order), as a
+        head sees it that moves in a coil's.
     max_points
         Keep the points with the most information (weight × gradient) when there are more.
     """
-    grid = voxel_centers(level.shape, channels.device)
+    grid = voxel_centers(level.shape, weights.device)
     flat_weights = weights.reshape(-1) * level.validity(grid).to(weights)
-    slope = gradient(channels, level.affine).reshape(len(channels), -1, 3)
+    slopes = [gradient(images, level.affine).reshape(len(images), -1, 3) for images in features]
     chosen = flat_weights > 0.05  # below, a point costs as much as any and tells nothing
     if int(chosen.sum()) > max_points:
-        strength = torch.linalg.norm(slope, dim=-1)
-        strength = (strength / strength.mean(dim=1, keepdim=True)).sum(dim=0) * flat_weights
-        keep = torch.topk(strength * chosen, max_points).indices
+        strength = torch.zeros_like(flat_weights)
+        for slope in slopes:
+            steepness = torch.linalg.norm(slope, dim=(0, 2))
+            strength += steepness / steepness.mean()
+        keep = torch.topk(strength * flat_weights * chosen, max_points).indices
         chosen = torch.zeros_like(chosen).index_fill_(0, keep, True)
     index = torch.nonzero(chosen)[:, 0]
 
     world = rigid.transform(level.affine.to(grid), grid[index])
     points = (world - center.to(world)).float()
-    values = channels.reshape(len(channels), -1)[:, index]
-    slope = slope[:, index]
-    arm = points.expand(len(channels), -1, -1) / radius
-    steepest = torch.cat([torch.linalg.cross(arm, slope), slope], dim=-1)
-    terms, slopes = _intensity_terms(values, points / radius, model)
     return Target(
         level=level,
         points=points,
         weights=flat_weights[index],
         center=center.double(),
         radius=radius,
-        steepest=steepest,
-        terms=terms,
-        slopes=slopes,
-        outer_steepest=_outer(steepest, steepest),
-        outer_mixed=_outer(steepest, terms),
-        outer_terms=_outer(terms, terms),
+        channels=tuple(
+            _channel(images.reshape(len(images), -1)[:, index], slope[:, index], points / radius, model)
+            for images, slope in zip(features, slopes, strict=True)
+        ),
     )
 
 
-def _outer(a: Tensor, b: Tensor) -> Tensor:
-    """Products of all columns, ``(C, N, I·J)``."""
-    return (a[..., :, None] * b[..., None, :]).flatten(-2)
-
-
-def _intensity_terms(f: Tensor, place: Tensor, model: IntensityModel) -> tuple[Tensor, Tensor]:
-    """φ and φ' ``(C, N, K)`` for target values ``(C, N)`` at places ``(N, 3)`` of unit size."""
-    one, zero = torch.ones_like(f), torch.zeros_like(f)
-    if model == "gain":
-        return torch.stack([f, one], dim=-1), torch.stack([one, zero], dim=-1)
-    if model == "bias":  # a receive field stays in the scanner: seen from the head, gain varies
+def _channel(f: Tensor, slope: Tensor, place: Tensor, model: IntensityModel) -> Channel:
+    """Terms of one feature from ``(J, N)`` images, their gradients, and places of unit size."""
+    arm = place.expand(len(f), -1, -1)
+    steepest = torch.cat([torch.linalg.cross(arm, slope), slope], dim=-1)
+    one = torch.ones_like(f[0])
+    terms, slopes, image_of = [*f, one], [one] * len(f) + [0 * one], [*range(len(f)), 0]
+    if model == "bias":
         x, y, z = place.T
-        fields = torch.stack([x, y, z, x * x, y * y, z * z, x * y, y * z, z * x])
-        fields = fields[:, None].expand(-1, len(f), -1)
-        terms = torch.stack([f, one, *(f * fields)], dim=-1)
-        return terms, torch.stack([one, zero, *fields], dim=-1)
-    # hats on knots with equally many points between: a piecewise linear mapping of intensities
-    share = torch.linspace(0.01, 0.99, _MAPPING_KNOTS, device=f.device)
-    terms, slopes = [], []
-    for values in f:
-        knots = torch.quantile(values[:: max(1, len(values) // 8192)], share)
-        gap = (knots[1:] - knots[:-1]).clamp(min=1e-6)
-        position = ((values[:, None] - knots[:-1]) / gap).clamp(0, 1)  # (N, K - 1), a ramp each
-        within = ((position > 0) & (position < 1)).to(values)
-        terms.append(torch.cat([torch.ones_like(values)[:, None], position * gap], dim=-1))
-        slopes.append(torch.cat([torch.zeros_like(values)[:, None], within], dim=-1))
-    return torch.stack(terms), torch.stack(slopes)
+        for field in (x, y, z, x * x, y * y, z * z, x * y, y * z, z * x):
+            terms.append(f[0] * field)
+            slopes.append(field)
+            image_of.append(0)
+    return Channel(
+        steepest, torch.stack(terms), torch.stack(slopes), torch.tensor(image_of, device=f.device)
+    )
 
 
 @dataclass
@@ -216,7 +214,6 @@ def _normal_equations(
     values = level.sample(sampled, indices)  # (B, C, N)
 
     n_frames, n_channels, _ = values.shape
-    n_terms = target.terms.shape[-1]
     in_view = view.sum(dim=-1)
     hessian = torch.zeros(n_frames, 6, 6, dtype=torch.float64, device=values.device)
     rhs = torch.zeros(n_frames, 6, dtype=torch.float64, device=values.device)
@@ -224,43 +221,45 @@ def _normal_equations(
     cost = torch.zeros(n_frames, device=values.device)
     cost_old_scale = torch.zeros_like(cost)
     unexplained = torch.zeros_like(cost)
-    for c in range(n_channels):
-        m, terms = values[:, c], target.terms[c]
-        gram = (view @ target.outer_terms[c]).reshape(-1, n_terms, n_terms)
-        coefficients = _solve(gram.double(), ((view * m) @ terms).double()).float()
-        residual = m - coefficients @ terms.mT
+    for c, channel in enumerate(target.channels):
+        m, terms = values[:, c], channel.terms
+        weighted = view[:, None] * terms  # (B, K, N)
+        gram = weighted @ terms.mT
+        coefficients = _solve(gram.double(), (weighted @ m[..., None])[..., 0].double()).float()
+        residual = m - coefficients @ terms
 
         weights = view
         sigma = _robust_scale(residual, view)
         new_scale[:, c] = sigma
-        if robust:
-            squared = (residual / (_CAUCHY * sigma[:, None])) ** 2
-            weights = view / (1 + squared)
-            cost += (view * torch.log1p(squared)).sum(dim=-1) / in_view
-            if scale is not None:
-                squared = squared * (sigma / scale[:, c])[:, None] ** 2
-            cost_old_scale += (view * torch.log1p(squared)).sum(dim=-1) / in_view
         squares = (view * residual**2).sum(dim=-1)
         mean = (view * m).sum(dim=-1) / in_view
         total = (view * (m - mean[:, None]) ** 2).sum(dim=-1)
         fraction = squares / total.clamp(min=1e-20)
         unexplained += fraction / n_channels
-        if not robust:
+        if robust:
+            squared = (residual / (_CAUCHY * sigma[:, None])) ** 2
+            weights = view / (1 + squared)
+            weighted = weights[:, None] * terms
+            cost += (view * torch.log1p(squared)).sum(dim=-1) / in_view
+            if scale is not None:
+                squared = squared * (sigma / scale[:, c])[:, None] ** 2
+            cost_old_scale += (view * torch.log1p(squared)).sum(dim=-1) / in_view
+        else:
             cost += fraction
             cost_old_scale += fraction
 
-        slope = coefficients @ target.slopes[c].mT  # (B, N) local gain of the mapping
-        sloped = weights * slope
-        h_motion = ((sloped * slope) @ target.outer_steepest[c]).reshape(-1, 6, 6).double()
-        h_mixed = (sloped @ target.outer_mixed[c]).reshape(-1, 6, n_terms).double()
-        h_terms = (weights @ target.outer_terms[c]).reshape(-1, n_terms, n_terms).double()
-        g_motion = ((sloped * residual) @ target.steepest[c]).double()
-        g_terms = ((weights * residual) @ terms).double()
+        motion = _motion_of(channel, coefficients)  # (B, N, 6): Σⱼ sⱼ Jⱼ
+        weighted_motion = weights[..., None] * motion
+        h_motion = (motion.mT @ weighted_motion).double()
+        h_mixed = (weighted @ motion).mT.double()
+        h_terms = (weighted @ terms.mT).double()
+        g_motion = (weighted_motion.mT @ residual[..., None]).double()
+        g_terms = (weighted @ residual[..., None]).double()
         # the intensity model adapts along with the motion: eliminate it (Schur complement)
-        eliminated = _solve(h_terms, torch.cat([h_mixed.mT, g_terms[..., None]], dim=-1))
+        eliminated = _solve(h_terms, torch.cat([h_mixed.mT, g_terms], dim=-1))
         precision = 1 / sigma.double().clamp(min=1e-12) ** 2
         hessian += precision[:, None, None] * (h_motion - h_mixed @ eliminated[..., :6])
-        rhs += precision[:, None] * (g_motion - (h_mixed @ eliminated[..., 6:])[..., 0])
+        rhs += precision[:, None] * (g_motion - h_mixed @ eliminated[..., 6:])[..., 0]
     return _Normal(
         hessian=hessian,
         rhs=rhs,
@@ -271,6 +270,16 @@ def _normal_equations(
         in_view=in_view / target.weights.sum(),
         count=(view > 0.05).sum(dim=-1),
     )
+
+
+def _motion_of(channel: Channel, coefficients: Tensor) -> Tensor:
+    """Change of the modelled frame per mm of the six parameters, ``(B, N, 6)``."""
+    change = torch.zeros((), device=coefficients.device)
+    for j, steepest in enumerate(channel.steepest):
+        mine = channel.image_of == j
+        gain = coefficients[:, mine] @ channel.slopes[mine]
+        change = change + gain[..., None] * steepest
+    return change
 
 
 def _solve(gram: Tensor, rhs: Tensor) -> Tensor:

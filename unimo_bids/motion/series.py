@@ -21,8 +21,14 @@ from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.levels import Level, make_level
 from unimo_bids.motion.masks import ADULT_RADIUS, centroid, foreground, radius_of, soft_weights
 from unimo_bids.motion.quality import bridge, similarity_threshold
-from unimo_bids.motion.registration import Target, make_target, register
-from unimo_bids.motion.template import choose_frames, choose_reference, robust_mean
+from unimo_bids.motion.registration import IntensityModel, Target, make_target, register
+from unimo_bids.motion.template import (
+    align,
+    choose_frames,
+    choose_reference,
+    contrast_images,
+    robust_mean,
+)
 from unimo_bids.motion.tracking import Targets, Track, track
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import index_map, voxel_sizes
@@ -31,6 +37,10 @@ Progress = Callable[[float, str], None]
 
 # voxels around the head that a window keeps: what blur and spline prefilter reach, and GN's steps
 _WINDOW_RIM = 8
+# frames in the template: more lower its noise no further than interpolation allows
+_MOST_FRAMES = 24
+# with several contrasts, template and poses improve each other this often
+_CONTRAST_ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -175,12 +185,18 @@ class _Estimation:
             tracked.similarity >= similarity_threshold(tracked.similarity[usable])
         )
         good[chosen] = True
-        template = raw_reference
+        template = raw_reference[None]
         poses = tracked.poses
+        contrasts = False
         if self.settings.template and count > 2:
-            template, poses = self._average(raw_reference, tracked, good)
-
+            poses, chosen = self._choose(raw_reference, tracked, good)
+            aligned = self._aligned(poses, chosen)
+            template = robust_mean(aligned)[None]
+            contrasts = len(contrast_images(aligned, template[0], self.weights, shared_by=1)) > 0
         poses, covariance, similarity = self._refine(template, poses, usable)
+        if contrasts:
+            template, poses = self._separate_contrasts(poses, good)
+            poses, covariance, similarity = self._refine(template, poses, usable)
         return self._judge(poses, covariance, similarity, usable, tracked, template)
 
     def _scan(self, reference: int | Literal["auto"]) -> tuple[NDArray[np.bool_], int]:
@@ -226,10 +242,10 @@ class _Estimation:
         self.weights = soft_weights(mask, self.affine, reach)
 
     def _target(
-        self, volume: Tensor, level: Level, points: int, model: Literal["gain", "bias", "mapping"]
+        self, volumes: Tensor, level: Level, points: int, model: IntensityModel
     ) -> Target:
         return make_target(
-            level.image(volume)[None],
+            [level.image(volumes)],
             level.image(self.weights).clamp(0, 1),
             level,
             center=self.center,
@@ -249,8 +265,8 @@ class _Estimation:
             self.progress(0.1 + 0.1 * (chunk[-1] + 1) / count, "coarse images")
         points = self.settings.coarse_points
         targets = Targets(
-            stiff=self._target(raw_reference, level, points, "gain"),
-            flexible=self._target(raw_reference, level, points, "bias"),
+            stiff=self._target(raw_reference[None], level, points, "gain"),
+            flexible=self._target(raw_reference[None], level, points, "bias"),
         )
         self.progress(0.2, "tracking")
         return track(
@@ -261,19 +277,73 @@ class _Estimation:
             usable,
         )
 
-    def _average(
+    def _choose(
         self, raw_reference: Tensor, tracked: Track, good: NDArray[np.bool_]
-    ) -> tuple[Tensor, Tensor]:
-        """Template from the best frames, aligned finely to the reference."""
+    ) -> tuple[Tensor, list[int]]:
+        """Frames for the template, finely aligned to the reference (the others as they were)."""
         rest = torch.eye(4, dtype=torch.float64, device=self.device)
         moved = rigid.displacement(tracked.poses, rest, self._extent()).mean(dim=-1)
-        chosen = choose_frames(self.reference, tracked.similarity, moved.cpu().numpy(), good)
+        wanted = int(np.clip(len(good) // 4, 6, _MOST_FRAMES))
+        chosen = choose_frames(
+            self.reference, tracked.similarity, moved.cpu().numpy(), good, wanted
+        )
+        fine, _, _ = self._refine(
+            raw_reference[None], tracked.poses, _only(chosen, len(good)), share=0.0
+        )
         poses = tracked.poses.clone()
-        fine, _, _ = self._refine(raw_reference, poses, _only(chosen, len(good)), share=0.0)
         poses[chosen] = fine[chosen]
         poses[self.reference] = rest
-        frames = self.frames(chosen)
-        return robust_mean(frames, poses[chosen], self.affine.to(self.device), self.weights), poses
+        return poses, chosen
+
+    def _spread(self, good: NDArray[np.bool_]) -> list[int]:
+        """The reference and good frames from the whole series."""
+        others = np.flatnonzero(good & (np.arange(len(good)) != self.reference))
+        picked = np.linspace(0, len(others) - 1, min(len(others), _MOST_FRAMES)).round()
+        return [self.reference, *others[picked.astype(int)].tolist()]
+
+    def _aligned(self, poses: Tensor, chosen: list[int]) -> Tensor:
+        return align(self.frames(chosen), poses[chosen], self.affine.to(self.device), self.weights)
+
+    def _separate_contrasts(
+        self, poses: Tensor, good: NDArray[np.bool_]
+    ) -> tuple[Tensor, Tensor]:
+        """Template images for a series of changing contrast, and poses that agree with them.
+
+        Poses found under the wrong contrast err by an amount that depends on the contrast, and
+        the images averaged with them carry that error: the two correct each other only by a
+        fraction r per round. The rounds form a geometric series, so every second one is followed
+        by a leap to its sum, ``Δ (1 + r + r² + …)``.
+        """
+        chosen = self._spread(good)
+        wanted = _only(chosen, len(good))
+        last: Tensor | None = None
+        for _ in range(_CONTRAST_ROUNDS):
+            aligned = self._aligned(poses, chosen)
+            mean = robust_mean(aligned)
+            template = torch.cat([mean[None], contrast_images(aligned, mean, self.weights)])
+            before = poses
+            poses, _, _ = self._refine(template, poses, wanted, share=0.0)
+            # the gauge: the reference stays at rest
+            poses[chosen] = poses[chosen] @ rigid.inverse(poses[self.reference])
+            step = self._motion(before[chosen], poses[chosen])
+            if last is None:
+                last = step
+                continue
+            ratio = float((step * last).sum() / (last * last).sum().clamp(min=1e-12))
+            leap = min(max(ratio, 0.0), 0.9)
+            leap = leap / (1 - leap) * step
+            further = rigid.from_parameters(
+                leap[:, :3] / self.radius, leap[:, 3:], self.center.expand(len(leap), 3)
+            )
+            poses[chosen] = poses[chosen] @ further
+            last = None
+        return template, poses
+
+    def _motion(self, before: Tensor, after: Tensor) -> Tensor:
+        """Six parameters in mm of the motion between poses, ``(B, 6)``."""
+        center = self.center.expand(len(before), 3)
+        turn, shift = rigid.to_parameters(rigid.inverse(before) @ after, center)
+        return torch.cat([turn * self.radius, shift], dim=-1)
 
     def _extent(self) -> Tensor:
         """Six points on the head's surface, ``(6, 3)`` mm."""
@@ -281,12 +351,12 @@ class _Estimation:
         return self.center + torch.cat([arms, -arms])
 
     def _refine(
-        self, volume: Tensor, poses: Tensor, wanted: NDArray[np.bool_], share: float = 0.7
+        self, volumes: Tensor, poses: Tensor, wanted: NDArray[np.bool_], share: float = 0.7
     ) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
-        """Poses of the wanted frames against a volume, at full resolution."""
+        """Poses of the wanted frames against images ``(J, X, Y, Z)``, at full resolution."""
         count = self.frames.count
         whole = self.level(blur=self.fine_blur, cubic=True)
-        target = self._target(volume, whole, self.settings.fine_points, "bias")
+        target = self._target(volumes, whole, self.settings.fine_points, "bias")
         poses = poses.clone()
         covariance = torch.full((count, 6, 6), torch.nan, dtype=torch.float64, device=self.device)
         similarity = np.full(count, np.nan)
@@ -360,7 +430,7 @@ class _Estimation:
             covariance=covariance.numpy(),
             similarity=similarity,
             status=status,
-            template=(template * self.frames.scale).cpu().numpy(),
+            template=(template[0] * self.frames.scale).cpu().numpy(),
             mask=self.weights.cpu().numpy(),
             reference=self.reference,
             center=self.center.cpu().numpy(),

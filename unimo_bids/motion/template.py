@@ -9,8 +9,6 @@ from torch import Tensor
 
 from unimo_bids.motion.resampling import resample
 
-# more frames lower the template's noise no further than interpolation allows
-_MOST_FRAMES = 24
 _STRETCH = 2  # frames either side that must be still as well
 
 
@@ -49,6 +47,7 @@ def choose_frames(
     similarity: NDArray[np.float64],
     displacement: NDArray[np.float64],
     good: NDArray[np.bool_],
+    wanted: int,
 ) -> list[int]:
     """Frames for the template: well explained, little moved, spread over the series.
 
@@ -60,7 +59,6 @@ def choose_frames(
         ``(T,)`` mm from the reference.
     """
     places = np.flatnonzero(good & (np.arange(len(good)) != reference))
-    wanted = int(np.clip(len(good) // 4, 4, _MOST_FRAMES))
     if len(places) <= wanted:
         return [reference, *places.tolist()]
     # the better half first; ties and near-ties in similarity go to the frame that moved less
@@ -72,12 +70,10 @@ def choose_frames(
     return [reference, *spread.tolist()]
 
 
-def robust_mean(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor) -> Tensor:
-    """Mean of frames aligned by their poses, without the extremes, ``(X, Y, Z)``.
+def align(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor) -> Tensor:
+    """Frames without their motion, at the intensity of the first, ``(B, X, Y, Z)``.
 
-    Frames are brought to the intensity of the first (gain and offset in the mask), sorted at
-    each voxel, and the middle half averaged: robust against a frame that is torn or misplaced.
-    A voxel that too few frames have seen takes the first frame's value.
+    Gain and offset come from the mask. NaN where a frame did not see the place.
 
     Parameters
     ----------
@@ -89,9 +85,7 @@ def robust_mean(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor) 
         ``(X, Y, Z)`` soft mask.
     """
     inside = weights > 0.5
-    if int(inside.sum()) < 10:
-        inside = torch.ones_like(inside)
-    aligned = []
+    aligned: list[Tensor] = []
     for frame, pose in zip(frames, poses, strict=True):
         moved = resample(frame, affine, pose, outside=torch.nan)
         both = inside & torch.isfinite(moved)
@@ -101,11 +95,55 @@ def robust_mean(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor) 
             gain = there.std() / here.std().clamp(min=1e-12)
             moved = (moved - here.mean()) * gain + there.mean()
         aligned.append(moved)
-    stack = torch.stack(aligned)
-    count = torch.isfinite(stack).sum(dim=0)
-    ordered = torch.nan_to_num(stack, nan=torch.inf).sort(dim=0).values
-    rank = torch.arange(len(stack), device=stack.device).reshape(-1, 1, 1, 1)
+    return torch.stack(aligned)
+
+
+def robust_mean(aligned: Tensor) -> Tensor:
+    """Mean of aligned frames without the extremes, ``(X, Y, Z)``.
+
+    Values are sorted at each voxel and the middle half averaged: robust against a frame that is
+    torn or misplaced. A voxel that too few frames have seen takes the first frame's value.
+    """
+    count = torch.isfinite(aligned).sum(dim=0)
+    ordered = torch.nan_to_num(aligned, nan=torch.inf).sort(dim=0).values
+    rank = torch.arange(len(aligned), device=aligned.device).reshape(-1, 1, 1, 1)
     middle = (rank >= count // 4) & (rank < count - count // 4)
     total = torch.where(middle, ordered, 0.0).sum(dim=0)
     mean = total / middle.sum(dim=0).clamp(min=1)
-    return torch.where(count >= max(2, len(stack) // 2), mean, frames[0])
+    return torch.where(count >= max(2, len(aligned) // 2), mean, aligned[0])
+
+
+def contrast_images(
+    aligned: Tensor, mean: Tensor, weights: Tensor, shared_by: float = 3.0
+) -> Tensor:
+    """How frames differ in contrast: principal images beyond the mean, ``(J, X, Y, Z)``, J often 0.
+
+    Where another echo, preparation or inversion time gives frames another contrast, no gain and
+    offset of one image explains them, but a combination of few images does. An image is taken
+    only if it (i) carries at least 1 % of the variance and 40 % of what is left, which residual
+    motion, noise or physiology do not, and (ii) is shared by at least `shared_by` frames: an image
+    of one odd frame would explain that frame at any pose.
+    """
+    inside = weights > 0.5
+    complete = inside & torch.isfinite(aligned).all(dim=0)
+    if len(aligned) < 6 or int(complete.sum()) < 100:
+        return mean[None][:0]
+    data = aligned[:, complete].double()
+    basis = torch.stack([mean[complete].double(), torch.ones_like(data[0])], dim=1)
+    total = float((data - data.mean(dim=1, keepdim=True)).square().sum())
+    loadings = torch.linalg.lstsq(basis, data.T).solution
+    left = torch.nan_to_num(aligned).double()
+    left = left - (
+        loadings[0][:, None, None, None] * mean + loadings[1][:, None, None, None]
+    )
+    residual = data - (basis @ loadings).T
+    images: list[Tensor] = []
+    energy, vectors = torch.linalg.eigh(residual @ residual.T)
+    for value, frame_weights in zip(energy.flip(0), vectors.T.flip(0), strict=True):
+        remaining = float(energy.sum()) - sum(float(v) for v in energy.flip(0)[: len(images)])
+        shared = 1 / float(frame_weights.pow(4).sum())
+        if float(value) < 0.01 * total or float(value) < 0.4 * remaining or shared < shared_by:
+            break
+        image = torch.tensordot(frame_weights, left, dims=1)
+        images.append((image / image[complete].std() * mean[complete].std()).to(mean))
+    return torch.stack(images) if images else mean[None][:0]

@@ -107,15 +107,23 @@ def _draw_traces(figure: SubFigure, result: Correction) -> None:
     axes[0].set(title="Rotation vector", ylabel="degrees")
     _draw_three(axes[1], result.parameters[:, 3:], result.deviations[:, 3:])
     axes[1].set(title="Translation of the brain's centre", ylabel="mm")
+    handles, labels = axes[0].get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: labels[i][0] == "±")
     axes[0].legend(
-        loc="lower right", ncols=4, bbox_to_anchor=(1.01, 0.98), borderaxespad=0, handlelength=1.4
+        [handles[i] for i in order],
+        [labels[i] for i in order],
+        loc="lower right",
+        ncols=4,
+        bbox_to_anchor=(1.01, 0.98),
+        borderaxespad=0,
+        handlelength=1.4,
     )
 
-    axes[2].fill_between(frames, 0, np.nan_to_num(result.displacement), color="#dbe7f0", lw=0)
-    axes[2].plot(frames, result.displacement, color=_INK, lw=1.1)
+    axes[2].fill_between(frames, 0, result.displacement, color="#dbe7f0", lw=0)
+    axes[2].plot(frames, result.displacement, color=_INK, lw=1.1, **_marker(frames))
     axes[2].set(title="Framewise displacement", ylabel="mm")
     top = float(np.nanmax(result.displacement, initial=0.5))
-    axes[2].set_ylim(0, 1.08 * top)
+    axes[2].set_ylim(0, 1.15 * top)
 
     for values, color, label in zip(
         result.correlation, (_BEFORE, _AFTER), ("before", "after"), strict=True
@@ -176,7 +184,7 @@ def _name_shades(figure: SubFigure, result: Correction) -> None:
 
 
 def _draw_images(figure: SubFigure, result: Correction) -> None:
-    """Six rows, before above after; three planes through the middle of the brain."""
+    """Before above after, each in three planes through the middle of the brain."""
     orientation = io_orientation(result.affine)
 
     def canonical(volume: Array) -> Array:
@@ -185,51 +193,68 @@ def _draw_images(figure: SubFigure, result: Correction) -> None:
     sizes = np.empty(3)
     sizes[orientation[:, 0].astype(int)] = np.linalg.norm(result.affine[:3, :3], axis=0)
     mask = canonical(result.mask) > 0.5
-    box, middle = _box(mask, sizes)
-    extents = [(b.stop - b.start) * size for b, size in zip(box, sizes, strict=True)]
-
-    rows = [
-        ("Mean", canonical(result.mean[0]), canonical(result.mean[1]), "gray", "signal"),
-        ("Std over time", canonical(result.std[0]), canonical(result.std[1]), "magma", "signal"),
-        ("tSNR", canonical(result.tsnr[0]), canonical(result.tsnr[1]), "viridis", ""),
-    ]
-    # axial, coronal, sagittal: (across, up) as the axes of the canonical volume
-    planes = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
-    panels = figure.subplots(
-        6, 4, width_ratios=[*(extents[across] for across, _, _ in planes), 5], squeeze=False
-    )
-    figure.subplots_adjust(left=0.09, right=0.93, top=0.885, bottom=0.035, wspace=0.03, hspace=0.06)
-    for row, (name, before, after, cmap, unit) in enumerate(rows):
-        low, high = _window(before, after, mask, floor=name == "Mean")
-        for column, (across, up, through) in enumerate(planes):
-            for step, volume in enumerate((before, after)):
-                ax = panels[2 * row + step, column]
-                cut = [slice(None)] * 3
-                cut[across], cut[up] = box[across], box[up]
-                picture = volume[tuple(middle[a] if a == through else cut[a] for a in range(3))]
+    view = _View(sizes, *_box(mask, sizes))
+    groups = figure.add_gridspec(3, 1, left=0.07, right=0.935, top=0.885, bottom=0.03, hspace=0.13)
+    for number, (title, pair, cmap) in enumerate(
+        (
+            ("Mean over time", result.mean, "gray"),
+            ("Standard deviation over time", result.std, "magma"),
+            ("Temporal signal-to-noise ratio", result.tsnr, "viridis"),
+        )
+    ):
+        volumes = [canonical(volume) for volume in pair]
+        limits = _window(volumes, mask, floor=number == 0)
+        widths = [view.width_to_height(plane) for plane in _PLANES]
+        grid = groups[number, 0].subgridspec(
+            2, 4, width_ratios=[*widths, 0.06], wspace=0.025, hspace=0.025
+        )
+        for row, volume in enumerate(volumes):
+            for column, plane in enumerate(_PLANES):
+                ax = figure.add_subplot(grid[row, column])
                 drawn = ax.imshow(
-                    picture.T,
+                    view.cut(volume, plane),
                     origin="lower",
                     cmap=cmap,
-                    vmin=low,
-                    vmax=high,
-                    aspect=sizes[up] / sizes[across],
+                    vmin=limits[0],
+                    vmax=limits[1],
+                    aspect="auto",  # the panel has the plane's proportions
                     interpolation="nearest",
                 )
-                ax.set(xticks=[], yticks=[], facecolor="black")
+                ax.set(xticks=[], yticks=[])
                 ax.grid(visible=False)
                 ax.spines[:].set_visible(False)
                 if column == 0:
-                    ax.set_ylabel(("before", "after")[step], color=_QUIET)
-                    if step == 0:
-                        ax.set_title(name)
-        for step in range(2):
-            panels[2 * row + step, 3].set_axis_off()
-        bar = panels[2 * row, 3].inset_axes((0.2, -1.0, 0.5, 1.9))
+                    ax.set_ylabel(("before", "after")[row], color=_QUIET)
+                    if row == 0:
+                        ax.set_title(title)
+        bar = figure.add_subplot(grid[:, 3])
         bar.grid(visible=False)
-        colors = figure.colorbar(drawn, cax=bar)
-        colors.outline.set_visible(False)
-        colors.set_label(unit, color=_QUIET)
+        figure.colorbar(drawn, cax=bar).outline.set_visible(False)
+
+
+# axial, coronal, sagittal: (across, up, through) as axes of a volume in RAS order
+_PLANES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
+
+
+@dataclass(frozen=True)
+class _View:
+    """What part of a volume is shown: a box around the brain, planes through its middle."""
+
+    sizes: Array
+    box: list[slice]
+    middle: list[int]
+
+    def width_to_height(self, plane: tuple[int, int, int]) -> float:
+        across, up = (
+            (self.box[axis].stop - self.box[axis].start) * self.sizes[axis] for axis in plane[:2]
+        )
+        return float(across / up)
+
+    def cut(self, volume: Array, plane: tuple[int, int, int]) -> Array:
+        index = tuple(
+            self.middle[axis] if axis == plane[2] else self.box[axis] for axis in range(3)
+        )
+        return volume[index].T
 
 
 def _box(mask: npt.NDArray[np.bool_], sizes: Array) -> tuple[list[slice], list[int]]:
@@ -247,12 +272,10 @@ def _box(mask: npt.NDArray[np.bool_], sizes: Array) -> tuple[list[slice], list[i
 
 
 def _window(
-    before: Array, after: Array, mask: npt.NDArray[np.bool_], floor: bool
+    volumes: Sequence[Array], mask: npt.NDArray[np.bool_], floor: bool
 ) -> tuple[float, float]:
     """One window for both; the brain fills it, a few bright voxels do not decide."""
-    values = np.concatenate([volume[mask] for volume in (before, after)])
-    if not values.size:
-        values = np.concatenate([before.ravel(), after.ravel()])
+    values = np.concatenate([volume[mask] if mask.any() else volume.ravel() for volume in volumes])
     high = float(np.percentile(values, 99))
     low = min(0.0, float(values.min())) if floor else 0.0
     return low, high if high > low else low + 1

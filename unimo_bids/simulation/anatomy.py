@@ -24,7 +24,7 @@ from unimo_bids.simulation.shapes import (
 
 # T2*-weighted contrast, the brain's mean at 1000; order and ratios as in EPI at 3 T and 35 ms
 # (cerebrospinal fluid brightest, grey over white, bone nearly black), not of one protocol.
-WHITE, GREY, FLUID, BONE, SCALP, EYE, AIR = 890.0, 1080.0, 1550.0, 90.0, 560.0, 1350.0, 15.0
+WHITE, GREY, FLUID, BONE, SCALP, EYE, AIR = 840.0, 1020.0, 1480.0, 90.0, 540.0, 1300.0, 15.0
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,9 @@ def _wrap_adult(labels: NDArray[np.uint8], affine: NDArray[np.float64], seed: in
     brain = labels > 0
     axes = axes_mm(labels.shape, affine)
     outside = distance_mm(closed(brain, 6), 1.0)
-    uneven = smooth_noise(labels.shape, 14, rng)  # thickness varies over a few centimetres
+    uneven = smooth_noise(labels.shape, 14, rng).clip(
+        -2, 2
+    )  # thickness varies over a few centimetres
     bone_from, bone_to = 2.5 + 0.5 * uneven, 8.5 + 1.2 * uneven
     head = outside < bone_to + 6.0 + 1.5 * smooth_noise(labels.shape, 18, rng)
     # Places in mm from the brain's centre, read off an average adult head

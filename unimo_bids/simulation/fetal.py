@@ -202,7 +202,7 @@ def _build_head(
     w, length, h = (float(e) for e in extents)
     filled = closed(labels > 0, 8 / voxel_mm)
     outside = distance_mm(filled, voxel_mm)
-    uneven = smooth_noise(labels.shape, 7 / voxel_mm, rng)
+    uneven = smooth_noise(labels.shape, 7 / voxel_mm, rng).clip(-2, 2)
     bone_from = 1.2 + 0.4 * uneven
     bone_to = bone_from + 1.6
     scalp_to = bone_to + 3.0 + 0.5 * smooth_noise(labels.shape, 9 / voxel_mm, rng)

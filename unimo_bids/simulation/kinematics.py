@@ -123,9 +123,9 @@ def replay(path: str | Path, name: str, frames: int | None = None, start: int = 
 # set so that the medians, 95th percentiles and maxima of steps fall within the range of the 45
 # recorded trajectories (mild: their calmest third; severe: their liveliest tenth).
 _SEVERITY = {
-    "mild": (3.0, 1.2, 0.15),
-    "typical": (6.0, 2.6, 0.25),
-    "severe": (10.0, 5.0, 0.4),
+    "mild": (2.2, 1.2, 0.15),
+    "typical": (3.6, 2.2, 0.25),
+    "severe": (6.0, 4.0, 0.4),
 }
 
 REACH = 60.0  # mm; the recordings' largest excursions are 50-75 mm
@@ -154,7 +154,7 @@ def synthetic_fetal(frames: int, severity: str = "typical", seed: int = 0) -> Po
         bursting = rng.random() < (1 - leave if bursting else enter) if t else False
         # within a burst, the movement keeps some of its direction from frame to frame
         direction = 0.6 * direction + 0.8 * rng.standard_normal(6)
-        size = rng.lognormal(0, 0.8) / 1.7 if bursting else 0.08 * rng.lognormal(0, 0.5)
+        size = rng.lognormal(0, 0.8) / 1.7 if bursting else 0.2 * rng.lognormal(0, 0.5)
         step = size * direction * ([turn_deg] * 3 + [shift_mm] * 3)
         place = 0.985 * place + (step[3:] if t else 0)
         if t:

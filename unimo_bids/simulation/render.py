@@ -123,13 +123,20 @@ def object_points(points: Tensor, poses: NDArray[np.float64]) -> Tensor:
     return rigid.transform(back, by_slice).transpose(0, 1).reshape(-1, 3)
 
 
-def object_source(
-    anatomy: Anatomy, psf_mm: float, contrast: NDArray[np.float32] | None = None
-) -> Source:
-    """Source of intensity (premultiplied by presence), presence and brain fraction."""
+def object_source(anatomy: Anatomy, psf_mm: float) -> Source:
+    """Source of intensity (premultiplied by presence), brain fraction and presence."""
     presence = anatomy.presence()
-    images = [anatomy.image(contrast) * presence, presence, anatomy.brain_fraction()]
+    images = [anatomy.image() * presence, anatomy.brain_fraction(), presence]
     return blurred(images, anatomy.affine, psf_mm)
+
+
+def in_contrast(
+    source: Source, anatomy: Anatomy, psf_mm: float, contrast: NDArray[np.float32]
+) -> Source:
+    """Swap the intensities of an `object_source`; presence and brain are kept."""
+    image = blurred([anatomy.image(contrast) * anatomy.presence()], anatomy.affine, psf_mm)
+    rest = source.coefficients[:, 1:]
+    return Source(torch.cat([image.coefficients, rest], dim=1), source.affine)
 
 
 def render(

@@ -18,13 +18,14 @@ from unimo_bids.simulation.render import (
     Grid,
     Source,
     default_psf,
+    in_contrast,
     object_points,
     object_source,
     sample,
 )
 from unimo_bids.simulation.shapes import centered_affine
 
-INTENSITY, PRESENCE, BRAIN = 0, 1, 2  # channels of an object's source
+INTENSITY, BRAIN, PRESENCE = 0, 1, 2  # channels of an object's source, by how often needed
 BRAIN_POINTS = 4000  # a mean displacement over them is good to three digits
 
 
@@ -54,17 +55,16 @@ class Scene:
         for plane in planes:
             points, jacobian = self._distorted(plane, moment)
             head_points = object_points(points, self._slice_poses(moment))
-            values = sample(head, head_points, slice(0, 3 if self._needs_presence else 1))
+            values = sample(head, head_points, slice(0, self._channels))
             signal = values[INTENSITY]
             self._modulate(signal, values, head_points, moment)
             if body is not None:
                 behind = self._behind(plane, points, body, t)
                 signal = signal + (1 - values[PRESENCE]) * behind
-            image += signal if jacobian is None else signal * jacobian
-            if self._needs_presence:
                 occupancy += values[PRESENCE]
+            image += signal if jacobian is None else signal * jacobian
         frame = self._volume(image / len(planes)).clip(min=0)  # cubic undershoot at dark edges
-        if self._needs_presence:
+        if body is not None:
             moment = moment.with_occupancy(self._volume(occupancy / len(planes)))
         for number, part in enumerate(self.artefacts):
             frame = part.scanner(frame, moment.of_part(number))
@@ -117,30 +117,27 @@ class Scene:
         return any(getattr(type(p), stage) is not getattr(Artefact, stage) for p in self.artefacts)
 
     @cached_property
-    def _needs_presence(self) -> bool:
-        return self.surroundings is not None or self._overridden("modulation")
+    def _channels(self) -> int:
+        if self.surroundings is not None:
+            return 3
+        return 2 if self._overridden("modulation") else 1
 
     def _sources(self, moment: Moment) -> tuple[Source, Source | None]:
         """Head and surroundings in the contrast of this frame."""
         if not self._overridden("contrast"):
             return self._head_source, self._body_source
-        sources: list[Source | None] = []
-        for what, usual in ((self.head, "_head_source"), (self.surroundings, "_body_source")):
-            if what is None:
-                sources.append(None)
-                continue
-            intensities = what.intensities
-            for number, part in enumerate(self.artefacts):
-                intensities = part.contrast(intensities, what, moment.of_part(number))
-            changed = not np.array_equal(intensities, what.intensities)
-            sources.append(
-                object_source(what, self.grid.psf_mm, intensities)
-                if changed
-                else getattr(self, usual)
-            )
-        head, body = sources
-        assert head is not None
-        return head, body
+        head = self._in_contrast(self.head, self._head_source, moment)
+        if self.surroundings is None or self._body_source is None:
+            return head, None
+        return head, self._in_contrast(self.surroundings, self._body_source, moment)
+
+    def _in_contrast(self, what: Anatomy, usual: Source, moment: Moment) -> Source:
+        intensities = what.intensities
+        for number, part in enumerate(self.artefacts):
+            intensities = part.contrast(intensities, what, moment.of_part(number))
+        if np.array_equal(intensities, what.intensities):
+            return usual
+        return in_contrast(usual, what, self.grid.psf_mm, intensities)
 
     def _slice_poses(self, moment: Moment) -> NDArray[np.float64]:
         poses = self.head_poses[moment.frame]
