@@ -65,7 +65,7 @@ def pose_errors(estimated: Float, true: Float, brain_points: Float) -> Errors:
     >>> pose_errors(estimated, true, np.zeros((1, 3))).displacement_mm.tolist()
     [0.0, 0.3]
     """
-    missing = ~np.isfinite(estimated).all(axis=(1, 2))
+    missing = np.asarray(~np.isfinite(estimated).all(axis=(1, 2)))
     a = torch.as_tensor(np.where(missing[:, None, None], np.eye(4), estimated))
     b, points = torch.as_tensor(true), torch.as_tensor(brain_points)
     center = points.mean(dim=0, keepdim=True)
@@ -109,17 +109,21 @@ def correction_quality(series: BenchmarkSeries, estimated: Float) -> dict[str, f
 
     The median tSNR in the brain (a linear drift does not count); the mean Dice overlap of every
     frame's brain mask, brought to the reference, with the reference's; where there is activation,
-    the correlation of its map over the brain with the truth.
+    the correlation of its map over the brain with the truth, which noise limits, and with the map
+    that the true poses give (``activation_agreement``), which only motion lessens.
     """
-    missing = ~np.isfinite(estimated).all(axis=(1, 2))
+    missing = np.asarray(~np.isfinite(estimated).all(axis=(1, 2)))
     estimated = np.where(missing[:, None, None], np.eye(4), estimated)
-    numbers: dict[str, float] = {}
-    for ending, poses in (("", estimated), ("_ceiling", series.poses)):
-        numbers |= {f"{k}{ending}": v for k, v in _corrected(series, poses).items()}
+    numbers, found_map = _corrected(series, estimated)
+    ceiling, best_map = _corrected(series, series.poses)
+    numbers |= {f"{name}_ceiling": value for name, value in ceiling.items()}
+    if found_map is not None and best_map is not None:
+        numbers["activation_agreement"] = float(np.corrcoef(found_map, best_map)[0, 1])
     return numbers
 
 
-def _corrected(series: BenchmarkSeries, poses: Float) -> dict[str, float]:
+def _corrected(series: BenchmarkSeries, poses: Float) -> tuple[dict[str, float], Float | None]:
+    """Numbers of a corrected series, and its activation map over the brain."""
     affine = torch.as_tensor(series.affine)
     brain = series.brain > 0.5
     moments = TemporalMoments(series.data.shape[:3])
@@ -138,11 +142,12 @@ def _corrected(series: BenchmarkSeries, poses: Float) -> dict[str, float]:
         "tsnr": float(np.median(moments.tsnr(True)[brain])),
         "dice": float(np.mean(dice)),
     }
-    if len(series.regressor):
-        found = activation_map(np.stack(signal), series.regressor)
-        true = series.activation[brain]
-        numbers["activation_correlation"] = float(np.corrcoef(found, true)[0, 1])
-    return numbers
+    if not len(series.regressor):
+        return numbers, None
+    found = activation_map(np.stack(signal), series.regressor)
+    true = series.activation[brain]
+    numbers["activation_correlation"] = float(np.corrcoef(found, true)[0, 1])
+    return numbers, found
 
 
 def activation_map(signal: NDArray[np.float32], regressor: Float) -> Float:

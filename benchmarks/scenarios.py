@@ -253,15 +253,15 @@ def _all_scenarios() -> dict[str, Scenario]:
                 _adult, motion=motion, skull=part == "head", shape=shape, artefacts=artefacts
             )
             found[f"{family}-{part}"] = Scenario(f"adult {part}: {description}", make)
-    for name, (description, motion, artefacts) in _INUTERO.items():
-        make = partial(_inutero, motion=motion, artefacts=artefacts)
-        found[f"inutero-{name}"] = Scenario(f"fetal head in a still body: {description}", make)
+    for name, (what, fetal_motion, parts) in _INUTERO.items():
+        fetus = partial(_inutero, motion=fetal_motion, artefacts=parts)
+        found[f"inutero-{name}"] = Scenario(f"fetal head in a still body: {what}", fetus)
     adult = partial(_adult, skull=True, shape=ADULT_GRID)
     found["still"] = Scenario("adult head that does not move", partial(adult, motion=_still))
     found["activation"] = Scenario(
         "adult head: 1 mm, 1°, and a block task",
         partial(adult, motion=_small(1, 1), artefacts=(Activation(), *COMMON)),
-        frames=60,
+        frames=100,
     )
     found["real"] = Scenario(
         "real BOLD volume moved by known poses within 1 mm and 1°, 20 slices",

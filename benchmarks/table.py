@@ -70,7 +70,8 @@ def markdown(records: Sequence[Record], order: Sequence[str] = ()) -> str:
             "",
             grid(_parts_cell),
             "After correction, median tSNR in the brain · Dice of brain masks · correlation of the "
-            "activation map with the truth; in brackets what the true poses give",
+            "activation map with the truth; in brackets what the true poses give; correlation with "
+            "the activation map that these give",
             "",
             grid(_quality_cell),
             _circumstances(records),
@@ -171,6 +172,9 @@ def _quality_cell(group: list[Record]) -> str:
         if values and ceilings:
             found, best = pattern.format(np.mean(values)), pattern.format(np.mean(ceilings))
             parts.append(f"{found} ({best})")
+    agreement = [m["activation_agreement"] for m in metrics if m.get("activation_agreement")]
+    if agreement:
+        parts.append(f"{np.mean(agreement):.4f}")
     return " · ".join(parts)
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def main(job_path: str) -> int:
     return 0
 
 
-def _run(job: dict, folder: Path) -> dict:
+def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     tool = TOOLS[job["tool"]]
     problem = _problem(job, folder)
     run = tool.prepare(problem)
@@ -61,7 +62,7 @@ def _run(job: dict, folder: Path) -> dict:
     }
 
 
-def _problem(job: dict, folder: Path) -> Problem:
+def _problem(job: dict[str, Any], folder: Path) -> Problem:
     series = load(Path(job["series"]))
     masked = job["mask"] != "none"
     scratch = folder / "files"

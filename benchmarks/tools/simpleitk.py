@@ -52,7 +52,7 @@ def _prepare(problem: Problem) -> Callable[[], Estimate]:
             if t == problem.reference:
                 continue
             moving = image(problem.frame(t))
-            candidates = []
+            candidates: list[tuple[float, int, sitk.Transform]] = []
             for guess in (start(), before):
                 method.SetInitialTransform(guess, inPlace=False)
                 candidates.append((method.MetricEvaluate(fixed, moving), len(candidates), guess))

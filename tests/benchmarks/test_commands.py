@@ -94,7 +94,7 @@ def test_frames_are_masked_for_peers_that_are_told_all(tmp_path):
 
 
 def test_failure_tells_the_program_and_its_last_words(tmp_path):
-    with pytest.raises(RuntimeError, match="(?s)sh ended with 5.*no such volume"):
+    with pytest.raises(RuntimeError, match=r"(?s)sh ended with 5.*no such volume"):
         Watch().run(["sh", "-c", "echo no such volume; exit 5"], tmp_path)
 
 

@@ -163,8 +163,9 @@ def moved_blobs():
 )
 @pytest.mark.parametrize("masked", [False, True])
 def test_adapter_leaves_reference_to_volume_in_the_world(
-    moved_blobs, tmp_path, name, tolerance_mm, masked
+    moved_blobs, tmp_path, monkeypatch, *, name, tolerance_mm, masked
 ):
+    monkeypatch.setenv("ANTS_RANDOM_SEED", "1")
     tool = TOOLS[name]
     if tool.version() is None:
         pytest.skip(f"{name} is not installed")

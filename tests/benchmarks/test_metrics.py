@@ -101,6 +101,7 @@ def test_true_poses_reach_the_ceiling_and_none_falls_short(series):
     assert none["dice"] < 0.95
     assert none["tsnr"] < none["tsnr_ceiling"]
     assert none["activation_correlation"] < none["activation_correlation_ceiling"]
+    assert none["activation_agreement"] < best["activation_agreement"] == pytest.approx(1)
     assert none["tsnr_ceiling"] == best["tsnr"]
 
 

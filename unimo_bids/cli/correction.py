@@ -98,7 +98,7 @@ class _Comparison:
         return self.moments[0].count >= _FEWEST_TO_DETREND
 
     def tsnr(self) -> tuple[Float32, Float32]:
-        """Maps before and after."""
+        """Give the maps before and after."""
         before, after = (moments.tsnr(self.detrend) for moments in self.moments)
         return before, after
 

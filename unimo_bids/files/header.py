@@ -14,6 +14,7 @@ import numpy.typing as npt
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from unimo_bids.errors import InputError
 
@@ -45,7 +46,7 @@ def read_header(stream: BinaryIO, path: Path) -> Nifti1Header:
     kind = Nifti1Header if size == 348 else Nifti2Header
     try:
         header = kind.from_fileobj(stream, check=False)
-    except (HeaderDataError, ValueError, OverflowError, struct.error) as error:
+    except (HeaderDataError, WrapStructError, ValueError, OverflowError, struct.error) as error:
         finding = f"its NIfTI header cannot be read ({error})"
         raise InputError(path, finding, "export or convert the series again") from error
     magic = bytes(header["magic"])

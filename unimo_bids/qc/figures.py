@@ -203,7 +203,7 @@ def _draw_images(figure: SubFigure, result: Correction) -> None:
         )
     ):
         volumes = [canonical(volume) for volume in pair]
-        limits = _window(volumes, mask, floor=number == 0)
+        limits = _window(volumes, mask, tissue=number == 0)
         widths = [view.width_to_height(plane) for plane in _PLANES]
         grid = groups[number, 0].subgridspec(
             2, 4, width_ratios=[*widths, 0.06], wspace=0.025, hspace=0.025
@@ -272,10 +272,11 @@ def _box(mask: npt.NDArray[np.bool_], sizes: Array) -> tuple[list[slice], list[i
 
 
 def _window(
-    volumes: Sequence[Array], mask: npt.NDArray[np.bool_], floor: bool
+    volumes: Sequence[Array], mask: npt.NDArray[np.bool_], tissue: bool
 ) -> tuple[float, float]:
     """One window for both; the brain fills it, a few bright voxels do not decide."""
     values = np.concatenate([volume[mask] if mask.any() else volume.ravel() for volume in volumes])
     high = float(np.percentile(values, 99))
-    low = min(0.0, float(values.min())) if floor else 0.0
+    # from well below the darkest tissue, so that grey and white matter can be told apart
+    low = 0.7 * float(np.percentile(values, 1)) if tissue else 0.0
     return low, high if high > low else low + 1

@@ -27,6 +27,7 @@ from unimo_bids.spatial import rigid
 
 Frame = NDArray[np.float32]
 Matrices = NDArray[np.float64]
+AIR_BELOW = 50.0  # the brain's mean is 1000: air and gas, which have no signal in any contrast
 
 
 @dataclass(frozen=True)
@@ -324,10 +325,10 @@ class ContrastChange(Artefact):
     def contrast(
         self, intensities: NDArray[np.float32], what: Anatomy, moment: Moment
     ) -> NDArray[np.float32]:
-        """Draw intensities; what is absent stays absent."""
+        """Draw intensities; air and what is absent stay as they are."""
         if self.frames is not None and moment.frame not in self.frames:
             return intensities
         drawn = moment.rng(what.name).uniform(150, 1700, len(intensities)).astype(np.float32)
         mixed = (1 - self.amount) * intensities + np.float32(self.amount) * drawn
-        mixed[0] = 0
+        mixed[intensities < AIR_BELOW] = intensities[intensities < AIR_BELOW]
         return np.asarray(mixed, dtype=np.float32)

@@ -119,9 +119,9 @@ def replay(path: str | Path, name: str, frames: int | None = None, start: int = 
     return rigid.from_rotation(turn, poses[:, :3, 3] - poses[0, :3, 3]).numpy()
 
 
-# Median of the size of steps within a burst, degrees and mm, and the share of frames in a burst:
-# set so that the medians, 95th percentiles and maxima of steps fall within the range of the 45
-# recorded trajectories (mild: their calmest third; severe: their liveliest tenth).
+# Size of steps within a burst (degrees, mm per axis) and share of frames in a burst, set so that
+# median, 95th percentile, largest step and largest excursion are about those of the 45 recorded
+# trajectories: mild their 10th percentile, typical their median, severe their 90th percentile.
 _SEVERITY = {
     "mild": (2.2, 1.2, 0.15),
     "typical": (3.6, 2.2, 0.25),
@@ -159,7 +159,10 @@ def synthetic_fetal(frames: int, severity: str = "typical", seed: int = 0) -> Po
         place = 0.985 * place + (step[3:] if t else 0)
         if t:
             step_pose = torch.as_tensor(poses_from(step[None, :3], np.zeros((1, 3))))[0]
-            rotation = rigid.orthonormalized(step_pose @ rotation)
+            # and its body turns the head back, by a thirtieth of the way in each frame
+            back = rigid.to_parameters(rotation)[0] / -30
+            home = rigid.from_parameters(back, torch.zeros(3, dtype=torch.float64))
+            rotation = rigid.orthonormalized(step_pose @ home @ rotation)
         pose = rotation.clone()
         distance = np.linalg.norm(place) + 1e-12
         held = REACH * np.tanh(distance / REACH)  # the wall of the uterus holds the head back

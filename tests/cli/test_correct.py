@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.cli.conftest import AFFINE, save
+from unimo_bids.cli import correction
+from unimo_bids.cli.correct import main
+from unimo_bids.files.transforms import read_itk
+from unimo_bids.simulation import artefacts, fetal_head, simulate
+
+NAMES = {
+    "bold_corrected.nii.gz",
+    "bold_xfm.txt",
+    "bold_motion.tsv",
+    "bold_poses.npy",
+    "bold_template.nii.gz",
+    "bold_mask.nii.gz",
+    "bold_tsnr-before.nii.gz",
+    "bold_tsnr-after.nii.gz",
+    "bold_summary.png",
+    "bold_summary.json",
+}
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_all_outputs(bold, data, tmp_path, fake, capsys):
+    out = tmp_path / "out"
+    assert main([str(bold), str(out), "--reference", "2"]) == 0
+    assert names(out) == NAMES
+    printed = capsys.readouterr()
+    assert set(printed.out.splitlines()[-10:]) == {str(out / name) for name in NAMES}
+    assert "frames: 6 ok" in printed.out
+    assert "100 %" in printed.err and "warning" not in printed.err
+
+    poses = np.load(out / "bold_poses.npy")
+    assert poses.shape == (6, 4, 4) and poses.dtype == np.float64
+    np.testing.assert_array_equal(poses[2], np.eye(4))
+    np.testing.assert_allclose(read_itk(out / "bold_xfm.txt"), poses, atol=1e-12)
+
+    # frame 5 moved by +3 mm in R, one voxel towards lower indices, as x runs to the left
+    corrected = nib.load(out / "bold_corrected.nii.gz")
+    assert corrected.get_data_dtype() == np.int16
+    assert corrected.header.get_zooms()[3] == 2.5
+    np.testing.assert_array_equal(corrected.affine, AFFINE)
+    np.testing.assert_array_equal(corrected.dataobj[..., 2], data[..., 2])
+    np.testing.assert_allclose(corrected.dataobj[1:, :, :, 5], data[:-1, :, :, 5], atol=1)
+
+    table = rows(out / "bold_motion.tsv")
+    assert [row["status"] for row in table] == ["ok"] * 6
+    assert [float(row["trans_x"]) for row in table] == [-2, -1, 0, 1, 2, 3]
+    assert [row["framewise_displacement"] for row in table] == ["n/a"] + ["1"] * 5
+    assert {row["rot_x_sd"] for row in table} == {"0.001"}
+    assert {row["trans_z_sd"] for row in table} == {"0.01"}
+
+    summary = json.loads((out / "bold_summary.json").read_text())
+    assert summary["reference"] == 2 and summary["frames"]["ok"] == 6
+    assert summary["framewise_displacement_mm"]["mean"] == 1
+    before = nib.load(out / "bold_tsnr-before.nii.gz").get_fdata()
+    expected = data.mean(-1) / data.std(-1, ddof=1)
+    np.testing.assert_allclose(before, expected, rtol=1e-5)
+
+
+def test_lost_frames_are_flagged_not_fatal(bold, data, tmp_path, fake, capsys):
+    data[..., 3] = 0
+    save(bold, data)
+    out = tmp_path / "out"
+    assert main([str(bold), str(out), "--quiet"]) == 0
+    table = rows(out / "bold_motion.tsv")
+    assert table[3]["status"] == "lost" and table[3]["trans_x"] == "n/a"
+    assert [row["framewise_displacement"] for row in table] == ["n/a", "1", "1", "n/a", "n/a", "1"]
+    printed = capsys.readouterr()
+    assert "5 ok, 1 lost" in printed.out
+    assert "1 of 6 frames could not be registered (3)" in printed.err
+    # the empty frame is not in the statistics
+    kept = np.delete(data, 3, axis=-1)
+    before = nib.load(out / "bold_tsnr-before.nii.gz").get_fdata()
+    np.testing.assert_allclose(before, kept.mean(-1) / kept.std(-1, ddof=1), rtol=1e-5)
+
+
+def test_options(bold, tmp_path, fake):
+    out = tmp_path / "out"
+    arguments = [str(bold), str(out), "--no-figure", "--prefix", "x", "--quiet", "--threads", "1"]
+    arguments += ["--fd-radius", "35", "--interpolation", "linear", "--device", "cpu"]
+    assert main(arguments) == 0
+    assert names(out) == {name.replace("bold", "x") for name in NAMES} - {"x_summary.png"}
+    settings = json.loads((out / "x_summary.json").read_text())["settings"]
+    assert settings["fd_radius"] == 35 and settings["interpolation"] == "linear"
+
+
+def test_mask_reaches_the_engine(bold, data, tmp_path, fake):
+    inside = np.zeros(data.shape[:3], np.uint8)
+    inside[3:9, 3:9, 3:9] = 1
+    mask = save(tmp_path / "mask.nii.gz", inside)
+    assert main([str(bold), str(tmp_path / "out"), "--mask", str(mask), "--no-figure"]) == 0
+    written = nib.load(tmp_path / "out" / "bold_mask.nii.gz")
+    np.testing.assert_array_equal(written.dataobj, inside)
+
+
+def refused(capsys, code, match, *arguments):
+    assert main([*map(str, arguments), "--quiet"]) == code
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith("error: ") and match in sentence and "Traceback" not in sentence
+
+
+def test_outputs_are_not_overwritten_unasked(bold, tmp_path, fake, capsys):
+    out = tmp_path / "out"
+    assert main([str(bold), str(out), "--quiet"]) == 0
+    stamp = (out / "bold_poses.npy").stat().st_mtime_ns
+    capsys.readouterr()
+    refused(capsys, 2, "give --overwrite", bold, out)
+    assert (out / "bold_poses.npy").stat().st_mtime_ns == stamp
+    assert main([str(bold), str(out), "--quiet", "--overwrite"]) == 0
+    assert (out / "bold_poses.npy").stat().st_mtime_ns != stamp
+    assert names(out) == NAMES
+
+
+def test_the_input_is_never_overwritten(bold, fake, capsys):
+    given = bold.rename(bold.with_name("a_corrected.nii.gz"))
+    content = given.read_bytes()
+    refused(capsys, 2, "would be overwritten", given, given.parent, "--prefix", "a", "--overwrite")
+    assert given.read_bytes() == content
+    assert main([str(given), str(given.parent), "--quiet"]) == 0  # beside it is fine
+    assert given.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda data: data[..., 0], "3 dimensions"),
+        (lambda data: data[..., :1], "single frame"),
+        (lambda data: data * 0, "every frame is empty"),
+    ],
+)
+@pytest.mark.usefixtures("fake")
+def test_bad_series(bold, data, capsys, change, match):
+    out = bold.parent / "out"
+    save(bold, change(data))
+    refused(capsys, 2, match, bold, out)
+    assert not out.exists()
+
+
+def test_bad_files_and_places(bold, tmp_path, fake, capsys):
+    refused(capsys, 2, "no such file", tmp_path / "none.nii", tmp_path / "out")
+    refused(capsys, 2, "not a file", tmp_path, tmp_path / "out")
+    refused(capsys, 2, "is a file", bold, bold)
+    refused(capsys, 2, "part of this path is a file", bold, bold / "below")
+    refused(capsys, 2, "no such file", bold, tmp_path / "out", "--mask", "none.nii")
+    refused(capsys, 2, "without a slash", bold, tmp_path / "out", "--prefix", "../x")
+    bold.write_bytes(bold.read_bytes()[:-100])
+    refused(capsys, 2, "cut short", bold, tmp_path / "out")
+    assert names(tmp_path) == {"in"}
+
+
+def test_bad_references_and_masks(bold, data, tmp_path, fake, capsys):
+    data[..., 4] = 7
+    save(bold, data)
+    out = tmp_path / "out"
+    refused(capsys, 2, "no frame 6 (they are 0 to 5)", bold, out, "--reference", "6")
+    refused(capsys, 2, "frame 4 is empty", bold, out, "--reference", "4")
+    mask = save(tmp_path / "mask.nii.gz", np.zeros(data.shape[:3], np.uint8))
+    refused(capsys, 2, "mask is empty", bold, out, "--mask", mask)
+    save(mask, np.ones((3, 3, 3), np.uint8))
+    refused(capsys, 2, "has the size", bold, out, "--mask", mask)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["in.nii"],
+        ["in.nii", "out", "--reference", "-1"],
+        ["in.nii", "out", "--device", "gpu"],
+        ["in.nii", "out", "--threads", "0"],
+        ["in.nii", "out", "--fd-radius", "nan"],
+        ["in.nii", "out", "--interpolation", "nearest"],
+    ],
+)
+def test_bad_arguments(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "unimo-correct: error:" in capsys.readouterr().err
+
+
+def failing(error):
+    def estimate(*arguments, **options):
+        raise error
+
+    return estimate
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        (KeyError("surprise"), 1, "unexpected: KeyError: 'surprise'; re-run with --debug"),
+        (ValueError("two\nlines"), 1, "unexpected: ValueError: two lines; re-run"),
+        (MemoryError(), 1, "error: memory: there is not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "not enough memory"),
+        (RuntimeError("CUDA error: launch failed\nmore"), 1, "try --device cpu"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(28, "No space left on device"), 1, "full"),
+    ],
+)
+def test_failures_in_the_middle(bold, monkeypatch, capsys, failure):
+    error, code, match = failure
+    out = bold.parent / "out"
+    monkeypatch.setattr(correction, "estimate_motion", failing(error))
+    assert main([str(bold), str(out), "--quiet"]) == code
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert match in sentence
+    assert not (out).exists()
+    assert main([str(bold), str(out), "--quiet", "--debug"]) == code
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_no_gpu(bold, tmp_path, fake, capsys):
+    refused(capsys, 1, "use --device cpu", bold, tmp_path / "out", "--device", "cuda:77")
+
+
+def test_an_empty_mask_of_the_chosen_reference(bold, data, tmp_path, monkeypatch, capsys):
+    inside = np.ones(data.shape, np.uint8)
+    inside[..., 0] = 0
+    mask = save(tmp_path / "mask.nii.gz", inside)
+    monkeypatch.setattr(
+        correction, "estimate_motion", failing(ValueError("the mask is empty"))
+    )  # what the engine says
+    refused(capsys, 2, "give every frame a mask", bold, tmp_path / "out", "--mask", mask)
+
+
+def test_help_and_version_are_quick():
+    for option in ("--help", "--version"):
+        start = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "unimo_bids.cli.correct", option],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert time.monotonic() - start < 1.0
+        assert not any(f"| {name}\n" in done.stderr for name in ("torch", "nibabel", "numpy"))
+    assert done.stdout.strip()
+
+
+def test_the_real_engine(tmp_path):
+    moves = np.tile(np.eye(4), (5, 1, 1))
+    moves[3:, :3, 3] = (-3, 2, 1)
+    truth = simulate(
+        fetal_head(weeks=26, seed=3, voxel_mm=2),
+        moves,
+        shape=(32, 32, 22),
+        voxel_sizes=(3.5, 3.5, 4),
+        artefacts=(artefacts.RicianNoise(sigma=20),),
+    )
+    bold = save(tmp_path / "bold.nii.gz", truth.data, truth.affine)
+    out = tmp_path / "out"
+    assert main([str(bold), str(out), "--reference", "1", "--no-figure", "--quiet"]) == 0
+    np.testing.assert_array_equal(np.load(out / "bold_poses.npy")[1], np.eye(4))
+    table = rows(out / "bold_motion.tsv")
+    assert sum(row["status"] == "ok" for row in table) >= 3
+    # this is about signs and files: a tenth of a voxel tells them as well as a hundredth
+    for row, shift in zip(table, moves[:, :3, 3], strict=True):
+        if row["status"] == "ok":
+            found = [float(row[f"trans_{axis}"]) for axis in "xyz"]
+            np.testing.assert_allclose(found, shift, atol=0.35)

@@ -1,0 +1,97 @@
+"""Real faults, in processes of their own: signals, full disks, missing permissions."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from tests.cli.conftest import command
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and permissions")
+
+
+def finished(process):
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    return process.returncode, out, err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)]
+)
+def test_signals_leave_nothing(bold, tmp_path, number, code):
+    process = command(bold, tmp_path / "out", "--quiet", env={**os.environ, "FAKE_SECONDS": "30"})
+    assert "estimating" in process.stderr.readline()
+    assert any((tmp_path / "out").iterdir())
+    process.send_signal(number)
+    returned, _, last = finished(process)
+    assert returned == code and "nothing was written" in last
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_size_limit(bold, tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    code, _, last = finished(command(bold, tmp_path / "out", "--quiet", preexec_fn=limit))
+    assert code == 1 and "beyond the size that is allowed" in last
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A disk of 64 KiB, where mounting one is allowed."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting is not allowed here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up(bold, tiny):
+    code, _, last = finished(command(bold, tiny / "out", "--quiet"))
+    assert code == 1 and "full" in last
+    assert not any(tiny.iterdir())
+
+
+def test_a_read_only_disk(bold, tiny):
+    subprocess.run(["mount", "-o", "remount,ro", str(tiny)], check=True)
+    code, _, last = finished(command(bold, tiny / "out", "--quiet"))
+    assert code == 1 and "read-only" in last and str(tiny) in last
+
+
+@pytest.fixture
+def ordinary():
+    """How to start a process that permissions bind, even where the tests run as root."""
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("root here, and no setpriv to give up root's rights")
+    return ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+
+
+def test_an_input_that_may_not_be_read(bold, tmp_path, ordinary):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(0o777)
+    bold.chmod(0)
+    code, _, last = finished(command(bold, tmp_path / "out", "--quiet", prefix=ordinary))
+    assert code == 1 and "permission denied" in last and str(bold) in last
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_a_folder_that_may_not_be_written(bold, tmp_path, ordinary):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(0o555)
+    for place in (tmp_path / "out", tmp_path / "out" / "below"):
+        code, _, last = finished(command(bold, place, "--quiet", prefix=ordinary))
+        assert code == 1 and "permission denied" in last and str(place) in last
+    assert not any((tmp_path / "out").iterdir())

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unimo_bids.errors import InputError, MachineError
+from unimo_bids.files.staging import atomic, staged
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_atomic_writes_whole(tmp_path):
+    with atomic(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == tmp_path and not (tmp_path / "a.txt").exists()
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert listed(tmp_path) == ["a.txt"]
+
+
+def test_atomic_leaves_what_was_there(tmp_path):
+    (tmp_path / "a.txt").write_text("before")
+    with pytest.raises(KeyboardInterrupt), atomic(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert (tmp_path / "a.txt").read_text() == "before"
+    assert listed(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("number", "match"),
+    [
+        (errno.ENOSPC, "full"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "permission"),
+        (errno.EFBIG, "size that is allowed"),
+        (errno.ENXIO, "the system reports"),
+    ],
+)
+def test_what_the_system_refuses_is_said(tmp_path, number, match):
+    with pytest.raises(MachineError, match=match), atomic(tmp_path / "a.txt"):
+        raise OSError(number, os.strerror(number))
+
+
+def test_staged_files_appear_together(tmp_path):
+    folder = tmp_path / "new" / "deep"
+    with staged(folder) as stage:
+        (stage / "a").write_text("1")
+        (stage / "b").write_text("2")
+        assert [p.name for p in folder.iterdir()] == [stage.name]
+    assert listed(folder) == ["a", "b"]
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError), staged(tmp_path / "new" / "deep") as stage:
+        (stage / "a").write_text("1")
+        raise ValueError
+    assert listed(tmp_path) == []
+
+
+def test_a_failing_rename_puts_everything_back(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("former")
+    rename = Path.rename
+
+    def failing(self, target):
+        if self.name == "b" and target == tmp_path / "b":
+            raise OSError(errno.EIO, "broken")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(MachineError, match="input/output"), staged(tmp_path) as stage:
+        (stage / "a").write_text("1")
+        (stage / "b").write_text("2")
+    assert listed(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "former"
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="file"), staged(place):
+            pass
+
+
+_FULL = """
+import sys, resource, signal
+from pathlib import Path
+from unimo_bids.errors import MachineError
+from unimo_bids.files.staging import atomic
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    with atomic(Path(sys.argv[1]) / "a") as temporary:
+        temporary.write_bytes(bytes(5000))
+except MachineError as error:
+    print(error)
+"""
+
+
+def test_a_limit_on_file_size(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, tmp_path], check=True, capture_output=True, text=True
+    )
+    assert "beyond the size that is allowed" in done.stdout
+    assert listed(tmp_path) == []

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from unimo_bids.qc import framewise_displacement, motion_parameters, rms_displacement
+from unimo_bids.spatial import rigid
+
+CENTER = np.array([10.0, -20.0, 30.0])
+
+
+def poses_of(rotation, translation):
+    parts = (torch.as_tensor(np.asarray(part, dtype=float)) for part in (rotation, translation))
+    return rigid.from_parameters(*parts, torch.as_tensor(CENTER)).numpy()
+
+
+def test_power_by_hand():
+    poses = poses_of(
+        [[0, 0, 0], [0.01, 0, 0], [0.01, -0.02, 0]], [[0, 0, 0], [1, -2, 3], [1, 0, 3]]
+    )
+    # |1| + |-2| + |3| + 50 · 0.01, then |2| + 50 · 0.02
+    np.testing.assert_allclose(framewise_displacement(poses, CENTER), [np.nan, 6.5, 3.0])
+    np.testing.assert_allclose(framewise_displacement(poses, CENTER, 35), [np.nan, 6.35, 2.7])
+
+
+def test_parameters_are_about_the_center():
+    poses = poses_of([[0, 0, 0.2]], [[1, 2, 3]])
+    np.testing.assert_allclose(motion_parameters(poses, CENTER), [[0, 0, 0.2, 1, 2, 3]], atol=1e-12)
+
+
+def test_no_jump_at_half_a_turn():
+    angle = np.linspace(0, 3 * np.pi, 91)  # one and a half turns in steps of 6°
+    axis = np.array([0.6, 0.0, 0.8])
+    poses = poses_of(angle[:, None] * axis, np.zeros((91, 3)))
+    found = motion_parameters(poses, CENTER)[:, :3]
+    np.testing.assert_allclose(found, angle[:, None] * axis, atol=1e-6)
+    step = framewise_displacement(poses, CENTER)[1:]
+    np.testing.assert_allclose(step, 50 * np.diff(angle) * 1.4, rtol=1e-5)
+
+
+def test_rms_is_the_mean_over_a_ball():
+    random = np.random.default_rng(0)
+    poses = poses_of(random.normal(0, 0.8, (4, 3)), random.normal(0, 5, (4, 3)))
+    directions = random.normal(size=(200_000, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    points = CENTER + 80 * directions * random.uniform(size=(200_000, 1)) ** (1 / 3)
+    moved = points @ poses[:, :3, :3].transpose(0, 2, 1) + poses[:, None, :3, 3]
+    sampled = np.sqrt((np.diff(moved, axis=0) ** 2).sum(-1).mean(1))
+    # 200,000 points: a standard error of about one part in 1500
+    np.testing.assert_allclose(rms_displacement(poses, CENTER)[1:], sampled, rtol=4e-3)
+
+
+def test_rms_does_not_depend_on_where_the_head_is():
+    random = np.random.default_rng(0)
+    poses = poses_of(random.normal(0, 0.1, (4, 3)), random.normal(0, 5, (4, 3)))
+    turned = poses_of([[0.4, 2, 1]], [[10, 20, 30]])[0]
+    np.testing.assert_allclose(
+        rms_displacement(turned @ poses, CENTER), rms_displacement(poses, CENTER)
+    )
+
+
+@pytest.mark.parametrize("measure", [framewise_displacement, rms_displacement])
+def test_stillness(measure):
+    np.testing.assert_array_equal(measure(np.tile(np.eye(4), (3, 1, 1)), CENTER), [np.nan, 0, 0])
+    assert np.isnan(measure(np.eye(4)[None], CENTER)).all()
