@@ -19,22 +19,38 @@ _LONGEST_BRIDGE = 4
 _SIGMA_PER_MAD = 1.4826
 
 
-def similarity_threshold(similarity: NDArray[np.float64]) -> float:
+def similarity_threshold(
+    similarity: NDArray[np.float64],
+    spreads: float = 8.0,
+    at_least: float = 1.0,
+    at_most: float = 1.5,
+) -> float:
     """Below this a frame is not explained by its pose, given how well the others are.
 
-    The good frames of a series agree among themselves: the threshold lies well below their
-    median, measured by the spread of the better half, so that a series in which half of the
-    frames fail still knows what a good one looks like. Works on Fisher's z, where the spread of
-    a correlation does not depend on its size.
+    The good frames of a series agree among themselves: the threshold lies below their upper
+    quartile by a multiple of the spread of the better half, so that a series in which half of the
+    frames fail still knows what a good one looks like. Works on Fisher's z, where the spread of a
+    correlation does not depend on its size.
+
+    Parameters
+    ----------
+    similarity
+        ``(T,)`` correlations.
+    spreads
+        How many robust standard deviations below.
+    at_least
+        Never nearer than this, in units of z: noise and spin history differ between good frames.
+        With 1.0, a series of 0.995 calls a frame failed below 0.963.
+    at_most
+        Never farther than this: where most frames fail, their spread says nothing.
     """
     z = np.arctanh(np.clip(similarity[np.isfinite(similarity)], 0, 0.999999))
     if len(z) == 0:
         return 0.0
-    middle = np.quantile(z, 0.75)
     better = z[z >= np.median(z)]
     spread = _SIGMA_PER_MAD * float(np.median(np.abs(better - np.median(better)))) * 2
-    # never stricter than half a unit of z (0.99 → 0.97): noise differs from frame to frame
-    return float(np.tanh(max(middle - max(6 * spread, 0.5), np.arctanh(0.3))))
+    limit = np.quantile(z, 0.75) - min(max(spreads * spread, at_least), at_most)
+    return float(np.tanh(max(limit, np.arctanh(0.3))))
 
 
 def bridge(

@@ -72,12 +72,17 @@ def track(
     _adopt(result, everything, _register(targets, images, everything, poses[everything]), False)
     _propagate(result, targets, images, usable)
 
-    threshold = similarity_threshold(result.similarity[usable])
+    threshold = _doubt(result.similarity[usable])
     unexplained = np.flatnonzero(usable & (result.similarity < threshold))
     if len(unexplained) > 0:
         _search(result, targets, images, reference_image, weights, unexplained)
         _propagate(result, targets, images, usable)
     return result
+
+
+def _doubt(similarity: NDArray[np.float64]) -> float:
+    """Below this another start is worth its time; far above what calls a frame failed."""
+    return similarity_threshold(similarity, spreads=3.0, at_least=0.2, at_most=0.6)
 
 
 def _register(
@@ -127,7 +132,7 @@ def _propagate(
     n = len(images)
     changed = usable.copy()
     for _ in range(n):
-        threshold = similarity_threshold(result.similarity[usable])
+        threshold = _doubt(result.similarity[usable])
         # a frame asks again only when a neighbour has something new and better to offer
         frames, starts = [], []
         for t in np.flatnonzero(usable & ~(result.similarity >= threshold)):
