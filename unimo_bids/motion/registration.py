@@ -26,7 +26,7 @@ from torch import Tensor
 
 from unimo_bids.motion.levels import Level
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import voxel_centers
+from unimo_bids.spatial.grids import smooth_fields, voxel_centers
 from unimo_bids.spatial.interpolation import gradient
 
 IntensityModel = Literal["gain", "bias"]
@@ -168,8 +168,7 @@ def _channel(f: Tensor, slope: Tensor, place: Tensor, model: IntensityModel) -> 
     one = torch.ones_like(f[0])
     terms, slopes, image_of = [*f, one], [one] * len(f) + [0 * one], [*range(len(f)), 0]
     if model == "bias":
-        x, y, z = place.T
-        for field in (x, y, z, x * x, y * y, z * z, x * y, y * z, z * x):
+        for field in smooth_fields(place):
             terms.append(f[0] * field)
             slopes.append(field)
             image_of.append(0)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.resampling import resample
+from unimo_bids.spatial.grids import smooth_fields, voxel_centers
 
 _STRETCH = 2  # frames either side that must be still as well
 
@@ -120,7 +121,7 @@ def contrast_images(
 
     Where another echo, preparation or inversion time gives frames another contrast, no gain and
     offset of one image explains them, but a combination of few images does. An image is taken
-    only if it (i) carries at least 1 % of the variance and 40 % of what is left, which residual
+    only if it (i) carries at least 1 % of the variance and half of what is left, which residual
     motion, noise or physiology do not, and (ii) is shared by at least `shared_by` frames: an image
     of one odd frame would explain that frame at any pose.
     """
@@ -129,21 +130,24 @@ def contrast_images(
     if len(aligned) < 6 or int(complete.sum()) < 100:
         return mean[None][:0]
     data = aligned[:, complete].double()
-    basis = torch.stack([mean[complete].double(), torch.ones_like(data[0])], dim=1)
-    total = float((data - data.mean(dim=1, keepdim=True)).square().sum())
+    average = mean.double()
+    # gain, offset and a receive field are no contrast: take them out first
+    size = torch.tensor(mean.shape, dtype=torch.float64, device=mean.device)
+    place = 2 * voxel_centers(mean.shape, mean.device) / (size - 1).clamp(min=1) - 1
+    fields = smooth_fields(place).reshape(-1, *mean.shape) * average
+    explained = torch.cat([average[None], torch.ones_like(average)[None], fields])
+    basis = explained[:, complete].T
     loadings = torch.linalg.lstsq(basis, data.T).solution
-    left = torch.nan_to_num(aligned).double()
-    left = left - (
-        loadings[0][:, None, None, None] * mean + loadings[1][:, None, None, None]
-    )
     residual = data - (basis @ loadings).T
-    images: list[Tensor] = []
+    total = float((data - data.mean(dim=1, keepdim=True)).square().sum())
     energy, vectors = torch.linalg.eigh(residual @ residual.T)
+    images: list[Tensor] = []
     for value, frame_weights in zip(energy.flip(0), vectors.T.flip(0), strict=True):
         remaining = float(energy.sum()) - sum(float(v) for v in energy.flip(0)[: len(images)])
         shared = 1 / float(frame_weights.pow(4).sum())
-        if float(value) < 0.01 * total or float(value) < 0.4 * remaining or shared < shared_by:
+        if float(value) < 0.01 * total or float(value) < 0.5 * remaining or shared < shared_by:
             break
-        image = torch.tensordot(frame_weights, left, dims=1)
+        image = torch.tensordot(frame_weights, torch.nan_to_num(aligned).double(), dims=1)
+        image = image - torch.tensordot(loadings @ frame_weights, explained, dims=1)
         images.append((image / image[complete].std() * mean[complete].std()).to(mean))
     return torch.stack(images) if images else mean[None][:0]

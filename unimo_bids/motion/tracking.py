@@ -24,6 +24,10 @@ from unimo_bids.spatial import rigid
 
 _BATCH = 64
 _SEARCH_BATCH = 8
+# where most frames are wrong they agree on little: below this correlation none is believed yet
+_DOUBTFUL = 0.9
+# searches in a row that find nothing better before the series is taken for a poor one
+_VAIN_SEARCHES = 24
 # another start has to explain a frame better than this much to be taken
 _GAIN = 2e-3
 
@@ -82,7 +86,8 @@ def track(
 
 def _doubt(similarity: NDArray[np.float64]) -> float:
     """Below this another start is worth its time; far above what calls a frame failed."""
-    return similarity_threshold(similarity, spreads=3.0, at_least=0.2, at_most=0.6)
+    relative = similarity_threshold(similarity, spreads=3.0, at_least=0.5, at_most=0.8)
+    return max(relative, _DOUBTFUL)
 
 
 def _register(
@@ -189,6 +194,8 @@ def _search(
     frames: NDArray[np.int_],
 ) -> None:
     level: Level = targets.stiff.level
+    vain = 0
+    frames = frames[np.argsort(result.similarity[frames], kind="stable")]  # the worst first
     for first in range(0, len(frames), _SEARCH_BATCH):
         chosen = frames[first : first + _SEARCH_BATCH]
         index = torch.as_tensor(chosen, device=images.device)
@@ -204,4 +211,7 @@ def _search(
         found = _register(targets, images, np.repeat(chosen, many), starts.reshape(-1, 4, 4))
         score = _score(found).reshape(len(chosen), many)
         best = [row * many + int(np.argmax(score[row])) for row in range(len(chosen))]
-        _adopt(result, chosen, _only(found, best), True)
+        better = _adopt(result, chosen, _only(found, best), True)
+        vain = 0 if better.any() else vain + len(chosen)
+        if vain >= _VAIN_SEARCHES:
+            return

@@ -37,6 +37,12 @@ def world_points(shape: Sequence[int], affine: Tensor) -> Tensor:
     return transform(affine, voxel_centers(shape, affine.device))
 
 
+def smooth_fields(place: Tensor) -> Tensor:
+    """First and second-order polynomials of a place ``(N, 3)``, ``(9, N)``: a receive field."""
+    x, y, z = place.unbind(dim=-1)
+    return torch.stack([x, y, z, x * x, y * y, z * z, x * y, y * z, z * x])
+
+
 def grid_center(shape: Sequence[int], affine: Tensor) -> Tensor:
     """World position of the middle of the grid, ``(3,)`` RAS mm: index ``(N - 1) / 2``."""
     middle = (torch.tensor(shape, dtype=affine.dtype, device=affine.device) - 1) / 2

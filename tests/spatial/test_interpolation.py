@@ -1,0 +1,236 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from tests.spatial.cases import AFFINES, QUARTERS, f64
+from unimo_bids.spatial import grids, rigid
+from unimo_bids.spatial import interpolation as ip
+
+SHAPES = [(9, 12, 10), (8, 5, 1), (1, 7, 6), (6, 1, 1), (2, 3, 2)]
+# sums of 64 products of numbers near 1: 64 × 2e-16, and the spline's inverse a few times more
+ROUNDING = 1e-12
+
+
+def random_images(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def random_indices(shape, count=300, batch=1, beyond=0.0):
+    generator = torch.Generator().manual_seed(1)
+    unit = torch.rand(batch, count, 3, generator=generator, dtype=torch.float64)
+    size = f64(shape) - 1 + 2 * beyond
+    return unit * size - beyond
+
+
+def linear(images, indices):
+    return ip.sample_linear(images, indices)
+
+
+def cubic(images, indices):
+    return ip.sample_cubic(ip.spline_coefficients(images), indices)
+
+
+def assert_same(found, expected, atol=ROUNDING):
+    torch.testing.assert_close(found, expected, rtol=0, atol=atol)
+
+
+both = pytest.mark.parametrize("sample", [linear, cubic])
+every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+@pytest.mark.parametrize(("sample", "order"), [(linear, 1), (cubic, 3)])
+@every_shape
+def test_values_are_scipys(sample, order, shape):
+    image, indices = random_images(*shape), random_indices(shape)
+    found = sample(image[None, None], indices)[0, 0]
+    expected = ndimage.map_coordinates(
+        image.numpy(), indices[0].T.numpy(), order=order, mode="mirror"
+    )
+    assert_same(found, torch.from_numpy(expected), 1e-6)  # scipy's prefilter stops at about 1e-9
+
+
+@every_shape
+def test_coefficients_are_scipys_with_a_mirrored_rim(shape):
+    image = random_images(*shape)
+    coefficients = ip.spline_coefficients(image)
+    expected = ndimage.spline_filter(image.numpy(), order=3, mode="mirror")
+    for axis, n in enumerate(shape):
+        rim = np.pad(np.arange(n), (1, 2), mode="reflect") if n > 1 else np.zeros(4, dtype=int)
+        expected = expected.take(rim, axis=axis)
+    assert_same(coefficients, torch.from_numpy(expected), 1e-6)  # as above
+
+
+@pytest.mark.parametrize("sigma", [(0.5, 1.3, 0.8), (2.0, 0.3, 1.0)])
+@every_shape
+def test_blur_is_scipys(shape, sigma):
+    image = random_images(*shape)
+    expected = ndimage.gaussian_filter(
+        image.numpy(), sigma, mode="mirror", radius=[math.ceil(4 * s) for s in sigma]
+    )
+    assert_same(ip.gaussian_blur(image, sigma), torch.from_numpy(expected))
+
+
+def test_a_blur_narrower_than_the_sampling_is_exactly_nothing():
+    image = random_images(5, 6, 7)
+    assert torch.equal(ip.gaussian_blur(image, (0.0, 0.05, 0.09)), image)
+
+
+@every_shape
+def test_at_the_voxels_stand_the_images_values(shape):
+    image, centers = random_images(1, 1, *shape), grids.voxel_centers(shape)[None]
+    assert torch.equal(linear(image, centers), image.reshape(1, 1, -1))
+    assert_same(cubic(image, centers), image.reshape(1, 1, -1))
+
+
+@both
+@settings(max_examples=30)
+@given(
+    shape=st.tuples(*[st.integers(1, 6)] * 3),
+    index=st.tuples(*[st.floats(-3, 9)] * 3),
+    value=st.floats(-1e3, 1e3),
+)
+def test_a_constant_is_constant_also_beyond_the_grid(sample, shape, index, value):
+    image = torch.full((1, 1, *shape), value, dtype=torch.float64)
+    found = sample(image, f64([[index]]))
+    assert float(found) == pytest.approx(value, rel=1e-12)  # weights add to 1 but for rounding
+
+
+@both
+@every_shape
+def test_beyond_the_grid_the_border_holds(sample, shape):
+    image, indices = random_images(1, 1, *shape), random_indices(shape, beyond=2.5)
+    nearest = torch.minimum(indices.clamp(min=0), f64(shape) - 1)
+    assert torch.equal(sample(image, indices), sample(image, nearest))
+
+
+@both
+@pytest.mark.parametrize("shape", [(8, 9, 7), (7, 6, 10)], ids=str)
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+def test_whole_voxel_shifts_copy(sample, shape, affine):
+    image, shift = random_images(*shape), (2, -1, 3)
+    pose = torch.eye(4).double()
+    pose[:3, 3] = affine[:3, :3] @ f64(shift)
+    to_index = grids.index_map(affine, pose, affine)
+    indices = rigid.transform(to_index, grids.voxel_centers(shape))
+    found = sample(image[None, None], indices[None]).reshape(shape)
+    expected = torch.roll(image, [-s for s in shift], (0, 1, 2))
+    seen = [slice(max(0, -s), n - max(0, s)) for s, n in zip(shift, shape, strict=True)]
+    assert_same(found[tuple(seen)], expected[tuple(seen)], 1e-11)  # indices are off by 1e-13
+
+
+@both
+@pytest.mark.parametrize("n", [7, 8])  # odd and even: the centre is a voxel, or between voxels
+@pytest.mark.parametrize("axis", QUARTERS)
+@pytest.mark.parametrize("flip", [1.0, -1.0])
+def test_quarter_turns_are_rot90(sample, n, axis, flip):
+    image, (turn, plane) = random_images(n, n, n), QUARTERS[axis]
+    affine = torch.diag(torch.tensor([3.0 * flip, 3.0, 3.0, 1.0])).double()
+    pose = rigid.from_parameters(
+        f64(turn), torch.zeros(3).double(), grids.grid_center([n] * 3, affine)
+    )
+    indices = rigid.transform(grids.index_map(affine, pose, affine), grids.voxel_centers([n] * 3))
+    found = sample(image[None, None], indices[None]).reshape(n, n, n)
+    # the frame is read at R x: its content turns back. In a flipped grid, the other way round,
+    # unless it is the axis turned about
+    way = -1 if flip > 0 or axis == "x" else 1
+    assert_same(found, torch.rot90(image, way, plane))
+
+
+@both
+def test_composed_quarter_turns_are_one_turn(sample):
+    n, affine = 6, AFFINES["isotropic"]
+    image, center = random_images(n, n, n), grids.grid_center([n] * 3, affine)
+    turns = [
+        rigid.from_parameters(f64(v), torch.zeros(3).double(), center) for v, _ in QUARTERS.values()
+    ]
+
+    def turned(volume, pose):
+        to_index = grids.index_map(affine, pose, affine)
+        indices = rigid.transform(to_index, grids.voxel_centers([n] * 3))
+        return sample(volume[None, None], indices[None]).reshape(n, n, n)
+
+    one_by_one = turned(turned(image, turns[0]), turns[1])
+    assert_same(turned(image, turns[0] @ turns[1]), one_by_one, 1e-11)
+    assert_same(turned(turned(image, turns[2]), rigid.inverse(turns[2])), image, 1e-11)
+
+
+@both
+def test_batches_and_channels_equal_one_by_one(sample):
+    shape = (6, 7, 5)
+    images, indices = random_images(3, 2, *shape), random_indices(shape, 50, batch=3)
+    at_once = sample(images, indices)
+    assert at_once.shape == (3, 2, 50)
+    for b in range(3):
+        for c in range(2):
+            alone = sample(images[b : b + 1, c : c + 1], indices[b : b + 1])
+            assert_same(at_once[b : b + 1, c : c + 1], alone)
+
+
+@both
+def test_float32_is_as_good_as_float32_is(sample):
+    shape = (9, 12, 10)
+    images, indices = random_images(1, 1, *shape), random_indices(shape)
+    found = sample(images.float(), indices.float())
+    assert found.dtype == torch.float32
+    # an index near 10 is known to 1e-6 and values change by some 5 per voxel
+    assert_same(found.double(), sample(images, indices), 2e-5)
+
+
+@both
+def test_a_single_slice_is_worth_as_much_as_repeated(sample):
+    flat, indices = random_images(1, 1, 6, 7), random_indices((6, 7, 1))
+    alone = sample(flat[..., None], indices)
+    thick = sample(flat[..., None].expand(-1, -1, -1, -1, 4).contiguous(), indices)
+    assert_same(alone, thick)  # a slice repeated is the slice
+
+
+def test_separable_matrices_are_an_outer_product():
+    images = random_images(2, 3, 4, 5, 6)
+    matrices = [random_images(m, n) for m, n in ((3, 4), (7, 5), (2, 6))]
+    expected = torch.einsum("bcxyz,ix,jy,kz->bcijk", images, *matrices)
+    assert_same(ip.apply_separable(images, matrices), expected, 1e-11)  # 120 products of some 10
+
+
+@pytest.mark.parametrize(("n", "first", "step"), [(9, 0.5, 1.75), (6, -1.0, 0.5), (1, 0.0, 1.0)])
+def test_a_picked_grid_is_numpys_linear_interpolation(n, first, step):
+    samples = random_images(n)
+    places = first + step * np.arange(7)
+    picked = ip.pick_matrix(n, 7, first, step, samples) @ samples
+    expected = np.interp(places, np.arange(n), samples.numpy())
+    assert_same(picked, torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+def test_the_gradient_of_a_ramp_is_its_slope(affine):
+    n, slope = 41, f64([0.3, -1.2, 0.7])
+    ramp = (grids.world_points([n] * 3, affine) @ slope).reshape(n, n, n)
+    middle = slice(18, 23)
+    found = ip.gradient(ramp, affine)[middle, middle, middle]
+    # the mirrored border bends a ramp; a spline forgets it by √3 - 2 = -0.27 a voxel: over 18
+    # voxels 5e-11, times the ramp's bend of up to 10
+    assert_same(found, slope.expand_as(found), 1e-9)
+
+
+@pytest.mark.parametrize("shape", [(6, 7, 8), (6, 7, 1)], ids=str)
+def test_the_gradient_is_that_of_the_spline(shape):
+    image, affine, step = random_images(*shape), AFFINES["sheared"], 1e-4
+    centers = grids.voxel_centers(shape)
+    inner = (centers[:, 0] % 5 > 0) & (centers[:, 1] % 6 > 0)  # differences need both sides
+    inner &= torch.tensor(shape[2] == 1) | (centers[:, 2] % 7 > 0)
+    along = []
+    for axis in range(3):
+        nudge = torch.zeros(3).double()
+        nudge[axis] = step
+        ahead, behind = (
+            cubic(image[None, None], (centers + s * nudge)[None])[0, 0] for s in (1, -1)
+        )
+        along.append((ahead - behind) / (2 * step))
+    expected = torch.stack(along, dim=-1) @ torch.linalg.inv(affine[:3, :3])
+    found = ip.gradient(image, affine).reshape(-1, 3)
+    # a cubic's third difference: step² × (6 × a spline's third derivative of some 50) / 6
+    assert_same(found[inner], expected[inner], 1e-6)
