@@ -62,9 +62,7 @@ def grid_affine(
 AFFINE = grid_affine()
 
 
-def volume(
-    pose: Tensor, affine: Tensor = AFFINE, shape: tuple[int, int, int] = SHAPE
-) -> Tensor:
+def volume(pose: Tensor, affine: Tensor = AFFINE, shape: tuple[int, int, int] = SHAPE) -> Tensor:
     """The head at a pose, ``(X, Y, Z)`` float32."""
     points = rigid.transform(rigid.inverse(pose), world_points(shape, affine))
     return head(points).reshape(shape).float()
@@ -111,9 +109,7 @@ def fine_level(affine: Tensor = AFFINE, shape: tuple[int, int, int] = SHAPE, **o
     return make_level(shape, affine, **{"blur": blur, "cubic": True} | options)
 
 
-def target_of(
-    level: Level, images: Tensor, mask: Tensor, model: IntensityModel = "gain"
-) -> Target:
+def target_of(level: Level, images: Tensor, mask: Tensor, model: IntensityModel = "gain") -> Target:
     """Target of one intensity channel from raw volumes ``(J, X, Y, Z)``."""
     device = level.matrices[0].device
     return make_target(

@@ -93,8 +93,8 @@ def bridge(
 
 
 def _between(pose_a: Tensor, pose_b: Tensor, center: Tensor) -> Tensor:
-    """Six parameters of the motion from a to b, ``(6,)``."""
-    rotation, translation = rigid.to_parameters(pose_b @ rigid.inverse(pose_a), center)
+    """Six parameters of the motion from a to b, as seen from the reference, ``(6,)``."""
+    rotation, translation = rigid.to_parameters(rigid.inverse(pose_a) @ pose_b, center)
     return torch.cat([rotation, translation])
 
 
@@ -104,6 +104,6 @@ def _step_variance(poses: Tensor, places: NDArray[np.int_], center: Tensor) -> T
         return torch.zeros(6, 6, dtype=poses.dtype)
     good = poses[torch.as_tensor(places)]
     rotation, translation = rigid.to_parameters(
-        good[1:] @ rigid.inverse(good[:-1]), center.expand(len(good) - 1, 3)
+        rigid.inverse(good[:-1]) @ good[1:], center.expand(len(good) - 1, 3)
     )
     return torch.diag(torch.cat([rotation, translation], dim=-1).square().mean(dim=0))

@@ -51,12 +51,15 @@ class Channel:
         ``(K, N)`` derivative of each term with respect to the image it is made of.
     image_of
         ``(K,)`` which image that is.
+    backdrop
+        ``(L, N)`` what any place would show without the head: a constant, the smooth fields.
     """
 
     steepest: Tensor
     terms: Tensor
     slopes: Tensor
     image_of: Tensor
+    backdrop: Tensor
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ class Registration:
     covariance
         ``(B, 6, 6)`` of the rotation vector (rad) and the translation (mm) of the centre.
     similarity
-        ``(B,)`` correlation of the frame with the modelled target over the points in view, 0 … 1.
+        ``(B,)`` correlation of the frame with the modelled target over the points in view, 0 … 1,
+        beyond what a smooth field would explain without the target.
     in_view
         ``(B,)`` share of the target inside the frame's field of view.
     """
@@ -167,13 +171,19 @@ def _channel(f: Tensor, slope: Tensor, place: Tensor, model: IntensityModel) -> 
     steepest = torch.cat([torch.linalg.cross(arm, slope), slope], dim=-1)
     one = torch.ones_like(f[0])
     terms, slopes, image_of = [*f, one], [one] * len(f) + [0 * one], [*range(len(f)), 0]
+    backdrop = [one]
     if model == "bias":
         for field in smooth_fields(place):
             terms.append(f[0] * field)
             slopes.append(field)
             image_of.append(0)
+            backdrop.append(field)
     return Channel(
-        steepest, torch.stack(terms), torch.stack(slopes), torch.tensor(image_of, device=f.device)
+        steepest=steepest,
+        terms=torch.stack(terms),
+        slopes=torch.stack(slopes),
+        image_of=torch.tensor(image_of, device=f.device),
+        backdrop=torch.stack(backdrop),
     )
 
 
@@ -231,9 +241,7 @@ def _normal_equations(
         sigma = _robust_scale(residual, view)
         new_scale[:, c] = sigma
         squares = (view * residual**2).sum(dim=-1)
-        mean = (view * m).sum(dim=-1) / in_view
-        total = (view * (m - mean[:, None]) ** 2).sum(dim=-1)
-        fraction = squares / total.clamp(min=1e-20)
+        fraction = squares / _backdrop_squares(channel.backdrop, view, m).clamp(min=1e-20)
         unexplained += fraction / n_channels
         if robust:
             squared = (residual / (_CAUCHY * sigma[:, None])) ** 2
@@ -269,6 +277,18 @@ def _normal_equations(
         in_view=in_view / target.weights.sum(),
         count=(view > 0.05).sum(dim=-1),
     )
+
+
+def _backdrop_squares(backdrop: Tensor, view: Tensor, m: Tensor) -> Tensor:
+    """What is left of frames ``(B, N)`` without the head's structure, sum of squares ``(B,)``.
+
+    The yardstick of similarity: a smooth field can bend a flat head to any smooth place, so what a
+    smooth field explains alone must not count.
+    """
+    weighted = view[:, None] * backdrop
+    gram = weighted @ backdrop.mT
+    fit = _solve(gram.double(), (weighted @ m[..., None])[..., 0].double()).float() @ backdrop
+    return (view * (m - fit) ** 2).sum(dim=-1)
 
 
 def _motion_of(channel: Channel, coefficients: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from unimo_bids.spatial.interpolation import sample_linear
 
 # rotations about 30° apart: Gauss–Newton at the coarse level reaches 40° and more
 _ROTATIONS = 576
-_SPACING = 1 / 7  # of the head's radius: as fine as the rotations are apart
+_SPACING = 1 / 5  # of the head's radius: half of what 30° moves its surface
 # candidates nearer than this to a better one are dropped: the same valley
 _DISTINCT_DEG = 25.0
 _BLOCK = 48  # rotations per product: bounds the working memory

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.motion.contrast import contrast_images, leap, update
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.levels import Level, make_level
 from unimo_bids.motion.masks import ADULT_RADIUS, centroid, foreground, radius_of, soft_weights
@@ -26,7 +27,6 @@ from unimo_bids.motion.template import (
     align,
     choose_frames,
     choose_reference,
-    contrast_images,
     robust_mean,
 )
 from unimo_bids.motion.tracking import Targets, Track, track
@@ -131,7 +131,8 @@ def estimate_motion(
         ``(4, 4)`` voxel → RAS mm.
     mask
         What moves rigidly: ``(X, Y, Z)`` in the reference frame, bool or soft (0 … 1), or
-        ``(X, Y, Z, T)``, one per frame. Without a mask, everything that is not air.
+        ``(X, Y, Z, T)``, one per frame: registration looks at the reference's, the others only
+        say where the head's centre is. Without a mask, everything that is not air.
     reference
         Frame that poses are relative to; ``"auto"`` takes a still one.
     progress
@@ -147,6 +148,16 @@ def estimate_motion(
     """
     with torch.inference_mode():
         return _Estimation(series, affine, mask, device, settings, progress).run(reference)
+
+
+@dataclass
+class _Refined:
+    """Poses at full resolution and what is known of them, one row per frame."""
+
+    poses: Tensor
+    covariance: Tensor
+    similarity: NDArray[np.float64]
+    in_view: NDArray[np.float64]
 
 
 class _Estimation:
@@ -168,10 +179,15 @@ class _Estimation:
         self.sizes = voxel_sizes(self.affine)
         self.fine_blur = self.settings.fine_blur * float(self.sizes.max())
         self.given_mask = None if mask is None else np.asarray(mask)
-        self.progress = progress or (lambda _share, _what: None)
+        self._progress = progress or (lambda _share, _what: None)
+        self._done = 0.0
 
     def level(self, **options: Any) -> Level:
         return make_level(self.frames.shape, self.affine, device=self.device, **options)
+
+    def progress(self, share: float, what: str) -> None:
+        self._done = max(self._done, share)  # a second refinement does not go back
+        self._progress(self._done, what)
 
     def run(self, reference: int | Literal["auto"]) -> MotionEstimate:
         count = self.frames.count
@@ -193,11 +209,11 @@ class _Estimation:
             aligned = self._aligned(poses, chosen)
             template = robust_mean(aligned)[None]
             contrasts = len(contrast_images(aligned, template[0], self.weights, shared_by=1)) > 0
-        poses, covariance, similarity = self._refine(template, poses, usable)
+        refined = self._refine(template, poses, usable)
         if contrasts:
-            template, poses = self._separate_contrasts(poses, good)
-            poses, covariance, similarity = self._refine(template, poses, usable)
-        return self._judge(poses, covariance, similarity, usable, tracked, template)
+            template, poses = self._separate_contrasts(refined.poses, good)
+            refined = self._refine(template, poses, usable)
+        return self._judge(refined, usable, tracked, template)
 
     def _scan(self, reference: int | Literal["auto"]) -> tuple[NDArray[np.bool_], int]:
         """Which frames hold an image, and which one to start from."""
@@ -275,7 +291,21 @@ class _Estimation:
             level.image(raw_reference),
             level.image(self.weights).clamp(0, 1),
             usable,
+            starts=self._mask_starts(),
+            search=self.settings.search,
         )
+
+    def _mask_starts(self) -> Tensor | None:
+        """Where masks of every frame put the head's centre; they know nothing of its turns."""
+        if self.given_mask is None or self.given_mask.ndim != 4:
+            return None
+        starts = torch.eye(4, dtype=torch.float64, device=self.device)
+        starts = starts.repeat(self.frames.count, 1, 1)
+        for t in range(self.frames.count):
+            mask = torch.from_numpy(self.given_mask[..., t].astype(np.float32)).to(self.device)
+            if bool((mask > 0.5).any()):
+                starts[t, :3, 3] = centroid(mask, self.affine) - self.center
+        return starts
 
     def _choose(
         self, raw_reference: Tensor, tracked: Track, good: NDArray[np.bool_]
@@ -287,9 +317,9 @@ class _Estimation:
         chosen = choose_frames(
             self.reference, tracked.similarity, moved.cpu().numpy(), good, wanted
         )
-        fine, _, _ = self._refine(
+        fine = self._refine(
             raw_reference[None], tracked.poses, _only(chosen, len(good)), share=0.0
-        )
+        ).poses
         poses = tracked.poses.clone()
         poses[chosen] = fine[chosen]
         poses[self.reference] = rest
@@ -307,43 +337,28 @@ class _Estimation:
     def _separate_contrasts(
         self, poses: Tensor, good: NDArray[np.bool_]
     ) -> tuple[Tensor, Tensor]:
-        """Template images for a series of changing contrast, and poses that agree with them.
-
-        Poses found under the wrong contrast err by an amount that depends on the contrast, and
-        the images averaged with them carry that error: the two correct each other only by a
-        fraction r per round. The rounds form a geometric series, so every second one is followed
-        by a leap to its sum, ``Δ (1 + r + r² + …)``.
-        """
+        """Template images for a series of changing contrast, and poses that agree with them."""
         chosen = self._spread(good)
         wanted = _only(chosen, len(good))
         last: Tensor | None = None
         for _ in range(_CONTRAST_ROUNDS):
-            aligned = self._aligned(poses, chosen)
-            mean = robust_mean(aligned)
-            template = torch.cat([mean[None], contrast_images(aligned, mean, self.weights)])
+            template = self._contrast_template(poses, chosen)
             before = poses
-            poses, _, _ = self._refine(template, poses, wanted, share=0.0)
+            poses = self._refine(template, poses, wanted, share=0.0).poses
             # the gauge: the reference stays at rest
             poses[chosen] = poses[chosen] @ rigid.inverse(poses[self.reference])
-            step = self._motion(before[chosen], poses[chosen])
+            pair = before[chosen], poses[chosen]
             if last is None:
-                last = step
-                continue
-            ratio = float((step * last).sum() / (last * last).sum().clamp(min=1e-12))
-            leap = min(max(ratio, 0.0), 0.9)
-            leap = leap / (1 - leap) * step
-            further = rigid.from_parameters(
-                leap[:, :3] / self.radius, leap[:, 3:], self.center.expand(len(leap), 3)
-            )
-            poses[chosen] = poses[chosen] @ further
-            last = None
-        return template, poses
+                last = update(*pair, self.center, self.radius)
+            else:
+                poses[chosen] = leap(*pair, last, self.center, self.radius)
+                last = None
+        return self._contrast_template(poses, chosen), poses
 
-    def _motion(self, before: Tensor, after: Tensor) -> Tensor:
-        """Six parameters in mm of the motion between poses, ``(B, 6)``."""
-        center = self.center.expand(len(before), 3)
-        turn, shift = rigid.to_parameters(rigid.inverse(before) @ after, center)
-        return torch.cat([turn * self.radius, shift], dim=-1)
+    def _contrast_template(self, poses: Tensor, chosen: list[int]) -> Tensor:
+        aligned = self._aligned(poses, chosen)
+        mean = robust_mean(aligned)
+        return torch.cat([mean[None], contrast_images(aligned, mean, self.weights)])
 
     def _extent(self) -> Tensor:
         """Six points on the head's surface, ``(6, 3)`` mm."""
@@ -352,14 +367,14 @@ class _Estimation:
 
     def _refine(
         self, volumes: Tensor, poses: Tensor, wanted: NDArray[np.bool_], share: float = 0.7
-    ) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
+    ) -> _Refined:
         """Poses of the wanted frames against images ``(J, X, Y, Z)``, at full resolution."""
         count = self.frames.count
         whole = self.level(blur=self.fine_blur, cubic=True)
         target = self._target(volumes, whole, self.settings.fine_points, "bias")
         poses = poses.clone()
         covariance = torch.full((count, 6, 6), torch.nan, dtype=torch.float64, device=self.device)
-        similarity = np.full(count, np.nan)
+        similarity, in_view = np.full(count, np.nan), np.full(count, np.nan)
         places = np.flatnonzero(wanted)
         for chunk in self.frames.chunks(places.tolist()):
             rows = list(chunk)
@@ -384,9 +399,10 @@ class _Estimation:
             poses[rows] = found.poses
             covariance[rows] = found.covariance
             similarity[rows] = found.similarity.cpu().numpy()
+            in_view[rows] = found.in_view.cpu().numpy()
             if share:
                 self.progress(1 - share + share * (rows[-1] + 1) / count, "refining")
-        return poses, covariance, similarity
+        return _Refined(poses, covariance, similarity, in_view)
 
     def _window(self, target: Target, poses: Tensor) -> tuple[slice, slice, slice]:
         """The voxels that the target's points can reach in these frames."""
@@ -405,19 +421,13 @@ class _Estimation:
         return slices[0], slices[1], slices[2]
 
     def _judge(
-        self,
-        poses: Tensor,
-        covariance: Tensor,
-        similarity: NDArray[np.float64],
-        usable: NDArray[np.bool_],
-        tracked: Track,
-        template: Tensor,
+        self, refined: _Refined, usable: NDArray[np.bool_], tracked: Track, template: Tensor
     ) -> MotionEstimate:
-        threshold = similarity_threshold(similarity[usable])
-        good = usable & (similarity >= threshold)
+        score = refined.similarity * np.minimum(refined.in_view / 0.5, 1)  # a sliver fits anything
+        good = usable & (score >= similarity_threshold(score[usable]))
         good[self.reference] = True
         poses, covariance, bridged = bridge(
-            poses.cpu(), covariance.cpu(), good, self.center.cpu()
+            refined.poses.cpu(), refined.covariance.cpu(), good, self.center.cpu()
         )
         poses = rigid.orthonormalized(poses @ rigid.inverse(poses[self.reference]))
         poses[self.reference] = torch.eye(4, dtype=torch.float64)
@@ -428,7 +438,7 @@ class _Estimation:
         return MotionEstimate(
             poses=poses.numpy(),
             covariance=covariance.numpy(),
-            similarity=similarity,
+            similarity=refined.similarity,
             status=status,
             template=(template[0] * self.frames.scale).cpu().numpy(),
             mask=self.weights.cpu().numpy(),

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.resampling import resample
-from unimo_bids.spatial.grids import smooth_fields, voxel_centers
 
 _STRETCH = 2  # frames either side that must be still as well
 
@@ -112,42 +111,3 @@ def robust_mean(aligned: Tensor) -> Tensor:
     total = torch.where(middle, ordered, 0.0).sum(dim=0)
     mean = total / middle.sum(dim=0).clamp(min=1)
     return torch.where(count >= max(2, len(aligned) // 2), mean, aligned[0])
-
-
-def contrast_images(
-    aligned: Tensor, mean: Tensor, weights: Tensor, shared_by: float = 3.0
-) -> Tensor:
-    """How frames differ in contrast: principal images beyond the mean, ``(J, X, Y, Z)``, J often 0.
-
-    Where another echo, preparation or inversion time gives frames another contrast, no gain and
-    offset of one image explains them, but a combination of few images does. An image is taken
-    only if it (i) carries at least 1 % of the variance and half of what is left, which residual
-    motion, noise or physiology do not, and (ii) is shared by at least `shared_by` frames: an image
-    of one odd frame would explain that frame at any pose.
-    """
-    inside = weights > 0.5
-    complete = inside & torch.isfinite(aligned).all(dim=0)
-    if len(aligned) < 6 or int(complete.sum()) < 100:
-        return mean[None][:0]
-    data = aligned[:, complete].double()
-    average = mean.double()
-    # gain, offset and a receive field are no contrast: take them out first
-    size = torch.tensor(mean.shape, dtype=torch.float64, device=mean.device)
-    place = 2 * voxel_centers(mean.shape, mean.device) / (size - 1).clamp(min=1) - 1
-    fields = smooth_fields(place).reshape(-1, *mean.shape) * average
-    explained = torch.cat([average[None], torch.ones_like(average)[None], fields])
-    basis = explained[:, complete].T
-    loadings = torch.linalg.lstsq(basis, data.T).solution
-    residual = data - (basis @ loadings).T
-    total = float((data - data.mean(dim=1, keepdim=True)).square().sum())
-    energy, vectors = torch.linalg.eigh(residual @ residual.T)
-    images: list[Tensor] = []
-    for value, frame_weights in zip(energy.flip(0), vectors.T.flip(0), strict=True):
-        remaining = float(energy.sum()) - sum(float(v) for v in energy.flip(0)[: len(images)])
-        shared = 1 / float(frame_weights.pow(4).sum())
-        if float(value) < 0.01 * total or float(value) < 0.5 * remaining or shared < shared_by:
-            break
-        image = torch.tensordot(frame_weights, torch.nan_to_num(aligned).double(), dims=1)
-        image = image - torch.tensordot(loadings @ frame_weights, explained, dims=1)
-        images.append((image / image[complete].std() * mean[complete].std()).to(mean))
-    return torch.stack(images) if images else mean[None][:0]

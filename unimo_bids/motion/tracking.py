@@ -55,6 +55,9 @@ def track(
     reference_image: Tensor,
     weights: Tensor,
     usable: NDArray[np.bool_],
+    *,
+    starts: Tensor | None = None,
+    search: bool = True,
 ) -> Track:
     """Follow the head through the series at a coarse level.
 
@@ -68,17 +71,24 @@ def track(
         ``(X, Y, Z)`` the reference and its soft mask at that level.
     usable
         ``(T,)`` frames that hold an image at all.
+    starts
+        ``(T, 4, 4)`` poses to try beside rest, if anything is known of them.
+    search
+        Search all rotations for frames that are not explained otherwise.
     """
     n = len(images)
     poses = torch.eye(4, dtype=torch.float64, device=images.device).repeat(n, 1, 1)
     result = Track(poses, np.full(n, np.nan), np.zeros(n, dtype=bool))
     everything = np.flatnonzero(usable)
     _adopt(result, everything, _register(targets, images, everything, poses[everything]), False)
+    if starts is not None:
+        known = _register(targets, images, everything, starts[everything])
+        _adopt(result, everything, known, False)
     _propagate(result, targets, images, usable)
 
     threshold = _doubt(result.similarity[usable])
     unexplained = np.flatnonzero(usable & (result.similarity < threshold))
-    if len(unexplained) > 0:
+    if search and len(unexplained) > 0:
         _search(result, targets, images, reference_image, weights, unexplained)
         _propagate(result, targets, images, usable)
     return result

@@ -1,0 +1,111 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tests.motion.phantom import f64, pose, random_poses
+from unimo_bids.motion.quality import bridge, similarity_threshold
+from unimo_bids.spatial import rigid
+
+CENTER = f64([3.0, -5.0, 8.0])
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.995])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.49])
+def test_the_threshold_parts_good_frames_from_failed(level, share):
+    rng = np.random.default_rng(1)
+    count, failed = 200, int(200 * share)
+    # Fisher's z: good frames scatter by 0.1, failed ones lie two and more units below
+    z = np.arctanh(level) + 0.1 * rng.standard_normal(count)
+    z[:failed] = np.maximum(np.arctanh(level) - 2 - np.abs(rng.standard_normal(failed)), 0)
+    similarity = rng.permuted(np.tanh(z))
+    threshold = similarity_threshold(similarity)
+    if level == 0.8:  # z of 1.1: two units below there is only nothing
+        assert threshold >= 0.3
+    assert int((similarity < threshold).sum()) == failed
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_threshold_looks_at_numbers_only(bad):
+    similarity = np.linspace(0.9, 0.95, 20)
+    assert similarity_threshold(np.append(similarity, bad)) == similarity_threshold(similarity)
+    assert similarity_threshold(np.array([bad])) == 0.0
+
+
+def test_no_likeness_is_not_enough_however_common():
+    assert similarity_threshold(np.full(50, 0.1)) == pytest.approx(0.3)
+
+
+def test_the_threshold_keeps_its_distances():
+    # no spread at all: `at_least` of z below; bimodal with a vast spread: `at_most`
+    assert np.arctanh(similarity_threshold(np.full(9, 0.99), at_least=0.7)) == pytest.approx(
+        np.arctanh(0.99) - 0.7
+    )
+    wide = np.tanh(np.linspace(0.1, 3.0, 101))
+    assert np.arctanh(similarity_threshold(wide, at_most=1.2)) == pytest.approx(
+        np.quantile(np.arctanh(wide), 0.75) - 1.2
+    )
+
+
+@pytest.fixture
+def steady():
+    """A constant motion about CENTER in nine frames, and covariances."""
+    turn, shift = f64([0.05, -0.02, 0.03]), f64([0.4, 0.1, -0.3])
+    poses = torch.stack([rigid.from_parameters(t * turn, t * shift, CENTER) for t in range(9)])
+    return poses, torch.diag(f64([1e-6] * 3 + [1e-3] * 3)).repeat(9, 1, 1)
+
+
+def flags(count, failed):
+    good = np.ones(count, dtype=bool)
+    good[list(failed)] = False
+    return good
+
+
+@pytest.mark.parametrize("failed", [[4], [3, 4, 5], [1, 6, 7], [2, 3, 4, 5]])
+def test_a_bridge_is_the_steady_motion_and_leaves_good_frames(steady, failed):
+    poses, covariance = steady
+    good = flags(9, failed)
+    ruined = poses.clone()
+    ruined[failed] = random_poses(len(failed), 90, 50)
+    ruined_covariance = covariance.clone()
+    ruined_covariance[failed] = torch.nan
+    found, spread, bridged = bridge(ruined, ruined_covariance, good, CENTER)
+    assert torch.equal(found[good], poses[good])
+    assert torch.equal(spread[good], covariance[good])
+    assert np.array_equal(bridged, ~good)
+    # roundings of a logarithm and an exponential at some 10 mm
+    torch.testing.assert_close(found, poses, rtol=0, atol=1e-11)
+    # less is known of them than of any good frame
+    excess = spread[failed].diagonal(dim1=1, dim2=2) - covariance[0].diagonal()
+    assert bool((excess > 0).all())
+
+
+def test_half_way_is_half_the_turn_and_half_the_shift():
+    ends = torch.stack([torch.eye(4).double(), pose((0, 0, 60), (0, 0, 0))])
+    ends[1] = rigid.from_parameters(f64([0, 0, math.pi / 3]), f64([4.0, -2, 6]), CENTER)
+    poses = torch.stack([ends[0], random_poses(1, 90, 9)[0], ends[1]])
+    found, spread, _ = bridge(poses, torch.zeros(3, 6, 6).double(), flags(3, [1]), CENTER)
+    expected = rigid.from_parameters(f64([0, 0, math.pi / 6]), f64([2.0, -1, 3]), CENTER)
+    torch.testing.assert_close(found[1], expected, rtol=0, atol=1e-12)
+    # half the step it spans is one standard deviation, at least
+    assert bool(
+        (spread[1].diagonal() >= f64([0, 0, math.pi / 3, 4, -2, 6]).square() / 4 - 1e-12).all()
+    )
+
+
+def test_gaps_that_are_long_or_have_one_end_are_not_believed(steady):
+    poses, covariance = steady
+    failed = [0, 2, 3, 4, 5, 6, 8]
+    found, _, bridged = bridge(poses, covariance, flags(9, failed), CENTER)
+    assert not bridged.any()
+    assert torch.equal(found[0], poses[1])
+    assert torch.equal(found[8], poses[7])
+
+
+def test_nothing_good_leaves_nothing_to_do(steady):
+    poses, covariance = steady
+    found, spread, bridged = bridge(poses, covariance, flags(9, range(9)), CENTER)
+    assert torch.equal(found, poses)
+    assert torch.equal(spread, covariance)
+    assert not bridged.any()
