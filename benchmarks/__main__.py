@@ -56,8 +56,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from benchmarks.scenarios import SCENARIOS  # noqa: PLC0415 - imports torch
-    from benchmarks.tools import TOOLS, found_tools  # noqa: PLC0415
+    from benchmarks.scenarios import SCENARIOS
+    from benchmarks.tools import TOOLS, found_tools
 
     found = found_tools()
     print("tools")
@@ -70,10 +70,10 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from benchmarks.runner import Options, run  # noqa: PLC0415 - imports torch
-    from benchmarks.scenarios import SCENARIOS  # noqa: PLC0415
-    from benchmarks.table import accuracy_cell, read_record  # noqa: PLC0415
-    from benchmarks.tools import TOOLS, found_tools  # noqa: PLC0415
+    from benchmarks.runner import Options, run
+    from benchmarks.scenarios import SCENARIOS
+    from benchmarks.table import accuracy_cell, read_record
+    from benchmarks.tools import TOOLS, found_tools
 
     found = found_tools()
     for name in options.tool:
@@ -105,7 +105,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _short(options: argparse.Namespace) -> int:
-    from benchmarks.tools import TOOLS, found_tools  # noqa: PLC0415
+    from benchmarks.tools import TOOLS, found_tools
 
     if options.tool is None:
         options.tool = [name for name in found_tools() if not TOOLS[name].slow]
@@ -116,15 +116,15 @@ def _short(options: argparse.Namespace) -> int:
 
 
 def _table(options: argparse.Namespace) -> int:
-    from benchmarks.scenarios import SCENARIOS  # noqa: PLC0415
-    from benchmarks.table import markdown, read_records  # noqa: PLC0415
+    from benchmarks.scenarios import SCENARIOS
+    from benchmarks.table import markdown, read_records
 
     print(markdown(read_records(options.out), list(SCENARIOS)))
     return 0
 
 
 def _real(options: argparse.Namespace) -> int:
-    from benchmarks.real import compare  # noqa: PLC0415
+    from benchmarks.real import compare
 
     return compare(options.data, options.tool, options.out, options.threads)
 

@@ -108,10 +108,10 @@ def _deviation(data: Frames, series: BenchmarkSeries) -> str:
 
 def _picture(shown: dict[str, Frames], series: BenchmarkSeries, path: Path, name: str) -> None:
     """Rows: raw and every tool. Columns: the middle slice of some frames, and the SD over time."""
-    import matplotlib as mpl  # noqa: PLC0415 - only where there are pictures
+    import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt
 
     count = series.data.shape[3]
     frames = np.unique(np.linspace(0, count - 1, min(count, SHOWN_FRAMES)).astype(int))

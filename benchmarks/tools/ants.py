@@ -36,7 +36,7 @@ def _prepare_program(problem: Problem) -> Callable[[], Estimate]:
 
 
 def _prepare_package(problem: Problem) -> Callable[[], Estimate]:
-    import ants  # noqa: PLC0415 - seconds
+    import ants
 
     plain = problem.plain
     # the plain grid's coordinates are handed over as they are: nothing is LPS here

@@ -109,7 +109,7 @@ def itk_matrix(parameters: Sequence[float], center: Sequence[float]) -> Matrix:
 
 def ants_matrix(path: str | Path) -> Matrix:
     """Matrix ``(4, 4)``, fixed → moving, in ITK's coordinates, from ``*GenericAffine.mat``."""
-    from scipy.io import loadmat  # noqa: PLC0415 - only where ANTs is
+    from scipy.io import loadmat
 
     content = loadmat(str(path))
     center = content.pop("fixed").ravel()

@@ -10,7 +10,7 @@ from benchmarks.tools.base import Estimate, Problem, Tool, package_version
 
 
 def _prepare(problem: Problem) -> Callable[[], Estimate]:
-    from dipy.align import affine_registration  # noqa: PLC0415 - a second
+    from dipy.align import affine_registration
 
     plain = problem.plain
     static = problem.frame(problem.reference)

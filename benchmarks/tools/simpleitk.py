@@ -11,7 +11,7 @@ from benchmarks.tools.conventions import sampled_matrix
 
 
 def _prepare(problem: Problem) -> Callable[[], Estimate]:
-    import SimpleITK as sitk  # noqa: PLC0415, N813 - its usual name
+    import SimpleITK as sitk  # noqa: N813 - its usual name
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(problem.threads)
     plain = problem.plain

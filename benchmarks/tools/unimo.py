@@ -9,9 +9,9 @@ from benchmarks.tools.base import Estimate, Problem, Tool, package_version
 
 def _preparer(**settings: bool) -> Callable[[Problem], Callable[[], Estimate]]:
     def prepare(problem: Problem) -> Callable[[], Estimate]:
-        import torch  # noqa: PLC0415 - seconds
+        import torch
 
-        from unimo_bids.motion.series import MotionSettings, estimate_motion  # noqa: PLC0415
+        from unimo_bids.motion.series import MotionSettings, estimate_motion
 
         torch.set_num_threads(problem.threads)
         mask = problem.mask if problem.frame_masks is None else problem.frame_masks

@@ -56,7 +56,7 @@ def edit(path: Path, fields: dict[str, object]) -> None:
             header[field] = value
     raw = header.binaryblock + raw[348:]
     if compressed:
-        import gzip  # noqa: PLC0415
+        import gzip
 
         raw = gzip.compress(raw)
     path.write_bytes(raw)

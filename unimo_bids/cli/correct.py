@@ -1,6 +1,5 @@
 """`unimo-correct`: head-motion correction of one file, without BIDS."""
 
-# ruff: noqa: PLC0415 -- arguments are checked before anything heavy is imported
 from __future__ import annotations
 
 import argparse

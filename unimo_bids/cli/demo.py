@@ -1,4 +1,3 @@
-# ruff: noqa: PLC0415 -- arguments are checked before anything heavy is imported
 """`make demo`: simulate a fetus whose head moves, correct the file, compare with the truth."""
 
 from __future__ import annotations

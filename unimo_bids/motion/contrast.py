@@ -75,7 +75,5 @@ def leap(before: Tensor, after: Tensor, last: Tensor, center: Tensor, radius: fl
 
 def update(before: Tensor, after: Tensor, center: Tensor, radius: float) -> Tensor:
     """Six parameters, in mm at the head's surface, from poses to poses, ``(B, 6)``."""
-    turn, shift = rigid.to_parameters(
-        rigid.inverse(before) @ after, center.expand(len(before), 3)
-    )
+    turn, shift = rigid.to_parameters(rigid.inverse(before) @ after, center.expand(len(before), 3))
     return torch.cat([turn * radius, shift], dim=-1)

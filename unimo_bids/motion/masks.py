@@ -57,8 +57,11 @@ def centroid(mask: Tensor, affine: Tensor) -> Tensor:
     total = mass.sum()
     middle = torch.stack(
         [
-            (mass.sum(dim=[a for a in range(3) if a != axis])
-             * torch.arange(n, dtype=torch.float64, device=mass.device)).sum() / total
+            (
+                mass.sum(dim=[a for a in range(3) if a != axis])
+                * torch.arange(n, dtype=torch.float64, device=mass.device)
+            ).sum()
+            / total
             for axis, n in enumerate(mass.shape)
         ]
     )

@@ -159,7 +159,9 @@ def make_target(
         center=center.double(),
         radius=radius,
         channels=tuple(
-            _channel(images.reshape(len(images), -1)[:, index], slope[:, index], points / radius, model)
+            _channel(
+                images.reshape(len(images), -1)[:, index], slope[:, index], points / radius, model
+            )
             for images, slope in zip(features, slopes, strict=True)
         ),
     )
@@ -378,7 +380,7 @@ def register(
         active = active[~small & torch.isfinite(best.cost[active])]
         if len(active) == 0:
             break
-    assert best is not None  # noqa: S101
+    assert best is not None
     return Registration(
         poses=rigid.orthonormalized(poses),
         covariance=_covariance(best, target),

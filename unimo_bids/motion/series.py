@@ -197,16 +197,14 @@ class _Estimation:
         self._find_head(raw_reference)
 
         tracked = self._track(raw_reference, usable)
-        good = usable & (
-            tracked.similarity >= similarity_threshold(tracked.similarity[usable])
-        )
+        good = usable & (tracked.similarity >= similarity_threshold(tracked.similarity[usable]))
         good[chosen] = True
         template = raw_reference[None]
         poses = tracked.poses
         contrasts = False
         if self.settings.template and count > 2:
-            poses, chosen = self._choose(raw_reference, tracked, good)
-            aligned = self._aligned(poses, chosen)
+            poses, averaged = self._choose(raw_reference, tracked, good)
+            aligned = self._aligned(poses, averaged)
             template = robust_mean(aligned)[None]
             contrasts = len(contrast_images(aligned, template[0], self.weights, shared_by=1)) > 0
         refined = self._refine(template, poses, usable)
@@ -257,9 +255,7 @@ class _Estimation:
         self.mask = mask
         self.weights = soft_weights(mask, self.affine, reach)
 
-    def _target(
-        self, volumes: Tensor, level: Level, points: int, model: IntensityModel
-    ) -> Target:
+    def _target(self, volumes: Tensor, level: Level, points: int, model: IntensityModel) -> Target:
         return make_target(
             [level.image(volumes)],
             level.image(self.weights).clamp(0, 1),
@@ -334,9 +330,7 @@ class _Estimation:
     def _aligned(self, poses: Tensor, chosen: list[int]) -> Tensor:
         return align(self.frames(chosen), poses[chosen], self.affine.to(self.device), self.weights)
 
-    def _separate_contrasts(
-        self, poses: Tensor, good: NDArray[np.bool_]
-    ) -> tuple[Tensor, Tensor]:
+    def _separate_contrasts(self, poses: Tensor, good: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
         """Template images for a series of changing contrast, and poses that agree with them."""
         chosen = self._spread(good)
         wanted = _only(chosen, len(good))
@@ -427,7 +421,12 @@ class _Estimation:
         good = usable & (score >= similarity_threshold(score[usable]))
         good[self.reference] = True
         poses, covariance, bridged = bridge(
-            refined.poses.cpu(), refined.covariance.cpu(), good, self.center.cpu()
+            refined.poses.cpu(),
+            refined.covariance.cpu(),
+            good,
+            score,
+            self.center.cpu(),
+            self.radius,
         )
         poses = rigid.orthonormalized(poses @ rigid.inverse(poses[self.reference]))
         poses[self.reference] = torch.eye(4, dtype=torch.float64)

@@ -33,9 +33,7 @@ def choose_reference(images: Tensor, usable: NDArray[np.bool_]) -> int:
     flat = flat - flat.mean(dim=1, keepdim=True)
     flat = flat / torch.linalg.norm(flat, dim=1, keepdim=True).clamp(min=1e-12)
     step = (1 - (flat[1:] * flat[:-1]).sum(dim=1)).cpu().numpy()
-    change = np.array(
-        [step[max(0, t - _STRETCH) : t + _STRETCH].max() for t in range(len(places))]
-    )
+    change = np.array([step[max(0, t - _STRETCH) : t + _STRETCH].max() for t in range(len(places))])
     still = change <= np.quantile(change, 0.25)
     others = flat[:: max(1, len(flat) // 200)]
     likeness = (flat @ others.T).median(dim=1).values.cpu().numpy()

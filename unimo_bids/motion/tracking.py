@@ -140,9 +140,7 @@ def _adopt(
     return better
 
 
-def _propagate(
-    result: Track, targets: Targets, images: Tensor, usable: NDArray[np.bool_]
-) -> None:
+def _propagate(result: Track, targets: Targets, images: Tensor, usable: NDArray[np.bool_]) -> None:
     """Try unexplained frames from their neighbours' poses until nothing changes."""
     n = len(images)
     changed = usable.copy()
@@ -150,7 +148,7 @@ def _propagate(
         threshold = _doubt(result.similarity[usable])
         # a frame asks again only when a neighbour has something new and better to offer
         frames, starts = [], []
-        for t in np.flatnonzero(usable & ~(result.similarity >= threshold)):
+        for t in np.flatnonzero(usable & ~(result.similarity >= threshold)).tolist():
             for step in (-1, 1):
                 neighbour = _next_usable(usable, t, step)
                 if neighbour is None or not changed[neighbour]:

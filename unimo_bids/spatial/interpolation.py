@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+
 def apply_separable(images: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     """Apply one matrix along each axis: ``(..., X, Y, Z)`` → ``(..., X', Y', Z')``."""
     along_x, along_y, along_z = matrices
@@ -28,6 +29,7 @@ def apply_separable(images: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     out = along_x @ out.reshape(*shape[:-3], shape[-3], -1)
     return out.reshape(*shape[:-3], along_x.shape[0], *shape[-2:])
 
+
 def _mirrored(index: np.ndarray, n: int) -> np.ndarray:
     """Fold indices back into ``0 … n - 1`` about the first and last sample."""
     if n == 1:
@@ -36,6 +38,7 @@ def _mirrored(index: np.ndarray, n: int) -> np.ndarray:
     folded = np.abs(index) % period
     return np.minimum(folded, period - folded)
 
+
 def _banded(n: int, offsets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """``(n, n)`` matrix of a correlation with mirrored borders."""
     matrix = np.zeros((n, n))
@@ -43,6 +46,7 @@ def _banded(n: int, offsets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     for offset, weight in zip(offsets, weights, strict=True):
         np.add.at(matrix, (rows, _mirrored(rows + offset, n)), weight)
     return matrix
+
 
 @cache
 def _blur(n: int, sigma: float) -> np.ndarray:
@@ -53,11 +57,13 @@ def _blur(n: int, sigma: float) -> np.ndarray:
     weights = np.exp(-0.5 * (offsets / sigma) ** 2)
     return _banded(n, offsets, weights / weights.sum())
 
+
 @cache
 def _spline(n: int) -> np.ndarray:
     if n == 1:
         return np.eye(1)
     return np.linalg.inv(_banded(n, np.array([-1, 0, 1]), np.array([1, 4, 1]) / 6))
+
 
 @cache
 def _spline_padded(n: int) -> np.ndarray:
@@ -82,9 +88,11 @@ def _pick(n: int, n_out: int, first: float, step: float) -> np.ndarray:
     matrix[rows, np.minimum(lower + 1, n - 1)] += position - lower
     return matrix
 
+
 def blur_matrix(n: int, sigma: float, like: Tensor) -> Tensor:
     """Gaussian blur of ``sigma`` voxels along an axis of n samples, ``(n, n)``."""
     return torch.as_tensor(_blur(n, float(sigma))).to(like)
+
 
 def spline_matrix(n: int, like: Tensor) -> Tensor:
     """Samples → padded cubic B-spline coefficients along an axis, ``(n + 3, n)``."""
@@ -100,6 +108,7 @@ def pick_matrix(n: int, n_out: int, first: float, step: float, like: Tensor) -> 
     """Samples at positions ``first + step · m``, ``(n_out, n)``: a coarser (or finer) grid."""
     return torch.as_tensor(_pick(n, n_out, float(first), float(step))).to(like)
 
+
 def spline_coefficients(images: Tensor) -> Tensor:
     """Cubic B-spline coefficients, ``(..., X, Y, Z)`` → ``(..., X + 3, Y + 3, Z + 3)``.
 
@@ -114,6 +123,7 @@ def gaussian_blur(images: Tensor, sigma: Sequence[float]) -> Tensor:
     return apply_separable(
         images, [blur_matrix(n, s, images) for n, s in zip(images.shape[-3:], sigma, strict=True)]
     )
+
 
 def gradient(images: Tensor, affine: Tensor) -> Tensor:
     """Spatial gradient of ``(..., X, Y, Z)`` in the world, per mm: ``(..., X, Y, Z, 3)``."""

@@ -54,7 +54,7 @@ def to_parameters(pose: Tensor, center: Tensor | None = None) -> tuple[Tensor, T
 
 
 def from_rotation(rotation: Tensor, translation: Tensor) -> Tensor:
-    """Poses ``(..., 4, 4)`` from rotation matrices ``(..., 3, 3)`` and translations ``(..., 3)``."""
+    """Poses ``(..., 4, 4)`` from rotations ``(..., 3, 3)`` and translations ``(..., 3)``."""
     batch = torch.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])
     pose = torch.zeros(*batch, 4, 4, dtype=rotation.dtype, device=rotation.device)
     pose[..., :3, :3] = rotation

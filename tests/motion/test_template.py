@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.motion.phantom import AFFINE, SHAPE, noise, pose, random_poses, rest, volumes
+from unimo_bids.motion.template import (
+    align,
+    choose_frames,
+    choose_reference,
+    contrast_images,
+    robust_mean,
+)
+from unimo_bids.spatial.grids import world_points
+
+everything = np.ones(40, dtype=bool)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """40 small images: the usual pose, still in 20 … 27; an unusual one, still in 4 … 9."""
+    generator = torch.Generator().manual_seed(0)
+    usual, unusual = torch.randn(2, 500, generator=generator)
+    images = usual + 0.3 * torch.randn(40, 500, generator=generator)
+    images[20:28] = usual + 0.01 * torch.randn(8, 500, generator=generator)
+    images[4:10] = unusual + 0.01 * torch.randn(6, 500, generator=generator)
+    return images
+
+
+def test_the_reference_is_still_and_like_most_others(small):
+    assert 22 <= choose_reference(small, everything) <= 25
+
+
+def test_the_reference_is_usable(small):
+    usable = everything.copy()
+    usable[15:40] = False  # only the unusual stretch is still now
+    assert 4 <= choose_reference(small, usable) <= 9
+    only = np.zeros(40, dtype=bool)
+    only[33] = True
+    assert choose_reference(small, only) == 33
+
+
+def test_gain_and_offset_do_not_choose_the_reference(small):
+    generator = torch.Generator().manual_seed(1)
+    gain = 0.5 + torch.rand(40, 1, generator=generator)
+    assert choose_reference(gain * small + 7, everything) == choose_reference(small, everything)
+
+
+def test_template_frames_are_good_alike_near_and_spread():
+    similarity, displacement = np.full(40, 0.9), np.full(40, 5.0)
+    similarity[::2], displacement[::2] = 0.99, 1.0
+    good = everything.copy()
+    good[4] = False
+    chosen = choose_frames(7, similarity, displacement, good, wanted=6)
+    assert chosen[0] == 7
+    assert len(set(chosen)) == len(chosen) == 7
+    assert all(t % 2 == 0 and good[t] for t in chosen[1:])
+    assert min(chosen[1:]) <= 4
+    assert max(chosen[1:]) >= 34
+
+
+def test_few_good_frames_are_all_taken():
+    good = np.zeros(40, dtype=bool)
+    good[[3, 7, 20]] = True
+    assert choose_frames(7, np.ones(40), np.ones(40), good, wanted=6) == [7, 3, 20]
+
+
+def test_align_undoes_motion_gain_and_offset(at_rest, mask):
+    poses = torch.cat([rest(1), random_poses(3, degrees=8, shift=4)])
+    gain = torch.tensor([1.0, 0.5, 2.0, 1.0]).reshape(4, 1, 1, 1)
+    aligned = align(gain * volumes(poses) + 30 * (gain - 1), poses, AFFINE, mask)
+    assert torch.equal(aligned[0], at_rest)
+    inside = mask > 0
+    # cubic interpolation of edges of 3.6 mm between samples of 3 mm: 1 % of the contrast at worst
+    torch.testing.assert_close(aligned[1:, inside], at_rest[inside].expand(3, -1), rtol=0, atol=1.5)
+
+
+def test_align_marks_what_a_frame_did_not_see(mask):
+    poses = torch.stack([torch.eye(4).double(), pose((0, 0, 0), (0, 0, 9.0))])
+    aligned = align(volumes(poses), poses, AFFINE, mask)
+    unseen = torch.isnan(aligned[1])
+    expected = torch.zeros(SHAPE, dtype=torch.bool)
+    expected[..., -3:] = True  # three slices moved out above
+    assert torch.equal(unseen, expected)
+
+
+def test_the_robust_mean_of_equals_is_the_frame(at_rest):
+    mean = robust_mean(at_rest.expand(6, *SHAPE))
+    torch.testing.assert_close(mean, at_rest, rtol=1e-6, atol=0)  # float32 sum
+
+
+@pytest.mark.parametrize("odd", [1e4, -1e4, torch.nan])
+def test_the_robust_mean_ignores_a_torn_frame(odd):
+    frames = 100 + noise((8, *SHAPE), 1.0)
+    torn = frames.clone()
+    torn[3, ..., ::2] = odd
+    # the middle half of 8 is 4: replacing one shifts their mean by at most a rank, some σ / 4
+    assert float((robust_mean(torn) - robust_mean(frames)).abs().max()) < 1.0
+    # and the mean of 4 in the middle is nearly as good as of 8: 1 / √8 = 0.35, efficiency 0.84
+    assert float((robust_mean(frames) - 100).std()) == pytest.approx(0.39, abs=0.02)
+
+
+def test_a_place_few_frames_saw_keeps_the_first(at_rest):
+    frames = at_rest + noise((6, *SHAPE), 1.0)
+    frames[2:, :5] = torch.nan
+    mean = robust_mean(frames)
+    assert torch.equal(mean[:5], frames[0, :5])
+    assert bool(torch.isfinite(mean).all())
+
+
+@pytest.fixture(scope="module")
+def in_contrast(at_rest):
+    """Aligned noisy frames with shares of another contrast."""
+
+    def make(shares):
+        shares = torch.tensor(shares)[:, None, None, None]
+        frames = (1 - shares) * at_rest + shares * at_rest**2 / 100
+        return frames + noise(tuple(frames.shape), 1.0)
+
+    return make
+
+
+def test_a_shared_contrast_is_one_image(in_contrast, at_rest, mask):
+    frames = in_contrast([0.0, 0.5, 1.0] * 4)
+    mean = robust_mean(frames)
+    images = contrast_images(frames, mean, mask)
+    assert len(images) == 1
+    # with the mean, a constant and what a receive field does to the mean, it makes up both
+    # contrasts but for the noise it was made of
+    inside = mask > 0.5
+    x, y, z = (world_points(SHAPE, AFFINE).T.float() / 40).reshape(3, *SHAPE)
+    fields = [f * mean for f in (x, y, z, x * x, y * y, z * z, x * y, y * z, z * x)]
+    basis = torch.stack([mean, images[0], torch.ones_like(mean), *fields])[:, inside].T
+    for contrast in (at_rest, at_rest**2 / 100):
+        left = contrast[inside] - basis @ torch.linalg.lstsq(basis, contrast[inside]).solution
+        assert float(left.std()) < 0.05 * float(contrast[inside].std())
+
+
+def test_noise_gain_and_a_receive_field_are_no_contrast(in_contrast, mask):
+    frames = in_contrast([0.0] * 12)
+    x = (world_points(SHAPE, AFFINE)[:, 0] / 40).reshape(SHAPE).float()
+    strength = torch.linspace(-0.2, 0.2, 12)[:, None, None, None]
+    for changed in (frames, frames * (1 + strength), frames * (1 + strength * x)):
+        assert len(contrast_images(changed, robust_mean(changed), mask)) == 0
+
+
+def test_one_odd_frame_is_no_contrast(in_contrast, mask):
+    frames = in_contrast([0.0] * 11 + [1.0])
+    assert len(contrast_images(frames, robust_mean(frames), mask)) == 0
+    assert len(contrast_images(frames, robust_mean(frames), mask, shared_by=1)) == 1
+
+
+def test_few_frames_have_no_contrast(in_contrast, mask):
+    frames = in_contrast([0.0, 1.0, 0.0, 1.0, 0.0])
+    assert len(contrast_images(frames, robust_mean(frames), mask)) == 0
