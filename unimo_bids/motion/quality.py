@@ -16,8 +16,8 @@ STATUSES: tuple[Status, ...] = ("ok", "searched", "bridged", "lost")
 
 # a gap longer than this is not bridged: a head can do anything meanwhile
 _LONGEST_BRIDGE = 4
-# correlations beyond a smooth field. A turned head is distorted otherwise and fits less well than one
-# at rest (0.97 at 25°), but a frame with less than 0.91 at its best pose is torn
+# correlations beyond a smooth field. A turned head is distorted otherwise and fits less well than
+# one at rest (0.97 at 25°), but a frame with less than 0.91 at its best pose is torn
 _NEVER_FAILED = 0.91
 _NEVER_GOOD = 0.3
 _SIGMA_PER_MAD = 1.4826
