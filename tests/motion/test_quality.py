@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.motion.phantom import f64, pose, random_poses
+from tests.motion.phantom import RADIUS, error_mm, f64, pose, random_poses
 from unimo_bids.motion.quality import bridge, similarity_threshold
 from unimo_bids.spatial import rigid
 
@@ -33,14 +33,16 @@ def test_the_threshold_looks_at_numbers_only(bad):
     assert similarity_threshold(np.array([bad])) == 0.0
 
 
-def test_no_likeness_is_not_enough_however_common():
-    assert similarity_threshold(np.full(50, 0.1)) == pytest.approx(0.3)
+@pytest.mark.parametrize(("common", "low", "high"), [(0.1, 0.25, 0.35), (0.9999, 0.85, 0.95)])
+def test_some_likeness_is_never_enough_and_some_always(common, low, high):
+    # a third is no likeness; a frame explained to nine tenths has not failed, however good others
+    assert low < similarity_threshold(np.full(50, common)) < high
 
 
 def test_the_threshold_keeps_its_distances():
     # no spread at all: `at_least` of z below; bimodal with a vast spread: `at_most`
-    assert np.arctanh(similarity_threshold(np.full(9, 0.99), at_least=0.7)) == pytest.approx(
-        np.arctanh(0.99) - 0.7
+    assert np.arctanh(similarity_threshold(np.full(9, 0.9), at_least=0.7)) == pytest.approx(
+        np.arctanh(0.9) - 0.7
     )
     wide = np.tanh(np.linspace(0.1, 3.0, 101))
     assert np.arctanh(similarity_threshold(wide, at_most=1.2)) == pytest.approx(
@@ -70,7 +72,9 @@ def test_a_bridge_is_the_steady_motion_and_leaves_good_frames(steady, failed):
     ruined[failed] = random_poses(len(failed), 90, 50)
     ruined_covariance = covariance.clone()
     ruined_covariance[failed] = torch.nan
-    found, spread, bridged = bridge(ruined, ruined_covariance, good, CENTER)
+    found, spread, bridged = bridge(
+        ruined, ruined_covariance, good, np.where(good, 0.99, np.nan), CENTER, RADIUS
+    )
     assert torch.equal(found[good], poses[good])
     assert torch.equal(spread[good], covariance[good])
     assert np.array_equal(bridged, ~good)
@@ -85,7 +89,9 @@ def test_half_way_is_half_the_turn_and_half_the_shift():
     ends = torch.stack([torch.eye(4).double(), pose((0, 0, 60), (0, 0, 0))])
     ends[1] = rigid.from_parameters(f64([0, 0, math.pi / 3]), f64([4.0, -2, 6]), CENTER)
     poses = torch.stack([ends[0], random_poses(1, 90, 9)[0], ends[1]])
-    found, spread, _ = bridge(poses, torch.zeros(3, 6, 6).double(), flags(3, [1]), CENTER)
+    found, spread, _ = bridge(
+        poses, torch.zeros(3, 6, 6).double(), flags(3, [1]), np.full(3, np.nan), CENTER, RADIUS
+    )
     expected = rigid.from_parameters(f64([0, 0, math.pi / 6]), f64([2.0, -1, 3]), CENTER)
     torch.testing.assert_close(found[1], expected, rtol=0, atol=1e-12)
     # half the step it spans is one standard deviation, at least
@@ -97,7 +103,9 @@ def test_half_way_is_half_the_turn_and_half_the_shift():
 def test_gaps_that_are_long_or_have_one_end_are_not_believed(steady):
     poses, covariance = steady
     failed = [0, 2, 3, 4, 5, 6, 8]
-    found, _, bridged = bridge(poses, covariance, flags(9, failed), CENTER)
+    found, _, bridged = bridge(
+        poses, covariance, flags(9, failed), np.full(9, np.nan), CENTER, RADIUS
+    )
     assert not bridged.any()
     assert torch.equal(found[0], poses[1])
     assert torch.equal(found[8], poses[7])
@@ -105,7 +113,36 @@ def test_gaps_that_are_long_or_have_one_end_are_not_believed(steady):
 
 def test_nothing_good_leaves_nothing_to_do(steady):
     poses, covariance = steady
-    found, spread, bridged = bridge(poses, covariance, flags(9, range(9)), CENTER)
+    found, spread, bridged = bridge(
+        poses, covariance, flags(9, range(9)), np.full(9, 0.2), CENTER, RADIUS
+    )
     assert torch.equal(found, poses)
     assert torch.equal(spread, covariance)
     assert not bridged.any()
+
+
+def test_a_failed_frame_keeps_as_much_of_its_pose_as_explains_it(steady):
+    poses, covariance = steady
+    own = poses.clone()
+    own[4] = pose((2, 1, -1), (1, 2, 0)) @ poses[4]
+    away = []
+    for score in (0.0, 0.5, 0.9, 0.99, 1.0):
+        scores = np.full(9, 0.99)
+        scores[4] = score
+        found, _, _ = bridge(own, covariance, flags(9, [4]), scores, CENTER, RADIUS)
+        assert torch.equal(found[:4], poses[:4])
+        away.append(float(error_mm(found, own)[4]))
+    assert away == sorted(away, reverse=True)
+    assert away[0] > away[-1] + 1
+    assert away[-1] < 1e-9  # an explained frame is where it is found
+
+
+@pytest.mark.parametrize("score", [0.0, 0.8, np.nan])
+def test_between_frames_at_rest_a_failed_frame_rests(score):
+    own = torch.eye(4).double().repeat(5, 1, 1)
+    own[2] = pose((5, 0, 0), (1, 2, 0))
+    scores = np.array([0.99, 0.99, score, 0.99, 0.99])
+    spread = 1e-6 * torch.eye(6).double().repeat(5, 1, 1)
+    found, _, bridged = bridge(own, spread, flags(5, [2]), scores, CENTER, RADIUS)
+    assert float(error_mm(found[2], torch.eye(4).double())) < 1e-9  # roundings
+    assert bridged.tolist() == [False, False, True, False, False]

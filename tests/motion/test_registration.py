@@ -232,7 +232,7 @@ def test_robust_weights_resist_a_bright_blob(level, target, moved):
 )
 def test_frames_of_a_batch_do_not_know_each_other(level, target, moved, neighbour):
     alone = register(target, frames_at(level, moved.frames[2:3]), rest(1))
-    frames = moved.clone()
+    frames = moved.frames.clone()
     frames[[0, 1, 3, 4, 5]] = neighbour
     together = register(target, frames_at(level, frames), rest(6))
     # batched products add in another order: 1e-7 of float32, on the pose by way of a 6×6 solve

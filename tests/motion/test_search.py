@@ -77,12 +77,13 @@ def test_a_head_turned_by_170_degrees_is_found(found_at, affine, shape):
     starts, scores, target, images = found_at(poses, affine, shape)
     many = starts.shape[1]
     assert bool((scores.diff(dim=1) <= 0).all())
-    # the grid is nowhere coarser than 30°, and its samples are a seventh of the head apart
+    # rotations are nowhere more than 30° apart; places are a fifth of the radius apart, and the
+    # best one is a neighbour of the right one
     angle = rigid.rotation_angle(starts, poses[:, None])
     assert bool((angle.amin(dim=1) < 30).all())
     place = torch.linalg.norm(starts[..., :3, 3] - poses[:, None, :3, 3], dim=-1)
     nearest = place.gather(1, angle.argmin(dim=1, keepdim=True))
-    assert float(nearest.max()) < 2 * RADIUS / 7
+    assert float(nearest.max()) < 1.5 * RADIUS / 5
     # candidates are different rotations, and the right one wins when all are refined
     for row in starts:
         apart = angles(row[:, :3, :3], row[:, :3, :3]) + 180 * torch.eye(many)

@@ -7,10 +7,8 @@ from unimo_bids.motion.template import (
     align,
     choose_frames,
     choose_reference,
-    contrast_images,
     robust_mean,
 )
-from unimo_bids.spatial.grids import world_points
 
 everything = np.ones(40, dtype=bool)
 
@@ -32,7 +30,7 @@ def test_the_reference_is_still_and_like_most_others(small):
 
 def test_the_reference_is_usable(small):
     usable = everything.copy()
-    usable[15:40] = False  # only the unusual stretch is still now
+    usable[:3] = usable[11:] = False  # only the unusual stretch is still now
     assert 4 <= choose_reference(small, usable) <= 9
     only = np.zeros(40, dtype=bool)
     only[33] = True
@@ -68,7 +66,8 @@ def test_align_undoes_motion_gain_and_offset(at_rest, mask):
     poses = torch.cat([rest(1), random_poses(3, degrees=8, shift=4)])
     gain = torch.tensor([1.0, 0.5, 2.0, 1.0]).reshape(4, 1, 1, 1)
     aligned = align(gain * volumes(poses) + 30 * (gain - 1), poses, AFFINE, mask)
-    assert torch.equal(aligned[0], at_rest)
+    # a cubic's weights in float32, of 140
+    torch.testing.assert_close(aligned[0], at_rest, rtol=0, atol=1e-3)
     inside = mask > 0
     # cubic interpolation of edges of 3.6 mm between samples of 3 mm: 1 % of the contrast at worst
     torch.testing.assert_close(aligned[1:, inside], at_rest[inside].expand(3, -1), rtol=0, atol=1.5)
@@ -105,50 +104,3 @@ def test_a_place_few_frames_saw_keeps_the_first(at_rest):
     mean = robust_mean(frames)
     assert torch.equal(mean[:5], frames[0, :5])
     assert bool(torch.isfinite(mean).all())
-
-
-@pytest.fixture(scope="module")
-def in_contrast(at_rest):
-    """Aligned noisy frames with shares of another contrast."""
-
-    def make(shares):
-        shares = torch.tensor(shares)[:, None, None, None]
-        frames = (1 - shares) * at_rest + shares * at_rest**2 / 100
-        return frames + noise(tuple(frames.shape), 1.0)
-
-    return make
-
-
-def test_a_shared_contrast_is_one_image(in_contrast, at_rest, mask):
-    frames = in_contrast([0.0, 0.5, 1.0] * 4)
-    mean = robust_mean(frames)
-    images = contrast_images(frames, mean, mask)
-    assert len(images) == 1
-    # with the mean, a constant and what a receive field does to the mean, it makes up both
-    # contrasts but for the noise it was made of
-    inside = mask > 0.5
-    x, y, z = (world_points(SHAPE, AFFINE).T.float() / 40).reshape(3, *SHAPE)
-    fields = [f * mean for f in (x, y, z, x * x, y * y, z * z, x * y, y * z, z * x)]
-    basis = torch.stack([mean, images[0], torch.ones_like(mean), *fields])[:, inside].T
-    for contrast in (at_rest, at_rest**2 / 100):
-        left = contrast[inside] - basis @ torch.linalg.lstsq(basis, contrast[inside]).solution
-        assert float(left.std()) < 0.05 * float(contrast[inside].std())
-
-
-def test_noise_gain_and_a_receive_field_are_no_contrast(in_contrast, mask):
-    frames = in_contrast([0.0] * 12)
-    x = (world_points(SHAPE, AFFINE)[:, 0] / 40).reshape(SHAPE).float()
-    strength = torch.linspace(-0.2, 0.2, 12)[:, None, None, None]
-    for changed in (frames, frames * (1 + strength), frames * (1 + strength * x)):
-        assert len(contrast_images(changed, robust_mean(changed), mask)) == 0
-
-
-def test_one_odd_frame_is_no_contrast(in_contrast, mask):
-    frames = in_contrast([0.0] * 11 + [1.0])
-    assert len(contrast_images(frames, robust_mean(frames), mask)) == 0
-    assert len(contrast_images(frames, robust_mean(frames), mask, shared_by=1)) == 1
-
-
-def test_few_frames_have_no_contrast(in_contrast, mask):
-    frames = in_contrast([0.0, 1.0, 0.0, 1.0, 0.0])
-    assert len(contrast_images(frames, robust_mean(frames), mask)) == 0

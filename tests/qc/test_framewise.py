@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from unimo_bids.qc import framewise_displacement, motion_parameters, rms_displacement
+from unimo_bids.qc import (
+    framewise_displacement,
+    motion_parameters,
+    parameter_covariance,
+    rms_displacement,
+)
 from unimo_bids.spatial import rigid
 
 CENTER = np.array([10.0, -20.0, 30.0])
@@ -64,3 +69,24 @@ def test_rms_does_not_depend_on_where_the_head_is():
 def test_stillness(measure):
     np.testing.assert_array_equal(measure(np.tile(np.eye(4), (3, 1, 1)), CENTER), [np.nan, 0, 0])
     assert np.isnan(measure(np.eye(4)[None], CENTER)).all()
+
+
+def test_parameter_covariance_is_that_of_the_columns() -> None:
+    """Small motions of the reference before a large turn, drawn and pushed through the columns."""
+    center = np.array([5.0, -8.0, 12.0])
+    pose = rigid.from_parameters(
+        torch.tensor([0.9, -1.1, 0.6], dtype=torch.float64),
+        torch.tensor([4.0, 20.0, -7.0], dtype=torch.float64),
+        torch.as_tensor(center),
+    )
+    rng = np.random.default_rng(3)
+    mixing = rng.normal(size=(6, 6)) * np.repeat([1e-5, 1e-3], 3)[:, None]
+    drawn = torch.as_tensor(rng.normal(size=(20_000, 6)) @ mixing.T)
+    moved = pose @ rigid.from_parameters(
+        drawn[:, :3], drawn[:, 3:], torch.as_tensor(center).expand(len(drawn), 3)
+    )
+    seen = np.cov(motion_parameters(moved.numpy(), center).T)
+    told = parameter_covariance(pose.numpy()[None], (mixing @ mixing.T)[None])[0]
+    scale = np.sqrt(np.outer(np.diag(told), np.diag(told)))
+    # 20,000 draws know a correlation to 1 %; the wrong axes would be off by its full size
+    assert np.abs((seen - told) / scale).max() < 0.04

@@ -21,9 +21,14 @@ from unimo_bids.files.staging import atomic, staged
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import SeriesWriter, write_volume
+from unimo_bids.motion.quality import STATUSES
 from unimo_bids.motion.resampling import correct_series
 from unimo_bids.motion.series import MotionEstimate, estimate_motion
-from unimo_bids.qc.framewise import framewise_displacement, motion_parameters
+from unimo_bids.qc.framewise import (
+    framewise_displacement,
+    motion_parameters,
+    parameter_covariance,
+)
 from unimo_bids.qc.similarity import correlation
 from unimo_bids.qc.tsnr import TemporalMoments
 
@@ -33,7 +38,6 @@ Float64 = npt.NDArray[np.float64]
 # A line through a handful of frames explains most of their noise.
 _FEWEST_TO_DETREND = 10
 
-STATUSES = ("ok", "searched", "bridged", "lost")
 _ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing
 _SUFFIXES = {
     "corrected": "_corrected.nii.gz",
@@ -268,7 +272,8 @@ def _motion_columns(
     displacement = framewise_displacement(estimate.poses, estimate.center, radius)
     displacement[~known] = np.nan
     displacement[1:][~known[:-1]] = np.nan
-    variances = np.diagonal(estimate.covariance, axis1=1, axis2=2)
+    covariance = parameter_covariance(estimate.poses, estimate.covariance)
+    variances = np.diagonal(covariance, axis1=1, axis2=2)
     deviations = np.sqrt(np.where((variances >= 0) & known[:, None], variances, np.nan))
     return {
         "frame": np.arange(len(parameters)),

@@ -99,7 +99,7 @@ def _table(truth: SimulatedSeries, done: Corrected) -> str:
     """Compare poses with the truth: how far they are apart, on average over the brain, mm."""
     import numpy as np
 
-    from unimo_bids.cli.correction import STATUSES
+    from unimo_bids.motion.quality import STATUSES
 
     status = np.asarray(done.estimate.status)
     identity = np.broadcast_to(np.eye(4), truth.poses.shape)

@@ -49,6 +49,35 @@ def motion_parameters(poses: Float64, center: Float64) -> Float64:
     return np.concatenate([rotation, translation], axis=1)
 
 
+def parameter_covariance(poses: Float64, covariance: Float64) -> Float64:
+    """Covariance of `motion_parameters`, ``(T, 6, 6)``.
+
+    An estimate's covariance is that of a small motion δ of the reference before the pose,
+    ``T exp(δ)``. To first order it changes the rotation vector ω by ``J⁻¹(ω) δ_ω``, with
+    ``J⁻¹(ω) = I + [ω]/2 + (1/θ² - (1 + cos θ)/(2 θ sin θ)) [ω]²`` the inverse right Jacobian of
+    SO(3), and moves the centre by ``R δ_v``.
+
+    Parameters
+    ----------
+    poses
+        ``(T, 4, 4)`` RAS mm, reference → volume.
+    covariance
+        ``(T, 6, 6)`` of rotation vector (rad) and translation (mm), as in `MotionEstimate`.
+    """
+    rotation = np.asarray(poses, dtype=np.float64)[:, :3, :3]
+    omega = rigid.to_parameters(torch.as_tensor(np.asarray(poses, dtype=np.float64)))[0].numpy()
+    theta = np.linalg.norm(omega, axis=1)[:, None, None]
+    cross = np.cross(omega[:, None, :], np.eye(3)).transpose(0, 2, 1)
+    small = theta < 1e-4
+    safe = np.where(small, 1.0, np.minimum(theta, np.pi - 1e-6))
+    factor = 1 / safe**2 - (1 + np.cos(safe)) / (2 * safe * np.sin(safe))
+    factor = np.where(small, 1 / 12, factor)
+    jacobian = np.zeros((len(omega), 6, 6))
+    jacobian[:, :3, :3] = np.eye(3) + cross / 2 + factor * (cross @ cross)
+    jacobian[:, 3:, 3:] = rotation
+    return np.asarray(jacobian @ covariance @ jacobian.transpose(0, 2, 1))
+
+
 def framewise_displacement(
     poses: Float64, center: Float64, radius: float = HEAD_RADIUS_MM
 ) -> Float64:
