@@ -287,17 +287,23 @@ def test_gain_and_offset_of_frames_change_nothing(moving, head_grown):
     assert found.status.tolist() == ["ok"] * COUNT
 
 
-@pytest.mark.parametrize("other", [0.4, 0.8])
-def test_contrast_from_frame_to_frame_is_no_motion(moving, head_grown, other):
+def test_contrast_from_frame_to_frame_is_no_motion(head_grown):
+    """Three groups of tissue, each with its own gain in every frame.
+
+    A single intensity that changes could not be told from motion: to first order the image of that
+    change can carry any shift that goes with it. Independent ones can, as far as they are strong.
+    """
     count = 24
-    poses, share = wandering(count), torch.tensor([0, other / 2, other] * 8)[:, None, None, None]
-    frames = volumes(poses)
-    mixed = (1 - share) * frames + share * frames**2 / 100 + noise((count, *SHAPE), 1.0)
-    found = measured(as_series(mixed), head_grown)
-    assert found.status.tolist() == ["ok"] * count
-    # with the images told apart, frames are as well explained as in one contrast; twice the noise's
-    # error, for the images are estimated from as few frames
-    assert errors(found, poses).max() < 2 * FINE_MM
+    poses = wandering(count)
+    groups = torch.tensor([0, 1, 2, 1, 2, 1, 2, 1, 2])  # the head's outline, then two inside
+    gains = torch.from_numpy(np.random.default_rng(4).uniform(0.3, 1.3, (count, 3)))
+    frames = torch.stack(
+        [volume(pose, contrast=gain[groups]) for pose, gain in zip(poses, gains, strict=True)]
+    )
+    found = measured(as_series(frames + noise((count, *SHAPE), 1.0)), head_grown)
+    assert set(found.status) <= {"ok", "searched"}
+    # what is promised for changing contrast: 0.15 mm
+    assert float(np.median(errors(found, poses))) < 0.15
 
 
 def test_a_series_is_measured_the_same_in_any_pieces(moving, head_grown, monkeypatch):

@@ -73,8 +73,8 @@ class Level:
         """
         size = torch.tensor(self.shape, dtype=indices.dtype, device=indices.device)
         depth = torch.minimum(indices, size - 1 - indices)
-        # a single slice has no inside: half a voxel either way counts
-        depth = torch.where(size > 1, depth, depth + 0.5)
+        # a few slices have no inside: the outer half of their voxels counts as well
+        depth = torch.where(size > 3, depth, depth + 0.5)
         margin = self.margin.to(indices)
         return (depth / margin).clamp(0, 1).amin(dim=-1)
 
@@ -121,7 +121,7 @@ def make_level(
         firsts.append(first)
         counts.append(count)
     coarser = torch.diag(torch.tensor([*steps, 1.0], dtype=torch.float64))
-    coarser[:3, 3] = torch.tensor(firsts)
+    coarser[:3, 3] = torch.tensor(firsts, dtype=torch.float64)
     window = torch.eye(4, dtype=torch.float64)
     window[:3, 3] = torch.tensor(first_voxel, dtype=torch.float64)
     level_affine = affine.double().cpu() @ window @ coarser

@@ -149,6 +149,8 @@ def make_target(
         keep = torch.topk(strength * flat_weights * chosen, max_points).indices
         chosen = torch.zeros_like(chosen).index_fill_(0, keep, True)
     index = torch.nonzero(chosen)[:, 0]
+    if len(index) == 0:
+        raise ValueError("nothing of the mask lies inside the field of view")
 
     world = rigid.transform(level.affine.to(grid), grid[index])
     points = (world - center.to(world)).float()
@@ -243,7 +245,9 @@ def _normal_equations(
         sigma = _robust_scale(residual, view)
         new_scale[:, c] = sigma
         squares = (view * residual**2).sum(dim=-1)
-        fraction = squares / _backdrop_squares(channel.backdrop, view, m).clamp(min=1e-20)
+        empty = _backdrop_squares(channel.backdrop, view, m)
+        # a place without any structure explains nothing, however well it fits
+        fraction = torch.where(empty > 1e-12 * in_view, squares / empty, 1.0)
         unexplained += fraction / n_channels
         if robust:
             squared = (residual / (_CAUCHY * sigma[:, None])) ** 2

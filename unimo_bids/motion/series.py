@@ -179,6 +179,10 @@ class _Estimation:
         self.sizes = voxel_sizes(self.affine)
         self.fine_blur = self.settings.fine_blur * float(self.sizes.max())
         self.given_mask = None if mask is None else np.asarray(mask)
+        if self.given_mask is not None:
+            grid = (*self.frames.shape, self.frames.count)[: max(3, self.given_mask.ndim)]
+            if self.given_mask.shape != grid:
+                raise ValueError(f"mask {self.given_mask.shape} on a series {grid}")
         self._progress = progress or (lambda _share, _what: None)
         self._done = 0.0
 
@@ -244,8 +248,6 @@ class _Estimation:
             mask_array = self.given_mask
             if mask_array.ndim == 4:
                 mask_array = mask_array[..., self.reference]
-            if mask_array.shape != self.frames.shape:
-                raise ValueError(f"mask {mask_array.shape} on a series {self.frames.shape}")
             mask = torch.from_numpy(mask_array.astype(np.float32)).to(self.device).clamp(0, 1)
             if not bool((mask > 0.5).any()):
                 raise ValueError("the mask is empty")

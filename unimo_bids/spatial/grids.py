@@ -63,6 +63,6 @@ def inside(indices: Tensor, shape: Sequence[int], margin: float = 0.0) -> Tensor
     An axis with a single voxel has no interior to measure: half a voxel either side is inside.
     """
     size = torch.tensor(shape, dtype=indices.dtype, device=indices.device)
-    lower = torch.where(size > 1, margin, -0.5)
+    lower = torch.where(size > 1, torch.full_like(size, margin), torch.full_like(size, -0.5))
     upper = torch.where(size > 1, size - 1 - margin, torch.full_like(size, 0.5))
     return ((indices >= lower) & (indices <= upper)).all(dim=-1)

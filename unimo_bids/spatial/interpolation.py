@@ -62,7 +62,10 @@ def _blur(n: int, sigma: float) -> np.ndarray:
 def _spline(n: int) -> np.ndarray:
     if n == 1:
         return np.eye(1)
-    return np.linalg.inv(_banded(n, np.array([-1, 0, 1]), np.array([1, 4, 1]) / 6))
+    inverse = np.linalg.inv(_banded(n, np.array([-1, 0, 1]), np.array([1, 4, 1]) / 6))
+    # entries fall by 0.27 per voxel; far ones would be denormal floats, a hundred times slower
+    inverse[np.abs(inverse) < 1e-12] = 0
+    return inverse
 
 
 @cache
