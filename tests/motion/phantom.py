@@ -33,22 +33,15 @@ _PARTS = (
     ((-18, -12, 12), (8, 10, 9), -28.0),
 )
 
-PARTS = len(_PARTS)
-
 
 def f64(values: object) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def head(points: Tensor, contrast: Tensor | None = None) -> Tensor:
-    """Intensity at points ``(N, 3)`` mm, ``(N,)``; 0 in the air around.
-
-    `contrast` ``(parts,)`` multiplies what each part adds.
-    """
+def head(points: Tensor) -> Tensor:
+    """Intensity at points ``(N, 3)`` mm, ``(N,)``; 0 in the air around."""
     total = torch.zeros(len(points), dtype=torch.float64)
-    factors = torch.ones(PARTS, dtype=torch.float64) if contrast is None else contrast
-    for (place, axes, usual), factor in zip(_PARTS, factors, strict=True):
-        change = usual * factor
+    for place, axes, change in _PARTS:
         radius = torch.linalg.norm((points - f64(place)) / f64(axes), dim=-1)
         total += change * torch.sigmoid((1 - radius) * min(axes) / EDGE)
     return total
@@ -69,15 +62,10 @@ def grid_affine(
 AFFINE = grid_affine()
 
 
-def volume(
-    pose: Tensor,
-    affine: Tensor = AFFINE,
-    shape: tuple[int, int, int] = SHAPE,
-    contrast: Tensor | None = None,
-) -> Tensor:
+def volume(pose: Tensor, affine: Tensor = AFFINE, shape: tuple[int, int, int] = SHAPE) -> Tensor:
     """The head at a pose, ``(X, Y, Z)`` float32."""
     points = rigid.transform(rigid.inverse(pose), world_points(shape, affine))
-    return head(points, contrast).reshape(shape).float()
+    return head(points).reshape(shape).float()
 
 
 def volumes(poses: Tensor, **grid: object) -> Tensor:
