@@ -37,7 +37,7 @@ def markdown(records: Sequence[Record], order: Sequence[str] = ()) -> str:
     Parameters
     ----------
     order
-        Scenarios in the order of the columns; others follow.
+        Scenarios in the order of the lines; others follow.
     """
     if not records:
         return "No results yet: `python -m benchmarks short`, or `run`, makes some.\n"
@@ -49,11 +49,11 @@ def markdown(records: Sequence[Record], order: Sequence[str] = ()) -> str:
     rows = _ordered_rows(records)
 
     def grid(cell: Callable[[list[Record]], str]) -> str:
-        lines = [["tool", *scenarios]]
+        lines = [["scenario", *scenarios]]
         for row in rows:
             name = row[0] + MASK_NAMES[row[1]]
             lines.append([name, *(cell(groups.get((row, s), [])) for s in scenarios)])
-        return markdown_table(lines)
+        return markdown_table([list(line) for line in zip(*lines, strict=True)])
 
     yardstick = next((t for t in YARDSTICKS if any(r["tool"] == t for r in records)), None)
     ratio = "" if yardstick is None else f" (ratio to {yardstick} on the same series)"
