@@ -62,8 +62,7 @@ def test_time_is_a_ratio_on_the_same_series():
     ours = record(tool="unimo", cpu_seconds=0.6, cpu_seconds_per_volume=0.2)
     other_seed = record(tool="unimo", seed=5, cpu_seconds=60.0, cpu_seconds_per_volume=0.2)
     text = markdown([record(), ours, other_seed])
-    assert "| still | 0.20 (×0.10) · 1.0 · 200 |" in text
-    assert "| simpleitk | 2.0 (×1.0) · 1.0 · 200 |" in text
+    assert "| still | 0.20 (×0.10) · 1.0 · 200 | 2.0 (×1.0) · 1.0 · 200 |" in text
 
 
 def test_3dvolreg_is_the_yardstick_where_it_ran():
