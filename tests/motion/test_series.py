@@ -290,7 +290,7 @@ def test_gain_and_offset_of_frames_change_nothing(moving, head_grown):
 
 
 def test_contrast_from_frame_to_frame_is_no_motion():
-    """A brain, whose tissues interlace: where each is one blob, contrast looks like motion."""
+    """A brain only. Heads of few large parts are known to fail (docs/benchmarks.md)."""
     truth = simulate(
         adult_head(skull=False),
         kinematics.uniform_range(24, 8, 6, seed=2),

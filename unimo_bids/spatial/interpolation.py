@@ -5,9 +5,9 @@ along each axis; a chain of them is the product of the matrices and costs one pa
 mirrored about the centre of the outermost voxel throughout, as `scipy.ndimage` does in its
 ``mirror`` mode.
 
-Why not a library: `torch.nn.functional.grid_sample` has no 3-D cubic and takes three times as long
-for linear, `scipy.ndimage` runs neither batched nor on CUDA and takes twice as long (30,000 points:
-2.5 ms here for cubic, 4.1 ms scipy, one core); `torch-interpol` needs a compiler for speed.
+Why not a library: `torch.nn.functional.grid_sample` has no 3-D cubic, `scipy.ndimage` runs neither
+batched nor on CUDA, `torch-interpol` needs a compiler for speed. Gathering the taps ourselves is no
+faster on one core (30,000 points: cubic 5.1 ms, scipy 4.4 ms; linear 0.8 ms, grid_sample 0.7 ms).
 """
 
 from __future__ import annotations
