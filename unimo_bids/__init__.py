@@ -14,14 +14,24 @@ if TYPE_CHECKING:
     from unimo_bids.files.series import read_series
     from unimo_bids.files.transforms import read_itk, write_itk
     from unimo_bids.motion.resampling import correct_series
-    from unimo_bids.motion.series import MotionEstimate, MotionSettings, estimate_motion
+    from unimo_bids.motion.series import (
+        MotionEstimate,
+        MotionSettings,
+        Tracking,
+        estimate_motion,
+        find_reference,
+        track_motion,
+    )
     from unimo_bids.qc.framewise import framewise_displacement
 
 _HOMES = {
     "MotionEstimate": "unimo_bids.motion.series",
     "MotionSettings": "unimo_bids.motion.series",
     "correct_series": "unimo_bids.motion.resampling",
+    "Tracking": "unimo_bids.motion.series",
     "estimate_motion": "unimo_bids.motion.series",
+    "find_reference": "unimo_bids.motion.series",
+    "track_motion": "unimo_bids.motion.series",
     "framewise_displacement": "unimo_bids.qc.framewise",
     "read_itk": "unimo_bids.files.transforms",
     "read_series": "unimo_bids.files.series",
@@ -31,11 +41,14 @@ _HOMES = {
 __all__ = [
     "MotionEstimate",
     "MotionSettings",
+    "Tracking",
     "correct_series",
     "estimate_motion",
+    "find_reference",
     "framewise_displacement",
     "read_itk",
     "read_series",
+    "track_motion",
     "write_itk",
 ]
 

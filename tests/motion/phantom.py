@@ -38,12 +38,15 @@ def f64(values: object) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def head(points: Tensor) -> Tensor:
-    """Intensity at points ``(N, 3)`` mm, ``(N,)``; 0 in the air around."""
+def head(points: Tensor, gains: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Tensor:
+    """Intensity at points ``(N, 3)`` mm, ``(N,)``; 0 in the air around.
+
+    The parts are of three tissues in turn, whose intensities are multiplied by `gains`.
+    """
     total = torch.zeros(len(points), dtype=torch.float64)
-    for place, axes, change in _PARTS:
+    for part, (place, axes, change) in enumerate(_PARTS):
         radius = torch.linalg.norm((points - f64(place)) / f64(axes), dim=-1)
-        total += change * torch.sigmoid((1 - radius) * min(axes) / EDGE)
+        total += gains[part % 3] * change * torch.sigmoid((1 - radius) * min(axes) / EDGE)
     return total
 
 
@@ -62,10 +65,15 @@ def grid_affine(
 AFFINE = grid_affine()
 
 
-def volume(pose: Tensor, affine: Tensor = AFFINE, shape: tuple[int, int, int] = SHAPE) -> Tensor:
+def volume(
+    pose: Tensor,
+    affine: Tensor = AFFINE,
+    shape: tuple[int, int, int] = SHAPE,
+    gains: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> Tensor:
     """The head at a pose, ``(X, Y, Z)`` float32."""
     points = rigid.transform(rigid.inverse(pose), world_points(shape, affine))
-    return head(points).reshape(shape).float()
+    return head(points, gains).reshape(shape).float()
 
 
 def volumes(poses: Tensor, **grid: object) -> Tensor:

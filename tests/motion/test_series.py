@@ -14,6 +14,7 @@ from tests.motion.phantom import (
     head_mask,
     noise,
     pose,
+    random_poses,
     volume,
     volumes,
 )
@@ -289,24 +290,42 @@ def test_gain_and_offset_of_frames_change_nothing(moving, head_grown):
     assert found.status.tolist() == ["ok"] * COUNT
 
 
-def test_contrast_from_frame_to_frame_is_no_motion():
-    """A brain only. Heads of few large parts are known to fail (docs/benchmarks.md)."""
+@pytest.mark.parametrize("skull", [False, True])
+def test_contrast_from_frame_to_frame_is_no_motion(skull):
+    """Tissues of any intensity in any frame."""
     truth = simulate(
-        adult_head(skull=False),
-        kinematics.uniform_range(24, 8, 6, seed=2),
+        adult_head(skull=skull),
+        kinematics.uniform_range(16, 8, 6, seed=2),
         shape=(46, 54, 44),
         voxel_sizes=4.0,
-        artefacts=[ContrastChange(amount=0.7), RicianNoise(10)],
+        artefacts=[ContrastChange(), RicianNoise(10)],
         seed=1,
     )
-    found = estimate_motion(truth.data, truth.affine, mask=truth.brain > 0.5, reference=0)
+    mask = None if skull else truth.brain > 0.5
+    found = estimate_motion(truth.data, truth.affine, mask=mask, reference=0)
     error = rigid.displacement(
         torch.from_numpy(found.poses),
         torch.from_numpy(truth.poses),
         torch.as_tensor(truth.brain_points, dtype=torch.float64),
     ).mean(dim=-1)
-    # what is promised for changing contrast: 0.15 mm in the median
+    # what is promised for changing contrast
     assert float(error.median()) < 0.15
+    assert float(error.max()) < 0.35
+
+
+@pytest.mark.parametrize("tissues", [1, 3])
+def test_tissues_that_change_on_their_own_are_no_motion(head_grown, tissues):
+    """Large smooth parts: what changes at their borders is easily taken for motion."""
+    rng = np.random.default_rng(7)
+    poses = random_poses(COUNT, 6.0, 5.0, seed=8)
+    poses[0] = torch.eye(4)
+    gains = np.ones((COUNT, 3))
+    gains[:, :tissues] = rng.uniform(0.2, 1.8, (COUNT, tissues))
+    frames = [volume(p, gains=tuple(g)) for p, g in zip(poses, gains, strict=True)]
+    series = as_series(torch.stack(frames) + noise((COUNT, *SHAPE), 0.5))
+    found = measured(series, head_grown, reference=0)
+    # the images are estimated too: what they take for contrast is lost to the poses
+    assert errors(found, poses).max() < 2 * FINE_MM
 
 
 def test_a_series_is_measured_the_same_in_any_pieces(moving, head_grown, monkeypatch):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
@@ -12,6 +15,56 @@ from unimo_bids.spatial.interpolation import gaussian_blur
 
 # radius of a ball with the volume of an adult brain (1.45 litres), mm
 ADULT_RADIUS = 70.0
+
+
+@dataclass(frozen=True)
+class Head:
+    """What moves rigidly, in the reference frame.
+
+    Attributes
+    ----------
+    weights
+        ``(X, Y, Z)`` soft mask of registration.
+    center
+        ``(3,)`` RAS mm, float64.
+    radius
+        mm, of a ball with the mask's volume.
+    """
+
+    weights: Tensor
+    center: Tensor
+    radius: float
+
+
+def find_head(
+    reference: Tensor, affine: Tensor, mask: NDArray[np.generic] | None, largest: float
+) -> Head:
+    """The head by its mask; without a mask, everything that is not air.
+
+    Parameters
+    ----------
+    reference
+        ``(X, Y, Z)``
+    affine
+        ``(4, 4)``
+    mask
+        ``(X, Y, Z)`` bool or soft (0 … 1).
+    largest
+        No head has a greater radius, mm: what is larger is a body.
+    """
+    if mask is None:
+        found = foreground(reference, affine)
+    else:
+        found = torch.from_numpy(mask.astype(np.float32)).to(reference.device).clamp(0, 1)
+        if not bool((found > 0.5).any()):
+            raise ValueError("the mask is empty")
+    radius = min(radius_of(found, affine), largest)
+    reach = max(3.0 * radius / ADULT_RADIUS, 0.8 * float(voxel_sizes(affine).max()))
+    return Head(
+        weights=soft_weights(found, affine, reach),
+        center=centroid(found, affine).to(reference.device),
+        radius=radius,
+    )
 
 
 def foreground(volume: Tensor, affine: Tensor) -> Tensor:

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bids.layouts import dataset, image, write
+from unimo_bids.bids import validation
+from unimo_bids.bids.validation import check_dataset
+from unimo_bids.errors import InputError
+
+SERIES = ("sub-01_task-rest_bold.nii.gz", "sub-02_task-rest_bold.nii.gz")
+
+
+def test_a_good_dataset_passes(tmp_path):
+    assert check_dataset(dataset(tmp_path / "raw é", *SERIES)) is None
+
+
+def test_errors_are_named_as_far_as_they_concern_the_participants(tmp_path):
+    folder = dataset(tmp_path, *SERIES)
+    for number in range(4):
+        image(folder / "sub-02" / "func" / f"sub-02_stray{number}.nii.gz")
+    with pytest.raises(InputError) as refusal:
+        check_dataset(folder)
+    sentence = str(refusal.value)
+    assert "4 errors (sub-02/func/sub-02_stray0.nii.gz: NOT_INCLUDED;" in sentence
+    assert "and 1 more" in sentence and "--skip-bids-validation" in sentence
+    assert check_dataset(folder, ["01"]) is None
+    with pytest.raises(InputError):
+        check_dataset(folder, ["01", "02"])
+    # what concerns the dataset concerns all
+    write(folder / "stray.txt", "x")
+    with pytest.raises(InputError, match=r"1 error \(stray.txt: NOT_INCLUDED\)"):
+        check_dataset(folder, ["01"])
+
+
+def test_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(validation, "_find", lambda: None)
+    assert "not installed" in check_dataset(dataset(tmp_path, *SERIES))
+
+
+def test_the_one_beside_this_python_is_found_without_an_activated_environment(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert validation._find() == str(Path(sys.executable).parent / "bids-validator-deno")
+    monkeypatch.setattr(validation.sys, "executable", "/nowhere/python")
+    assert validation._find() is None
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo no json", "no output"),
+        ("echo broken >&2; exit 1", "broken"),
+        ("echo '{\"issues\": 3}'", "no output"),
+        ("sleep 9", "no answer in"),
+    ],
+)
+def test_a_validator_that_fails_does_not_stop_the_run(tmp_path, monkeypatch, script, reason):
+    program = write(tmp_path / "validator", f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(validation, "_find", lambda: str(program))
+    monkeypatch.setattr(validation, "_SECONDS", 0.3)
+    said = check_dataset(dataset(tmp_path / "raw", *SERIES))
+    assert reason in said and "not checked" in said
+
+
+@pytest.mark.parametrize("home", ["/proc/nowhere", "home"])
+def test_home_is_not_needed_nor_network(tmp_path, home):
+    (tmp_path / "home").mkdir()
+    folder = dataset(tmp_path / "raw", *SERIES)
+    code = "import sys, pathlib; from unimo_bids.bids.validation import check_dataset; "
+    code += "print(check_dataset(pathlib.Path(sys.argv[1])))"
+    unshare = ["unshare", "--net", "--map-root-user"] if _may_unshare() else []
+    done = subprocess.run(
+        [*unshare, sys.executable, "-c", code, str(folder)],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path / home)},
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.stdout.strip() == "None", done.stderr
+    assert list((tmp_path / "home").iterdir()) == []  # a cache of the validator's engine
+
+
+def _may_unshare() -> bool:
+    command = ["unshare", "--net", "--map-root-user", "true"]
+    try:
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False

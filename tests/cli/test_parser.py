@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from importlib.metadata import version
+
+import pytest
+
+from unimo_bids.cli.parser import parse
+from unimo_bids.settings import Settings
+
+
+@pytest.fixture
+def bids(tmp_path, monkeypatch):
+    """A dataset, in a folder that is not the one to work in."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return folder
+
+
+def parsed(bids, *options):
+    return parse([str(bids), str(bids.parent / "out"), "participant", *map(str, options)])
+
+
+def refused(capsys, *argv, code=2):
+    with pytest.raises(SystemExit) as stop:
+        parse([str(one) for one in argv])
+    assert stop.value.code == code
+    printed = capsys.readouterr()
+    (sentence,) = printed.err.splitlines()
+    assert sentence.startswith("error: ") and sentence.endswith(".") and printed.out == ""
+    return sentence
+
+
+def test_defaults_are_those_of_the_settings(bids):
+    assert parsed(bids) == Settings(bids_dir=bids, out_dir=bids.parent / "out")
+
+
+def test_every_option(bids, tmp_path):
+    for name in ("filters.json", "plugin.yml"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "masks").mkdir()
+    settings = parsed(
+        bids,
+        *("--participant-label", "sub-01", "02", "--session-label", "ses-a", "b"),
+        *("-t", "task-rest", "film", "--run-id", "run-1", "--echo-idx", "2"),
+        *("--bids-filter-file", tmp_path / "filters.json", "-d", f"m={tmp_path / 'masks'}"),
+        *("--bids-database-dir", tmp_path / "db", "--skip-bids-validation"),
+        *("--nprocs", "4", "--omp-nthreads", "2", "--mem", "12.5G", "--device", "cuda:1"),
+        *("--gpus", "1", "-w", "elsewhere", "--clean-workdir", "--remove-workdir"),
+        *("--level", "minimal", "--dummy-scans", "0", "--reference", "3", "--fd-threshold", ".3"),
+        *("--dvars-threshold", "2", "--fd-radius", "35", "--population", "fetal"),
+        *("--random-seed", "7", "--use-plugin", tmp_path / "plugin.yml", "--stop-on-first-crash"),
+        *("--reports-only", "--write-graph", "--resource-monitor", "--dry-run", "-vv", "--debug"),
+        "--notrack",
+    )
+    expected = Settings(
+        bids_dir=bids,
+        out_dir=bids.parent / "out",
+        participant_label=("01", "02"),
+        session_label=("a", "b"),
+        task_id=("rest", "film"),
+        run_id=("1",),
+        echo_idx=2,
+        bids_filter_file=tmp_path / "filters.json",
+        derivatives={"m": tmp_path / "masks"},
+        bids_database_dir=tmp_path / "db",
+        skip_bids_validation=True,
+        nprocs=4,
+        omp_nthreads=2,
+        mem_gb=12.5,
+        device="cuda:1",
+        gpus=1,
+        work_dir=tmp_path / "here" / "elsewhere",
+        clean_workdir=True,
+        remove_workdir=True,
+        level="minimal",
+        dummy_scans=0,
+        reference=3,
+        fd_threshold=0.3,
+        dvars_threshold=2.0,
+        fd_radius=35.0,
+        population="fetal",
+        random_seed=7,
+        use_plugin=tmp_path / "plugin.yml",
+        stop_on_first_crash=True,
+        reports_only=True,
+        write_graph=True,
+        resource_monitor=True,
+        dry_run=True,
+        verbosity=2,
+        debug=True,
+    )
+    assert settings == expected
+    plain = Settings(bids_dir=bids, out_dir=bids.parent / "out")
+    unused = {
+        f.name for f in fields(Settings) if getattr(settings, f.name) == getattr(plain, f.name)
+    }
+    assert unused == {"bids_dir", "out_dir", "analysis_level", "boilerplate_only"}
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        (["--participant_label", "01"], "participant_label", ("01",)),
+        (["--task_id=rest"], "task_id", ("rest",)),
+        (["--nthreads", "3"], "nprocs", 3),
+        (["--n_cpus", "3"], "nprocs", 3),
+        (["--n-cpus=3"], "nprocs", 3),
+        (["--mem_mb", "16000"], "mem_gb", 16.0),
+        (["--mem-mb", "16000M"], "mem_gb", 16.0),
+        (["--mem", "16GB"], "mem_gb", 16.0),
+        (["--mem", "0.5t"], "mem_gb", 500.0),
+        (["--mem", "2000000K"], "mem_gb", 2.0),
+        (["--reference", "sbref"], "reference", "sbref"),
+        (["--fd-radius", "auto"], "fd_radius", "auto"),
+        (["--fd-spike-threshold", "0.2"], "fd_threshold", 0.2),
+        (["--dvars-spike-threshold", "2"], "dvars_threshold", 2.0),
+        (["--device", "cuda"], "device", "cuda"),
+        (["-v"], "verbosity", 1),
+        (["--skip_bids_validation"], "skip_bids_validation", True),
+        (["--dry-run", "--no-dry-run"], "dry_run", False),
+    ],
+)
+def test_habits_of_other_programs(bids, options, name, value):
+    assert getattr(parsed(bids, *options), name) == value
+
+
+def test_derivatives_are_named_for_their_folders(bids, tmp_path, capsys):
+    (tmp_path / "my masks").mkdir()
+    (tmp_path / "a=b").mkdir()
+    found = parsed(bids, "-d", tmp_path / "my masks", tmp_path / "a=b", f"x={tmp_path / 'a=b'}")
+    assert found.derivatives == {
+        "my-masks": tmp_path / "my masks",
+        "a-b": tmp_path / "a=b",
+        "x": tmp_path / "a=b",
+    }
+    out = (bids, tmp_path / "out", "participant", "-d")
+    assert "two datasets are named 'x'" in refused(capsys, *out, "x=/tmp", "x=/")
+    assert "'raw' cannot name" in refused(capsys, *out, "raw=/tmp")
+    assert "'a/b' cannot name" in refused(capsys, *out, "a/b=/tmp")
+    assert "'x=' names no folder" in refused(capsys, *out, "x=")
+    assert "no such folder; correct --derivatives" in refused(capsys, *out, tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--nprocs", "0"], "'0' is not a whole number above 0"),
+        (["--nprocs", "-2"], "'-2' is not a whole number above 0"),
+        (["--omp-nthreads", "x"], "not a whole number"),
+        (["--mem", "16"], "16 MB, too little to run; give gigabytes as 16G"),
+        (["--mem=-4G"], "no amount of memory"),
+        (["--mem", "lots"], "no amount of memory"),
+        (["--fd-threshold", "-0.5"], "not a number above 0"),
+        (["--fd-threshold", "nan"], "not a number above 0"),
+        (["--dvars-threshold", "0"], "not a number above 0"),
+        (["--fd-radius", "-1"], "nor 'auto'"),
+        (["--fd-radius", "inf"], "nor 'auto'"),
+        (["--dummy-scans", "-1"], "not a whole number from 0 on"),
+        (["--random-seed", "1.5"], "not a whole number from 0 on"),
+        (["--echo-idx", "0"], "not a whole number above 0"),
+        (["--reference", "-1"], "nor 'sbref'"),
+        (["--reference", "mean"], "nor 'sbref'"),
+        (["--device", "gpu"], "none of auto, cpu, cuda"),
+        (["--gpus", "0"], "not a whole number above 0"),
+        (["--level", "some"], "invalid choice: 'some'"),
+        (["--population", "mouse"], "invalid choice: 'mouse'"),
+        (["--participant-label", "01_02"], "letters and digits only"),
+        (["--task-id", "résting"], "letters and digits only"),
+        (["--participant-label"], "expected at least one argument"),
+        (["--nproc", "4"], "unknown option --nproc, did you mean --nprocs?"),
+        (["--output-spaces", "T1w"], "unknown option --output-spaces;"),
+        (["more"], "'more' is one argument too many"),
+        (
+            ["--nprocs", "2", "--omp-nthreads", "4"],
+            "4 processors, all steps together only 2; lower",
+        ),
+        (["--device", "cpu", "--gpus", "1"], "the device is the CPU; leave it out"),
+        (["--device", "cuda:0", "--gpus", "2"], "cuda:0 is one GPU; give --device cuda"),
+        (["--reports-only", "--boilerplate-only"], "leave one out"),
+        (["--use-plugin", "none.yml"], "none.yml: there is no file that can be read"),
+        (["--use-plugin", "/"], "there is no file that can be read"),
+        (["--bids-filter-file", "none.json"], "none.json: there is no such file"),
+        (["--config-file", "none.toml"], "none.toml: there is no such file"),
+        (["--config-file"], "expected one argument"),
+        (
+            ["-w", "../raw/work"],
+            "work folder lies within the dataset; give another with --work-dir",
+        ),
+        (["-w", "../out"], "the work folder is the output folder"),
+        (["--clean-workdir", "-w", ".."], "holds more than intermediate files"),
+        (["--remove-workdir", "-w", "/"], "holds more than intermediate files"),
+        (["--clean-workdir", "-w", "~"], "holds more than intermediate files"),
+    ],
+)
+def test_refusals(bids, options, message, capsys):
+    assert message in refused(capsys, bids, bids.parent / "out", "participant", *options)
+
+
+def test_refusals_about_the_places(bids, tmp_path, capsys):
+    out, level = tmp_path / "out", "participant"
+    assert "are required: BIDS_DIR" in refused(capsys)
+    assert "invalid choice: 'session'" in refused(capsys, bids, out, "session")
+    assert "none: there is no such folder" in refused(capsys, tmp_path / "none", out, level)
+    assert "no dataset_description.json" in refused(capsys, tmp_path / "here", out, level)
+    assert "the path is empty" in refused(capsys, "", out, level)
+    proposal = f"{bids}/derivatives/unimo-bids"
+    assert f"the dataset itself; give {proposal}" in refused(capsys, bids, bids, level)
+    assert "the dataset itself" in refused(capsys, bids, f"{bids}/../raw/.", level)
+    (tmp_path / "link").symlink_to(bids)
+    assert "the dataset itself" in refused(capsys, bids, tmp_path / "link", level)
+    assert "not in its derivatives" in refused(capsys, bids, bids / "sub-01", level)
+    (tmp_path / "file").touch()
+    assert "is a file" in refused(capsys, bids, tmp_path / "file", level)
+    (bids / "dataset_description.json").write_text("{")
+    assert "not valid JSON" in refused(capsys, bids, out, level)
+    (bids / "dataset_description.json").write_text("[]")
+    assert "not a JSON object" in refused(capsys, bids, out, level)
+
+
+def test_output_in_derivatives_is_normal(bids):
+    out = bids / "derivatives" / "unimo-bids"
+    assert parse([str(bids), str(out), "participant"]).out_dir == out
+
+
+def test_work_folder_beside_the_dataset_by_default(bids, monkeypatch, capsys):
+    monkeypatch.chdir(bids)
+    assert "--work-dir" in refused(capsys, bids, bids.parent / "out", "participant")
+
+
+def test_labels_do_not_swallow_what_follows(bids, capsys):
+    sentence = refused(
+        capsys, "--participant-label", "01", bids, bids.parent / "out", "participant"
+    )
+    assert "place BIDS_DIR OUT_DIR and the level before the options" in sentence
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "not an object of objects"),
+        ('{"bold": "rest"}', "not an object of objects"),
+        ('{"blod": {}}', "filters 'blod', which is not known"),
+        ('{"bold": {"tsk": "rest"}}', "by 'tsk', which is no entity; use one of subject"),
+    ],
+)
+def test_bad_filter_files(bids, tmp_path, capsys, content, message):
+    file = tmp_path / "filters.json"
+    file.write_text(content)
+    argv = (bids, tmp_path / "out", "participant", "--bids-filter-file", file)
+    assert message in refused(capsys, *argv)
+
+
+def test_config_file_gives_defaults(bids, tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text(
+        'nprocs = 8\nparticipant_label = ["sub-01", "02"]\nfd_radius = 40\ndry_run = true\n'
+        f'mem_gb = 12\nlevel = "minimal"\nverbosity = 1\n[derivatives]\nm = "{tmp_path}"\n'
+    )
+    options = ("--config-file", config)
+    settings = parsed(bids, *options)
+    assert (settings.nprocs, settings.fd_radius, settings.mem_gb) == (8, 40.0, 12.0)
+    assert settings.participant_label == ("01", "02") and settings.derivatives == {"m": tmp_path}
+    assert settings.dry_run and settings.level == "minimal" and settings.verbosity == 1
+    over = ("--nprocs", "2", "--participant-label", "03", "--no-dry-run", "--level=full", "-vv")
+    settings = parsed(bids, *options, *over)
+    assert (settings.nprocs, settings.participant_label) == (2, ("03",))
+    assert not settings.dry_run and settings.level == "full" and settings.verbosity == 2
+    assert settings.fd_radius == 40.0
+
+
+def test_settings_of_a_run_start_the_same_run(bids, tmp_path):
+    first = parsed(
+        bids, "--nprocs", "2", "--mem", "4G", "--reference", "5", "-d", f"m={tmp_path}", "-v"
+    )
+    first.write(tmp_path / "settings.toml")
+    assert parse(["--config-file", str(tmp_path / "settings.toml")]) == first
+    other = parse(
+        [str(bids), str(tmp_path / "b"), "--config-file", str(tmp_path / "settings.toml")]
+    )
+    assert (other.out_dir, other.reference) == (tmp_path / "b", 5)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nprocs = -1", "nprocs = -1: '-1' is not a whole number above 0; correct it"),
+        ('nprocs = "four"', "'four' is not a whole number"),
+        ("nprocs = true", "a text or a number is wanted"),
+        ("dry_run = 1", "true or false is wanted"),
+        ('participant_label = "01"', "a list is wanted"),
+        ('participant_label = ["a_b"]', "letters and digits only"),
+        ('level = "some"', "one of minimal, full is wanted"),
+        ('derivatives = "x"', "a table of names and paths is wanted"),
+        ('derivatives = {raw = "/"}', "'raw' cannot name a dataset"),
+        ("mem_gb = 0.001", "too little"),
+        ("cpus = 3", "unknown setting 'cpus'; known are bids_dir"),
+        ("notrack = true", "unknown setting 'notrack'"),
+        ("nprocs = 2\nomp_nthreads = 3", "all steps together only 2"),
+    ],
+)
+def test_bad_config_files(bids, tmp_path, capsys, line, message):
+    config = tmp_path / "config.toml"
+    config.write_text(line)
+    argv = (bids, tmp_path / "out", "participant", "--config-file", config)
+    assert message in refused(capsys, *argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "text"),
+    [
+        (["--help"], 0, "--participant-label"),
+        (["--version"], 0, f"unimo-bids {version('unimo-bids')}"),
+        (["/nowhere", "/out", "participant"], 2, "no such folder"),
+        (["--nprocs", "x"], 2, "not a whole number"),
+    ],
+)
+def test_answers_come_at_once(argv, code, text):
+    heavy = {"torch", "nipype", "bids", "nilearn", "numpy", "nibabel", "matplotlib", "rich"}
+    script = (
+        "import sys\nfrom unimo_bids.cli.parser import parse\n"
+        f"try: parse()\nfinally: print({heavy} & set(sys.modules))"
+    )
+    begin = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", script, *argv], capture_output=True, text=True, check=False
+    )
+    took = time.perf_counter() - begin
+    assert done.returncode == code and text in done.stdout + done.stderr
+    assert done.stdout.endswith("set()\n")
+    assert took < 1  # 0.1 s on a quiet machine
+
+
+def test_help_names_every_option_once(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    text = capsys.readouterr().out
+    for one in fields(Settings):
+        option = {"mem_gb": "mem", "verbosity": "verbose"}.get(one.name, one.name)
+        if one.name not in ("bids_dir", "out_dir", "analysis_level"):
+            assert f"--{option.replace('_', '-')}" in text
+    assert "--no-" not in text.replace("--no-NAME", "").replace("--notrack", "")
+    for group in ("which runs", "resources", "method", "only a part", "settings and diagnostics"):
+        assert f"\n{group}:" in text
+
+
+def test_a_user_without_home(bids, monkeypatch):
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 98765)
+    assert parsed(bids, "--clean-workdir").clean_workdir

@@ -1,0 +1,187 @@
+import io
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import textwrap
+import warnings
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.execution.workflows import SMALL, die, node, run_of, whole
+from unimo_bids.errors import MachineError
+from unimo_bids.execution.log import LOG_NAME, nipype_settings, run_log
+from unimo_bids.execution.runner import run_workflow
+
+pytestmark = pytest.mark.timeout(60)
+
+ROOT = Path(__file__).parents[2]
+
+
+def speak(notes, word):
+    import logging
+    import os
+    import warnings
+
+    logging.getLogger("unimo_bids.motion").warning("%s has moved", word)
+    warnings.warn("an old habit", FutureWarning, stacklevel=1)
+    print("printed by Python")
+    os.system("echo printed by a program")
+
+
+def run_logged(tmp_path, *parts, verbosity=0):
+    folders = {label: tmp_path / label / "log" for label in ("sub-01", "sub-02")}
+    console = Console(file=io.StringIO(), width=200)
+    with run_log(folders, verbosity=verbosity, console=console):
+        run_workflow(whole(tmp_path, *parts), **SMALL, crash_dir=tmp_path)
+    files = [(folder / LOG_NAME).read_text() for folder in folders.values()]
+    return (*files, console.file.getvalue())
+
+
+def test_each_participant_has_its_log(tmp_path, notes):
+    parts = [run_of(label, "rest", node(speak, f"motion{label}", notes)) for label in ("01", "02")]
+    first, second, shown = run_logged(tmp_path, *parts)
+    for text, mine, other in ((first, "01", "02"), (second, "02", "01")):
+        where = f"[unimo_bids_wf.sub_{mine}_wf.task_rest_wf.motion{mine}]"
+        assert f"WARNING unimo_bids.motion {where}: motion{mine} has moved" in text
+        assert f"motion{other} has moved" not in text
+        assert "FutureWarning: an old habit" in text
+        assert "printed by Python" in text and "printed by a program" in text
+        assert "Running in parallel" in text  # nipype's, from the parent
+        assert f'Executing "motion{mine}"' in text  # nipype's, from the process of the node
+    assert "motion01 has moved" in shown and "motion02 has moved" in shown
+    assert "habit" not in shown and "printed" not in shown and "Executing" not in shown
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "habit", "executing", "debug"),
+    [(1, True, False, False), (2, True, True, False), (3, True, True, True)],
+)
+def test_verbosity(tmp_path, notes, verbosity, habit, executing, debug):
+    part = run_of("01", "rest", node(speak, "motion", notes))
+    text, _, shown = run_logged(tmp_path, part, verbosity=verbosity)
+    assert ("habit" in shown) == habit
+    assert ("Executing" in shown) == executing
+    assert ("Not cached" in shown) == debug  # said by nipype at its lowest level
+    assert ("Not cached" in text) == debug
+
+
+def test_crash_is_in_the_log_not_on_the_terminal(tmp_path, notes):
+    part = run_of("01", "rest", node(die, "motion", notes, how="SIGSEGV"))
+    text, _, shown = run_logged(tmp_path, part)
+    assert "crashed in compiled code (SIGSEGV)" in text
+    assert "Segmentation fault" in text  # what Python's fault handler has printed
+    assert shown == ""
+
+
+def test_all_is_as_before_afterwards(tmp_path):
+    root = logging.getLogger()
+    before = list(root.handlers), root.level, warnings.showwarning
+    with run_log({"sub-01": tmp_path}):
+        assert len(root.handlers) == len(before[0]) + 2
+    assert (list(root.handlers), root.level, warnings.showwarning) == before
+
+
+def test_log_that_cannot_be_written(tmp_path):
+    (tmp_path / "log").write_text("")
+    with pytest.raises(MachineError), run_log({"sub-01": tmp_path / "log"}):
+        pass
+
+
+def test_log_on_a_full_disk_does_not_fill_the_terminal(capfd):
+    folder = Path("/dev/shm") / f"unimo-bids-{os.getpid()}"
+    folder.mkdir()
+    (folder / LOG_NAME).symlink_to("/dev/full")
+    try:
+        with run_log({"sub-01": folder}, console=Console(file=io.StringIO())):
+            logging.getLogger("unimo_bids.motion").warning("moved")
+    finally:
+        shutil.rmtree(folder)
+    assert capfd.readouterr().err == ""
+
+
+def test_finished_nodes_are_known_by_time_and_size():
+    assert nipype_settings()["hash_method"] == "timestamp"
+    assert nipype_settings()["stop_on_first_crash"] == "false"
+    assert nipype_settings(stop_on_first_crash=True)["stop_on_first_crash"] == "true"
+
+
+STRANGER = """
+    import os, sys
+    from pathlib import Path
+    from unimo_bids.execution.log import prepare_environment
+    if __name__ == "__main__":
+        prepare_environment()
+        import socket
+        called = []
+        def refuse(*args, **kwargs):
+            called.append(args)
+            raise OSError("there is no network")
+        socket.getaddrinfo = socket.create_connection = refuse
+        import matplotlib.pyplot
+        from tests.execution.workflows import SMALL, fail, node, run_of, whole, work
+        from unimo_bids.execution.log import run_log
+        from unimo_bids.execution.runner import run_workflow
+        base = Path(sys.argv[1])
+        (base / "notes").mkdir()
+        parts = [run_of("01", "rest", node(work, "a", base / "notes")),
+                 run_of("02", "rest", node(fail, "b", base / "notes"))]
+        with run_log({"sub-01": base / "log"}):
+            workflow = whole(base / "work", *parts)
+            (failure,) = run_workflow(workflow, **SMALL, crash_dir=base / "crash")
+        assert not called
+        assert failure.crash_file.exists()
+        print("done as", os.getuid())
+"""
+
+
+def python_for_others(become):
+    """This Python, or the system's of the same version where this one lies in root's home."""
+    if os.getuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can become another user")
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (sys.executable, shutil.which(version, path="/usr/bin:/usr/local/bin")):
+        test = "import os, sys; sys.exit(not os.access(os.path.realpath(sys.executable), os.X_OK))"
+        if python and subprocess.run([*become, python, "-c", test], check=False).returncode == 0:
+            return python
+    return pytest.skip("no Python here can be run by other users")
+
+
+@pytest.mark.parametrize("home", ["unset", "missing", "read-only"])
+def test_stranger_without_a_home(tmp_path, home):
+    """As in a container: a user without a name, and no place to keep settings."""
+    become = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
+    python = python_for_others(become)
+    place = Path("/var/tmp") / f"unimo-bids-{os.getpid()}-{home}"
+    house, base = place / "home", place / "base"
+    for folder in (house, base):
+        folder.mkdir(parents=True)
+    base.chmod(0o777)
+    script = place / "script.py"
+    script.write_text(textwrap.dedent(STRANGER))
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    if home != "unset":
+        environment["HOME"] = str(house if home == "read-only" else house / "nowhere")
+    try:
+        done = subprocess.run(
+            [*become, python, str(script), str(base)],
+            env=environment,
+            cwd=base,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert list(house.iterdir()) == []
+    finally:
+        shutil.rmtree(place)
+    assert done.stdout.endswith("done as 12345\n"), done.stderr
+    assert "Matplotlib" not in done.stderr

@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from unimo_bids.files.tables import write_table
+from unimo_bids.qc import framewise_displacement, rms_displacement
+from unimo_bids.qc.confounds import (
+    MOTION_NAMES,
+    UNKNOWN_STEP_MM,
+    ConfoundSettings,
+    auto_fd_radius,
+    confounds_table,
+    describe_columns,
+)
+from unimo_bids.qc.dvars import SeriesSignals
+from unimo_bids.spatial import rigid
+
+CENTER = np.array([4.0, -12.0, 30.0])
+FRAMES = 120
+SUFFIXES = ("", "_derivative1", "_power2", "_derivative1_power2")
+
+
+def poses_of(rotation, translation):
+    parts = (torch.as_tensor(np.asarray(part, dtype=float)) for part in (rotation, translation))
+    return rigid.from_parameters(*parts, torch.as_tensor(CENTER)).numpy()
+
+
+def wandering(frames=FRAMES, seed=0, size=1.0):
+    """Poses of a head that moves a little: steps of about 0.05 mm and 0.0005 rad."""
+    random = np.random.default_rng(seed)
+    rotation = np.cumsum(random.normal(0, 0.0005 * size, (frames, 3)), axis=0)
+    translation = np.cumsum(random.normal(0, 0.05 * size, (frames, 3)), axis=0)
+    return poses_of(rotation, translation)
+
+
+def still_signals(frames=FRAMES, seed=0):
+    random = np.random.default_rng(seed)
+    std = np.concatenate([[np.nan], random.normal(1, 0.05, frames - 1)])
+    return SeriesSignals(random.normal(900, 3, frames), 20 * std, std)
+
+
+def table_of(poses=None, *, status=None, signals=None, settings=None, **changes):
+    poses = wandering() if poses is None else poses
+    frames = len(poses)
+    given = {
+        "covariance": np.tile(np.diag([1e-8] * 3 + [1e-4] * 3), (frames, 1, 1)),
+        "center": CENTER,
+        "status": np.array(["ok"] * frames if status is None else status),
+        "similarity": np.full(frames, 0.99),
+        "signals": still_signals(frames) if signals is None else signals,
+        "repetition_time": 2.0,
+        "settings": settings,
+    } | changes
+    return confounds_table(poses, **given)
+
+
+def status_with(**frames):
+    status = np.array(["ok"] * FRAMES, dtype="<U8")
+    for name, places in frames.items():
+        status[places] = name
+    return status
+
+
+def test_names_and_order():
+    names = list(table_of(wandering(size=3), non_steady=2))
+    outliers = [name for name in names if name.startswith("motion_outlier")]
+    assert names == [
+        *(f"global_signal{suffix}" for suffix in SUFFIXES),
+        *("std_dvars", "dvars", "framewise_displacement", "rmsd"),
+        *("cosine00", "cosine01"),  # 2 · 118 · 2 s / 128 s = 3.7: k = 1, 2
+        *("non_steady_state_outlier00", "non_steady_state_outlier01"),
+        *(f"{name}{suffix}" for name in MOTION_NAMES for suffix in SUFFIXES),
+        *(f"{name}_sd" for name in MOTION_NAMES),
+        *("similarity", "motion_status", "censor"),
+        *outliers,
+    ]
+    assert MOTION_NAMES == ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
+    assert outliers == [f"motion_outlier{i:02d}" for i in range(len(outliers))] and outliers
+
+
+def test_parameters_are_those_of_the_poses_about_the_center():
+    table = table_of(poses_of([[0, 0, 0], [0.1, 0.2, 0.3]], [[0, 0, 0], [1, 2, 3]]))
+    last = [table[name][1] for name in MOTION_NAMES]
+    np.testing.assert_allclose(last, [1, 2, 3, 0.1, 0.2, 0.3], atol=1e-12)
+
+
+def test_expansions():
+    table = table_of()
+    for name in ("global_signal", *MOTION_NAMES):
+        values = pd.Series(table[name])
+        for suffix, expected in zip(
+            SUFFIXES[1:], (values.diff(), values**2, values.diff() ** 2), strict=True
+        ):
+            np.testing.assert_allclose(table[f"{name}{suffix}"], expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("radius", [50.0, 21.0])
+def test_framewise_displacement_as_nipype(tmp_path, radius):
+    from nipype.algorithms.confounds import FramewiseDisplacement
+
+    table = table_of(wandering(size=40), settings=ConfoundSettings(fd_radius=radius))
+    np.savetxt(tmp_path / "motion.txt", np.stack([table[name] for name in MOTION_NAMES], axis=1))
+    FramewiseDisplacement(
+        in_file=str(tmp_path / "motion.txt"),
+        parameter_source="SPM",
+        radius=radius,
+        out_file=str(tmp_path / "fd.txt"),
+    ).run(cwd=str(tmp_path))
+    found = table["framewise_displacement"]
+    np.testing.assert_allclose(found[1:], np.loadtxt(tmp_path / "fd.txt", skiprows=1), rtol=1e-9)
+    assert np.isnan(found[0])
+
+
+@pytest.mark.parametrize(("radius", "ball"), [(50, 80), (20, 32)])
+def test_rmsd_is_over_a_ball_in_proportion(radius, ball):
+    poses = wandering(size=40)
+    table = table_of(poses, settings=ConfoundSettings(fd_radius=radius))
+    np.testing.assert_allclose(table["rmsd"], rms_displacement(poses, CENTER, ball))
+
+
+@pytest.mark.parametrize(
+    ("frames", "seconds", "skipped"),
+    [(120, 2.0, 0), (300, 0.8, 4), (320, 2.0, 0), (1200, 0.72, 10), (64, 2.0, 0), (20, 2.0, 3)],
+)
+def test_cosines_as_nipype(frames, seconds, skipped):
+    from nipype.algorithms.confounds import cosine_filter
+
+    table = table_of(wandering(frames), repetition_time=seconds, non_steady=skipped)
+    found = [column for name, column in table.items() if name.startswith("cosine")]
+    steady = np.random.default_rng(0).normal(size=(1, frames - skipped))
+    expected = cosine_filter(steady, seconds, 128)[1]
+    assert len(found) == (expected.shape[1] if expected.size else 0)
+    for column, theirs in zip(found, expected.T, strict=False):
+        np.testing.assert_array_equal(column[:skipped], 0)
+        np.testing.assert_allclose(column[skipped:], theirs, atol=1e-9)
+
+
+def test_no_cosines_without_a_repetition_time_or_steady_frames():
+    for changes in ({"repetition_time": None}, {"non_steady": FRAMES}, {"non_steady": FRAMES + 3}):
+        assert not [name for name in table_of(**changes) if name.startswith("cosine")]
+
+
+def test_one_column_per_outlier():
+    poses = wandering()
+    poses[50:] = poses[50:] @ poses_of([0, 0, 0], [0.6, 0, 0])
+    signals = still_signals()
+    signals.std_dvars[[0, 70]] = np.nan, 1.6
+    table = table_of(
+        poses, status=status_with(bridged=[20], searched=[90]), signals=signals, non_steady=2
+    )
+    outliers = np.stack([table[f"motion_outlier{i:02d}"] for i in range(3)])
+    assert "motion_outlier03" not in table
+    np.testing.assert_array_equal(np.argwhere(outliers), [[0, 20], [1, 50], [2, 70]])
+    np.testing.assert_array_equal(outliers.sum(axis=1), 1)
+    np.testing.assert_array_equal(np.flatnonzero(table["censor"]), [0, 1, 20, 50, 70])
+    for i in range(2):
+        np.testing.assert_array_equal(np.flatnonzero(table[f"non_steady_state_outlier{i:02d}"]), i)
+
+
+def test_thresholds_are_those_set():
+    signals = still_signals()
+    signals.std_dvars[30] = 1.4
+    poses = wandering()
+    poses[60:] = poses[60:] @ poses_of([0, 0, 0], [0.3, 0, 0])
+    assert not table_of(poses, signals=signals)["censor"].any()
+    strict = ConfoundSettings(fd_threshold=0.25, dvars_threshold=1.35)
+    censor = table_of(poses, signals=signals, settings=strict)["censor"]
+    assert censor[[30, 60]].all()
+
+
+def test_a_lost_frame_is_finite_flagged_and_left_out():
+    rest = table_of()
+    poses = wandering()
+    poses[40] = poses_of([3, 0.2, 0], [60, 0, 0])  # a wild guess
+    status = status_with(lost=[40, 119])
+    table = table_of(poses, status=status)
+    for name in MOTION_NAMES:
+        assert np.isfinite(table[name]).all()
+        np.testing.assert_allclose(np.delete(table[name], 40), np.delete(rest[name], 40))
+    for measure in ("framewise_displacement", "rmsd"):
+        # into and out of 40, into 119; across the gap it is known to be small
+        np.testing.assert_array_equal(
+            np.flatnonzero(table[measure] >= UNKNOWN_STEP_MM), [40, 41, 119]
+        )
+        known = [t for t in range(FRAMES) if t not in (40, 41, 119)]
+        np.testing.assert_allclose(table[measure][known], rest[measure][known])
+    np.testing.assert_array_equal(np.flatnonzero(table["censor"]), [40, 41, 119])
+    np.testing.assert_array_equal(
+        np.flatnonzero(np.isnan(table["trans_x_sd"])), np.flatnonzero(status == "lost")
+    )
+
+
+def test_a_large_move_across_a_lost_frame_keeps_its_length():
+    poses = wandering()
+    poses[41:] = poses[41:] @ poses_of([0, 0, 0], [25, 0, 0])
+    table = table_of(poses, status=status_with(lost=[40]))
+    expected = framewise_displacement(np.delete(poses, 40, axis=0), CENTER)[40]
+    assert expected > 20
+    assert table["framewise_displacement"][41] == pytest.approx(expected)
+
+
+def test_a_lost_frame_does_not_turn_those_after_it():
+    """Beyond half a turn the branch of the rotation vector comes from the good frames alone."""
+    angle = np.linspace(0, 1.4 * np.pi, FRAMES)
+    poses = poses_of(angle[:, None] * [0, 0, 1.0], np.zeros((FRAMES, 3)))
+    poses[100] = poses_of([3, 0, 0], [0, 0, 0])
+    table = table_of(poses, status=status_with(lost=[100]))
+    np.testing.assert_allclose(np.delete(table["rot_z"], 100), np.delete(angle, 100), atol=1e-9)
+
+
+@pytest.mark.parametrize("lost", [[0], [0, 1, 2], list(range(FRAMES))])
+def test_lost_from_the_start_or_altogether(lost):
+    table = table_of(status=status_with(lost=lost))
+    assert all(np.isfinite(table[name]).all() for name in MOTION_NAMES)
+    displacement = table["framewise_displacement"]
+    assert np.isnan(displacement[0]) and np.isfinite(displacement[1:]).all()
+    assert table["censor"][lost].all()
+
+
+def test_deviations_are_those_of_the_columns():
+    covariance = np.diag([1e-6, 4e-6, 9e-6, 0.01, 0.04, 0.09])
+    table = table_of(np.tile(np.eye(4), (5, 1, 1)), covariance=np.tile(covariance, (5, 1, 1)))
+    found = [table[f"{name}_sd"][3] for name in MOTION_NAMES]
+    np.testing.assert_allclose(found, [0.1, 0.2, 0.3, 0.001, 0.002, 0.003])
+
+
+def test_poses_must_be_finite():
+    poses = wandering()
+    poses[7] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        table_of(poses)
+
+
+def test_radius_in_proportion_to_the_brain():
+    assert auto_fd_radius(70.0) == 50
+    assert auto_fd_radius(29.0) == pytest.approx(20.7, abs=0.05)
+
+
+def crowded_table(settings=None):
+    """A table with every kind of column."""
+    signals = still_signals()
+    signals.std_dvars[70] = 3
+    return table_of(
+        status=status_with(lost=[40], bridged=[20]),
+        signals=signals,
+        settings=settings,
+        non_steady=2,
+    )
+
+
+def test_every_column_is_explained():
+    settings = ConfoundSettings(fd_radius=21, fd_threshold=0.9, dvars_threshold=2.2)
+    table = crowded_table(settings)
+    described = describe_columns(table, settings)
+    assert list(described) == list(table)
+    json.dumps(described, allow_nan=False)
+    for name, what in described.items():
+        assert len(what["Description"]) > 20 and what["Description"].endswith("."), name
+        assert "Units" in what or "Levels" in what, name
+    assert set(described["motion_status"]["Levels"]) == {"ok", "searched", "bridged", "lost"}
+    assert described["trans_x"]["Units"] == "mm" and described["rot_y"]["Units"] == "rad"
+    assert described["rot_y_derivative1_power2"]["Units"] == "rad^2"
+    assert described["rot_y_sd"]["Units"] == "rad"
+    assert described["framewise_displacement"]["Threshold"] == 0.9
+    assert described["framewise_displacement"]["Radius"] == 21
+    assert described["rmsd"]["Radius"] == pytest.approx(33.6)
+    assert described["std_dvars"]["Threshold"] == 2.2
+    assert "0.9 mm" in described["censor"]["Description"]
+    assert "2.2" in described["censor"]["Description"]
+
+
+def test_outliers_say_why():
+    described = describe_columns(crowded_table())
+    why = [described[f"motion_outlier{i:02d}"]["Description"] for i in range(4)]
+    assert "frame 20 " in why[0] and "bridged" in why[0]
+    assert "frame 40 " in why[1] and "lost" in why[1]
+    assert "frame 41 " in why[2] and "displacement above 0.5 mm" in why[2]
+    assert "frame 70 " in why[3] and "std_dvars above 1.5" in why[3]
+
+
+def test_a_column_without_explanation_is_refused():
+    table = table_of()
+    with pytest.raises(KeyError):
+        describe_columns(table | {"csf": table["rmsd"]})
+
+
+def test_more_than_a_hundred_outliers():
+    table = table_of(wandering(150, size=100))
+    assert "motion_outlier148" in table and "motion_outlier99" in table
+    assert list(describe_columns(table)) == list(table)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A corrected series and its table, as they lie among the derivatives."""
+    stem = tmp_path / "sub-01_task-rest"
+    data = np.random.default_rng(0).normal(900, 5, (3, 3, 3, FRAMES)).astype(np.float32)
+    nib.Nifti1Image(data, np.eye(4)).to_filename(f"{stem}_desc-preproc_bold.nii.gz")
+    table = crowded_table()
+    write_table(f"{stem}_desc-confounds_timeseries.tsv", table)
+    text = json.dumps(describe_columns(table))
+    (tmp_path / f"{stem.name}_desc-confounds_timeseries.json").write_text(text)
+    return f"{stem}_desc-preproc_bold.nii.gz", table, data
+
+
+def test_nilearn_loads_it(written):
+    from nilearn.interfaces.fmriprep import load_confounds
+    from nilearn.signal import clean
+
+    image, table, data = written
+    confounds, kept = load_confounds(image, strategy=("motion", "high_pass", "scrub"), scrub=0)
+    # nilearn finds lost frames and spikes by the two measures alone, and so not what was bridged
+    assert sorted(set(range(FRAMES)) - set(kept)) == [0, 1, 40, 41, 70]
+    assert {*MOTION_NAMES, "cosine00", "cosine01"} <= set(confounds.columns)
+    assert len([name for name in confounds if name.startswith(("trans", "rot"))]) == 24
+    assert np.isfinite(confounds.to_numpy()).all()
+    np.testing.assert_allclose(np.ptp(confounds["trans_x"]), np.ptp(table["trans_x"]), rtol=1e-6)
+    cleaned = clean(data.reshape(-1, FRAMES).T, confounds=confounds, sample_mask=kept)
+    assert cleaned.shape == (FRAMES - 5, 27) and np.isfinite(cleaned).all()
+
+
+def test_the_written_table_is_the_table(written):
+    image, table, _ = written
+    path = image.replace("preproc_bold.nii.gz", "confounds_timeseries.tsv")
+    read = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False)
+    assert list(read) == list(table)
+    gaps = read.isna().to_numpy().nonzero()
+    # the first row of differences, and what a lost frame does not tell
+    assert set(gaps[0]) == {0, 40}
+    assert all(name.endswith("_sd") for name in read.columns[gaps[1][gaps[0] == 40]])
+    assert (read["motion_status"] == table["motion_status"]).all()
+    np.testing.assert_allclose(read["rot_x"], table["rot_x"], rtol=1e-7)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import html5lib
+import pytest
+
+from tests.reports.conftest import make_record
+from unimo_bids.errors import InputError
+from unimo_bids.reports.crashes import CrashReport
+from unimo_bids.reports.drawing import draw_run
+from unimo_bids.reports.participant import write_participant_report
+from unimo_bids.reports.reportlets import SECTIONS
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'</script>"
+
+
+def write(root, participant="sub-01", **given):
+    given = {"about": {"Version": "1.0"}, "methods": "# Method\n\nIt was *done*."} | given
+    return write_participant_report(root, participant, **given)
+
+
+def parsed(path):
+    """Parse strictly: html5lib raises at the first error in the HTML."""
+    parser = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False)
+    return parser.parse(path.read_text(encoding="utf-8"))
+
+
+def test_runs_in_order_each_with_all_its_sections(derivatives):
+    path = write(derivatives)
+    assert path == derivatives / "sub-01.html"
+    page = parsed(path)
+    runs = [section.get("id") for section in page.iter("section") if section.get("class") == "run"]
+    assert runs == [
+        "sub-01_ses-1_task-rest",
+        "sub-01_ses-2_task-rest_run-9",
+        "sub-01_ses-2_task-rest_run-10",
+    ]
+    ids = [element.get("id") for element in page.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+    for run in runs:
+        assert [f"{run}-{section.what}" for section in SECTIONS] == [
+            place for place in ids if place.startswith(f"{run}-")
+        ]
+    links = {link.get("href") for link in page.iter("a")}
+    assert all(link[1:] in ids for link in links), links
+    assert {f"#{place}" for place in ids} >= {"#overview", "#about", "#methods", "#errors"}
+
+
+def test_nothing_is_fetched(derivatives):
+    text = write(derivatives).read_text(encoding="utf-8")
+    text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
+    assert not re.search(r"(src|href)=\"(?!#|data:)", text)
+    assert not re.search(r"https?://(?!www\.w3\.org)", text)
+    assert "url(" not in text and "@import" not in text
+    assert not re.search(r"<[^>]*\son\w+=", text)  # no inline event handlers
+
+
+def test_figures_alone_make_the_same_report(derivatives):
+    first = write(derivatives).read_bytes()
+    (derivatives / "sub-01.html").unlink()
+    assert write(derivatives).read_bytes() == first
+
+
+def test_no_errors(derivatives):
+    assert "No errors to report." in write(derivatives).read_text()
+
+
+def test_a_failed_run_is_named_with_its_error(derivatives):
+    failed = "sub-01_ses-3_task-rest"
+    crash = CrashReport(derivatives / "sub-01/log/u/crash.txt", "bold_ses_3_task_rest_wf.track",
+                        "file x: it is damaged; copy it again.", "Traceback …", None)  # fmt: skip
+    page = parsed(write(derivatives, errors=[crash], runs=[failed]))
+    section = next(one for one in page.iter("section") if one.get("id") == failed)
+    text = "".join(section.itertext())
+    assert "This run failed" in text and "it is damaged" in text
+    errors = next(one for one in page.iter("section") if one.get("id") == "errors")
+    assert "sub-01/log/u/crash.txt" in "".join(errors.itertext())
+    assert "No errors" not in "".join(errors.itertext())
+
+
+def test_a_run_that_only_its_crash_knows(tmp_path):
+    crash = CrashReport(tmp_path / "crash.txt", "n", "bad", "bad", "sub-01_task-x")
+    text = write(tmp_path, errors=[crash]).read_text()
+    assert 'id="sub-01_task-x"' in text
+
+
+def test_nothing_ran(tmp_path):
+    page = parsed(write(tmp_path))
+    assert "There is no run to show." in "".join(page.itertext())
+
+
+def test_whatever_it_is_called_it_is_text(tmp_path):
+    entities = "sub-01_task-<img src=x onerror=alert(1)>"
+    given = {"facts": {EVIL: EVIL}, "warnings": [EVIL]}
+    draw_run(make_record(tmp_path / "data", entities, **given), tmp_path / "sub-01" / "figures")
+    track = next((tmp_path / "sub-01" / "figures").glob("*movie*.json"))
+    content = json.loads(track.read_text())
+    track.write_text(json.dumps(content | {"status": [EVIL] * 12}))
+    crash = CrashReport(tmp_path / f"crash{EVIL[:8]}", EVIL, EVIL, EVIL, None)
+    methods = f"{EVIL}\n\n[a](javascript:alert(1)) ![b](http://example.org/x.png)"
+    path = write(tmp_path, errors=[crash], about={EVIL: EVIL}, methods=methods)
+    page = parsed(path)
+    scripts = [script for script in page.iter("script") if script.get("type") is None]
+    assert len(scripts) == 1 and "alert" not in "".join(scripts[0].itertext())
+    images = [image.get("src") for image in page.iter("img")]
+    assert images and all(source.startswith("data:image/") for source in images)
+    assert not [name for element in page.iter() for name in element.attrib if name[:2] == "on"]
+    addresses = [link.get("href") for link in page.iter("a")]
+    assert all(address.startswith(("#", "http://example.org")) for address in addresses)
+    # and the words are still there to be read
+    assert "".join(page.itertext()).count("<script>alert(1)</script>") > 5
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"facts": 1}', '{"facts": {}, "warnings": 3}'])
+def test_a_broken_summary_is_named(tmp_path, content):
+    figures = tmp_path / "sub-01" / "figures"
+    figures.mkdir(parents=True)
+    path = figures / "sub-01_task-rest_desc-summary_bold.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=re.escape(path.name)):
+        write(tmp_path)
+
+
+def test_a_broken_movie_is_named(tmp_path):
+    figures = tmp_path / "sub-01" / "figures"
+    draw_run(make_record(tmp_path / "data"), figures)
+    next(figures.glob("*movie*.json")).write_text("{}")
+    with pytest.raises(InputError, match="movie"):
+        write(tmp_path)
+
+
+@pytest.mark.parametrize("participant", ["sub-01/../../x", "..", "01"])
+def test_a_participant_cannot_leave_the_folder(tmp_path, participant):
+    with pytest.raises(InputError):
+        write(tmp_path / "out", participant)
+    assert not list(Path(tmp_path).rglob("*.html"))
+
+
+def test_headings_of_the_methods_fit_the_page(tmp_path):
+    page = parsed(write(tmp_path, methods="## One\n\ntext\n\n### Two\n"))
+    assert [h.text for h in page.iter("h3")][-1] == "One" and [h.text for h in page.iter("h4")] == [
+        "Two"
+    ]

@@ -1,0 +1,1 @@
+"""What BIDS asks for: which runs there are, how results are named and described."""

@@ -1,0 +1,136 @@
+"""The output folder as a BIDS dataset of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from unimo_bids.errors import InputError
+from unimo_bids.files.staging import atomic, machine_error
+from unimo_bids.settings import Settings
+
+NAME = "unimo-bids"
+_BIDS_VERSION = "1.10.0"
+# What BIDS derivatives have no name for yet. No slashes at the end: the validator knows none.
+_IGNORED = (
+    "*.html",
+    "logs",
+    "log",
+    "figures",
+    "group_bold.tsv",
+    "*_xfm.*",
+    "*_boldref.*",
+    "*_timeseries.*",
+    "*_boldmap.*",
+)
+
+
+def prepare_dataset(settings: Settings) -> tuple[str, ...]:
+    """Make the output folder with its description; what to warn of, a sentence each.
+
+    Raises
+    ------
+    InputError
+        The folder holds another program's results, or raw data.
+    """
+    out = settings.out_dir
+    warnings = check_output(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise machine_error(out, error) from error
+    _write_if_new(out / "dataset_description.json", _json(description(settings)))
+    _write_if_new(out / ".bidsignore", _bidsignore(out / ".bidsignore"))
+    return warnings
+
+
+def check_output(out_dir: Path) -> tuple[str, ...]:
+    """Refuse a folder of another program's results; warn of those of another version."""
+    path = out_dir / "dataset_description.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        programs = {one["Name"]: one.get("Version") for one in found.get("GeneratedBy", [])}
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise machine_error(path, error) from error
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        finding = "this folder has a description that cannot be read"
+        raise InputError(path, finding, "choose another folder, or remove the file") from error
+    if NAME not in programs:
+        owner = f"the results of {', '.join(map(str, programs))}" if programs else "other data"
+        raise InputError(out_dir, f"this folder holds {owner}", "choose another output folder")
+    if programs[NAME] != version(NAME):
+        return (
+            f"{out_dir} holds results of {NAME} {programs[NAME]}, this is {version(NAME)}; do not"
+            " mix them in one analysis.",
+        )
+    return ()
+
+
+def description(settings: Settings) -> dict[str, Any]:
+    """Content of `dataset_description.json`."""
+    return {
+        "Name": "unimo-bids: motion-corrected BOLD",
+        "BIDSVersion": _BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": NAME, "Version": version(NAME), **_container(os.environ)}],
+        "HowToAcknowledge": "Please cite what logs/CITATION.md lists.",
+        "SourceDatasets": [_source(settings.bids_dir)],
+        "DatasetLinks": {
+            "raw": _link(settings.bids_dir, settings.out_dir),
+            **{name: _link(one, settings.out_dir) for name, one in settings.derivatives.items()},
+        },
+    }
+
+
+def _container(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Which container this runs in: Apptainer says so itself, our image by a variable."""
+    image = environment.get("APPTAINER_CONTAINER") or environment.get("SINGULARITY_CONTAINER")
+    if image:
+        uri = Path(image).as_uri() if image.startswith("/") else image
+        return {"Container": {"Type": "singularity", "URI": uri}}
+    tag = environment.get("UNIMO_BIDS_IMAGE")
+    return {"Container": {"Type": "docker", "Tag": tag}} if tag else {}
+
+
+def _source(bids_dir: Path) -> dict[str, str]:
+    """The raw dataset by its DOI if it has one, else by its place."""
+    try:
+        content = json.loads((bids_dir / "dataset_description.json").read_text("utf-8-sig"))
+        doi = str(content.get("DatasetDOI", ""))
+    except (OSError, ValueError, AttributeError):
+        doi = ""
+    if match := re.search(r"10\.\d{4,}/\S+", doi):
+        return {"DOI": f"doi:{match[0]}"}
+    return {"URL": bids_dir.as_uri()}
+
+
+def _link(dataset: Path, out_dir: Path) -> str:
+    """Relative where the output lies within the dataset and moves with it, else absolute."""
+    if out_dir.is_relative_to(dataset):
+        return Path(os.path.relpath(dataset, out_dir)).as_posix()
+    return dataset.as_uri()
+
+
+def _bidsignore(path: Path) -> str:
+    """Lines that are there, and ours."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return "\n".join([*lines, *(one for one in _IGNORED if one not in lines)]) + "\n"
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write_if_new(path: Path, text: str) -> None:
+    """Leave a file alone that says the same: others may be reading it."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,121 @@
+"""The PyBIDS index of a dataset, and what a query of it finds."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unimo_bids.errors import InputError
+from unimo_bids.files.staging import machine_error
+
+if TYPE_CHECKING:
+    from bids.layout import BIDSLayout
+
+# Only functional series are looked for; to pass by the rest halves the time.
+_NOT_FUNC = re.compile(
+    r"^/(sub-[^/]+/)(ses-[^/]+/)?"
+    r"(anat|beh|dwi|eeg|fmap|ieeg|meg|micr|motion|mrs|nirs|perf|pet)(/|$)"
+)
+_NOT_RAW = re.compile(r"^/(code|derivatives|models|phenotype|sourcedata|stimuli)(/|$)")
+_SERIES = (".nii", ".nii.gz")
+_DATABASE = "layout_index.sqlite"
+
+
+class Index:
+    """Files of a raw dataset with their metadata.
+
+    Parameters
+    ----------
+    bids_dir
+        The dataset.
+    database_dir
+        Where an index is kept, to be used if it is there and made if it is not; None for an index
+        that is forgotten.
+    """
+
+    def __init__(self, bids_dir: Path, database_dir: Path | None = None) -> None:
+        self._bids_dir = bids_dir
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                self._layout = self._opened(database_dir)
+            except OSError as error:
+                if error.errno is not None:
+                    raise machine_error(error.filename or bids_dir, error) from error
+                raise self._refusal(error) from error
+            except InputError:
+                raise
+            except Exception as error:
+                raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> InputError:
+        finding = f"PyBIDS cannot index this dataset ({' '.join(str(error).split())})"
+        return InputError(self._bids_dir, finding, "check it with bids-validator")
+
+    def _opened(self, database_dir: Path | None) -> BIDSLayout:
+        if database_dir is None:
+            return self._indexed(ignore=[_NOT_RAW, _NOT_FUNC])
+        if not (database_dir / _DATABASE).exists():
+            # complete or not there: an index cut short would pass for a dataset with few files
+            database_dir.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".index-", dir=database_dir) as temporary:
+                # other programs may share it, and they look for more
+                self._indexed(database_path=temporary, ignore=[_NOT_RAW], suffix=None)
+                (Path(temporary) / _DATABASE).replace(database_dir / _DATABASE)
+        return self._known(database_dir)
+
+    def _indexed(
+        self,
+        ignore: list[re.Pattern[str]],
+        database_path: str | None = None,
+        suffix: tuple[str, ...] | None = ("bold", "sbref"),
+    ) -> BIDSLayout:
+        from bids.layout import BIDSLayout, BIDSLayoutIndexer
+
+        only = {"suffix": list(suffix), "extension": [*_SERIES, ".json"]} if suffix else {}
+        indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, **only)
+        return BIDSLayout(
+            str(self._bids_dir), validate=False, database_path=database_path, indexer=indexer
+        )
+
+    def _known(self, database_dir: Path) -> BIDSLayout:
+        from bids.layout import BIDSLayout
+
+        layout = BIDSLayout(database_path=str(database_dir), validate=False)
+        if Path(layout.root).resolve() != self._bids_dir.resolve():
+            finding = f"the index in it is of another dataset ({layout.root})"
+            raise InputError(database_dir, finding, "give another --bids-database-dir")
+        return layout
+
+    def series(self, suffix: str, filters: Mapping[str, Any] | None = None) -> list[Path]:
+        """Series in `func` with a suffix that pass filters, sorted.
+
+        Parameters
+        ----------
+        suffix
+            ``bold`` or ``sbref``.
+        filters
+            By PyBIDS entity; None stands for "without", ``"*"`` for "with any".
+        """
+        wanted = {"suffix": suffix, "datatype": "func", "extension": list(_SERIES)}
+        wanted |= {name: _query(value) for name, value in (filters or {}).items()}
+        found = self._layout.get(return_type="filename", invalid_filters="allow", **wanted)
+        return sorted(Path(one) for one in found)
+
+    def metadata(self, path: Path) -> dict[str, Any]:
+        """What the sidecars say about a file, the nearest having the last word."""
+        return dict(self._layout.get_metadata(str(path)))
+
+
+def _query(value: Any) -> Any:
+    from bids.layout import Query
+
+    if isinstance(value, list):
+        return [_query(one) for one in value]
+    if value is None:
+        return Query.NONE
+    return Query.ANY if value == "*" else value

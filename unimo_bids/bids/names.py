@@ -1,0 +1,170 @@
+"""The one place that knows what files are called: raw series, and everything that is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unimo_bids.errors import InputError
+
+_LABEL = "[A-Za-z0-9+]+"
+# Entities of a raw series in the order BIDS prescribes; short names, as in files
+_RAW = (
+    ("sub", _LABEL, True),
+    ("ses", _LABEL, False),
+    ("task", _LABEL, True),
+    ("acq", _LABEL, False),
+    ("ce", _LABEL, False),
+    ("rec", _LABEL, False),
+    ("dir", _LABEL, False),
+    ("run", "[0-9]+", False),
+    ("echo", "[0-9]+", False),
+    ("part", "mag|phase|real|imag", False),
+    ("chunk", "[0-9]+", False),
+)
+
+
+def _pattern() -> re.Pattern[str]:
+    parts = []
+    for name, kind, needed in _RAW:
+        part = f"{name}-(?P<{name}>{kind})_"
+        parts.append(part if needed else f"(?:{part})?")
+    return re.compile("".join(parts) + r"(?P<suffix>bold|sbref)(?P<extension>\.nii(?:\.gz)?)")
+
+
+_SERIES = _pattern()
+
+
+def parse_series(path: Path) -> dict[str, str] | None:
+    """Entities of a raw series from its path, spelled as there; None if BIDS knows no such name.
+
+    >>> parse_series(Path("sub-01/func/sub-01_task-rest_run-02_bold.nii.gz"))
+    {'sub': '01', 'task': 'rest', 'run': '02'}
+    """
+    match = _SERIES.fullmatch(path.name)
+    if match is None:
+        return None
+    entities = {name: match[name] for name, _, _ in _RAW if match[name] is not None}
+    if path.parts[-len(func_folder(entities).parts) - 1 : -1] != func_folder(entities).parts:
+        return None
+    return entities
+
+
+def func_folder(entities: Mapping[str, str]) -> Path:
+    """Folder of a run within its dataset."""
+    session = [f"ses-{entities['ses']}"] if "ses" in entities else []
+    return Path(f"sub-{entities['sub']}", *session, "func")
+
+
+def stem(entities: Mapping[str, str]) -> str:
+    """Beginning of a name, ``sub-01_ses-1_task-rest``; refuses what could leave the folder."""
+    kinds = {name: kind for name, kind, _ in _RAW}
+    for name, value in entities.items():
+        if name not in kinds or not re.fullmatch(kinds[name], value):
+            raise InputError(f"{name}-{value}", "this is no BIDS entity", "rename the raw file")
+    return "_".join(f"{name}-{entities[name]}" for name in kinds if name in entities)
+
+
+@dataclass(frozen=True)
+class RunNames:
+    """Where everything about one run goes, relative to the output folder.
+
+    Attributes
+    ----------
+    bold
+        Corrected series, one per echo; none at level ``minimal``.
+    boldref, mask, brain
+        Template of aligned frames, its mask, its soft mask.
+    transforms
+        ITK series, an affine per frame.
+    confounds
+        Table, a line per frame.
+    tsnr_before, tsnr_after
+        Maps of temporal signal to noise.
+    """
+
+    bold: tuple[Path, ...]
+    boldref: Path
+    mask: Path
+    brain: Path
+    transforms: Path
+    confounds: Path
+    tsnr_before: Path
+    tsnr_after: Path
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """All of them, without their sidecars."""
+        others = (self.boldref, self.mask, self.brain, self.transforms, self.confounds)
+        return (*self.bold, *others, self.tsnr_before, self.tsnr_after)
+
+
+def run_names(
+    entities: Mapping[str, str], echoes: Sequence[str] = (), level: str = "full"
+) -> RunNames:
+    """Name the derivatives of a run.
+
+    Parameters
+    ----------
+    entities
+        Of the raw series, by short name, without echo.
+    echoes
+        Labels of the echoes as in the raw files' names; empty for a single-echo run.
+    level
+        ``full``, or ``minimal`` for no corrected series.
+    """
+    place = func_folder(entities) / stem(entities)
+    each = [{**entities, "echo": echo} for echo in echoes] or [dict(entities)]
+
+    def named(ending: str) -> Path:
+        return place.with_name(f"{place.name}_{ending}")
+
+    return RunNames(
+        bold=tuple(place.with_name(f"{stem(one)}_desc-preproc_bold.nii.gz") for one in each)
+        if level == "full"
+        else (),
+        boldref=named("boldref.nii.gz"),
+        mask=named("desc-brain_mask.nii.gz"),
+        brain=named("label-brain_probseg.nii.gz"),
+        transforms=named("from-orig_to-boldref_mode-image_desc-hmc_xfm.txt"),
+        confounds=named("desc-confounds_timeseries.tsv"),
+        tsnr_before=named("stat-tsnr_desc-orig_boldmap.nii.gz"),
+        tsnr_after=named("stat-tsnr_desc-preproc_boldmap.nii.gz"),
+    )
+
+
+def sidecar(path: Path) -> Path:
+    """JSON beside a file."""
+    return path.with_name(re.sub(r"\.(nii\.gz|nii|txt|tsv)$", "", path.name) + ".json")
+
+
+def figure(entities: Mapping[str, str], desc: str, extension: str) -> Path:
+    """Figure of a run's report, ``sub-01/figures/sub-01_task-rest_desc-carpet_bold.svg``."""
+    if not re.fullmatch(r"[A-Za-z0-9]+", desc) or not re.fullmatch(r"\.[a-z0-9]+", extension):
+        raise ValueError(f"{desc!r}, {extension!r} do not name a figure")
+    name = f"{stem(entities)}_desc-{desc}_bold{extension}"
+    return participant_folder(entities["sub"]) / "figures" / name
+
+
+def participant_folder(label: str) -> Path:
+    """Folder of a participant."""
+    return Path(stem({"sub": label}))
+
+
+def report(label: str) -> Path:
+    """Report of a participant."""
+    return Path(f"{stem({'sub': label})}.html")
+
+
+def log_folder(label: str, run_uuid: str) -> Path:
+    """Folder of settings and crash files of one run of the program."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", run_uuid):
+        raise ValueError(f"{run_uuid!r} cannot name a folder")
+    return participant_folder(label) / "log" / run_uuid
+
+
+CITATION = Path("logs", "CITATION.md")
+GROUP_TABLE = Path("group_bold.tsv")
+GROUP_REPORT = Path("group_bold.html")

@@ -1,0 +1,194 @@
+"""Who was scanned, from the tables of a dataset."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_GESTATIONAL = re.compile(
+    r"(gestational|fetal)_?age(_|$).*|gestational_weeks|ga|ga_(weeks?|days?|at_scan|scan)|scan_ga"
+)
+# Ages since the last menstrual period are given under these names after birth
+_POSTMENSTRUAL = re.compile(r"post_?menstrual_age.*|pma|pma_(weeks?|days?|at_scan|scan)")
+_AGE = re.compile(r"age|age_(years?|months?|weeks?|days?|at_scan|scan)")
+_GROUPS = {
+    "fetal": ("fetal", "fetus", "fetuses", "foetal", "foetus", "foetuses"),
+    "infant": (
+        "infant",
+        "infants",
+        "neonate",
+        "neonates",
+        "neonatal",
+        "newborn",
+        "baby",
+        "toddler",
+    ),
+    "adult": ("adult", "adults"),
+}
+_GROUP_COLUMNS = ("population", "group", "cohort", "age_group")
+
+_WEEKS = {"week": 1.0, "day": 1 / 7, "month": 365.25 / 12 / 7, "year": 365.25 / 7}
+# The longest pregnancies
+_TERM_WEEKS = 45
+_OLDEST_WEEKS = 120 * _WEEKS["year"]
+# By then the head has nine tenths of its adult size
+_INFANT_WEEKS = 3 * _WEEKS["year"]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A cell of a table, and what the table's JSON says about its column."""
+
+    name: str
+    value: str
+    about: dict[str, Any]
+
+    def weeks(self, default_unit: str) -> float | None:
+        """The age in weeks; None if it is no number, as ``n/a``."""
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\+?\s*", self.value)  # "89+" hides an age
+        if match is None:
+            weeks_days = re.fullmatch(r"\s*([0-9]+)\s*[+w]\s*([0-6])\s*d?\s*", self.value)
+            return int(weeks_days[1]) + int(weeks_days[2]) / 7 if weeks_days else None
+        return float(match[1]) * _WEEKS[self.unit(default_unit)]
+
+    def unit(self, default: str) -> str:
+        """Unit of time from the JSON, else from the column's name."""
+        for text in (str(self.about.get("Units", "")), self.name):
+            for unit in _WEEKS:
+                if re.search(rf"(^|[^a-z]){unit}s?([^a-z]|$)", text.lower()):
+                    return unit
+        return default
+
+    @property
+    def gestational(self) -> bool:
+        """Whether it is the age of the unborn; not that at which someone was born."""
+        keys = ("LongName", "Description")
+        described = " ".join(str(self.about.get(key, "")) for key in keys).lower()
+        name = self.name.lower()
+        if "birth" in name or "birth" in described:
+            return False
+        return bool(_GESTATIONAL.fullmatch(name)) or (
+            bool(_AGE.fullmatch(name)) and "gestation" in described
+        )
+
+    @property
+    def said(self) -> str:
+        """As the table has it."""
+        return f"{self.name} {self.value.strip()}"
+
+
+def population_of(
+    bids_dir: Path, participant: str, session: str | None = None
+) -> tuple[str | None, str]:
+    """Tell fetal, infant and adult participants apart by age.
+
+    Parameters
+    ----------
+    bids_dir
+        The raw dataset.
+    participant, session
+        Labels. The session's own table (`sub-X_sessions.tsv`) is asked before
+        `participants.tsv`.
+
+    Returns
+    -------
+    population
+        ``fetal``, ``infant``, ``adult``; None where the tables do not say.
+    reason
+        Where that is from, or why it is not known, for the report.
+    """
+    label = f"sub-{participant}"
+    tables = [(bids_dir / "participants.tsv", "participant_id", label, [bids_dir])]
+    if session is not None:
+        path = bids_dir / label / f"{label}_sessions.tsv"
+        about = [bids_dir / label, bids_dir]
+        tables.insert(0, (path, "session_id", f"ses-{session}", about))
+    reason = "no table gives an age"
+    for path, key, value, folders in tables:
+        population, found = _judged(_row(path, key, value, folders))
+        if population is not None:
+            return population, f"{path.name}: {found}"
+        if found:
+            reason = f"{path.name}: {found}"
+    return None, reason
+
+
+def _row(path: Path, key: str, value: str, about: list[Path]) -> list[_Column]:
+    """Cells of the row of a participant or session; none if there is no such row or table."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            row = next((row for row in rows if row.get(key) == value), None)
+    except (OSError, csv.Error):
+        return []
+    described = _description(path, about)
+    return [
+        _Column(name, cell, described.get(name, {}))
+        for name, cell in (row or {}).items()
+        if isinstance(name, str) and isinstance(cell, str)
+    ]
+
+
+def _description(table: Path, folders: list[Path]) -> dict[str, dict[str, Any]]:
+    """The JSON that goes with a table, the nearest."""
+    names = {table.stem, table.stem.rpartition("_")[2]}
+    for folder in folders:
+        for name in sorted(names, reverse=True):
+            try:
+                content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8-sig"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(content, dict):
+                return {key: one for key, one in content.items() if isinstance(one, dict)}
+    return {}
+
+
+def _judged(columns: list[_Column]) -> tuple[str | None, str]:
+    """Population from the cells of a row, and why; an empty reason where no cell says anything."""
+    for column in columns:
+        for population, words in _GROUPS.items():
+            if column.name.lower() in _GROUP_COLUMNS and column.value.strip().lower() in words:
+                return population, column.said
+    gestational = [
+        (one, weeks) for one in columns if one.gestational and (weeks := one.weeks("week"))
+    ]
+    since_birth = [
+        one for one in columns if not one.gestational and _AGE.fullmatch(one.name.lower())
+    ]
+    for column in columns:
+        name = column.name.lower()
+        if _POSTMENSTRUAL.fullmatch(name) and column.weeks("week") is not None:
+            return "infant", f"{column.said} ({column.unit('week')}s, a name for ages after birth)"
+    ages = [(one, weeks) for one in since_birth if (weeks := one.weeks("year")) is not None]
+    if gestational:
+        return _fetal_or_not(*gestational[0], ages)
+    if not ages:
+        return None, ""
+    column, weeks = ages[0]
+    unit = column.unit("year")
+    if unit in ("week", "day") and weeks <= _TERM_WEEKS:
+        return None, f"{column.said} ({unit}s) does not say whether from birth or before"
+    if weeks > _OLDEST_WEEKS:
+        return None, f"{column.said} cannot be in {unit}s"
+    population = "infant" if weeks < _INFANT_WEEKS else "adult"
+    return population, f"{column.said} ({unit}s)"
+
+
+def _fetal_or_not(
+    column: _Column, weeks: float, ages: list[tuple[_Column, float]]
+) -> tuple[str | None, str]:
+    """Read a gestational age: at the scan of a fetus, or at the birth of one born since."""
+    said = f"{column.said} ({column.unit('week')}s)"
+    if weeks > _TERM_WEEKS:
+        return None, f"{said} is longer than a pregnancy"
+    for age, since_birth in ages:
+        if age.unit("year") in ("week", "day") and abs(since_birth - weeks) < 1:
+            continue  # the same age twice
+        if since_birth < _INFANT_WEEKS:
+            return "infant", f"{age.said} ({age.unit('year')}s) beside {said}"
+        return None, f"{said} beside {age.said} ({age.unit('year')}s): mother's age, or born early?"
+    return "fetal", said

@@ -1,0 +1,271 @@
+"""Which runs of a dataset there are to do, and all that is known about each before it begins."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unimo_bids.bids.filters import read_filters
+from unimo_bids.bids.index import Index
+from unimo_bids.bids.masks import find_mask
+from unimo_bids.bids.names import parse_series, stem
+from unimo_bids.bids.timing import timing_of
+from unimo_bids.errors import InputError
+from unimo_bids.settings import Settings
+
+# Complex data are corrected by their magnitude; the rest would be the same motion once more.
+_NOT_MAGNITUDE = ("phase", "real", "imag")
+
+Entities = dict[str, str]
+
+
+@dataclass(frozen=True)
+class BoldRun:
+    """One run of BOLD, of one or several echoes.
+
+    Attributes
+    ----------
+    paths
+        Raw series, one per echo, by rising echo time.
+    entities
+        By short name, spelled as in the file's name, without echo: ``{"sub": "01", …}``.
+    metadata
+        What the sidecars say about the first echo.
+    repetition_time, volume_timing
+        Seconds: from frame to frame, or, where this is uneven, of each frame's start.
+    echoes
+        Labels of the echoes as in the files' names; empty if these have none.
+    echo_times
+        Seconds, as far as sidecars say.
+    sbref
+        Single-band reference of the first echo.
+    mask
+        Brain mask that another program made, 3D or 4D, on the run's grid.
+    warnings
+        What the report should mention, a sentence each.
+    """
+
+    paths: tuple[Path, ...]
+    entities: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    repetition_time: float | None
+    volume_timing: tuple[float, ...] | None = None
+    echoes: tuple[str, ...] = ()
+    echo_times: tuple[float, ...] = ()
+    sbref: Path | None = None
+    mask: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def participant(self) -> str:
+        """Label without ``sub-``."""
+        return self.entities["sub"]
+
+    @property
+    def session(self) -> str | None:
+        """Label without ``ses-``."""
+        return self.entities.get("ses")
+
+    @property
+    def name(self) -> str:
+        """What its files begin with, ``sub-01_ses-1_task-rest_run-1``."""
+        return stem(self.entities)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Runs to do, by participant's label, in the order of their names; and what to warn of."""
+
+    participants: Mapping[str, tuple[BoldRun, ...]]
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def runs(self) -> tuple[BoldRun, ...]:
+        """All of them."""
+        return tuple(run for runs in self.participants.values() for run in runs)
+
+
+def find_runs(settings: Settings) -> Selection:
+    """Find the runs that the settings ask for.
+
+    Raises
+    ------
+    InputError
+        A label is not in the dataset, a name is not BIDS, or nothing is left to do.
+    """
+    index = Index(settings.bids_dir, settings.bids_database_dir)
+    filters = read_filters(settings.bids_filter_file) if settings.bids_filter_file else {}
+    _check_names(settings)
+    there = _parsed(index.series("bold"))
+    if not there:
+        finding = "there is no BOLD series in this dataset (sub-*/[ses-*/]func/*_bold.nii.gz)"
+        raise InputError(settings.bids_dir, finding, "check the folder and the files' names")
+    chosen = _by_labels(there, settings)
+    if filters.get("bold"):
+        passed = set(index.series("bold", filters["bold"]))
+        chosen = {path: entities for path, entities in chosen.items() if path in passed}
+    if not chosen:
+        finding = "no BOLD series fits all of what was asked for, so there is nothing to do"
+        raise InputError(settings.bids_dir, finding, "ask for less (labels, --bids-filter-file)")
+
+    references = _parsed(index.series("sbref", filters.get("sbref")))
+    grouped: dict[str, dict[Path, Entities]] = defaultdict(dict)
+    for path, entities in chosen.items():
+        grouped[_without_echo(entities)][path] = entities
+    participants: dict[str, list[BoldRun]] = defaultdict(list)
+    for _, echoes in sorted(grouped.items()):
+        run = _run(echoes, index, references, settings)
+        participants[run.participant].append(run)
+    absent = [one for one in settings.participant_label if one not in participants]
+    return Selection(
+        {label: tuple(runs) for label, runs in participants.items()},
+        tuple(f"Nothing of sub-{label} fits what was asked for." for label in absent),
+    )
+
+
+def _parsed(paths: Iterable[Path]) -> dict[Path, Entities]:
+    found = {path: parse_series(path) for path in paths}
+    return {
+        path: entities
+        for path, entities in found.items()
+        if entities is not None and entities.get("part") not in _NOT_MAGNITUDE
+    }
+
+
+def _check_names(settings: Settings) -> None:
+    """Refuse series whose names are not BIDS: they would be passed over, or taken for others."""
+    wanted = settings.participant_label
+    for folder in sorted(settings.bids_dir.glob("sub-*/")):
+        if wanted and folder.name.removeprefix("sub-") not in wanted:
+            continue
+        for path in sorted((*folder.glob("func/*"), *folder.glob("*/func/*"))):
+            is_series = path.name.endswith(("_bold.nii", "_bold.nii.gz"))
+            if is_series and not path.name.startswith(".") and parse_series(path) is None:
+                finding = "this name of a BOLD series is not BIDS" + _offence(path)
+                remedy = "rename it, and its sidecar, like sub-01[_ses-1]_task-rest[_run-1]_bold"
+                raise InputError(path, finding, remedy)
+
+
+def _offence(path: Path) -> str:
+    """Say what is wrong with a name, where that is plain."""
+    for place in (path.name, *path.parts[-4:-2]):
+        odd = sorted(
+            {one for one in place if not (one.isascii() and (one.isalnum() or one in "_-.+"))}
+        )
+        if odd:
+            return f" ({', '.join(map(repr, odd))} may not be in a label, only letters and digits)"
+    return "" if "_task-" in path.name else " (it names no task)"
+
+
+def _by_labels(there: Mapping[Path, Entities], settings: Settings) -> dict[Path, Entities]:
+    """Keep series by the labels of the command line; refuse labels that are nowhere."""
+
+    def same(a: str) -> str:
+        return a
+
+    def number(a: str) -> str:
+        return str(int(a)) if a.isdecimal() else a
+
+    echo = (str(settings.echo_idx),) if settings.echo_idx is not None else ()
+    chosen = dict(there)
+    for option, entity, labels, spelled in (
+        ("--participant-label", "sub", settings.participant_label, same),
+        ("--session-label", "ses", settings.session_label, same),
+        ("--task-id", "task", settings.task_id, same),
+        ("--run-id", "run", settings.run_id, number),
+        ("--echo-idx", "echo", echo, number),
+    ):
+        chosen = _by_label(chosen, option, entity, labels, spelled)
+    return chosen
+
+
+def _by_label(
+    series: Mapping[Path, Entities],
+    option: str,
+    entity: str,
+    labels: Sequence[str],
+    spelled: Callable[[str], str],
+) -> dict[Path, Entities]:
+    if not labels:
+        return dict(series)
+    known = sorted({one[entity] for one in series.values() if entity in one})
+    unknown = [one for one in labels if spelled(one) not in map(spelled, known)]
+    if unknown:
+        asked = ", ".join(f"{entity}-{one}" for one in unknown)
+        finding = f"there is no BOLD series of {asked}" + (
+            " among those chosen otherwise" if entity != "sub" else ""
+        )
+        listed = ", ".join(known) if known else f"none (no name has {entity}-)"
+        raise InputError(option, finding, f"known are {listed}")
+    wanted = {spelled(one) for one in labels}
+    return {path: one for path, one in series.items() if spelled(one.get(entity, "")) in wanted}
+
+
+def _without_echo(entities: Entities) -> str:
+    return stem({name: value for name, value in entities.items() if name != "echo"})
+
+
+def _run(
+    series: Mapping[Path, Entities],
+    index: Index,
+    references: Mapping[Path, Entities],
+    settings: Settings,
+) -> BoldRun:
+    """Put the echoes of a run together."""
+    twice = len(series) - len({entities.get("echo") for entities in series.values()})
+    if twice:
+        first, second = sorted(series)[:2]
+        raise InputError(
+            second, f"it is the same run as {first.name}", "leave one of the two in the dataset"
+        )
+    metadata = {path: index.metadata(path) for path in series}
+    warnings: list[str] = []
+    paths = _in_order(series, metadata, warnings)
+    first = paths[0]
+    entities = {name: value for name, value in series[first].items() if name != "echo"}
+    echoes = tuple(series[path]["echo"] for path in paths if "echo" in series[path])
+    timing = timing_of(first, metadata[first])
+    mask, about_masks = find_mask(first, entities, echoes, settings.derivatives)
+    times = [metadata[path].get("EchoTime") for path in paths]
+    return BoldRun(
+        paths=tuple(paths),
+        entities=entities,
+        metadata=metadata[first],
+        repetition_time=timing.repetition_time,
+        volume_timing=timing.volume_timing,
+        echoes=echoes,
+        echo_times=tuple(float(one) for one in times if isinstance(one, int | float)),
+        sbref=_reference_of(series[first], references),
+        mask=mask,
+        warnings=(*warnings, *timing.warnings, *about_masks),
+    )
+
+
+def _in_order(
+    series: Mapping[Path, Entities], metadata: Mapping[Path, Mapping[str, Any]], warnings: list[str]
+) -> list[Path]:
+    """Echoes by rising echo time; by their number where times are missing."""
+    paths = sorted(series, key=lambda path: int(series[path].get("echo", 0)))
+    times = [metadata[path].get("EchoTime") for path in paths]
+    if len(paths) == 1:
+        return paths
+    if not all(isinstance(one, int | float) for one in times):
+        warnings.append("Not all echoes have an EchoTime; they are taken in the order of names.")
+        return paths
+    return sorted(paths, key=lambda path: float(metadata[path]["EchoTime"]))
+
+
+def _reference_of(entities: Entities, references: Mapping[Path, Entities]) -> Path | None:
+    """Single-band reference with the same entities; its part may be left out."""
+    wanted = {name: value for name, value in entities.items() if name != "part"}
+    return next(
+        (
+            path
+            for path, one in references.items()
+            if {name: value for name, value in one.items() if name != "part"} == wanted
+        ),
+        None,
+    )

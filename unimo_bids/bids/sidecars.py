@@ -1,0 +1,124 @@
+"""What the JSON files beside the derivatives of a run say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unimo_bids.bids.names import RunNames, sidecar
+from unimo_bids.bids.query import BoldRun
+from unimo_bids.errors import InputError
+from unimo_bids.settings import Settings
+
+
+def sidecars(
+    run: BoldRun, names: RunNames, settings: Settings, parameters: Mapping[str, Any]
+) -> dict[Path, dict[str, Any]]:
+    """Describe the derivatives of a run; all but the confounds, whose table knows its columns.
+
+    Parameters
+    ----------
+    run
+        What was corrected.
+    names
+        What came out.
+    settings
+        Where the datasets lie that names are relative to.
+    parameters
+        How the motion was estimated, as JSON can hold it: model, reference frame, device, …
+
+    Returns
+    -------
+    dict
+        Content by path of the JSON file, relative to the output folder.
+    """
+    raw = [raw_uri(path, settings) for path in run.paths]
+    mask = [raw_uri(run.mask, settings)] if run.mask else []
+    here = {one: own_uri(one) for one in names.all}
+    boldref = here[names.boldref]
+    method = {"MotionCorrection": dict(parameters)}
+    described: dict[Path, dict[str, Any]] = {
+        names.boldref: {
+            "Description": "Robust mean of the frames after motion correction",
+            "Sources": raw,
+            "SkullStripped": False,
+            **method,
+        },
+        names.mask: {
+            "Description": "Brain mask in the space of the reference",
+            "Type": "Brain",
+            "Sources": [*mask, boldref],
+            "SpatialReference": boldref,
+        },
+        names.brain: {
+            "Description": "Soft brain mask in the space of the reference, from 0 to 1",
+            "Sources": [*mask, boldref],
+            "SpatialReference": boldref,
+        },
+        names.transforms: {
+            "Description": "Rigid transforms, one per frame, that take points of the reference to "
+            "the frame (ITK convention, LPS, mm)",
+            "Sources": [*raw, boldref],
+            **method,
+        },
+    }
+    motion = here[names.transforms]
+    for number, path in enumerate(names.bold):
+        described[path] = {
+            "Description": "Motion-corrected series, resampled once from the raw frames",
+            "Sources": [raw[number], motion, boldref],
+            "SpatialReference": boldref,
+            "SkullStripped": False,
+            "SliceTimingCorrected": False,
+            "StartTime": 0.0,
+            "TaskName": run.metadata.get("TaskName", run.entities["task"]),
+            **_timing(run),
+            **_echo_time(run, number),
+            **method,
+        }
+    for path, sources, when in (
+        (names.tsnr_before, raw[:1], "before"),
+        (names.tsnr_after, [*raw[:1], motion], "after"),
+    ):
+        described[path] = {
+            "Description": f"Temporal signal-to-noise ratio {when} motion correction",
+            "Sources": sources,
+            "SpatialReference": boldref,
+        }
+    return {sidecar(path): content for path, content in described.items()}
+
+
+def raw_uri(path: Path, settings: Settings) -> str:
+    """BIDS URI of an input, ``bids:raw:sub-01/func/…``; the names are in DatasetLinks."""
+    datasets = {"raw": settings.bids_dir, **settings.derivatives}
+    holding = {name: one for name, one in datasets.items() if path.is_relative_to(one)}
+    if not holding:
+        raise InputError(
+            path, "it lies in none of the datasets", "add its dataset to --derivatives"
+        )
+    # derivatives may lie within the raw dataset: the innermost is meant
+    name = max(holding, key=lambda one: len(holding[one].parts))
+    return f"bids:{name}:{path.relative_to(holding[name]).as_posix()}"
+
+
+def own_uri(path: Path) -> str:
+    """BIDS URI of a derivative from its path in the output folder, ``bids::sub-01/func/…``."""
+    return f"bids::{path.as_posix()}"
+
+
+def _timing(run: BoldRun) -> dict[str, Any]:
+    if run.volume_timing is not None:
+        return {"VolumeTiming": list(run.volume_timing)} | _acquisition(run)
+    return {} if run.repetition_time is None else {"RepetitionTime": run.repetition_time}
+
+
+def _acquisition(run: BoldRun) -> dict[str, Any]:
+    """How long a frame took, which BIDS wants to know where times are uneven."""
+    names = ("AcquisitionDuration", "FrameAcquisitionDuration", "SliceTiming")
+    return {name: run.metadata[name] for name in names if name in run.metadata}
+
+
+def _echo_time(run: BoldRun, number: int) -> dict[str, float]:
+    complete = len(run.echo_times) == len(run.paths)
+    return {"EchoTime": run.echo_times[number]} if complete else {}

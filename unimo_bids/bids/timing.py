@@ -1,0 +1,127 @@
+"""When the frames of a run were taken: sidecars first, then the header."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+
+from unimo_bids.errors import InputError
+from unimo_bids.files.header import LONGEST_TR, data_shape, read_header, repetition_time
+
+# Headers round to float32 or to whole milliseconds.
+_SAME_SECONDS = 1.5e-3
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When frames were taken; one of the two, or neither where nobody says.
+
+    Attributes
+    ----------
+    repetition_time
+        Seconds from frame to frame.
+    volume_timing
+        Seconds from the run's start to the start of each frame, where these are uneven.
+    warnings
+        What was found and done, a sentence each.
+    """
+
+    repetition_time: float | None
+    volume_timing: tuple[float, ...] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def timing_of(path: Path, metadata: Mapping[str, Any]) -> Timing:
+    """Find the timing of a series from its metadata, or from its header where these are silent."""
+    header, frames = _header(path)
+    warnings: list[str] = []
+    said = _seconds(metadata, warnings)
+    uneven = _uneven(metadata, frames, warnings)
+    if said is not None:
+        if uneven:
+            warnings.append(
+                "The sidecar gives RepetitionTime and VolumeTiming; the former is used."
+            )
+        if header is not None and abs(header - said) > _SAME_SECONDS:
+            warnings.append(
+                f"The repetition time is {said:g} s in the sidecar and {header:g} s in the header;"
+                " the sidecar's is used."
+            )
+        return Timing(said, None, tuple(warnings))
+    if uneven:
+        return Timing(None, uneven, tuple(warnings))
+    if header is None:
+        warnings.append("Neither sidecar nor header give a repetition time.")
+    else:
+        warnings.append(f"No sidecar gives a repetition time; the header's, {header:g} s, is used.")
+    return Timing(header, None, tuple(warnings))
+
+
+def image_header(path: Path) -> Nifti1Header | None:
+    """Header of a NIfTI file, compressed or not; None where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if not compressed:
+                return read_header(file, path)
+            with gzip.open(file) as stream:
+                return read_header(cast(BinaryIO, stream), path)
+    except (InputError, OSError, EOFError, zlib.error):
+        return None
+
+
+def _header(path: Path) -> tuple[float | None, int | None]:
+    """Repetition time (s) and number of frames; a damaged file is refused when its run begins."""
+    header = image_header(path)
+    if header is None:
+        return None, None
+    try:
+        shape = data_shape(header, path)
+    except InputError:
+        return None, None
+    return repetition_time(header)[0], shape[3] if len(shape) == 4 else 1
+
+
+def _seconds(metadata: Mapping[str, Any], warnings: list[str]) -> float | None:
+    said = metadata.get("RepetitionTime")
+    if said is None:
+        return None
+    if not _is_number(said) or not 0 < said < np.inf:
+        warnings.append(f"The sidecar's RepetitionTime, {said!r}, is no time; it is not used.")
+        return None
+    if said > LONGEST_TR:
+        warnings.append(f"A repetition time of {said:g} s is taken to be milliseconds.")
+        return float(said) / 1000
+    return float(said)
+
+
+def _uneven(
+    metadata: Mapping[str, Any], frames: int | None, warnings: list[str]
+) -> tuple[float, ...] | None:
+    said = metadata.get("VolumeTiming")
+    if said is None:
+        return None
+    if not isinstance(said, list) or not all(_is_number(one) for one in said):
+        warnings.append("The sidecar's VolumeTiming is no list of times; it is not used.")
+    elif not all(before < after for before, after in pairwise(said)):
+        warnings.append("The sidecar's VolumeTiming does not increase; it is not used.")
+    elif frames is not None and len(said) != frames:
+        warnings.append(
+            f"The sidecar's VolumeTiming has {len(said)} times for {frames} frames; it is not used."
+        )
+    else:
+        return tuple(float(one) for one in said)
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,131 @@
+"""Have the raw dataset checked by the BIDS validator, where it is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unimo_bids.errors import InputError
+
+_PROGRAM = "bids-validator-deno"
+_SECONDS = 600
+_SHOWN = 3
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """An error of the validator: the file within the dataset, the error's code, what it says."""
+
+    location: str
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        """In a few words."""
+        return f"{self.location or 'dataset'}: {self.code}"
+
+
+def check_dataset(bids_dir: Path, participants: Sequence[str] = ()) -> str | None:
+    """Refuse a dataset in which the validator finds errors.
+
+    Parameters
+    ----------
+    bids_dir
+        The raw dataset.
+    participants
+        Labels; what is wrong with others does not matter. Empty for all.
+
+    Returns
+    -------
+    str or None
+        Why it was not checked, in one sentence; None if it was.
+    """
+    program = _find()
+    if program is None:
+        return f"{_PROGRAM} is not installed, so the dataset was not checked."
+    try:
+        findings = _for(validate(program, bids_dir), participants)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return f"{_PROGRAM} failed ({_one_line(error)}), so the dataset was not checked."
+    if findings:
+        more = f" and {len(findings) - _SHOWN} more" if len(findings) > _SHOWN else ""
+        listed = "; ".join(map(str, findings[:_SHOWN])) + more
+        number = "1 error" if len(findings) == 1 else f"{len(findings)} errors"
+        finding = f"the BIDS validator finds {number} ({listed})"
+        remedy = f"correct them (run {_PROGRAM} for details) or give --skip-bids-validation"
+        raise InputError(bids_dir, finding, remedy)
+    return None
+
+
+def validate(program: str, bids_dir: Path) -> list[Finding]:
+    """Errors in a dataset; images' headers are left to the runs that read them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        # Its JavaScript engine wants to write at home, which may be read-only
+        environment = os.environ | {"DENO_DIR": scratch, "DENO_NO_UPDATE_CHECK": "1"}
+        done = subprocess.run(
+            [
+                program,
+                str(bids_dir),
+                "--format=json",
+                "--ignoreWarnings",
+                "--ignoreNiftiHeaders",
+                "--prune",
+            ],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    try:
+        result = json.loads(done.stdout)
+        return _errors(result)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
+        raise ValueError(said[-1]) from error
+
+
+def _errors(result: dict[str, Any]) -> list[Finding]:
+    issues = result["issues"]
+    messages = issues.get("codeMessages", {})
+    # in no order of their own
+    return sorted(
+        Finding(
+            code=one["code"],
+            message=messages.get(one["code"], ""),
+            location=one.get("location", "").lstrip("/"),
+        )
+        for one in issues["issues"]
+        if one.get("severity") == "error"
+    )
+
+
+def _for(findings: list[Finding], participants: Sequence[str]) -> list[Finding]:
+    chosen = {f"sub-{label}" for label in participants}
+    return [
+        one
+        for one in findings
+        if not chosen
+        or not one.location.startswith("sub-")
+        or one.location.partition("/")[0] in chosen
+    ]
+
+
+def _find() -> str | None:
+    """The validator beside this Python first: the environment need not be activated."""
+    beside = Path(sys.executable).parent / _PROGRAM
+    return str(beside) if os.access(beside, os.X_OK) else shutil.which(_PROGRAM)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"no answer in {_SECONDS} s"
+    return " ".join(str(error).split())

@@ -1,0 +1,108 @@
+"""Kinds of command-line arguments that the commands share; each refuses in half a sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from pathlib import Path
+
+# As in fMRIPrep, a number without a unit is in MB
+_GB = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
+# The program alone, with PyTorch in memory, needs about this much.
+_LEAST_GB = 0.5
+
+
+def positive(text: str) -> float:
+    """Read a number above 0."""
+    number = _number(text)
+    if number is not None and 0 < number < float("inf"):
+        return number
+    raise ArgumentTypeError(f"{text!r} is not a number above 0")
+
+
+def positive_int(text: str) -> int:
+    """Read a whole number from 1 on."""
+    if re.fullmatch(r"[0-9]+", text) and int(text) > 0:
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is not a whole number above 0")
+
+
+def natural(text: str) -> int:
+    """Read a whole number from 0 on."""
+    if re.fullmatch(r"[0-9]+", text):
+        return int(text)
+    raise ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+
+
+def device(text: str) -> str:
+    """Read where to compute."""
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", text):
+        return text
+    raise ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:0, cuda:1, …")
+
+
+def frame(text: str) -> int | str:
+    """Read a frame's number, or ``auto``."""
+    if text == "auto" or re.fullmatch(r"[0-9]+", text):
+        return text if text == "auto" else int(text)
+    raise ArgumentTypeError(f"{text!r} is neither a frame number from 0 on nor 'auto'")
+
+
+def frame_or_sbref(text: str) -> int | str:
+    """Read a frame's number, ``auto`` or ``sbref``."""
+    if text in ("auto", "sbref") or re.fullmatch(r"[0-9]+", text):
+        return int(text) if text[0].isdigit() else text
+    raise ArgumentTypeError(f"{text!r} is no frame number from 0 on, nor 'auto', nor 'sbref'")
+
+
+def millimetres_or_auto(text: str) -> float | str:
+    """Read a length in mm above 0, or ``auto``."""
+    number = _number(text)
+    if text == "auto" or (number is not None and 0 < number < float("inf")):
+        return text if number is None else number
+    raise ArgumentTypeError(f"{text!r} is neither a number of mm above 0 nor 'auto'")
+
+
+def memory(text: str) -> float:
+    """Read an amount of memory, as ``16G`` or, in MB, ``16000``; GB."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    if match is None:
+        raise ArgumentTypeError(f"{text!r} is no amount of memory; give it as 16G or 16000M")
+    amount = float(match[1]) * _GB[match[2].upper() or "M"]
+    if amount < _LEAST_GB:
+        raise ArgumentTypeError(
+            f"{text!r} is {1000 * amount:g} MB, too little to run; give gigabytes as 16G"
+        )
+    return amount
+
+
+def label(prefix: str) -> Callable[[str], str]:
+    """Kind of argument: a BIDS label, whose prefix (``sub-``) may be there or not."""
+
+    def read(text: str) -> str:
+        value = text.removeprefix(prefix)
+        if re.fullmatch(r"[A-Za-z0-9+]+", value):
+            return value
+        if "/" in text:  # an option that takes several values has swallowed what follows it
+            raise ArgumentTypeError(
+                f"{text!r} is no label; place BIDS_DIR OUT_DIR and the level before the options"
+            )
+        raise ArgumentTypeError(f"{text!r} is no label; labels are of letters and digits only")
+
+    return read
+
+
+def path(text: str) -> Path:
+    """Read a path; absolute, with ``~`` understood, links left as they are."""
+    if not text:
+        raise ArgumentTypeError("the path is empty")
+    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111 - Path's fails without a home
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

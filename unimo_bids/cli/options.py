@@ -1,0 +1,287 @@
+"""What can be said on the command line of `unimo-bids`, in fMRIPrep's words where it has them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+from unimo_bids.cli import arguments
+
+# As far as BIDS URIs allow
+_DATASET_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses in one sentence: a usage of fifty options would bury it."""
+
+    def __init__(self, **options: Any) -> None:
+        # what is not said is left to the defaults of Settings
+        super().__init__(
+            prog="unimo-bids",
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+            **options,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Print one sentence and exit with code 2."""
+        self.exit(2, f"error: {message.rstrip('.')}; see unimo-bids --help.\n")
+
+
+def build_parser() -> Parser:
+    """Declare all that can be said on the command line."""
+    parser = Parser(
+        usage="unimo-bids BIDS_DIR OUT_DIR {participant,group} [options]",
+        description="Correct head motion in the BOLD series of a BIDS dataset, above all of the "
+        "fetal brain. Writes BIDS derivatives and a report per participant.",
+        epilog="Exit codes: 0 all done; 1 a run failed, or the machine did not allow it; 2 the "
+        "input or an argument cannot be used; 3 only a report failed. Nothing is sent anywhere.",
+    )
+    add = parser.add_argument
+    add("bids_dir", metavar="BIDS_DIR", type=arguments.path, help="the raw dataset")
+    add("out_dir", metavar="OUT_DIR", type=arguments.path, help="folder for the derivatives")
+    add(
+        "analysis_level",
+        choices=("participant", "group"),
+        help="correct runs, or sum up the results of all participants",
+    )
+    add("--version", action="version", version=f"unimo-bids {version('unimo-bids')}")
+    _add_selection(parser)
+    _add_resources(parser)
+    _add_method(parser)
+    _add_parts(parser)
+    _add_diagnostics(parser)
+    return parser
+
+
+def _add_selection(parser: Parser) -> None:
+    add = parser.add_argument_group("which runs").add_argument
+    _labels(add, "--participant-label", prefix="sub-")
+    _labels(add, "--session-label", prefix="ses-")
+    _labels(add, "-t", "--task-id", prefix="task-")
+    _labels(add, "--run-id", prefix="run-")
+    add(
+        "--echo-idx",
+        metavar="N",
+        type=arguments.positive_int,
+        help="use this echo alone",
+    )
+    add(
+        "--bids-filter-file",
+        metavar="FILE",
+        type=arguments.path,
+        help='JSON of PyBIDS filters for "bold" and "sbref"; null means without, "*" with any',
+    )
+    add(
+        "-d",
+        "--derivatives",
+        metavar="[NAME=]PATH",
+        nargs="+",
+        action=Derivatives,
+        help="results of other programs, in which brain masks are looked for",
+    )
+    add(
+        "--bids-database-dir",
+        metavar="PATH",
+        type=arguments.path,
+        help="folder of a PyBIDS index; made if there is none, else used without looking again",
+    )
+    _flag(
+        add,
+        "--skip-bids-validation",
+        help="go on without having the dataset validated",
+    )
+
+
+def _add_resources(parser: Parser) -> None:
+    add = parser.add_argument_group("resources").add_argument
+    add(
+        "--nprocs",
+        "--nthreads",
+        "--n-cpus",
+        metavar="N",
+        type=arguments.positive_int,
+        help="processors for all (default: all there are)",
+    )
+    add(
+        "--omp-nthreads",
+        metavar="N",
+        type=arguments.positive_int,
+        help="processors for one step at most",
+    )
+    add(
+        "--mem",
+        "--mem-mb",
+        dest="mem_gb",
+        metavar="SIZE",
+        type=arguments.memory,
+        help="memory for all: 16G, or 16000 in MB (default: all there is)",
+    )
+    add(
+        "--device",
+        metavar="auto|cpu|cuda[:i]",
+        type=arguments.device,
+        help="where to compute (default: auto, a GPU if there is one)",
+    )
+    add("--gpus", metavar="N", type=arguments.positive_int, help="GPUs to keep busy (default: all)")
+    add(
+        "--use-plugin",
+        "--nipype-plugin-file",
+        metavar="FILE",
+        type=arguments.path,
+        help="YAML that names a Nipype plugin and its arguments, as for a cluster",
+    )
+    add(
+        "-w",
+        "--work-dir",
+        metavar="PATH",
+        type=arguments.path,
+        help="folder for what lies between; keep it to go on after a break (default: ./work)",
+    )
+    _flag(add, "--clean-workdir", help="empty the work folder first")
+    _flag(add, "--remove-workdir", help="remove the work folder if all went well")
+
+
+def _add_method(parser: Parser) -> None:
+    add = parser.add_argument_group("method").add_argument
+    add(
+        "--level",
+        choices=("minimal", "full"),
+        help="minimal: transforms, masks and confounds, but no corrected series (default: full)",
+    )
+    add(
+        "--dummy-scans",
+        metavar="N",
+        type=arguments.natural,
+        help="frames before the steady state (default: detected)",
+    )
+    add(
+        "--reference",
+        metavar="N|auto|sbref",
+        type=arguments.frame_or_sbref,
+        help="frame that the others are moved to, counted from 0 (default: auto, a still one), "
+        "or the single-band reference",
+    )
+    add(
+        "--fd-threshold",
+        "--fd-spike-threshold",
+        metavar="MM",
+        type=arguments.positive,
+        help="framewise displacement of an outlier (default: 0.5)",
+    )
+    add(
+        "--dvars-threshold",
+        "--dvars-spike-threshold",
+        metavar="X",
+        type=arguments.positive,
+        help="standardised DVARS of an outlier (default: 1.5)",
+    )
+    add(
+        "--fd-radius",
+        metavar="MM|auto",
+        type=arguments.millimetres_or_auto,
+        help="millimetres per radian in framewise displacement (default: auto, from the brain)",
+    )
+    add(
+        "--population",
+        choices=("auto", "fetal", "infant", "adult"),
+        help="who was scanned (default: auto, from ages in the dataset, else the brain's size)",
+    )
+    add(
+        "--random-seed",
+        metavar="N",
+        type=arguments.natural,
+        help="where random numbers begin (default: 0)",
+    )
+
+
+def _add_parts(parser: Parser) -> None:
+    add = parser.add_argument_group("only a part").add_argument
+    _flag(add, "--dry-run", help="say what would run, and how long it might take")
+    _flag(add, "--reports-only", help="make the reports anew from what there is")
+    _flag(add, "--boilerplate-only", help="write the methods text alone")
+
+
+def _add_diagnostics(parser: Parser) -> None:
+    add = parser.add_argument_group("settings and diagnostics").add_argument
+    add(
+        "--config-file",
+        metavar="FILE",
+        type=arguments.path,
+        help="TOML of settings, as lies beside the results; the command line overrides it, "
+        "and --no-NAME switches off what it switches on",
+    )
+    _flag(add, "--stop-on-first-crash", help="stop all when one step fails")
+    _flag(add, "--write-graph", help="draw the workflow")
+    _flag(add, "--resource-monitor", help="record memory and processor use of every step")
+    add(
+        "-v",
+        "--verbose",
+        dest="verbosity",
+        action="count",
+        help="say more; -vv still more",
+    )
+    _flag(add, "--debug", help="show tracebacks")
+    add(
+        "--notrack",
+        action="store_true",
+        help="does nothing: there is no tracking",
+    )
+
+
+def _labels(add: Any, *names: str, prefix: str) -> None:
+    kind = prefix.rstrip("-")
+    what = {"sub": "participants", "ses": "sessions", "task": "tasks", "run": "runs"}[kind]
+    add(
+        *names,
+        metavar="LABEL",
+        nargs="+",
+        type=arguments.label(prefix),
+        help=f"only these {what}, with or without {prefix}",
+    )
+
+
+def _flag(add: Any, *names: str, help: str) -> None:  # noqa: A002
+    """Add a switch, and a silent ``--no-…`` that undoes it."""
+    add(*names, action="store_true", help=help)
+    undo = [f"--no-{name.removeprefix('--')}" for name in names]
+    dest = names[0].removeprefix("--").replace("-", "_")
+    add(*undo, dest=dest, action="store_false", help=argparse.SUPPRESS)
+
+
+class Derivatives(argparse.Action):
+    """Collect ``name=path`` and plain paths, the latter named for their folder."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """As argparse calls it."""
+        setattr(namespace, self.dest, self.collected(values))
+
+    def collected(self, words: Sequence[str]) -> dict[str, Path]:
+        """Folders by name."""
+        found: dict[str, Path] = {}
+        for word in words:
+            name, equals, folder = word.partition("=")
+            if not equals or Path(word).exists():  # a folder's name may have a = in it
+                name, folder = "", word
+            if not folder:
+                raise argparse.ArgumentError(self, f"{word!r} names no folder")
+            place = arguments.path(folder)
+            name = name or re.sub(r"[^A-Za-z0-9_.-]+", "-", place.name)
+            if not _DATASET_NAME.fullmatch(name) or name == "raw":
+                finding = f"{name!r} cannot name a dataset; use letters, digits, - and _"
+                raise argparse.ArgumentError(self, finding)
+            if name in found:
+                finding = f"two datasets are named {name!r}; tell them apart by NAME=PATH"
+                raise argparse.ArgumentError(self, finding)
+            found[name] = place
+        return found

@@ -1,0 +1,1 @@
+"""Running workflows: processes and clusters, progress, logs, locks."""

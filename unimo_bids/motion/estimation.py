@@ -1,0 +1,351 @@
+"""The steps of an estimate, in order.
+
+The way of a series: find a still reference frame → follow the head coarsely through all frames
+(`tracking`) → average the best aligned frames (`template`) → refine every frame to that template
+at full resolution (`refinement`) → judge every pose and bridge what failed (`quality`).
+Where contrast changes from frame to frame, a few images take the template's place (`contrast`,
+`joint`). Frames are read a few at a time; what is kept of all of them is a coarse copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unimo_bids.motion.contrast import common_images, contrast_changes, tissue_images
+from unimo_bids.motion.frames import Frames
+from unimo_bids.motion.joint import align_jointly
+from unimo_bids.motion.levels import Level, make_level
+from unimo_bids.motion.masks import ADULT_RADIUS, centroid, find_head
+from unimo_bids.motion.quality import bridge, similarity_threshold
+from unimo_bids.motion.refinement import Refined, refine
+from unimo_bids.motion.registration import IntensityModel, Target, make_target
+from unimo_bids.motion.results import MotionEstimate, MotionSettings, Tracking
+from unimo_bids.motion.template import (
+    align,
+    choose_frames,
+    choose_reference,
+    robust_mean,
+)
+from unimo_bids.motion.tracking import Targets, Track, track
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grids import voxel_sizes
+
+Progress = Callable[[float, str], None]
+
+# frames in the template: more lower its noise no further than interpolation allows
+_MOST_FRAMES = 24
+# frames that their best pose explains worse are not all torn: if a quarter of the series is, and
+# tissues of any intensity explain them clearly better, the contrast changes
+_UNEXPLAINED, _UNEXPLAINED_SHARE, _CLEARLY_BETTER = 0.8, 0.25, 0.85
+
+
+class Estimation:
+    """One run of `estimate_motion`: what its steps share."""
+
+    def __init__(
+        self,
+        series: Any,
+        affine: NDArray[np.float64],
+        mask: NDArray[Any] | None,
+        device: str | torch.device,
+        settings: MotionSettings | None,
+        progress: Progress | None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.settings = settings or MotionSettings()
+        self.frames = Frames(series, self.device)
+        self.affine = torch.as_tensor(np.asarray(affine, dtype=np.float64))
+        self.sizes = voxel_sizes(self.affine)
+        self.fine_blur = self.settings.fine_blur * float(self.sizes.max())
+        self.given_mask = None if mask is None else np.asarray(mask)
+        if self.given_mask is not None:
+            grid = (*self.frames.shape, self.frames.count)[: max(3, self.given_mask.ndim)]
+            if self.given_mask.shape != grid:
+                raise ValueError(f"mask {self.given_mask.shape} on a series {grid}")
+        self._progress = progress or (lambda _share, _what: None)
+        self._done = 0.0
+
+    def _level(self, **options: Any) -> Level:
+        return make_level(self.frames.shape, self.affine, device=self.device, **options)
+
+    def _tell(self, share: float, what: str) -> None:
+        self._done = max(self._done, share)  # a second refinement does not go back
+        self._progress(self._done, what)
+
+    def track(self, reference: int | Literal["auto"]) -> Tracking:
+        """Rough poses of all frames."""
+        usable = self.scan(reference)
+        tracked, contrasts = self._track_any_contrast(usable)
+        return Tracking(
+            reference=self.reference,
+            poses=tracked.poses.cpu().numpy(),
+            similarity=tracked.similarity,
+            searched=tracked.searched,
+            contrasts=contrasts,
+        )
+
+    def refine(self, tracking: Tracking) -> MotionEstimate:
+        """Poses at full resolution, judged, from rough ones."""
+        if not hasattr(self, "head"):
+            self.scan(tracking.reference)
+        usable = self.usable
+        tracked = Track(
+            torch.from_numpy(tracking.poses).to(self.device),
+            tracking.similarity,
+            tracking.searched.copy(),
+        )
+        contrasts = tracking.contrasts
+        poses, template = tracked.poses, self.raw_reference[None]
+        if self.settings.template and self.frames.count > 2 and not contrasts:
+            poses, averaged = self._choose(tracked, self._well_tracked(tracked, usable))
+            aligned = self._aligned(poses, averaged)
+            template = robust_mean(aligned)[None]
+            contrasts = contrast_changes(aligned, template[0], self.head.weights)
+            if contrasts:
+                tracked.poses = self._refine(template, poses, usable, share=0.0).poses
+        if contrasts:
+            template, tracked = self._separate_contrasts(tracked, usable)
+            poses = tracked.poses
+        refined = self._refine(template, poses, usable)
+        return self._judge(refined, usable, tracked, template)
+
+    def scan(self, reference: int | Literal["auto"]) -> NDArray[np.bool_]:
+        """Find which frames hold an image, which one to start from, and the head in it."""
+        count = self.frames.count
+        usable = np.zeros(count, dtype=bool)
+        level = self._level(blur=4.0, spacing=8.0)
+        small = []
+        for chunk in self.frames.chunks(range(count)):
+            images = level.image(self.frames(chunk)).reshape(len(chunk), -1)
+            usable[list(chunk)] = (images.std(dim=1) > 1e-6 * images.abs().amax(dim=1)).cpu()
+            small.append(images)
+            self._tell(0.1 * (chunk[-1] + 1) / count, "reading")
+        images = torch.cat(small)
+        if not usable.any():
+            raise ValueError("no frame holds an image: all are empty or constant")
+        chosen = choose_reference(images, usable) if reference == "auto" else int(reference)
+        if not 0 <= chosen < count:
+            raise ValueError(f"reference {chosen}: the series has frames 0 … {count - 1}")
+        if not usable[chosen]:
+            raise ValueError(f"reference {chosen}: the frame is empty or constant")
+        bright = torch.quantile(images[chosen], 0.98)
+        self.frames.scale = float(bright) if bright > 0 else float(images[chosen].abs().max())
+        self.usable = usable
+        self.reference = chosen
+        self.raw_reference = self.frames([chosen])[0]
+        mask = self.given_mask
+        self.head = find_head(
+            self.raw_reference,
+            self.affine,
+            mask[..., chosen] if mask is not None and mask.ndim == 4 else mask,
+            largest=1.5 * ADULT_RADIUS,
+        )
+        return usable
+
+    def _target(self, images: Tensor, level: Level, points: int, model: IntensityModel) -> Target:
+        """Target of images ``(J, X, Y, Z)`` at full resolution, any combination of which counts."""
+        return make_target(
+            [level.image(images)],
+            level.image(self.head.weights).clamp(0, 1),
+            level,
+            center=self.head.center,
+            radius=self.head.radius,
+            model=model,
+            max_points=points,
+        )
+
+    # -------------------------------------------------------------------------------- tracking
+    def _read_coarsely(self) -> None:
+        """Keep a coarse copy of all frames."""
+        # 5 mm of blur for an adult brain, in proportion for smaller ones
+        blur = max(5.0 * self.head.radius / ADULT_RADIUS, 0.7 * float(self.sizes.max()))
+        self.coarse = self._level(blur=blur, spacing=1.2 * blur)
+        count = self.frames.count
+        self.coarse_images = torch.empty(
+            (count, *self.coarse.shape), dtype=torch.float16, device=self.device
+        )
+        for chunk in self.frames.chunks(range(count)):
+            images = self.coarse.image(self.frames(chunk)).clamp(-6e4, 6e4)
+            self.coarse_images[chunk[0] : chunk[-1] + 1] = images
+            self._tell(0.1 + 0.1 * (chunk[-1] + 1) / count, "coarse images")
+
+    def _track(
+        self,
+        images: Tensor,
+        usable: NDArray[np.bool_],
+        starts: Tensor | None,
+        flexible: IntensityModel = "bias",
+    ) -> Track:
+        if not hasattr(self, "coarse"):
+            self._read_coarsely()
+        points = self.settings.coarse_points
+        targets = Targets(
+            stiff=self._target(images, self.coarse, points, "gain"),
+            flexible=self._target(images, self.coarse, points, flexible),
+        )
+        self._tell(0.2, "tracking")
+        return track(
+            targets,
+            self.coarse_images,
+            self.coarse.image(self.raw_reference),
+            self.coarse.image(self.head.weights).clamp(0, 1),
+            usable,
+            starts=starts,
+            search=self.settings.search,
+        )
+
+    def _track_any_contrast(self, usable: NDArray[np.bool_]) -> tuple[Track, bool]:
+        """Track by the reference's intensity, or by its tissues if these explain far more."""
+        by_image = self._track(self.raw_reference[None], usable, self._mask_starts())
+        doubtful = usable & (by_image.similarity < _UNEXPLAINED)
+        if doubtful.sum() < max(2, _UNEXPLAINED_SHARE * usable.sum()):
+            return by_image, False
+        smooth = self._level(blur=0.5 * float(self.sizes.max())).image(self.raw_reference)
+        tissues = tissue_images(smooth, self.head.weights)
+        # a class of tissue in a receive field bends to anything
+        by_tissue = self._track(tissues, usable, by_image.poses, flexible="gain")
+        left, left_before = (1 - t.similarity[doubtful] ** 2 for t in (by_tissue, by_image))
+        if np.median(left / left_before) > _CLEARLY_BETTER:
+            return by_image, False
+        by_tissue.searched |= by_image.searched
+        return by_tissue, True
+
+    def _mask_starts(self) -> Tensor | None:
+        """Where masks of every frame put the head's centre; they know nothing of its turns."""
+        if self.given_mask is None or self.given_mask.ndim != 4:
+            return None
+        starts = torch.eye(4, dtype=torch.float64, device=self.device)
+        starts = starts.repeat(self.frames.count, 1, 1)
+        for t in range(self.frames.count):
+            mask = torch.from_numpy(self.given_mask[..., t].astype(np.float32)).to(self.device)
+            if bool((mask > 0.5).any()):
+                starts[t, :3, 3] = centroid(mask, self.affine) - self.head.center
+        return starts
+
+    def _well_tracked(self, tracked: Track, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        good = usable & (tracked.similarity >= similarity_threshold(tracked.similarity[usable]))
+        good[self.reference] = True
+        return good
+
+    # -------------------------------------------------------------------------------- template
+    def _choose(self, tracked: Track, good: NDArray[np.bool_]) -> tuple[Tensor, list[int]]:
+        """Frames for the template, finely aligned to the reference (the others as they were)."""
+        rest = torch.eye(4, dtype=torch.float64, device=self.device)
+        moved = rigid.displacement(tracked.poses, rest, self._extent()).mean(dim=-1)
+        wanted = int(np.clip(len(good) // 4, 6, _MOST_FRAMES))
+        chosen = choose_frames(
+            self.reference, tracked.similarity, moved.cpu().numpy(), good, wanted
+        )
+        among = np.isin(np.arange(len(good)), chosen)
+        fine = self._refine(self.raw_reference[None], tracked.poses, among, share=0.0).poses
+        poses = tracked.poses.clone()
+        poses[chosen] = fine[chosen]
+        poses[self.reference] = rest
+        return poses, chosen
+
+    def _extent(self) -> Tensor:
+        """Six points on the head's surface, ``(6, 3)`` mm."""
+        arms = torch.eye(3, dtype=torch.float64, device=self.device) * self.head.radius
+        return self.head.center + torch.cat([arms, -arms])
+
+    def _aligned(self, poses: Tensor, chosen: list[int]) -> Tensor:
+        affine = self.affine.to(self.device)
+        return align(self.frames(chosen), poses[chosen], affine, self.head.weights)
+
+    def _separate_contrasts(
+        self, tracked: Track, usable: NDArray[np.bool_]
+    ) -> tuple[Tensor, Track]:
+        """Images that make up all contrasts, ``(J, X, Y, Z)``, and poses that agree with them."""
+        # frames of rare contrast, or misplaced, are found again by the images of the others
+        usual = tracked.similarity >= np.quantile(tracked.similarity[usable], 0.25)
+        poses, images = self._align_jointly(
+            tracked.poses, self._well_tracked(tracked, usable) & usual
+        )
+        again = self._track(images, usable, poses)
+        again.searched |= tracked.searched
+        again.poses, images = self._align_jointly(again.poses, self._well_tracked(again, usable))
+        return images, again
+
+    def _align_jointly(self, poses: Tensor, good: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+        """Align frames from the whole series with the images that they share."""
+        chosen = self._spread(good)
+        poses = poses.clone()
+        poses[self.reference] = torch.eye(4, dtype=torch.float64)
+        level = self._level(blur=self.fine_blur, cubic=True)
+        joint = align_jointly(
+            self._target(self.raw_reference[None], level, self.settings.coarse_points, "gain"),
+            level.sampled(self.frames(chosen)),
+            poses[chosen],
+        )
+        poses[chosen] = joint.poses
+        poses = poses @ rigid.inverse(poses[self.reference])
+        kept = [t for t, one in zip(chosen, joint.kept.tolist(), strict=True) if one]
+        aligned = self._aligned(poses, kept)
+        mean = robust_mean(aligned)
+        images = common_images(aligned, mean, self.head.weights, joint.loadings)
+        return poses, torch.cat([mean[None], images])
+
+    def _spread(self, good: NDArray[np.bool_]) -> list[int]:
+        """The reference and good frames from the whole series."""
+        others = np.flatnonzero(good & (np.arange(len(good)) != self.reference))
+        picked = np.linspace(0, len(others) - 1, min(len(others), _MOST_FRAMES)).round()
+        return [self.reference, *others[picked.astype(int)].tolist()]
+
+    # ------------------------------------------------------------------------------ refinement
+    def _refine(
+        self, images: Tensor, poses: Tensor, wanted: NDArray[np.bool_], share: float = 0.7
+    ) -> Refined:
+        """Poses of the wanted frames against images ``(J, X, Y, Z)``, at full resolution."""
+        whole = self._level(blur=self.fine_blur, cubic=True)
+
+        def progress(done: float) -> None:
+            if share:
+                self._tell(1 - share + share * done, "refining")
+
+        return refine(
+            self.frames,
+            self.affine,
+            self._target(images, whole, self.settings.fine_points, "bias"),
+            poses,
+            wanted,
+            tolerance=self.settings.tolerance,
+            progress=progress,
+        )
+
+    def _judge(
+        self, refined: Refined, usable: NDArray[np.bool_], tracked: Track, template: Tensor
+    ) -> MotionEstimate:
+        score = refined.similarity * np.minimum(refined.in_view / 0.5, 1)  # a sliver fits anything
+        good = usable & (score >= similarity_threshold(score[usable]))
+        good[self.reference] = True
+        poses, covariance, bridged = bridge(
+            refined.poses.cpu(),
+            refined.covariance.cpu(),
+            good,
+            score,
+            self.head.center.cpu(),
+            self.head.radius,
+        )
+        poses = rigid.orthonormalized(poses @ rigid.inverse(poses[self.reference]))
+        poses[self.reference] = torch.eye(4, dtype=torch.float64)
+        status = np.where(tracked.searched, "searched", "ok").astype("<U8")
+        status[~good] = "lost"
+        status[bridged] = "bridged"
+        self._tell(1.0, "done")
+        return MotionEstimate(
+            poses=poses.numpy(),
+            covariance=covariance.numpy(),
+            similarity=refined.similarity,
+            status=status,
+            template=(template[0] * self.frames.scale).cpu().numpy(),
+            mask=self.head.weights.cpu().numpy(),
+            reference=self.reference,
+            center=self.head.center.cpu().numpy(),
+            radius=self.head.radius,
+        )

@@ -1,0 +1,101 @@
+"""What an estimate of motion depends on, and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """What an estimate depends on besides the data.
+
+    Attributes
+    ----------
+    fine_blur
+        Standard deviation of the blur at full resolution, in (the largest) voxel edges. Less
+        blur lets aliasing bias the pose, more drowns it in noise.
+    fine_points
+        Points used at full resolution, those with most information.
+    coarse_points
+        The same for tracking.
+    tolerance
+        Refinement stops when a step moves the head by less, mm.
+    template
+        Register to the robust mean of aligned frames (second pass), not to the reference alone.
+    search
+        Search all rotations for frames that are not explained otherwise.
+    """
+
+    fine_blur: float = 0.7
+    fine_points: int = 20_000
+    coarse_points: int = 8_192
+    tolerance: float = 0.005
+    template: bool = True
+    search: bool = True
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Rough poses of a series of T frames, good to about a millimetre: where refinement starts.
+
+    Attributes
+    ----------
+    reference
+        Index of the frame that all poses are relative to.
+    poses
+        ``(T, 4, 4)`` float64 RAS mm, reference → volume.
+    similarity
+        ``(T,)`` of each frame with the reference at its pose; NaN without image.
+    searched
+        ``(T,)`` bool, found only by the global search.
+    contrasts
+        Whether the contrast changes from frame to frame.
+    """
+
+    reference: int
+    poses: NDArray[np.float64]
+    similarity: NDArray[np.float64]
+    searched: NDArray[np.bool_]
+    contrasts: bool = False
+
+
+@dataclass(frozen=True)
+class MotionEstimate:
+    """Head motion of a series of T frames.
+
+    Attributes
+    ----------
+    poses
+        ``(T, 4, 4)`` float64 RAS mm, reference → volume; the reference's is the identity.
+    covariance
+        ``(T, 6, 6)`` of a small motion of the reference before the pose: rotation vector (rad)
+        about `center` and translation (mm).
+    similarity
+        ``(T,)`` correlation of each frame with the template at its pose, 0 … 1; NaN without image.
+    status
+        ``(T,)`` str: ``ok``; ``searched`` (found only by the global search); ``bridged`` (not
+        registered: taken from the frames around it); ``lost`` (no pose to believe).
+    template
+        ``(X, Y, Z)`` float32 robust mean of aligned frames, on the grid of the series.
+    mask
+        ``(X, Y, Z)`` float32 soft weights that registration used.
+    reference
+        Index of the frame that all poses are relative to.
+    center
+        ``(3,)`` RAS mm, centre of the masked head in the reference.
+    radius
+        mm, of a ball with the masked head's volume.
+    """
+
+    poses: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    similarity: NDArray[np.float64]
+    status: NDArray[np.str_]
+    template: NDArray[np.float32]
+    mask: NDArray[np.float32]
+    reference: int
+    center: NDArray[np.float64]
+    radius: float

@@ -1,0 +1,392 @@
+"""The confounds of a run as fMRIPrep names them, what they mean, and which frames to leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unimo_bids.qc.dvars import SeriesSignals
+from unimo_bids.qc.framewise import (
+    HEAD_RADIUS_MM,
+    SPHERE_RADIUS_MM,
+    framewise_displacement,
+    motion_parameters,
+    parameter_covariance,
+    rms_displacement,
+)
+
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+Table = dict[str, npt.NDArray[Any]]
+
+MOTION_NAMES = tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz")
+CUTOFF_PERIOD_S = 128.0  # of the high-pass filter, as in SPM and fMRIPrep
+# What a step into or out of a lost frame is said to be at least. Nobody knows its length, but those
+# who leave frames out by displacement alone (nilearn, XCP-D) compare numbers, and NaN is never too
+# large. No threshold in use comes near it.
+UNKNOWN_STEP_MM = 10.0
+
+_TRANSLATIONS_FIRST = [3, 4, 5, 0, 1, 2]  # as fMRIPrep has them; `motion_parameters` last
+_ADULT_BRAIN_RADIUS_MM = 70.0  # of a ball of 1.4 litres
+
+
+@dataclass(frozen=True)
+class ConfoundSettings:
+    """What the confounds depend on besides the data.
+
+    Attributes
+    ----------
+    fd_radius
+        mm on the head's surface for a radian of rotation. The ball of `rmsd` is in proportion:
+        80 mm for 50 mm.
+    fd_threshold
+        mm of framewise displacement above which a frame is an outlier.
+    dvars_threshold
+        Standardised DVARS above which a frame is an outlier.
+    """
+
+    fd_radius: float = HEAD_RADIUS_MM
+    fd_threshold: float = 0.5
+    dvars_threshold: float = 1.5
+
+    @property
+    def rmsd_radius(self) -> float:
+        """mm, radius of the ball over which `rmsd` averages."""
+        return self.fd_radius * SPHERE_RADIUS_MM / HEAD_RADIUS_MM
+
+
+def auto_fd_radius(brain_radius_mm: float) -> float:
+    """Radius for framewise displacement, in proportion to the brain.
+
+    50 mm (Power et al. 2012) belong to an adult brain, whose volume is that of a ball of 70 mm; a
+    fetal brain of 100 ml (29 mm) gets 21 mm.
+
+    Parameters
+    ----------
+    brain_radius_mm
+        Of a ball with the volume of the brain.
+
+    Examples
+    --------
+    >>> auto_fd_radius(70)
+    50.0
+    """
+    return HEAD_RADIUS_MM * brain_radius_mm / _ADULT_BRAIN_RADIUS_MM
+
+
+def confounds_table(
+    poses: Float64,
+    covariance: Float64,
+    center: Float64,
+    *,
+    status: npt.NDArray[np.str_],
+    similarity: Float64,
+    signals: SeriesSignals,
+    repetition_time: float | None,
+    non_steady: int = 0,
+    settings: ConfoundSettings | None = None,
+) -> Table:
+    """Columns of the confounds table, in fMRIPrep's names and order, ours among the last.
+
+    A frame is an outlier if it is bridged or lost, or if the displacement or standardised DVARS
+    since the frame before is above its threshold. To be left out (`censor`) are outliers and the
+    non-steady-state frames at the start.
+
+    All regressors are finite, save for the first row of derivatives (``n/a`` as in fMRIPrep;
+    nilearn takes the second). A lost frame has the numbers of the pose at which it was resampled,
+    the engine's guess. A step into or out of it counts as `UNKNOWN_STEP_MM` at least.
+
+    Parameters
+    ----------
+    poses
+        ``(T, 4, 4)`` RAS mm, reference → volume, finite in every frame.
+    covariance
+        ``(T, 6, 6)`` of rotation vector (rad) and translation (mm), as in `MotionEstimate`.
+    center
+        ``(3,)`` RAS mm, the middle of the brain.
+    status
+        ``(T,)`` of ok, searched, bridged, lost.
+    similarity
+        ``(T,)`` correlation with the template; NaN without image.
+    signals
+        Of the corrected series, within the brain.
+    repetition_time
+        Seconds. None (unknown, or frames not evenly spaced in time): no cosines.
+    non_steady
+        Frames at the start that are not in steady state.
+    settings
+        Radius and thresholds.
+
+    Returns
+    -------
+    dict
+        Name to ``(T,)``: float64, 0/1 as int64, or str. `describe_columns` explains each.
+    """
+    settings = settings or ConfoundSettings()
+    if not np.isfinite(poses).all():
+        raise ValueError("every frame needs a finite pose")
+    status = np.asarray(status)
+    frames = len(poses)
+    lost = status == "lost"
+    displacement = _steps(framewise_displacement, poses, center, settings.fd_radius, lost)
+    rmsd = _steps(rms_displacement, poses, center, settings.rmsd_radius, lost)
+    parameters = _finite_parameters(poses, center, lost)
+    non_steady_state = np.arange(frames) < non_steady
+
+    table = _with_expansions("global_signal", signals.global_signal)
+    table |= {
+        "std_dvars": signals.std_dvars,
+        "dvars": signals.dvars,
+        "framewise_displacement": displacement,
+        "rmsd": rmsd,
+    }
+    table |= _numbered("cosine", _cosines(frames, repetition_time, non_steady))
+    table |= _numbered("non_steady_state_outlier", _one_hot(non_steady_state))
+    for name, column in zip(MOTION_NAMES, parameters.T, strict=True):
+        table |= _with_expansions(name, column)
+    deviations = _deviations(poses, covariance, lost)
+    table |= {f"{name}_sd": sd for name, sd in zip(MOTION_NAMES, deviations.T, strict=True)}
+    table |= {"similarity": np.asarray(similarity, dtype=np.float64), "motion_status": status}
+    outlier = np.array([bool(why) for why in _reasons(table, settings)])
+    table["censor"] = (outlier | non_steady_state).astype(np.int64)
+    return table | _numbered("motion_outlier", _one_hot(outlier))
+
+
+def _finite_parameters(poses: Float64, center: Float64, lost: Bool) -> Float64:
+    """Translations and rotations ``(T, 6)``; a lost frame has no say in those after it."""
+    parameters = np.empty((len(poses), 6))
+    if not lost.all():
+        parameters[~lost] = motion_parameters(poses[~lost], center)
+    for t in np.flatnonzero(lost):
+        parameters[t] = motion_parameters(poses[[t]], center)[0]
+    return parameters[:, _TRANSLATIONS_FIRST]
+
+
+def _steps(
+    measure: Callable[[Float64, Float64, float], Float64],
+    poses: Float64,
+    center: Float64,
+    radius: float,
+    lost: Bool,
+) -> Float64:
+    """Displacement ``(T,)`` mm since the frame before, NaN in the first.
+
+    What is known is that between good frames, across lost ones too.
+    """
+    step = np.full(len(poses), np.nan)
+    if not lost.all():
+        step[~lost] = measure(poses[~lost], center, radius)
+    unknown = lost.copy()
+    unknown[1:] |= lost[:-1]
+    step[unknown] = np.fmax(step[unknown], UNKNOWN_STEP_MM)
+    step[0] = np.nan
+    return step
+
+
+def _deviations(poses: Float64, covariance: Float64, lost: Bool) -> Float64:
+    """Standard deviations ``(T, 6)`` of translations and rotations, NaN where lost."""
+    variances = np.diagonal(parameter_covariance(poses, covariance), axis1=1, axis2=2)
+    known = (variances >= 0) & ~lost[:, None]
+    return np.sqrt(np.where(known, variances, np.nan))[:, _TRANSLATIONS_FIRST]
+
+
+def _with_expansions(name: str, values: Float64) -> Table:
+    """Values, change since the frame before, and the squares of both."""
+    change = np.concatenate([[np.nan], np.diff(values)])
+    return {
+        name: values,
+        f"{name}_derivative1": change,
+        f"{name}_power2": values**2,
+        f"{name}_derivative1_power2": change**2,
+    }
+
+
+def _cosines(frames: int, repetition_time: float | None, skipped: int) -> Float64:
+    """Slow cosines of unit length ``(T, n)``, zero in the frames skipped at the start.
+
+    ``x_k(t) = √(2/N) cos(π k (t + ½) / N)`` over N steady frames, for k below ``2 N TR / 128 s``.
+    That is nipype's basis, and so fMRIPrep's; nilearn's and SPM's have one cosine more.
+    """
+    steady = frames - skipped
+    if repetition_time is None or steady <= 0:
+        return np.zeros((frames, 0))
+    order = min(int(np.floor(2 * steady / CUTOFF_PERIOD_S * repetition_time)), steady)
+    phase = np.pi * (np.arange(steady)[:, None] + 0.5) / steady
+    basis = np.zeros((frames, max(order - 1, 0)))
+    basis[skipped:] = np.sqrt(2 / steady) * np.cos(phase * np.arange(1, order))
+    return basis
+
+
+def _one_hot(chosen: Bool) -> npt.NDArray[np.int64]:
+    """A column for each chosen frame ``(T, n)``."""
+    return np.eye(len(chosen), dtype=np.int64)[:, chosen]
+
+
+def _numbered(stem: str, columns: npt.NDArray[Any]) -> Table:
+    return {f"{stem}{i:02d}": column for i, column in enumerate(columns.T)}
+
+
+def _reasons(table: Mapping[str, npt.NDArray[Any]], settings: ConfoundSettings) -> list[list[str]]:
+    """Why each frame is an outlier; nothing for one that is not."""
+    rows = zip(
+        table["framewise_displacement"], table["std_dvars"], table["motion_status"], strict=True
+    )
+    reasons = []
+    for displacement, dvars, status in rows:
+        why = []
+        if status in {"bridged", "lost"}:
+            why.append(str(status))
+        if displacement > settings.fd_threshold:
+            why.append(f"framewise displacement above {settings.fd_threshold:g} mm")
+        if dvars > settings.dvars_threshold:
+            why.append(f"std_dvars above {settings.dvars_threshold:g}")
+        reasons.append(why)
+    return reasons
+
+
+def describe_columns(
+    table: Mapping[str, npt.NDArray[Any]], settings: ConfoundSettings | None = None
+) -> dict[str, dict[str, Any]]:
+    """Explain every column of a confounds table, for its JSON sidecar.
+
+    Parameters
+    ----------
+    table
+        As `confounds_table` gives it.
+    settings
+        With which it was made.
+    """
+    settings = settings or ConfoundSettings()
+    fixed, reasons = _fixed_columns(settings), _reasons(table, settings)
+    return {
+        name: fixed[name] if name in fixed else _numbered_column(name, column, reasons)
+        for name, column in table.items()
+    }
+
+
+def _numbered_column(
+    name: str, column: npt.NDArray[Any], reasons: list[list[str]]
+) -> dict[str, Any]:
+    stem = name.rstrip("0123456789")
+    if stem == "cosine":
+        return {
+            "Description": "High-pass filter: a slow cosine over the frames in steady state, zero"
+            " in the others.",
+            "Method": "Discrete cosine transform (DCT-II)",
+            "CutoffPeriod": CUTOFF_PERIOD_S,
+            "Units": "arbitrary",
+        }
+    frame = int(np.argmax(column))
+    why = {
+        "non_steady_state_outlier": "not yet in steady state",
+        "motion_outlier": ", ".join(reasons[frame]),
+    }[stem]
+    return {
+        "Description": f"Marks frame {frame} (counted from 0): {why}.",
+        "Levels": {"0": "any other frame", "1": f"frame {frame}"},
+    }
+
+
+def _fixed_columns(settings: ConfoundSettings) -> dict[str, dict[str, Any]]:
+    """Descriptions of the columns that every table has."""
+    columns = _plain_columns(settings)
+    for name in ("global_signal", *MOTION_NAMES):
+        what, unit = columns[name]["Description"], columns[name]["Units"]
+        squared = unit if unit == "arbitrary" else f"{unit}^2"
+        for suffix, expansion, units in (
+            ("derivative1", "Change since the frame before", unit),
+            ("power2", "Square", squared),
+            ("derivative1_power2", "Square of the change since the frame before", squared),
+        ):
+            columns[f"{name}_{suffix}"] = {
+                "Description": f"{expansion} of {name}. {what}",
+                "Units": units,
+            }
+        if name in MOTION_NAMES:
+            columns[f"{name}_sd"] = {
+                "Description": f"Standard deviation of {name}: how well the frame's noise and"
+                " detail determine it. Not known (n/a) where the head was lost.",
+                "Units": unit,
+            }
+    return columns
+
+
+def _plain_columns(settings: ConfoundSettings) -> dict[str, dict[str, Any]]:
+    unknown = (
+        f" Into and out of a lost frame the step is unknown and given as {UNKNOWN_STEP_MM:g} mm at"
+        " least, so that thresholds find it: leave these out of means."
+    )
+    motion = {
+        f"trans_{axis}": {
+            "Description": f"Translation of the brain's centre along {axis} (RAS), from the"
+            " reference to the frame.",
+            "Units": "mm",
+        }
+        for axis in "xyz"
+    } | {
+        f"rot_{axis}": {
+            "Description": f"Rotation about {axis} (RAS) and the brain's centre, from the reference"
+            " to the frame: component of the rotation vector (axis times angle).",
+            "Units": "rad",
+        }
+        for axis in "xyz"
+    }
+    return motion | {
+        "global_signal": {
+            "Description": "Mean of the corrected series within the brain mask.",
+            "Units": "arbitrary",
+        },
+        "std_dvars": {
+            "Description": "Standardised DVARS: DVARS as a multiple of what the voxels' robust"
+            " standard deviation and lag-1 autocorrelation let expect; 1 is noise alone.",
+            "Method": "Nichols 2013",
+            "Units": "1",
+            "Threshold": settings.dvars_threshold,
+        },
+        "dvars": {
+            "Description": "Root mean square change of the corrected series since the frame before,"
+            " within the brain mask whose median is scaled to 1000.",
+            "Method": "Power et al. 2012",
+            "Units": "arbitrary",
+        },
+        "framewise_displacement": {
+            "Description": "Sum of absolute changes of the six motion parameters since the frame"
+            f" before, a radian taken as {settings.fd_radius:g} mm.{unknown}",
+            "Method": "Power et al. 2012",
+            "Units": "mm",
+            "Radius": settings.fd_radius,
+            "Threshold": settings.fd_threshold,
+        },
+        "rmsd": {
+            "Description": "Root mean square displacement since the frame before of the points of a"
+            f" ball of {settings.rmsd_radius:g} mm about the brain's centre.{unknown}",
+            "Method": "Jenkinson 1999",
+            "Units": "mm",
+            "Radius": settings.rmsd_radius,
+        },
+        "similarity": {
+            "Description": "Correlation of the frame with the template at its pose. Not known (n/a)"
+            " for a frame without an image.",
+            "Units": "1",
+        },
+        "motion_status": {
+            "Description": "How the pose of the frame was found.",
+            "Levels": {
+                "ok": "registered to the template",
+                "searched": "registered after a search of all rotations",
+                "bridged": "not registered: the pose rests on the frames before and after",
+                "lost": "no pose to believe: the parameters are a guess, the frame is unusable",
+            },
+        },
+        "censor": {
+            "Description": "Whether the frame is recommended to be left out: it is not in steady"
+            " state (non_steady_state_outlier), is bridged or lost (motion_status), has a"
+            f" framewise_displacement above {settings.fd_threshold:g} mm, or a std_dvars above"
+            f" {settings.dvars_threshold:g}.",
+            "Levels": {"0": "keep", "1": "leave out"},
+        },
+    }

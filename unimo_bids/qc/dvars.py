@@ -1,0 +1,112 @@
+"""Signals of a whole series within a mask: global signal, DVARS, standardised DVARS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+# median of the brain after normalisation, so that DVARS can be compared between scanners
+_GRAND_MEDIAN = 1000.0
+_SIGMA_PER_IQR = 1 / 1.349  # of a normal distribution
+# values worked on at a time: a few copies in float64 stay below 64 MiB
+_BLOCK_VALUES = 2**20
+
+
+@dataclass(frozen=True)
+class SeriesSignals:
+    """What each frame of a series says as a whole.
+
+    Attributes
+    ----------
+    global_signal
+        ``(T,)`` mean within the mask, in the units of the series.
+    dvars
+        ``(T,)`` root mean square change since the frame before, in thousandths of the median
+        within the mask. NaN in the first frame, and throughout where that median is not positive.
+    std_dvars
+        ``(T,)`` the same as a multiple of what the voxels' own fluctuations let expect: 1 where
+        nothing but noise happens. NaN in the first frame, and throughout where no voxel varies.
+    """
+
+    global_signal: Float64
+    dvars: Float64
+    std_dvars: Float64
+
+
+def series_signals(series: Any, mask: npt.NDArray[Any]) -> SeriesSignals:
+    """Measure global signal, DVARS and standardised DVARS in one pass over the frames.
+
+    With ``d_v(t) = y_v(t) - y_v(t - 1)`` in the voxel v, ``DVARS(t) = √ mean_v d_v(t)²``
+    (Power et al. 2012). Its expected size (Nichols 2013) is ``mean_v √(2 (1 - ρ_v)) σ_v``, with ρ
+    the correlation of neighbouring frames and σ the standard deviation, from the interquartile
+    range so that a few bad frames do not raise it; `std_dvars` is the ratio. Voxels whose
+    interquartile range is zero take no part.
+
+    Memory: the masked values of all frames once in float32, and blocks of bounded size.
+
+    Parameters
+    ----------
+    series
+        ``(X, Y, Z, T)``, anything that gives a frame for ``series[..., t]``: motion-corrected.
+    mask
+        ``(X, Y, Z)``, inside where above one half.
+    """
+    inside = np.asarray(mask) > 0.5
+    voxels, frames = int(inside.sum()), int(series.shape[3])
+    if voxels == 0:
+        raise ValueError("the mask is empty")
+    values = np.empty((frames, voxels), dtype=np.float32)
+    for t in range(frames):
+        values[t] = np.asarray(series[..., t])[inside]
+
+    expected, varying = 0.0, 0
+    squares = np.zeros(frames - 1)
+    for block in _voxel_blocks(values):
+        upper, lower = np.percentile(block, (75, 25), axis=1, method="lower")
+        varies = upper > lower
+        sigma = (upper - lower)[varies] * _SIGMA_PER_IQR
+        signal = block[varies]
+        squares += np.square(np.diff(signal, axis=1)).sum(axis=0)
+        signal -= signal.mean(axis=1, keepdims=True)
+        rho = (signal[:, 1:] * signal[:, :-1]).sum(axis=1) / np.square(signal).sum(axis=1)
+        expected += float((np.sqrt(2 * (1 - rho)) * sigma).sum())
+        varying += len(signal)
+
+    change = np.full(frames, np.nan)
+    change[1:] = np.sqrt(squares / varying) if varying else np.nan
+    median = _median(values)
+    return SeriesSignals(
+        global_signal=values.mean(axis=1, dtype=np.float64),
+        dvars=change * (_GRAND_MEDIAN / median if median > 0 else np.nan),
+        std_dvars=change * (varying / expected if expected > 0 else np.nan),
+    )
+
+
+def _voxel_blocks(values: Float32) -> Iterator[Float64]:
+    """Copies ``(voxels, T)`` of some columns of ``(T, V)`` at a time."""
+    step = max(_BLOCK_VALUES // len(values), 1)
+    for start in range(0, values.shape[1], step):
+        yield np.ascontiguousarray(values[:, start : start + step].T, dtype=np.float64)
+
+
+def _median(values: Float32) -> float:
+    """Exact median without a copy of all values: only those near a sample's median are sorted."""
+    flat = values.reshape(-1)
+    low, high = np.quantile(flat[:: max(len(flat) // 100_003, 1)], (0.49, 0.51))
+    below, near = 0, []
+    for start in range(0, len(flat), _BLOCK_VALUES):
+        block = flat[start : start + _BLOCK_VALUES]
+        below += int(np.count_nonzero(block < low))
+        near.append(block[(block >= low) & (block <= high)])
+    middle = np.sort(np.concatenate(near))
+    first, second = (len(flat) - 1) // 2 - below, len(flat) // 2 - below
+    if first < 0 or second >= len(middle):  # the sample was not like the whole
+        return float(np.median(flat))
+    return (float(middle[first]) + float(middle[second])) / 2

@@ -1,0 +1,103 @@
+"""Draw all figures of a run into the files that its participant's report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from unimo_bids.errors import InputError
+from unimo_bids.files.series import read_series
+from unimo_bids.files.staging import machine_error
+from unimo_bids.reports.figures.carpet import draw_carpet, draw_slices
+from unimo_bids.reports.figures.confounds import draw_confounds
+from unimo_bids.reports.figures.images import draw_brain, draw_tsnr
+from unimo_bids.reports.figures.movie import write_movie
+from unimo_bids.reports.figures.traces import draw_motion, draw_similarity
+from unimo_bids.reports.figures.trajectory import draw_trajectory
+from unimo_bids.reports.figures.views import intensity_window, view_around
+from unimo_bids.reports.record import RunRecord
+from unimo_bids.reports.reportlets import reportlet
+from unimo_bids.reports.summary import AGAIN, write_summary
+from unimo_bids.reports.survey import Plan, Survey, plan_survey, survey
+
+Float32 = npt.NDArray[np.float32]
+
+
+def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
+    """Draw a run.
+
+    Parameters
+    ----------
+    record
+        What is known of the run. Its series are read one after the other, each once.
+    figures_dir
+        ``sub-X/figures``; made if it is not there.
+
+    Returns
+    -------
+    list of Path
+        The files written, ``<entities>_desc-<what>_bold.<svg|jpg|json>``.
+    """
+    folder = Path(figures_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise machine_error(folder, error) from error
+    written: list[Path] = []
+
+    def place(what: str, kind: str = "svg") -> Path:
+        written.append(reportlet(folder, record.entities, what, kind))
+        return written[-1]
+
+    boldref, affine, slice_axis = _read_volume(record.boldref)
+    mask = _read_volume(record.mask)[0] > 0.5
+    view = view_around(mask, affine)
+    window = intensity_window(boldref, mask)
+    draw_brain(place("brain"), boldref, mask, _read_volume(record.probability)[0], view, window)
+    tsnr = [_read_volume(path)[0] for path in (record.tsnr_before, record.tsnr_after)]
+    draw_tsnr(place("tsnr"), tsnr[0], tsnr[1], mask, view)
+
+    plan = plan_survey(view, mask, window, len(record.status), slice_axis)
+    before, after = (
+        _survey(path, plan, len(record.status)) for path in (record.original, record.corrected)
+    )
+    write_movie(place("movie", "jpg"), place("movie", "json"), record, plan.shown, before, after)
+    draw_carpet(place("carpet"), record, before, after)
+    draw_slices(place("slices"), record, before, after)
+
+    figures: dict[str, Callable[[Path, RunRecord], None]] = {
+        "motion": draw_motion,
+        "trajectory": draw_trajectory,
+        "similarity": draw_similarity,
+    }
+    for what, draw in figures.items():
+        draw(place(what), record)
+    draw_confounds(place("confounds"), record.confounds)
+    # last: a run with a summary has all its figures
+    write_summary(place("summary", "json"), record)
+    return written
+
+
+def _read_volume(path: Path) -> tuple[Float32, npt.NDArray[np.float64], int]:
+    """Read a volume of ours, its affine and the axis along which slices were taken."""
+    try:
+        image: Any = nib.load(path)
+        slice_axis = image.header.get_dim_info()[2]
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except (OSError, nib.filebasedimages.ImageFileError) as error:
+        raise InputError(path, "this image cannot be read", AGAIN) from error
+    volume = np.nan_to_num(data.reshape(data.shape[:3]), posinf=0, neginf=0)
+    return volume, image.affine, 2 if slice_axis is None else int(slice_axis)
+
+
+def _survey(path: Path, plan: Plan, frames: int) -> Survey:
+    series = read_series(path)
+    if series.shape[3] != frames:
+        finding = f"it has {series.shape[3]} frames, the estimate {frames}"
+        raise InputError(path, finding, AGAIN)
+    return survey(series, plan)

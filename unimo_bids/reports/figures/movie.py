@@ -1,0 +1,55 @@
+"""The movie: every frame before and after correction, as tiles of one image for the player."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from unimo_bids.files.staging import atomic
+from unimo_bids.reports.record import Array, RunRecord
+from unimo_bids.reports.survey import Survey
+
+_QUALITY = 78
+
+
+def write_movie(
+    sheet: Path,
+    track: Path,
+    record: RunRecord,
+    shown: npt.NDArray[np.intp],
+    before: Survey,
+    after: Survey,
+) -> None:
+    """Write the sheet of tiles (JPEG), and what the player has to know about it (JSON)."""
+    tiles = np.concatenate([before.cuts, after.cuts], axis=1)
+    count, height, width = tiles.shape
+    columns = max(round(math.sqrt(count * height / width)), 1)
+    rows = math.ceil(count / columns)
+    image = np.zeros((rows * height, columns * width), np.uint8)
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, columns)
+        image[row * height : (row + 1) * height, column * width : (column + 1) * width] = tile
+    with atomic(sheet) as temporary:
+        Image.fromarray(image).save(temporary, format="JPEG", quality=_QUALITY, optimize=True)
+    content = {
+        "tile": [width, height],
+        "columns": columns,
+        "shown": shown.tolist(),
+        "frames": len(record.status),
+        "threshold": float(record.fd_threshold),
+        "before": _numbers(record.fd_before),
+        "after": _numbers(record.fd_after),
+        "status": [str(one) for one in record.status],
+        "censored": [bool(one) for one in record.censored],
+    }
+    with atomic(track) as temporary:
+        temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _numbers(values: Array) -> list[float | None]:
+    return [round(float(x), 4) if np.isfinite(x) else None for x in values]

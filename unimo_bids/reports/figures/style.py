@@ -1,0 +1,161 @@
+"""How figures look: quiet, told apart by all eyes, on white paper and on dark screens."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from unimo_bids.files.staging import atomic
+
+Array = npt.NDArray[np.floating]
+
+INK, QUIET, LINE, GRID = "#1f2328", "#5f6670", "#b9bec6", "#e6e8eb"
+# after Okabe & Ito
+AXES = (("x", "#0072b2"), ("y", "#c94f00"), ("z", "#00805c"))
+BEFORE, AFTER = "#868c96", "#0871b3"
+THRESHOLD = "#b3470a"
+# seen on light and dark alike
+CENSORED = "#e8762d"
+STATUS = {"searched": "#d9b000", "bridged": "#cc79a7", "lost": "#d0301a"}
+# what is drawn in the left colour appears in the right one on a dark page
+_DARK = {
+    INK: "#e6e8eb",
+    QUIET: "#a3abb6",
+    LINE: "#4a515c",
+    GRID: "#2a2f37",
+    AXES[0][1]: "#5ab4f0",
+    AXES[1][1]: "#ff9a52",
+    AXES[2][1]: "#3fcf9f",
+    BEFORE: "#8f97a3",
+    AFTER: "#57b0ee",
+    THRESHOLD: "#ffab70",
+}
+_FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'DejaVu Sans',sans-serif"
+_RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": QUIET,
+    "axes.edgecolor": LINE,
+    "axes.facecolor": "none",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 7,
+    "axes.titlecolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.labelcolor": QUIET,
+    "lines.linewidth": 1.3,
+    "lines.solid_joinstyle": "round",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
+    "svg.hashsalt": "unimo-bids",  # same input, same file
+    "text.parse_math": False,  # a dollar sign in a name is no formula
+}
+
+# Middle tones only, so that both ends are seen on any page.
+TIME = LinearSegmentedColormap.from_list("time", ["#2f80d6", "#8d6fc4", "#cd5f8e", "#e6762c"])
+# Nothing is dark, as the background of an image is; loss is blue, gain is orange.
+CHANGE = LinearSegmentedColormap.from_list(
+    "change", ["#b5dcff", "#3f8fd2", "#1d3d5c", "#101216", "#5c351d", "#d27a3f", "#ffd9b5"]
+)
+
+
+@contextmanager
+def svg_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """Draw on a figure of so many inches; it is written whole when the block ends well."""
+    with mpl.rc_context(_RC):
+        figure = Figure(figsize=(width, height))
+        FigureCanvasSVG(figure)
+        yield figure
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    head, tag, body = buffer.getvalue().partition("<defs>")
+    with atomic(path) as temporary:
+        temporary.write_text(f"{head}<style>{_theme()}</style>{tag}{body}", encoding="utf-8")
+
+
+def _theme() -> str:
+    dark = "".join(
+        f'[style*="{name}: {light}"]{{{name}:{dark}!important}}'
+        for light, dark in _DARK.items()
+        for name in ("fill", "stroke")
+    )
+    return f"text{{font-family:{_FONT}!important}}@media (prefers-color-scheme:dark){{{dark}}}"
+
+
+def frames_axis(ax: Axes, frames: int) -> None:
+    """Let an axis run over the frames of a series."""
+    ax.set_xlim(-0.5, frames - 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+
+
+def shade(ax: Axes, frames: npt.NDArray[np.bool_], color: str, alpha: float = 0.17) -> None:
+    """Shade the frames that are marked, neighbours as one."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], frames.astype(int), [0]])))
+    for start, stop in edges.reshape(-1, 2):
+        ax.axvspan(start - 0.5, stop - 0.5, color=color, alpha=alpha, lw=0, zorder=0.5)
+
+
+def status_strip(ax: Axes, status: Sequence[str], censored: npt.NDArray[np.bool_]) -> None:
+    """Mark below an axis of frames which were searched, bridged, lost, and which to censor."""
+    given = np.asarray(status)
+    handles = []
+    for kind, color in STATUS.items():
+        found = given == kind
+        if found.any():
+            shade(ax, found, color, 0.9)
+            handles.append(Patch(color=color, lw=0, label=f"{kind} ({found.sum()})"))
+    if censored.any():
+        handles.append(
+            Patch(color=CENSORED, alpha=0.3, lw=0, label=f"to censor ({censored.sum()})")
+        )
+    ax.set(yticks=[], ylim=(0, 1))
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    if handles:
+        ax.legend(handles=handles, loc="upper right", bbox_to_anchor=(1.005, -1.6), ncols=4)
+    ax.text(
+        -0.012,
+        0.5,
+        "status",
+        transform=ax.transAxes,
+        ha="right",
+        va="center",
+        color=QUIET,
+        size=8.5,
+    )
+
+
+def no_axis(ax: Axes) -> None:
+    """Leave nothing of an axis but what is drawn in it."""
+    ax.set(xticks=[], yticks=[])
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)

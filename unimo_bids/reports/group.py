@@ -1,0 +1,81 @@
+"""The report of all runs: a table, and a page that leads to each of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from unimo_bids.files.tables import write_table
+from unimo_bids.reports.page import write_page
+from unimo_bids.reports.reportlets import anchor, find_reportlets, run_order
+from unimo_bids.reports.summary import COLUMNS, Summary, read_summary
+
+_STRIPS = ("fd_mean", "tsnr_gain", "censored_percent")
+
+
+def write_group_report(out_dir: str | Path) -> tuple[Path, Path]:
+    """Write the table of all runs and its page, from the summaries beside the runs' figures.
+
+    Parameters
+    ----------
+    out_dir
+        Root of the derivatives.
+
+    Returns
+    -------
+    tuple of Path
+        ``group_bold.tsv``, ``group_bold.html``
+    """
+    out_dir = Path(out_dir)
+    runs = _collect(out_dir)
+    table, page = out_dir / "group_bold.tsv", out_dir / "group_bold.html"
+    # a file's name may hold what would break a table apart
+    names = [" ".join(name.split()) for name, _ in runs]
+    columns: dict[str, Any] = {
+        "run": np.array(names, dtype=object),
+        "participant_id": np.array([_participant(name) for name in names], dtype=object),
+    }
+    for column in COLUMNS:
+        values = [summary.numbers[column.name] for _, summary in runs]
+        columns[column.name] = np.array(
+            [np.nan if value is None else value for value in values], dtype=object
+        )
+    write_table(table, columns)
+    write_page(
+        page,
+        "group.html.j2",
+        "group.js",
+        title="Head motion of all runs",
+        columns=COLUMNS,
+        participants=len({_participant(name) for name, _ in runs}),
+        strips=[column for column in COLUMNS if column.name in _STRIPS],
+        runs=[
+            {"name": name, "href": _address(name), "numbers": summary.numbers}
+            for name, summary in runs
+        ],
+    )
+    return table, page
+
+
+def _collect(out_dir: Path) -> list[tuple[str, Summary]]:
+    """Gather the runs that are complete, in order."""
+    return sorted(
+        (
+            (entities, read_summary(files["summary.json"]))
+            for figures in out_dir.glob("sub-*/figures")
+            for entities, files in find_reportlets(figures).items()
+            if "summary.json" in files
+        ),
+        key=lambda run: run_order(run[0]),
+    )
+
+
+def _participant(entities: str) -> str:
+    return entities.partition("_")[0]
+
+
+def _address(entities: str) -> str:
+    return f"{quote(_participant(entities))}.html#{anchor(entities)}"

@@ -1,0 +1,153 @@
+"""A participant's report, put together from the figures that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from unimo_bids.errors import InputError
+from unimo_bids.reports.crashes import CrashReport, by_run
+from unimo_bids.reports.page import data_uri, write_page
+from unimo_bids.reports.reportlets import (
+    SECTIONS,
+    Section,
+    anchor,
+    find_reportlets,
+    labels,
+    run_order,
+)
+from unimo_bids.reports.summary import AGAIN, Summary, read_json, read_summary
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A figure of a run: its section, image, and the track of a movie."""
+
+    section: Section
+    anchor: str
+    image: str
+    track: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the page says of a run."""
+
+    entities: str
+    anchor: str
+    session: str | None
+    title: str
+    figures: Sequence[_Figure]
+    errors: Sequence[CrashReport]
+    complete: bool
+    summary: Summary
+
+
+def write_participant_report(
+    out_dir: str | Path,
+    participant: str,
+    *,
+    about: Mapping[str, str],
+    methods: str,
+    errors: Sequence[CrashReport] = (),
+    runs: Sequence[str] = (),
+) -> Path:
+    """Write the page of a participant.
+
+    Parameters
+    ----------
+    out_dir
+        Root of the derivatives; figures are sought in ``<participant>/figures``.
+    participant
+        As in ``sub-01``.
+    about
+        Label → text: version, command line, date.
+    methods
+        What was done and whom to cite, Markdown.
+    errors
+        What failed; see `crashes.find_crashes`.
+    runs
+        Entities of all runs that were to be corrected. One without figures is named as failed.
+
+    Returns
+    -------
+    Path
+        ``<out_dir>/<participant>.html``
+    """
+    out_dir = Path(out_dir)
+    if Path(participant).name != participant or not participant.startswith("sub-"):
+        raise InputError(participant, "this is not a participant", "give a name like sub-01")
+    found = find_reportlets(out_dir / participant / "figures")
+    named = {error.run for error in errors if error.run is not None}
+    expected = sorted({*found, *runs, *named}, key=run_order)
+    belonging = by_run(errors, expected)
+    path = out_dir / f"{participant}.html"
+    write_page(
+        path,
+        "participant.html.j2",
+        "player.js",
+        title=f"{participant}: head motion",
+        participant=participant,
+        runs=[_read_run(name, found.get(name, {}), belonging[name]) for name in expected],
+        about=about,
+        methods=_rendered(methods),
+        errors=[(error, _relative(error.path, out_dir)) for error in errors],
+    )
+    return path
+
+
+def _read_run(entities: str, files: Mapping[str, Path], errors: Sequence[CrashReport]) -> _Run:
+    given = labels(entities)
+    rest = [
+        f"{key} {value}" if value else key
+        for key, value in given.items()
+        if key not in ("sub", "ses")
+    ]
+    return _Run(
+        entities=entities,
+        anchor=anchor(entities),
+        session=given.get("ses"),
+        title=" · ".join(rest) or entities,
+        figures=[
+            figure
+            for section in SECTIONS
+            if (figure := _read_figure(section, anchor(entities), files)) is not None
+        ],
+        errors=errors,
+        complete="summary.json" in files,
+        summary=read_summary(files["summary.json"]) if "summary.json" in files else Summary(),
+    )
+
+
+def _read_figure(section: Section, run: str, files: Mapping[str, Path]) -> _Figure | None:
+    what, place = section.what, f"{run}-{section.what}"
+    if what == "movie":
+        if not {"movie.jpg", "movie.json"} <= files.keys():
+            return None
+        track = read_json(files["movie.json"])
+        if not isinstance(track.get("shown"), list) or not isinstance(track.get("frames"), int):
+            raise InputError(files["movie.json"], "it is not the track of a movie", AGAIN)
+        return _Figure(section, place, data_uri(files["movie.jpg"]), track)
+    if f"{what}.svg" not in files:
+        return None
+    return _Figure(section, place, data_uri(files[f"{what}.svg"]))
+
+
+def _rendered(markdown: str) -> Markup:
+    """Turn Markdown into HTML: no HTML passes through, headings fit below the page's own."""
+    renderer = MarkdownIt("commonmark", {"html": False}).disable("image")
+    tokens = renderer.parse(markdown)
+    headings = [token for token in tokens if token.type in ("heading_open", "heading_close")]
+    highest = min((int(token.tag[1]) for token in headings), default=0)
+    for token in headings:
+        token.tag = f"h{min(int(token.tag[1]) - highest + 3, 6)}"
+    return Markup(renderer.renderer.render(tokens, renderer.options, {}))
+
+
+def _relative(path: Path, out_dir: Path) -> str:
+    return str(path.relative_to(out_dir) if path.is_relative_to(out_dir) else path)

@@ -1,0 +1,80 @@
+"""What is known of a corrected run when its figures are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """A run, before and after correction.
+
+    Attributes
+    ----------
+    entities
+        What the run is called, ``sub-01_ses-1_task-rest_run-1``; all files begin with it.
+    original, corrected
+        4D series on one grid.
+    boldref, mask, probability
+        Template, its mask and soft mask, on the same grid.
+    tsnr_before, tsnr_after
+        Maps on the same grid.
+    confounds
+        Table of confounds, columns as fMRIPrep names them.
+    poses
+        ``(T, 4, 4)`` RAS mm, reference → volume.
+    center
+        ``(3,)`` mm, the middle of the brain in reference space.
+    parameters, deviations
+        ``(T, 6)`` translation (mm), rotation (rad), and their standard deviations.
+    fd_before, fd_after
+        ``(T,)`` mm, framewise displacement in the series and what is left of it once corrected.
+    similarity_before, similarity_after
+        ``(T,)`` correlation with the template, inside the mask.
+    status
+        ``(T,)`` of ok, searched, bridged, lost.
+    censored
+        ``(T,)`` whether a frame had better not be used.
+    fd_threshold
+        Above this many mm a frame is censored.
+    reference
+        The frame whose pose is the identity.
+    facts
+        Label → text, for the table that opens the run's section.
+    warnings
+        What was found and done, a sentence each.
+    numbers
+        For the table of all runs; see `group.COLUMNS`. None where there is none.
+    """
+
+    entities: str
+    original: Path
+    corrected: Path
+    boldref: Path
+    mask: Path
+    probability: Path
+    tsnr_before: Path
+    tsnr_after: Path
+    confounds: Path
+    poses: Array
+    center: Array
+    parameters: Array
+    deviations: Array
+    fd_before: Array
+    fd_after: Array
+    similarity_before: Array
+    similarity_after: Array
+    status: Sequence[str]
+    censored: npt.NDArray[np.bool_]
+    fd_threshold: float
+    reference: int
+    facts: Mapping[str, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    numbers: Mapping[str, float | int | None] = field(default_factory=dict)

@@ -1,0 +1,124 @@
+"""Reportlets: the files a report is made of, what they are called and what they show."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from unimo_bids.errors import InputError
+
+_NAME = re.compile(r"(?P<entities>sub-.+)_desc-(?P<what>[a-z]+)_bold\.(?P<kind>svg|jpg|json)")
+# the order of entities in BIDS names
+_ORDER = ("sub", "ses", "task", "acq", "ce", "rec", "dir", "run", "echo")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A figure of a run: its label in file names, and what a reader is told."""
+
+    what: str
+    title: str
+    caption: str
+
+
+SECTIONS = (
+    Section(
+        "brain",
+        "Brain mask",
+        "Template of the aligned frames. The outline of the mask (orange) should follow the edge"
+        " of the brain; the soft mask rises from 10 to 90 per cent between the blue lines."
+        " Left is left.",
+    ),
+    Section(
+        "movie",
+        "Before and after",
+        "Three planes through the middle of the brain, in one intensity window. Once corrected,"
+        " the brain stands still; what still moves around it are surroundings that move otherwise.",
+    ),
+    Section(
+        "motion",
+        "Motion",
+        "Position of the brain's centre and its rotation about it, relative to the reference frame"
+        " (dotted), with bands of two standard deviations. Frames to be censored are shaded.",
+    ),
+    Section(
+        "trajectory",
+        "Trajectory",
+        "The way of the brain's centre through space, coloured by time, with its shadows on the"
+        " walls; and how far the head was turned away from the reference.",
+    ),
+    Section(
+        "tsnr",
+        "Temporal signal-to-noise ratio",
+        "Mean over standard deviation in time, inside the mask. Before and after share one scale;"
+        " in the difference, orange means better after correction.",
+    ),
+    Section(
+        "carpet",
+        "Carpet",
+        "Each row is a voxel of the brain, from its edge (top) to its core (bottom), in per cent of"
+        " its median. Motion makes vertical stripes, strongest at the edge; one scale for both.",
+    ),
+    Section(
+        "slices",
+        "Slices in time",
+        "Mean intensity of each slice of the brain, in per cent of its median over time. Blue cells"
+        " are signal lost in a slice, orange ones signal gained; whole columns are whole frames.",
+    ),
+    Section(
+        "similarity",
+        "Similarity to the reference",
+        "Correlation of each frame with the template, inside the mask. Frames that stay low after"
+        " correction are damaged, not merely displaced.",
+    ),
+    Section(
+        "confounds",
+        "Confound correlation",
+        "How much the confounds say the same (orange: positive, blue: negative correlation). Strong"
+        " links of motion with DVARS or the global signal are what a model should account for.",
+    ),
+)
+
+
+def reportlet(figures_dir: Path, entities: str, what: str, kind: str) -> Path:
+    """Name a reportlet; a name that would leave the folder is refused."""
+    name = f"{entities}_desc-{what}_bold.{kind}"
+    if Path(name).name != name or not _NAME.fullmatch(name):
+        raise InputError(
+            entities, "this is not the name of a run", "rename its files as BIDS has it"
+        )
+    return figures_dir / name
+
+
+def find_reportlets(figures_dir: Path) -> dict[str, dict[str, Path]]:
+    """Find what there is to show: for each run, in order, its files by ``what.kind``."""
+    found: dict[str, dict[str, Path]] = {}
+    for path in sorted(figures_dir.glob("sub-*")):
+        if match := _NAME.fullmatch(path.name):
+            key = f"{match['what']}.{match['kind']}"
+            found.setdefault(match["entities"], {})[key] = path
+    return {entities: found[entities] for entities in sorted(found, key=run_order)}
+
+
+def labels(entities: str) -> dict[str, str]:
+    """Take a name apart: ``sub-01_task-rest`` is sub: 01, task: rest."""
+    pairs = (part.partition("-") for part in entities.split("_"))
+    return {key: value for key, _, value in pairs}
+
+
+def run_order(entities: str) -> list[tuple[tuple[int, str], ...]]:
+    """Sort key of runs: by session, task, … run, echo; run 10 comes after run 9."""
+    given = labels(entities)
+    texts = [given.get(key, "") for key in _ORDER] + [entities]
+    return [
+        tuple(
+            (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
+        )
+        for text in texts
+    ]
+
+
+def anchor(entities: str) -> str:
+    """Where on its page a run is: its name, safe in an address."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", entities)

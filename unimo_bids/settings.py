@@ -1,0 +1,153 @@
+"""All that a run of `unimo-bids` depends on, in one value; kept as TOML beside the results."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from unimo_bids.errors import InputError
+from unimo_bids.files.staging import atomic, machine_error
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to run on, and how. ``"auto"`` stays as given: what it came to is for the report.
+
+    Attributes
+    ----------
+    bids_dir, out_dir
+        The raw dataset and the folder of results, absolute.
+    analysis_level
+        ``participant`` or ``group``.
+    participant_label, session_label, task_id, run_id
+        Labels without their prefixes; empty for all.
+    echo_idx
+        The one echo to use; None for all.
+    bids_filter_file
+        JSON with PyBIDS filters for ``bold`` and ``sbref``.
+    derivatives
+        Folders of other programs' results, by the names that sidecars refer to them with.
+    bids_database_dir
+        Where PyBIDS keeps its index.
+    nprocs, omp_nthreads
+        Processors for all, and for one step; None for all there are.
+    mem_gb
+        GB of memory for all; None for all there is.
+    device, gpus
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:i``; how many GPUs may be busy at once.
+    work_dir, clean_workdir, remove_workdir
+        Folder for what lies between; emptied before the run, removed after it went well.
+    level
+        ``minimal`` leaves out the corrected series.
+    dummy_scans
+        Frames before the steady state; None to detect them.
+    reference
+        Frame whose pose is the identity, ``auto`` or ``sbref``.
+    fd_threshold, dvars_threshold
+        Above which a frame is an outlier: mm, and standardised DVARS.
+    fd_radius
+        Millimetres per radian in framewise displacement, or ``auto``.
+    population
+        ``auto``, ``fetal``, ``infant`` or ``adult``.
+    verbosity
+        How many ``-v``.
+    """
+
+    bids_dir: Path
+    out_dir: Path
+    analysis_level: str = "participant"
+    participant_label: tuple[str, ...] = ()
+    session_label: tuple[str, ...] = ()
+    task_id: tuple[str, ...] = ()
+    run_id: tuple[str, ...] = ()
+    echo_idx: int | None = None
+    bids_filter_file: Path | None = None
+    derivatives: Mapping[str, Path] = field(default_factory=dict)
+    bids_database_dir: Path | None = None
+    skip_bids_validation: bool = False
+    nprocs: int | None = None
+    omp_nthreads: int | None = None
+    mem_gb: float | None = None
+    device: str = "auto"
+    gpus: int | None = None
+    work_dir: Path = field(default_factory=lambda: Path("work").absolute())
+    clean_workdir: bool = False
+    remove_workdir: bool = False
+    level: str = "full"
+    dummy_scans: int | None = None
+    reference: int | str = "auto"
+    fd_threshold: float = 0.5
+    dvars_threshold: float = 1.5
+    fd_radius: float | str = "auto"
+    population: str = "auto"
+    random_seed: int = 0
+    use_plugin: Path | None = None
+    stop_on_first_crash: bool = False
+    reports_only: bool = False
+    boilerplate_only: bool = False
+    write_graph: bool = False
+    resource_monitor: bool = False
+    dry_run: bool = False
+    verbosity: int = 0
+    debug: bool = False
+
+    @classmethod
+    def read(cls, path: str | Path) -> Settings:
+        """Read the settings of a run as `write` left them."""
+        values = read_values(path)
+        missing = [name for name in ("bids_dir", "out_dir") if name not in values]
+        if missing:
+            finding = f"it does not say {' and '.join(missing)}"
+            raise InputError(path, finding, "give the settings.toml of a run")
+        hints = get_type_hints(cls)
+        return cls(**{name: _revived(value, hints[name]) for name, value in values.items()})
+
+    def write(self, path: str | Path) -> None:
+        """Write as TOML; what is None is left out, as TOML has no word for it."""
+        import tomli_w
+
+        values = {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+        text = tomli_w.dumps({name: one for name, one in values.items() if one is not None})
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def read_values(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file of some settings, as it says them; names that are none are refused."""
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(path, "there is no such file", "check the path") from error
+    except OSError as error:
+        raise machine_error(path, error) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        finding = f"it is not valid TOML ({error})"
+        raise InputError(path, finding, "correct it or write it anew") from error
+    known = [one.name for one in fields(Settings)]
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        finding = f"unknown setting {', '.join(map(repr, unknown))}"
+        raise InputError(path, finding, f"known are {', '.join(known)}")
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """What TOML can hold."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _revived(value: Any, hint: Any) -> Any:
+    """What `_plain` made plain, as the field's type wants it."""
+    if isinstance(value, dict):
+        return {name: Path(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return tuple(value)
+    return Path(value) if hint is Path or Path in get_args(hint) else value
