@@ -4,13 +4,24 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo-output
 
-.PHONY: demo test lint benchmark environment clean
+.PHONY: demo test test-system lint benchmark docs environment clean
 
 demo: environment
-	$(BIN)/python -m unimo_bids.cli.demo $(DEMO)
+	$(BIN)/unimo-bids-demo $(DEMO)/bids --run $(DEMO)/derivatives
 
 test: environment
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not system"
+
+# what needs other programs of the system: a browser
+test-system: environment
+	@command -v chromedriver > /dev/null || { \
+	  apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
+	$(BIN)/python -m pytest -m system
+
+docs: environment
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict
 
 lint: environment
 	$(BIN)/ruff check .

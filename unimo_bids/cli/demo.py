@@ -1,60 +1,73 @@
-"""`make demo`: simulate a fetus whose head moves, correct the file, compare with the truth."""
+"""`unimo-bids-demo`: a small BIDS dataset with known motion; and the app on it, for `make demo`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unimo_bids.cli.correct import guarded, print_result, run
+from unimo_bids.cli.correct import guarded
 
 if TYPE_CHECKING:
-    from unimo_bids.cli.correction import Corrected
     from unimo_bids.simulation import SimulatedSeries
-
-_STEM = "demo_bold"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demonstration; exit codes as `unimo-correct`."""
+    """Run the command; exit codes as `unimo-bids`."""
     parser = argparse.ArgumentParser(
-        prog="python -m unimo_bids.cli.demo",
-        description="Simulate a fetal series with known motion, correct it, measure the error.",
+        prog="unimo-bids-demo",
+        description="Simulate a fetus and an adult, two sessions each, as a BIDS dataset with the "
+        "true poses in sourcedata/truth and brain masks in derivatives/masks.",
     )
-    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="folder for all files")
-    parser.add_argument("--frames", type=int, default=40, help="how many (default: 40)")
-    parser.add_argument("--seed", type=int, default=1, help="another fetus, another motion")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the dataset")
+    parser.add_argument("--frames", type=int, default=40, help="in each run (default: 40)")
+    parser.add_argument("--seed", type=int, default=1, help="other heads, other motion")
+    parser.add_argument(
+        "--run",
+        metavar="OUT_DIR",
+        type=Path,
+        help="then run unimo-bids on it, and compare the poses with the truth",
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     arguments = parser.parse_args(argv)
-    if arguments.frames < 2:
-        parser.error("--frames must be at least 2")
-    return guarded(lambda: _demonstrate(arguments), debug=arguments.debug)
+    if arguments.frames < 4:
+        parser.error("--frames must be at least 4")
+    codes: list[int] = []
+    failed = guarded(lambda: codes.append(_demonstrate(arguments)), debug=arguments.debug)
+    return failed or codes[0]
 
 
-def _demonstrate(arguments: argparse.Namespace) -> None:
-    from unimo_bids.cli.correction import Options
+def _demonstrate(arguments: argparse.Namespace) -> int:
+    from unimo_bids.simulation import write_bids_dataset, write_mask_dataset
 
-    if not arguments.quiet:
-        print(f"simulating {arguments.frames} frames of a moving fetal head", file=sys.stderr)
-    truth = _simulated(arguments.frames, arguments.seed)
-    written = _save(truth, arguments.out_dir)
-    options = Options(
-        input=written[0],
-        out_dir=arguments.out_dir,
-        mask=written[1],
-        reference=truth.reference,
-        overwrite=True,
+    print(f"simulating 4 runs of {arguments.frames} frames", file=sys.stderr)
+    runs = _simulated(arguments.frames, arguments.seed)
+    about = {"01": {"gestational_age": 30, "age": "n/a"}, "02": {"gestational_age": "n/a", "age": 27}}
+    dataset = write_bids_dataset(arguments.folder, runs, participants=about)
+    masks = write_mask_dataset(dataset / "derivatives" / "masks", runs)
+    if arguments.run is None:
+        print(dataset)
+        return 0
+    from unimo_bids.cli.run import main as unimo_bids
+
+    code = unimo_bids(
+        [
+            *(str(dataset), str(arguments.run), "participant"),
+            *("--derivatives", f"masks={masks}", "--work-dir", f"{arguments.run}-work"),
+        ]
     )
-    done = run(options, arguments.quiet)
-    print(_table(truth, done))
-    print_result(done, also=written)
+    if code == 0:
+        print(_table(runs, arguments.run))
+        code = unimo_bids([str(dataset), str(arguments.run), "group"])
+        print(*sorted(arguments.run.glob("sub-*.html")), sep="\n")
+    return code
 
 
-def _simulated(frames: int, seed: int) -> SimulatedSeries:
+def _simulated(frames: int, seed: int) -> dict[str, SimulatedSeries]:
     from unimo_bids.simulation import (
+        adult_head,
         artefacts,
         fetal_head,
         fetal_surroundings,
@@ -62,72 +75,68 @@ def _simulated(frames: int, seed: int) -> SimulatedSeries:
         simulate,
     )
 
-    return simulate(
-        fetal_head(weeks=30, seed=seed),
-        kinematics.synthetic_fetal(frames, "typical", seed=seed),
-        shape=(72, 72, 36),
-        voxel_sizes=(3.0, 3.0, 4.0),
-        surroundings=fetal_surroundings(seed=seed),
-        artefacts=(artefacts.RicianNoise(sigma=1000 / 40),),
-        repetition_time=2.5,
-        seed=seed,
-    )
+    fetus = fetal_head(weeks=30, seed=seed)
+    womb = fetal_surroundings(seed=seed)
+    adult = adult_head()
+    runs = {}
+    for session in (1, 2):
+        noise = (artefacts.RicianNoise(sigma=1000 / 40),)
+        severity = "typical" if session == 1 else "severe"
+        runs[f"sub-01_ses-{session}_task-rest"] = simulate(
+            fetus,
+            kinematics.synthetic_fetal(frames, severity, seed=seed + session),
+            shape=(72, 72, 36),
+            voxel_sizes=(3.0, 3.0, 4.0),
+            surroundings=womb,
+            artefacts=noise,
+            repetition_time=2.5,
+            seed=seed + session,
+        )
+        runs[f"sub-02_ses-{session}_task-rest"] = simulate(
+            adult,
+            kinematics.smooth_with_spikes(frames, session, session, seed=seed + session),
+            shape=(64, 64, 36),
+            voxel_sizes=(3.5, 3.5, 4.0),
+            artefacts=noise,
+            repetition_time=2.0,
+            seed=seed + 10 * session,
+        )
+    return runs
 
 
-def _save(truth: SimulatedSeries, folder: Path) -> list[Path]:
-    """Write series, mask of the reference frame and true poses, as if a scanner had."""
-    import nibabel
-    import numpy as np
-
-    from unimo_bids.files.staging import staged
-
-    # int16 with a slope, as scanners write
-    series = nibabel.Nifti1Image(truth.data, truth.affine)
-    series.set_data_dtype(np.int16)
-    series.header.set_zooms((*series.header.get_zooms()[:3], truth.repetition_time))
-    series.header.set_xyzt_units("mm", "sec")
-    mask = nibabel.Nifti1Image((truth.brain > 0.5).astype(np.uint8), truth.affine)
-    names = [f"{_STEM}.nii.gz", f"{_STEM}_true-mask.nii.gz", f"{_STEM}_true-poses.npy"]
-    with staged(folder) as stage:
-        nibabel.save(series, stage / names[0])
-        nibabel.save(mask, stage / names[1])
-        np.save(stage / names[2], truth.poses)
-    return [folder / name for name in names]
-
-
-def _table(truth: SimulatedSeries, done: Corrected) -> str:
+def _table(runs: Mapping[str, SimulatedSeries], out_dir: Path) -> str:
     """Compare poses with the truth: how far they are apart, on average over the brain, mm."""
     import numpy as np
 
-    from unimo_bids.motion.quality import STATUSES
+    from unimo_bids.bids.names import parse_series, run_names
+    from unimo_bids.files.transforms import read_itk
 
-    status = np.asarray(done.estimate.status)
-    identity = np.broadcast_to(np.eye(4), truth.poses.shape)
-    moved = _mean_displacement(identity, truth)
-    error = _mean_displacement(done.estimate.poses, truth)
-    lines = [
-        f"{'mean displacement of the brain, mm':<36}{'frames':>7}{'median':>9}{'p95':>9}{'max':>9}"
-    ]
-
-    def add(name: str, values: Any) -> None:
-        numbers = "".join(f"{x:9.3f}" for x in (*np.percentile(values, (50, 95)), values.max()))
-        lines.append(f"{name:<36}{len(values):7d}{numbers}")
-
-    add("true motion from the reference", moved)
-    for one in STATUSES:
-        if (status == one).any():
-            add(f"error, {one}", error[status == one])
+    title = "mean displacement of the brain, mm"
+    lines = [f"{title:<44}{'median':>9}{'p95':>9}{'max':>9}"]
+    for name, truth in runs.items():
+        folder = Path(*name.split("_task")[0].split("_"), "func")
+        entities = parse_series(folder / f"{name}_bold.nii.gz")
+        assert entities is not None
+        found = read_itk(out_dir / run_names(entities).transforms)
+        reference = int(np.argmin([abs(pose - np.eye(4)).max() for pose in found]))
+        true = truth.poses @ np.linalg.inv(truth.poses[reference])
+        rest = np.broadcast_to(np.eye(4), true.shape)
+        points = truth.brain_points @ truth.poses[reference][:3, :3].T
+        points = points + truth.poses[reference][:3, 3]
+        for what, poses in (("motion", rest), ("error", found)):
+            apart = _mean_displacement(poses, true, points)
+            numbers = (*np.percentile(apart, (50, 95)), apart.max())
+            lines.append(f"{f'{name}, {what}':<44}" + "".join(f"{x:9.3f}" for x in numbers))
     return "\n".join(lines)
 
 
-def _mean_displacement(poses: Any, truth: SimulatedSeries) -> Any:
+def _mean_displacement(poses: Any, true: Any, points: Any) -> Any:
     import torch
 
     from unimo_bids.spatial import rigid
 
-    points = torch.as_tensor(truth.brain_points)
-    true = torch.as_tensor(truth.poses)
-    return rigid.displacement(torch.as_tensor(poses.copy()), true, points).mean(dim=-1).numpy()
+    tensors = [torch.as_tensor(array.copy()) for array in (poses, true, points)]
+    return rigid.displacement(*tensors).mean(dim=-1).numpy()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import contextlib
 import gzip
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, BinaryIO, cast
@@ -141,6 +141,34 @@ def read_series(path: str | Path) -> Series:
     return Series(
         data, affine, fixed, seconds, tuple(warnings), path, slope, intercept, empty_frames=empty
     )
+
+
+def timed(series: Series, repetition_time: float | None) -> Series:
+    """A series whose header gives another repetition time, in seconds (None: as it is)."""
+    if repetition_time is None or series.repetition_time == repetition_time:
+        return series
+    header = series.header.copy()
+    header.extensions = series.header.extensions
+    space, _ = header.get_xyzt_units()
+    header.set_xyzt_units(space, "sec")
+    header["pixdim"][4] = repetition_time
+    return replace(series, header=header, repetition_time=repetition_time)
+
+
+def read_volume(path: str | Path, series: Series) -> Float32:
+    """Read one volume ``(X, Y, Z)`` that lies on the grid of a series; of several, their mean."""
+    path = Path(path)
+    with _opened(path) as stream:
+        header = headers.read_header(stream, path)
+        shape = headers.data_shape(header, path)
+        affine, _, _ = headers.world_affine(header, shape, path)
+        apart = headers.grid_distance(series.affine, affine, shape[:3])
+        if shape[:3] != series.shape[:3] or apart > headers.SAME_GRID_VOXELS:
+            finding = f"it is not on the grid of {series.path.name}"
+            raise InputError(path, finding, "resample it, or do without it")
+        four = (*shape, 1)[:4]
+        data, slope, intercept, _ = _read_frames(stream, header, four, path)
+    return (data.mean(axis=-1, dtype=np.float64) * slope + intercept).astype(np.float32)
 
 
 def read_mask(path: str | Path, series: Series) -> npt.NDArray[Any]:

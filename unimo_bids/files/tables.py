@@ -19,6 +19,19 @@ def write_table(path: str | Path, columns: Mapping[str, npt.NDArray[np.generic]]
         temporary.write_text("\n".join(lines) + "\n")
 
 
+def read_columns(path: str | Path) -> dict[str, npt.NDArray[np.float64]]:
+    """Read the numeric columns of a table, ``n/a`` as NaN."""
+    header, *rows = (line.split("\t") for line in Path(path).read_text().splitlines())
+    columns = {}
+    for name, cells in zip(header, zip(*rows, strict=True), strict=True):
+        try:
+            values = [np.nan if cell == "n/a" else float(cell) for cell in cells]
+        except ValueError:
+            continue
+        columns[name] = np.array(values)
+    return columns
+
+
 def _cell(value: object) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.8g}" if np.isfinite(value) else "n/a"

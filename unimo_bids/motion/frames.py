@@ -44,3 +44,26 @@ class Frames:
         size = max(1, min(32, (1 << 24) // voxels))
         for start in range(0, len(indices), size):
             yield indices[start : start + size]
+
+
+class Preceded:
+    """A series with one more frame before its first: a reference that was scanned apart.
+
+    Parameters
+    ----------
+    volume
+        ``(X, Y, Z)`` on the grid of the series.
+    series
+        ``(X, Y, Z, T)``, anything indexed by ``[..., t]``.
+    """
+
+    def __init__(self, volume: Any, series: Any) -> None:
+        if volume.shape != series.shape[:3]:
+            raise ValueError(f"a frame of {volume.shape} before a series of {series.shape}")
+        self._volume, self._series = volume, series
+        self.shape = (*series.shape[:3], series.shape[3] + 1)
+
+    def __getitem__(self, index: tuple[Any, int]) -> Any:
+        """Frame t by ``[..., t]``; 0 is the one before the first."""
+        t = index[-1]
+        return self._volume if t == 0 else self._series[..., t - 1]

@@ -24,6 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unimo_bids.motion.least_squares import robust_scale, solve
 from unimo_bids.motion.levels import Level
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import smooth_fields, voxel_centers
@@ -33,8 +34,6 @@ IntensityModel = Literal["gain", "bias"]
 
 # Cauchy weights with 95 % efficiency on Gaussian residuals (Holland & Welsch 1977)
 _CAUCHY = 2.385
-# of the normal distribution: standard deviation per median absolute deviation
-_SIGMA_PER_MAD = 1.4826
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,6 @@ class Registration:
     covariance: Tensor
     similarity: Tensor
     in_view: Tensor
-    iterations: int
 
 
 def make_target(
@@ -204,9 +202,6 @@ class _Normal:
     in_view: Tensor  # (B,)
     count: Tensor  # (B,) points in view
 
-    def take(self, index: Tensor) -> _Normal:
-        return _Normal(**{k: v[index] for k, v in vars(self).items()})
-
     def put(self, index: Tensor, other: _Normal, chosen: Tensor) -> None:
         for name, value in vars(self).items():
             value[index[chosen]] = getattr(other, name)[chosen]
@@ -238,11 +233,11 @@ def _normal_equations(
         m, terms = values[:, c], channel.terms
         weighted = view[:, None] * terms  # (B, K, N)
         gram = weighted @ terms.mT
-        coefficients = _solve(gram.double(), (weighted @ m[..., None])[..., 0].double()).float()
+        coefficients = solve(gram.double(), (weighted @ m[..., None])[..., 0].double()).float()
         residual = m - coefficients @ terms
 
         weights = view
-        sigma = _robust_scale(residual, view)
+        sigma = robust_scale(residual, view)
         new_scale[:, c] = sigma
         squares = (view * residual**2).sum(dim=-1)
         empty = _backdrop_squares(channel.backdrop, view, m)
@@ -269,7 +264,7 @@ def _normal_equations(
         g_motion = (weighted_motion.mT @ residual[..., None]).double()
         g_terms = (weighted @ residual[..., None]).double()
         # the intensity model adapts along with the motion: eliminate it (Schur complement)
-        eliminated = _solve(h_terms, torch.cat([h_mixed.mT, g_terms], dim=-1))
+        eliminated = solve(h_terms, torch.cat([h_mixed.mT, g_terms], dim=-1))
         precision = 1 / sigma.double().clamp(min=1e-12) ** 2
         hessian += precision[:, None, None] * (h_motion - h_mixed @ eliminated[..., :6])
         rhs += precision[:, None] * (g_motion - h_mixed @ eliminated[..., 6:])[..., 0]
@@ -293,7 +288,7 @@ def _backdrop_squares(backdrop: Tensor, view: Tensor, m: Tensor) -> Tensor:
     """
     weighted = view[:, None] * backdrop
     gram = weighted @ backdrop.mT
-    fit = _solve(gram.double(), (weighted @ m[..., None])[..., 0].double()).float() @ backdrop
+    fit = solve(gram.double(), (weighted @ m[..., None])[..., 0].double()).float() @ backdrop
     return (view * (m - fit) ** 2).sum(dim=-1)
 
 
@@ -305,25 +300,6 @@ def _motion_of(channel: Channel, coefficients: Tensor) -> Tensor:
         gain = coefficients[:, mine] @ channel.slopes[mine]
         change = change + gain[..., None] * steepest
     return change
-
-
-def _solve(gram: Tensor, rhs: Tensor) -> Tensor:
-    """Solve small symmetric systems, ``(B, K, K)``; a relative ridge keeps singular ones finite."""
-    diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    ridge = 1e-7 * diagonal + 1e-12 * diagonal.amax(dim=-1, keepdim=True) + 1e-30
-    matrix = gram + torch.diag_embed(ridge)
-    if rhs.dim() == gram.dim() - 1:
-        return torch.linalg.solve(matrix, rhs[..., None])[..., 0]
-    return torch.linalg.solve(matrix, rhs)
-
-
-def _robust_scale(residual: Tensor, view: Tensor) -> Tensor:
-    """Standard deviation from the median absolute residual of points in view, ``(B,)``."""
-    stride = max(1, residual.shape[-1] // 4096)
-    thin = residual[:, ::stride].abs()
-    thin = torch.where(view[:, ::stride] > 0.05, thin, torch.nan)
-    scale = _SIGMA_PER_MAD * thin.nanmedian(dim=-1).values
-    return torch.nan_to_num(scale, nan=1.0).clamp(min=1e-6)
 
 
 def register(
@@ -360,8 +336,7 @@ def register(
     damping = torch.full((n,), 1e-4, dtype=torch.float64, device=device)
     trial = poses.clone()
     best: _Normal | None = None
-    used = 0
-    for used in range(1, iterations + 1):  # noqa: B007 - reported
+    for _ in range(iterations):
         frames = sampled if len(active) == n else sampled[active]
         scale = None if best is None else best.scale[active]
         now = _normal_equations(target, level or target.level, frames, trial[active], scale, robust)
@@ -376,7 +351,7 @@ def register(
 
         h, g = best.hessian[active], best.rhs[active]
         diagonal = torch.diag_embed(h.diagonal(dim1=-2, dim2=-1))
-        step = _solve(h + damping[active, None, None] * diagonal, g)
+        step = solve(h + damping[active, None, None] * diagonal, g)
         step = torch.nan_to_num(step)
         trial[active] = _moved(poses[active], step, target)
         small = torch.linalg.norm(step, dim=-1) < tolerance
@@ -390,7 +365,6 @@ def register(
         covariance=_covariance(best, target),
         similarity=best.similarity.double(),
         in_view=best.in_view.double(),
-        iterations=used,
     )
 
 

@@ -61,6 +61,12 @@ class Tracking:
     searched: NDArray[np.bool_]
     contrasts: bool = False
 
+    @classmethod
+    def at_rest(cls, frames: int, reference: int) -> Tracking:
+        """No motion, for a series that has been corrected."""
+        poses = np.tile(np.eye(4), (frames, 1, 1))
+        return cls(reference, poses, np.ones(frames), np.zeros(frames, dtype=bool))
+
 
 @dataclass(frozen=True)
 class MotionEstimate:

@@ -116,7 +116,6 @@ def _register(
         covariance=torch.cat([p.covariance for p in parts]),
         similarity=torch.cat([p.similarity for p in parts]),
         in_view=torch.cat([p.in_view for p in parts]),
-        iterations=max(p.iterations for p in parts),
     )
 
 
@@ -189,7 +188,6 @@ def _only(found: Registration, rows: Sequence[int]) -> Registration:
         covariance=found.covariance[index],
         similarity=found.similarity[index],
         in_view=found.in_view[index],
-        iterations=found.iterations,
     )
 
 

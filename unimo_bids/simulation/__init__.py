@@ -14,7 +14,7 @@
 
 from unimo_bids.simulation import artefacts, kinematics, physiology
 from unimo_bids.simulation.anatomy import Anatomy, adult_head
-from unimo_bids.simulation.dataset import write_bids_dataset
+from unimo_bids.simulation.dataset import write_bids_dataset, write_mask_dataset
 from unimo_bids.simulation.fetal import fetal_head
 from unimo_bids.simulation.labelmaps import read_label_map
 from unimo_bids.simulation.render import render
@@ -37,4 +37,5 @@ __all__ = [
     "render",
     "simulate",
     "write_bids_dataset",
+    "write_mask_dataset",
 ]

@@ -33,6 +33,7 @@ def write_bids_dataset(
     folder: str | Path,
     series: Mapping[str, SimulatedSeries],
     name: str = "Simulated fMRI with known motion",
+    participants: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Path:
     """Write series as BIDS, with the truth in ``sourcedata/truth``.
 
@@ -44,6 +45,8 @@ def write_bids_dataset(
         By their entities, ``{"sub-01_task-rest": ..., "sub-02_ses-1_task-rest_run-1": ...}``.
     name
         Of the dataset.
+    participants
+        Columns of ``participants.tsv`` by label, the same for all.
 
     Returns
     -------
@@ -64,7 +67,12 @@ def write_bids_dataset(
     )
     (folder / "README").write_text(_README)
     subjects = sorted({match["sub"] for match in parsed.values()})
-    rows = ["participant_id", *(f"sub-{subject}" for subject in subjects)]
+    known = participants or {}
+    columns = list(next(iter(known.values()), {}))
+    rows = ["\t".join(["participant_id", *columns])]
+    for subject in subjects:
+        cells = [str(known.get(subject, {}).get(column, "n/a")) for column in columns]
+        rows.append("\t".join([f"sub-{subject}", *cells]))
     (folder / "participants.tsv").write_text("\n".join(rows) + "\n")
     for entities, match in parsed.items():
         place = Path(f"sub-{match['sub']}")
@@ -72,6 +80,36 @@ def write_bids_dataset(
             place /= f"ses-{match['ses']}"
         _write_run(folder / place / "func", entities, match["task"], series[entities])
         _write_truth(folder / "sourcedata" / "truth" / place, entities, series[entities])
+    return folder
+
+
+def write_mask_dataset(folder: str | Path, series: Mapping[str, SimulatedSeries]) -> Path:
+    """Write the true brain masks of every frame as a derivatives dataset, as a tracker would.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    series
+        By their entities, as in `write_bids_dataset`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {
+        "Name": "True brain masks",
+        "BIDSVersion": "1.9.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "unimo_bids.simulation"}],
+    }
+    _write_json(folder / "dataset_description.json", about)
+    for entities, one in series.items():
+        match = _ENTITIES.fullmatch(entities)
+        if match is None:
+            raise ValueError(f"{entities!r} is not like sub-01[_ses-1]_task-rest[_run-1]")
+        place = folder / f"sub-{match['sub']}" / (f"ses-{match['ses']}" if match["ses"] else "")
+        (place / "func").mkdir(parents=True, exist_ok=True)
+        mask = one.brain_masks()
+        _image(mask, one.affine).to_filename(place / "func" / f"{entities}_desc-brain_mask.nii.gz")
     return folder
 
 

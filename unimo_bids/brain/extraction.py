@@ -1,0 +1,238 @@
+"""The brain in one EPI volume, by intensity and shape.
+
+1. The head is what is not air.
+2. Its intensities are flattened: divided by their local mean, again and again, until a receive
+   field of any strength no longer tells the middle of the brain from its surface.
+3. The brain is bright; skull, scalp (its fat suppressed) and air are dark. What is bright is opened
+   by a ball so wide that eyes, muscles and vessels come off, and the largest piece is kept.
+4. Sulci are closed and holes (ventricles and the like) are filled.
+
+All lengths are in proportion to the head, so that it may be of any age, and in mm, so that voxels
+may be of any shape. At the edges of the field of view nothing is opened: a slab may cut the head.
+
+Why not nilearn's `compute_epi_mask`: on simulated whole adult heads both have a Dice of 0.93 to
+0.94 with the brain. But on a slab of one nilearn has 0.74 (here 0.96), on a single slice 0 (0.96),
+on a fetal head in air 0.48 to 0.67 (0.67 to 0.79), and under the receive field of some real coils
+it leaves out the middle of the brain.
+
+A head among other tissue cannot be told from it by these means: in utero the result is not the
+brain, and not `confident`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from unimo_bids.motion.masks import foreground
+
+Bool3 = NDArray[np.bool_]
+Float3 = NDArray[np.float32]
+
+METHOD = "intensity and shape"
+
+_FLATTENINGS = 4  # from the third on, little changes
+# of the local mean; from 0.7 on, real brains begin to fall apart, below, more scalp is taken
+_BRIGHT = 0.65
+# in proportion to the radius of the head
+_FIELD, _OPENING, _CLOSING = 0.35, 0.15, 0.15
+
+# ml: the brain of a fetus of 20 weeks; all within the largest skulls (2000 ml), a rim included
+_SMALLEST, _LARGEST = 30.0, 2400.0
+_LARGEST_HEAD = 4500.0  # ml, with face and neck; what is larger is a body
+# A ball's section is as wide as the ball. A whole brain is longer than it is high, and its widest
+# section that of a ball larger by this factor.
+_SECTION = 0.9
+_SOLID = 0.8  # of the ellipsoid with the same moments; brains and slabs of them have 0.86 to 0.97
+_FULL = 0.9  # of the field of view: no air is left about what fills more, as noise does
+_SHARE = 0.4  # of what is not air is brain, at least; a low slice shows much besides
+
+
+@dataclass(frozen=True)
+class BrainMask:
+    """Where the brain is, and how it was found.
+
+    Attributes
+    ----------
+    mask
+        ``(X, Y, Z)`` bool.
+    probability
+        ``(X, Y, Z)`` float32, 0 … 1, above ½ in the mask; falls from 1 to 0 over about a voxel
+        either side of its surface.
+    radius_mm
+        Of a ball with the volume of the brain; where the field of view cuts the brain, of the whole
+        one as its widest section lets expect.
+    method
+        What found it, for the report.
+    confident
+        Whether what was found can be a brain: its size, its shape, and that it makes up most of
+        what is not air. False in utero, for phantoms and for noise.
+    """
+
+    mask: Bool3
+    probability: Float3
+    radius_mm: float
+    method: str
+    confident: bool
+
+
+def find_brain(reference: NDArray[np.generic], affine: NDArray[np.float64]) -> BrainMask:
+    """Find the brain in one volume.
+
+    Parameters
+    ----------
+    reference
+        ``(X, Y, Z)`` an EPI volume or a mean of aligned ones; what is not finite or below 0 is
+        taken for air.
+    affine
+        ``(4, 4)`` indices → RAS mm; of any orientation.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to see: no voxels, or one intensity everywhere (or none above 0).
+    """
+    image = np.asarray(reference, dtype=np.float32)
+    image = np.where(np.isfinite(image), image, 0).clip(min=0)
+    if image.ndim != 3 or image.size == 0:
+        raise ValueError(f"a volume has three axes, not the shape {image.shape}")
+    if np.ptp(image) == 0:
+        raise ValueError("every voxel of the volume has the same intensity: there is no brain")
+    affine = np.asarray(affine, dtype=np.float64)
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    head = foreground(torch.from_numpy(image), torch.from_numpy(affine)).numpy() > 0
+    radius = _ball_radius(head, sizes)
+    bright = _flattened(image, head, sizes, _FIELD * radius) > _BRIGHT
+    brain = _largest_solid(bright & head, sizes, _OPENING * radius)
+    brain = ndimage.binary_fill_holes(_closed(brain, sizes, _CLOSING * radius))
+    return BrainMask(
+        mask=brain,
+        probability=_soft(brain, sizes),
+        radius_mm=brain_radius(brain, affine),
+        method=METHOD,
+        confident=_plausible(brain, head, sizes),
+    )
+
+
+def brain_radius(mask: Bool3, affine: NDArray[np.float64]) -> float:
+    """Radius in mm of a ball with the volume of the brain, of which the mask may be only a slab.
+
+    Parameters
+    ----------
+    mask
+        ``(X, Y, Z)`` bool.
+    affine
+        ``(4, 4)`` indices → RAS mm.
+    """
+    sizes = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0)
+    sections = [
+        mask.sum(axis=tuple(a for a in range(3) if a != axis)).max() * sizes.prod() / sizes[axis]
+        for axis in range(3)
+    ]
+    return max(_ball_radius(mask, sizes), _SECTION * float(np.sqrt(max(sections) / np.pi)))
+
+
+def population_of_size(radius_mm: float) -> Literal["fetal", "infant", "adult"]:
+    """Whose brain is of this size.
+
+    Fetal brains have 30 ml at 20 weeks and 400 at birth, adult ones 1100 to 1600 ml; those of
+    newborns to two years lie between. The limits are 380 ml (45 mm) and 1050 ml (63 mm).
+
+    Parameters
+    ----------
+    radius_mm
+        Of a ball with the volume of the brain.
+
+    Examples
+    --------
+    >>> population_of_size(29), population_of_size(55), population_of_size(70)
+    ('fetal', 'infant', 'adult')
+    """
+    if radius_mm < 45:
+        return "fetal"
+    return "infant" if radius_mm < 63 else "adult"
+
+
+def _ball_radius(mask: Bool3, sizes: NDArray[np.float64]) -> float:
+    return float((3 * mask.sum() * sizes.prod() / (4 * np.pi)) ** (1 / 3))
+
+
+def _flattened(image: Float3, head: Bool3, sizes: NDArray[np.float64], reach: float) -> Float3:
+    """Intensity relative to the brain nearby: the mean of what is bright within ``reach`` mm."""
+    flat: Float3 = ndimage.gaussian_filter(image, 1.5 / sizes, mode="nearest")
+    bright = head
+    for _ in range(_FLATTENINGS):
+        weights = bright.astype(np.float32)
+        total, count = (
+            ndimage.gaussian_filter(part, reach / sizes, mode="constant")
+            for part in (weights * flat, weights)
+        )
+        local = total / np.maximum(count, 1e-3)
+        least = 1e-6 * max(float(local.max()), 1e-30)
+        flat = np.asarray(flat / np.maximum(local, least), dtype=np.float32)
+        bright = head & (flat > _BRIGHT)
+    return flat
+
+
+def _largest_solid(mask: Bool3, sizes: NDArray[np.float64], radius: float) -> Bool3:
+    """Largest piece of the mask that a ball fits in, as far as the ball reaches, and its rim."""
+    core = _depth(mask, sizes) > radius
+    pieces, count = ndimage.label(core)
+    if count == 0:
+        return mask
+    largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    return mask & (_depth(pieces != largest, sizes) <= radius + sizes.min() / 2)
+
+
+def _closed(mask: Bool3, sizes: NDArray[np.float64], radius: float) -> Bool3:
+    """Fill what a ball of this radius, mm, cannot enter from outside."""
+    reach = [
+        (int(radius / size) + 2 if many > 1 else 0,) * 2
+        for size, many in zip(sizes, mask.shape, strict=True)
+    ]
+    padded = np.pad(mask, reach)
+    grown = _depth(~padded, sizes) <= radius
+    inner = tuple(slice(low, low + many) for (low, _), many in zip(reach, mask.shape, strict=True))
+    return mask | (_depth(grown, sizes) > radius)[inner]
+
+
+def _depth(mask: Bool3, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance in mm to the nearest voxel that is not in the mask, 0 outside the mask."""
+    if mask.all():  # there is none
+        return np.full(mask.shape, np.inf)
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=sizes))
+
+
+def _soft(mask: Bool3, sizes: NDArray[np.float64]) -> Float3:
+    """Logistic in the distance from the surface, a voxel wide."""
+    level = (_depth(mask, sizes) - _depth(~mask, sizes)) / sizes.mean()
+    return (1 / (1 + np.exp(-level.clip(-30, 30)))).astype(np.float32)
+
+
+def _plausible(brain: Bool3, head: Bool3, sizes: NDArray[np.float64]) -> bool:
+    """Whether a region can be a brain in air: neither too small nor too large, solid, alone."""
+    volume = 4 / 3 * np.pi * brain_radius(brain, np.diag([*sizes, 1.0])) ** 3 / 1000
+    return bool(
+        _SMALLEST < volume < _LARGEST
+        and head.sum() * sizes.prod() / 1000 < _LARGEST_HEAD
+        and brain.mean() < _FULL
+        and brain.sum() > _SHARE * head.sum()
+        and solidity(brain, sizes) > _SOLID
+    )
+
+
+def solidity(mask: Bool3, sizes: Sequence[float] | NDArray[np.float64]) -> float:
+    """Volume relative to that of the ellipsoid with the same second moments; 1 for an ellipsoid.
+
+    ``V / (4/3 π √(5³ det C))`` with C the covariance of the points of the mask.
+    """
+    points = np.argwhere(mask) * sizes
+    covariance = np.cov(points.T, bias=True) + np.diag(np.square(sizes)) / 12  # voxels have a size
+    ellipsoid = 4 / 3 * np.pi * float(np.sqrt(5**3 * np.linalg.det(covariance)))
+    return float(len(points) * np.prod(sizes) / ellipsoid)

@@ -1,0 +1,43 @@
+"""`unimo-bids`: the BIDS App."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from unimo_bids.cli.correct import guarded
+from unimo_bids.cli.parser import parse
+
+if TYPE_CHECKING:
+    from unimo_bids.settings import Settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns
+    -------
+    int
+        0 all runs done and their reports written, 1 a run failed or the machine did not allow it,
+        2 bad input, 3 only a report failed.
+    """
+    settings = parse(argv)
+    codes: list[int] = []
+    failed = guarded(lambda: codes.append(_run(settings)), debug=settings.debug)
+    return failed or codes[0]
+
+
+def _run(settings: Settings) -> int:
+    # half a second of imports and more: not before the arguments are known to be good
+    if settings.analysis_level == "group":
+        from unimo_bids.cli.group import run_group
+
+        return run_group(settings)
+    from unimo_bids.cli.participants import run_participants
+
+    return run_participants(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

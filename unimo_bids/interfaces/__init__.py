@@ -1,0 +1,1 @@
+"""Nipype interfaces: each reads files, calls the library once, writes files."""

@@ -1,0 +1,74 @@
+"""The table of confounds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+
+class _ConfoundsInput(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="corrected series")
+    mask = File(exists=True, mandatory=True, desc="brain")
+    motion = File(exists=True, mandatory=True, desc="of EstimateMotion")
+    repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, if even")
+    non_steady = traits.Int(0, usedefault=True, desc="frames at the start")
+    brain_radius = traits.Float(mandatory=True, desc="mm")
+    fd_radius = traits.Either(None, traits.Float, usedefault=True, desc="mm; None for the brain's")
+    fd_threshold = traits.Float(0.5, usedefault=True, desc="mm")
+    dvars_threshold = traits.Float(1.5, usedefault=True)
+
+
+class _ConfoundsOutput(TraitedSpec):
+    confounds = File(exists=True, desc="tab-separated, a line per frame")
+    metadata = File(exists=True, desc="JSON that explains every column")
+    fd_radius = traits.Float(desc="mm, as used")
+
+
+class WriteConfounds(SimpleInterface):
+    """Motion, its measures and signals of the corrected series, a line per frame."""
+
+    input_spec = _ConfoundsInput
+    output_spec = _ConfoundsOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.files.series import read_mask, read_series
+        from unimo_bids.files.tables import write_table
+        from unimo_bids.interfaces.results import read_motion
+        from unimo_bids.qc.confounds import (
+            ConfoundSettings,
+            auto_fd_radius,
+            confounds_table,
+            describe_columns,
+        )
+        from unimo_bids.qc.dvars import series_signals
+
+        given, here = self.inputs, Path(runtime.cwd)
+        series, motion = read_series(given.in_file), read_motion(given.motion)
+        radius = given.fd_radius or auto_fd_radius(given.brain_radius)
+        settings = ConfoundSettings(radius, given.fd_threshold, given.dvars_threshold)
+        table = confounds_table(
+            motion.poses,
+            motion.covariance,
+            motion.center,
+            status=motion.status,
+            similarity=motion.similarity,
+            signals=series_signals(series, read_mask(given.mask, series)),
+            repetition_time=given.repetition_time,
+            non_steady=given.non_steady,
+            settings=settings,
+        )
+        path, metadata = here / "confounds.tsv", here / "confounds.json"
+        write_table(path, table)
+        metadata.write_text(json.dumps(describe_columns(table, settings), indent=2) + "\n")
+        self._results["confounds"], self._results["metadata"] = str(path), str(metadata)
+        self._results["fd_radius"] = float(radius)
+        return runtime

@@ -1,0 +1,178 @@
+"""The figures of a run's report, and its numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    OutputMultiObject,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from unimo_bids.motion.results import MotionEstimate
+
+    Array = NDArray[np.float64]
+
+
+class _DrawInput(BaseInterfaceInputSpec):
+    entities = traits.Str(mandatory=True, desc="what the run is called")
+    original = File(exists=True, mandatory=True, desc="raw series")
+    corrected = File(exists=True, mandatory=True)
+    boldref = File(exists=True, mandatory=True)
+    mask = File(exists=True, mandatory=True)
+    probability = File(exists=True, mandatory=True)
+    tsnr_before = File(exists=True, mandatory=True)
+    tsnr_after = File(exists=True, mandatory=True)
+    confounds = File(exists=True, mandatory=True)
+    motion = File(exists=True, mandatory=True, desc="of the raw series")
+    residual = File(exists=True, mandatory=True, desc="motion of the corrected series")
+    similarity = File(exists=True, mandatory=True, desc="JSON, before and after")
+    fd_radius = traits.Float(mandatory=True, desc="mm")
+    fd_threshold = traits.Float(mandatory=True, desc="mm")
+    facts = traits.Dict(traits.Str, traits.Str, desc="known beforehand")
+    population = traits.Str(desc="fetal, infant or adult")
+    population_reason = traits.Str()
+    brain_method = traits.Str()
+    known_warnings = traits.List(traits.Str, desc="known beforehand")
+    series_warnings = traits.List(traits.Str)
+    brain_warnings = traits.List(traits.Str)
+
+
+class _DrawOutput(TraitedSpec):
+    figures = OutputMultiObject(File(exists=True), desc="by the names that the report looks for")
+
+
+class DrawRun(SimpleInterface):
+    """Draw all figures of a run."""
+
+    input_spec = _DrawInput
+    output_spec = _DrawOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        import numpy as np
+
+        from unimo_bids.files.series import read_series, read_volume
+        from unimo_bids.files.tables import read_columns
+        from unimo_bids.interfaces.results import read_motion
+        from unimo_bids.qc.confounds import MOTION_NAMES
+        from unimo_bids.qc.framewise import framewise_displacement
+        from unimo_bids.reports.drawing import draw_run
+        from unimo_bids.reports.record import RunRecord
+
+        given = self.inputs
+        motion, residual = read_motion(given.motion), read_motion(given.residual)
+        columns = read_columns(given.confounds)
+        before = columns["framewise_displacement"]
+        after = framewise_displacement(residual.poses, residual.center, given.fd_radius)
+        for displacement in (before, after):
+            displacement[_about_lost(motion.status)] = np.nan
+        series = read_series(given.original)
+        brain = read_volume(given.mask, series) > 0
+        tsnr = [
+            float(np.median(read_volume(path, series)[brain]))
+            for path in (given.tsnr_before, given.tsnr_after)
+        ]
+        del series
+        censored = columns["censor"] == 1
+        numbers = _numbers(motion, before, after, tsnr, censored)
+        similarity = json.loads(Path(given.similarity).read_text())
+        record = RunRecord(
+            entities=given.entities,
+            **{
+                name: Path(getattr(given, name))
+                for name in (
+                    *("original", "corrected", "boldref", "mask", "probability"),
+                    *("tsnr_before", "tsnr_after", "confounds"),
+                )
+            },
+            poses=motion.poses,
+            center=motion.center,
+            parameters=np.stack([columns[name] for name in MOTION_NAMES], axis=1),
+            deviations=np.stack([columns[f"{name}_sd"] for name in MOTION_NAMES], axis=1),
+            fd_before=before,
+            fd_after=after,
+            similarity_before=np.array(similarity["before"], dtype=float),
+            similarity_after=np.array(similarity["after"], dtype=float),
+            status=motion.status.tolist(),
+            censored=censored,
+            fd_threshold=given.fd_threshold,
+            reference=motion.reference,
+            facts={**given.facts, **self._found(motion), **_told(numbers)},
+            warnings=[*given.known_warnings, *given.series_warnings, *given.brain_warnings],
+            numbers=numbers,
+        )
+        figures = draw_run(record, Path(runtime.cwd))
+        self._results["figures"] = [str(path) for path in figures]
+        return runtime
+
+    def _found(self, motion: MotionEstimate) -> dict[str, str]:
+        """What the run itself has told."""
+        given, reference = self.inputs, motion.reference
+        reason = f" ({given.population_reason})" if given.population_reason else ""
+        return {
+            "Population": f"{given.population}{reason}",
+            "Brain": f"{given.brain_method}, radius {motion.radius:.0f} mm",
+            "Reference": f"frame {reference}" if reference >= 0 else "single-band reference",
+            "FD radius": f"{given.fd_radius:.0f} mm",
+        }
+
+
+def _about_lost(status: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Steps into and out of lost frames, whose length nobody knows."""
+    lost = status == "lost"
+    around = lost.copy()
+    around[1:] |= lost[:-1]
+    return around
+
+
+def _numbers(
+    motion: MotionEstimate,
+    before: Array,
+    after: Array,
+    tsnr: list[float],
+    censored: NDArray[np.bool_],
+) -> dict[str, float | int | None]:
+    """One row of the group's table."""
+    import numpy as np
+
+    fd, left = before[np.isfinite(before)], after[np.isfinite(after)]
+    status = motion.status.tolist()
+    return {
+        "fd_mean": float(fd.mean()) if fd.size else None,
+        "fd_median": float(np.median(fd)) if fd.size else None,
+        "fd_max": float(fd.max()) if fd.size else None,
+        "fd_after_mean": float(left.mean()) if left.size else None,
+        "tsnr_before": tsnr[0],
+        "tsnr_after": tsnr[1],
+        "tsnr_gain": tsnr[1] / tsnr[0] if tsnr[0] > 0 else None,
+        "censored_percent": 100 * float(censored.mean()),
+        "frames": len(status),
+        **{name: status.count(name) for name in ("searched", "bridged", "lost")},
+    }
+
+
+def _told(numbers: Mapping[str, Any]) -> dict[str, str]:
+    """The numbers that readers look for first."""
+
+    def text(name: str, digits: int) -> str:
+        return "n/a" if numbers[name] is None else f"{numbers[name]:.{digits}f}"
+
+    frames = [f"{numbers[one]} {one}" for one in ("searched", "bridged", "lost") if numbers[one]]
+    return {
+        "Mean FD": f"{text('fd_mean', 2)} → {text('fd_after_mean', 2)} mm",
+        "Largest FD": f"{text('fd_max', 2)} mm",
+        "Censored": f"{text('censored_percent', 1)} %",
+        "Median tSNR": f"{text('tsnr_before', 1)} → {text('tsnr_after', 1)}",
+        "Frames that failed": ", ".join(frames) or "none",
+    }

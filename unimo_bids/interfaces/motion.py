@@ -1,0 +1,133 @@
+"""From the raw series to a pose for every frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from unimo_bids.interfaces.results import DEVICE
+
+if TYPE_CHECKING:
+    from unimo_bids.files.series import Series
+
+
+class _MotionInput(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="series")
+    mask = File(exists=True, desc="brain in the reference frame, or in every frame")
+    reference = traits.Int(mandatory=True, desc="frame that poses are relative to")
+    reference_file = File(exists=True, desc="a volume scanned apart that takes its place")
+    device = DEVICE
+    use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
+
+
+class _TrackOutput(TraitedSpec):
+    tracking = File(exists=True, desc="rough poses of all frames")
+
+
+class TrackMotion(SimpleInterface):
+    """Follow the head through the series."""
+
+    input_spec = _MotionInput
+    output_spec = _TrackOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.files.series import read_series
+        from unimo_bids.interfaces.results import torch_device, write_arrays
+        from unimo_bids.motion.series import track_motion
+
+        series = read_series(self.inputs.in_file)
+        frames, reference = _with_reference(self.inputs, series)
+        tracking = track_motion(
+            frames,
+            series.affine,
+            mask=_mask(self.inputs, series),
+            reference=reference,
+            device=torch_device(self.inputs.device),
+        )
+        path = Path(runtime.cwd) / "tracking.npz"
+        self._results["tracking"] = write_arrays(path, tracking)
+        return runtime
+
+
+class _EstimateInput(_MotionInput):
+    tracking = File(exists=True, desc="rough poses; without them, no motion is expected")
+
+
+class _EstimateOutput(TraitedSpec):
+    motion = File(exists=True, desc="poses, covariance, similarity, status")
+    boldref = File(exists=True, desc="template of aligned frames")
+    transforms = File(exists=True, desc="ITK series, an affine per frame")
+
+
+class EstimateMotion(SimpleInterface):
+    """Refine rough poses to the template of all frames; judge them."""
+
+    input_spec = _EstimateInput
+    output_spec = _EstimateOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from dataclasses import replace
+
+        from unimo_bids.files.series import read_series
+        from unimo_bids.files.transforms import write_itk
+        from unimo_bids.files.writing import write_volume
+        from unimo_bids.interfaces.results import read_tracking, torch_device, write_arrays
+        from unimo_bids.motion.results import Tracking
+        from unimo_bids.motion.series import estimate_motion
+
+        here = Path(runtime.cwd)
+        series = read_series(self.inputs.in_file)
+        frames, reference = _with_reference(self.inputs, series)
+        if isdefined(self.inputs.tracking):
+            tracking = read_tracking(self.inputs.tracking)
+        else:
+            tracking = Tracking.at_rest(frames.shape[3], reference)
+        motion = estimate_motion(
+            frames,
+            series.affine,
+            mask=_mask(self.inputs, series),
+            device=torch_device(self.inputs.device),
+            tracking=tracking,
+        )
+        if isdefined(self.inputs.reference_file):
+            of_series = {
+                name: getattr(motion, name)[1:]
+                for name in ("poses", "covariance", "similarity", "status")
+            }
+            motion = replace(motion, reference=-1, **of_series)
+        self._results["motion"] = write_arrays(here / "motion.npz", motion)
+        self._results["boldref"] = str(here / "boldref.nii.gz")
+        write_volume(self._results["boldref"], motion.template, series)
+        self._results["transforms"] = str(here / "transforms.txt")
+        write_itk(self._results["transforms"], motion.poses)
+        return runtime
+
+
+def _with_reference(inputs: Any, series: Series) -> tuple[Any, int]:
+    """Frames to register, and which of them is the reference."""
+    from unimo_bids.files.series import read_volume
+    from unimo_bids.motion.frames import Preceded
+
+    if not isdefined(inputs.reference_file):
+        return series, inputs.reference
+    return Preceded(read_volume(inputs.reference_file, series), series), 0
+
+
+def _mask(inputs: Any, series: Series) -> Any:
+    from unimo_bids.files.series import read_mask
+
+    if not isdefined(inputs.mask):
+        return None
+    mask = read_mask(inputs.mask, series)
+    # the reference that was scanned apart has no mask of its own: it comes just before frame 0
+    apart = isdefined(inputs.reference_file)
+    return mask[..., 0] if mask.ndim == 4 and apart else mask

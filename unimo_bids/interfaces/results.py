@@ -1,0 +1,56 @@
+"""What is handed from node to node besides images: poses and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nipype.interfaces.base import traits
+
+if TYPE_CHECKING:
+    from unimo_bids.motion.results import MotionEstimate, Tracking
+
+DEVICE = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:i")
+
+
+def torch_device(name: str) -> str:
+    """``auto`` means a GPU if there is one."""
+    import torch
+
+    from unimo_bids.errors import MachineError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise MachineError(f"--device {name}", "no CUDA device here", "use --device cpu or auto")
+    return name
+
+
+def write_arrays(path: Path, result: MotionEstimate | Tracking) -> str:
+    """Keep a result of the library; the path as nipype wants it."""
+    import numpy as np
+
+    np.savez(path, **asdict(result))
+    return str(path)
+
+
+def read_tracking(path: str) -> Tracking:
+    """Read what TrackMotion left."""
+    from unimo_bids.motion.results import Tracking
+
+    return Tracking(**_arrays(path))
+
+
+def read_motion(path: str) -> MotionEstimate:
+    """Read what EstimateMotion left."""
+    from unimo_bids.motion.results import MotionEstimate
+
+    return MotionEstimate(**_arrays(path))
+
+
+def _arrays(path: str) -> dict[str, Any]:
+    import numpy as np
+
+    with np.load(path) as file:
+        return {name: array if array.ndim else array.item() for name, array in file.items()}

@@ -1,0 +1,244 @@
+"""One run of BOLD, from the raw series to its derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nipype.pipeline import engine as pe
+
+from unimo_bids.bids.query import BoldRun
+from unimo_bids.interfaces.brain import FindBrain, FindReference
+from unimo_bids.interfaces.confounds import WriteConfounds
+from unimo_bids.interfaces.figures import DrawRun
+from unimo_bids.interfaces.motion import EstimateMotion, TrackMotion
+from unimo_bids.interfaces.series import ResampleSeries, ValidateSeries
+from unimo_bids.interfaces.sink import SaveDerivatives
+from unimo_bids.settings import Settings
+from unimo_bids.workflows.described import DescribedWorkflow
+
+# Python with torch, before it holds any data
+_PROGRAM_GB = 0.5
+
+
+def init_bold_wf(
+    run: BoldRun,
+    settings: Settings,
+    *,
+    population: tuple[str | None, str] = (None, ""),
+    use_gpu: bool = False,
+    omp_nthreads: int = 1,
+    series_gb: float = 0.1,
+    parameters: Mapping[str, Any] | None = None,
+) -> DescribedWorkflow:
+    """Correct the motion of a run, and write its derivatives and figures.
+
+    Nodes: validate → reference → brain → track → rigid → resample → residual → confounds →
+    figures → save. Tracking and brain extraction can be exchanged for others with the same inputs
+    and outputs.
+
+    Parameters
+    ----------
+    run
+        Its files and what is known of them.
+    settings
+        Thresholds, reference, level, device, and where the datasets lie.
+    population
+        ``fetal``, ``infant``, ``adult`` or None, and where that is from.
+    use_gpu
+        Whether nodes that can use a GPU take one of its slots.
+    omp_nthreads
+        Threads of a node that computes.
+    series_gb
+        Size of a series in memory.
+    parameters
+        How the motion is estimated, for the sidecars.
+
+    Outputs
+    -------
+    The files of `bids.names.run_names` in the output folder, and the run's figures.
+    """
+    workflow = DescribedWorkflow(_name(run), _methods(run, settings))
+    memory = {"mem_gb": _PROGRAM_GB + 2 * series_gb, "n_procs": 1}
+    heavy = memory | {"n_procs": 1 if use_gpu else omp_nthreads}
+    device = {"device": settings.device, "use_gpu": use_gpu}
+    apart = {"reference_file": str(run.sbref)} if _uses_sbref(run, settings) else {}
+    first = str(run.paths[0])
+    even = run.volume_timing is None
+
+    validate = pe.Node(
+        ValidateSeries(in_files=_strings(run), dummy_scans=settings.dummy_scans),
+        name="validate",
+        **memory,
+    )
+    frame = settings.reference if isinstance(settings.reference, int) else None
+    reference = pe.Node(
+        FindReference(in_file=first, frame=frame, **apart), name="reference", **memory
+    )
+    brain = pe.Node(FindBrain(in_file=first, population=population[0]), name="brain", **memory)
+    if run.mask is not None:
+        brain.inputs.given_mask = str(run.mask)
+    track = pe.Node(TrackMotion(in_file=first, **apart, **device), name="track", **heavy)
+    rigid = pe.Node(EstimateMotion(in_file=first, **apart, **device), name="rigid", **heavy)
+    resample = pe.Node(
+        ResampleSeries(
+            in_files=_strings(run),
+            repetition_time=run.repetition_time if even else None,
+            **device,
+        ),
+        name="resample",
+        **heavy,
+    )
+    residual = pe.Node(EstimateMotion(**device), name="residual", **heavy)
+    confounds = pe.Node(
+        WriteConfounds(
+            repetition_time=run.repetition_time if even else None,
+            fd_radius=None if settings.fd_radius == "auto" else float(settings.fd_radius),
+            fd_threshold=settings.fd_threshold,
+            dvars_threshold=settings.dvars_threshold,
+        ),
+        name="confounds",
+        **memory,
+    )
+    figures = pe.Node(
+        DrawRun(
+            entities=run.name,
+            original=first,
+            fd_threshold=settings.fd_threshold,
+            facts=_facts(run, settings),
+            known_warnings=list(run.warnings),
+        ),
+        name="figures",
+        **memory,
+    )
+    save = pe.Node(
+        SaveDerivatives(run=run, settings=settings, parameters=dict(parameters or {})),
+        name="save",
+        **memory,
+    )
+    if population[0] is not None:
+        figures.inputs.population_reason = population[1]
+    else:
+        workflow.connect(brain, "population_reason", figures, "population_reason")
+
+    workflow.connect(
+        [
+            (validate, confounds, [("non_steady", "non_steady")]),
+            (validate, figures, [("warnings", "series_warnings")]),
+            # what cannot be used is refused before anything else is tried
+            (validate, reference, [(("warnings", _nothing), "after")]),
+            (reference, brain, [("volume", "volume"), ("reference", "reference")]),
+            (reference, track, [("reference", "reference")]),
+            (reference, rigid, [("reference", "reference")]),
+            (reference, residual, [("reference", "reference")]),
+            (brain, track, [("motion_mask", "mask")]),
+            (brain, rigid, [("motion_mask", "mask")]),
+            (brain, residual, [("still_mask", "mask")]),
+            (brain, confounds, [("mask", "mask"), ("radius", "brain_radius")]),
+            (track, rigid, [("tracking", "tracking")]),
+            (rigid, resample, [("motion", "motion")]),
+            (rigid, confounds, [("motion", "motion")]),
+            (resample, residual, [("first", "in_file")]),
+            (resample, confounds, [("first", "in_file")]),
+            (
+                brain,
+                figures,
+                [
+                    ("mask", "mask"),
+                    ("probability", "probability"),
+                    ("population", "population"),
+                    ("method", "brain_method"),
+                    ("warnings", "brain_warnings"),
+                ],
+            ),
+            (rigid, figures, [("boldref", "boldref"), ("motion", "motion")]),
+            (
+                resample,
+                figures,
+                [
+                    ("first", "corrected"),
+                    ("tsnr_before", "tsnr_before"),
+                    ("tsnr_after", "tsnr_after"),
+                    ("similarity", "similarity"),
+                ],
+            ),
+            (residual, figures, [("motion", "residual")]),
+            (confounds, figures, [("confounds", "confounds"), ("fd_radius", "fd_radius")]),
+            (brain, save, [("mask", "mask"), ("probability", "brain")]),
+            (rigid, save, [("boldref", "boldref"), ("transforms", "transforms")]),
+            (
+                resample,
+                save,
+                [
+                    ("out_files", "bold"),
+                    ("tsnr_before", "tsnr_before"),
+                    ("tsnr_after", "tsnr_after"),
+                ],
+            ),
+            (
+                confounds,
+                save,
+                [("confounds", "confounds"), ("metadata", "confounds_metadata")],
+            ),
+            (figures, save, [("figures", "figures")]),
+        ]
+    )
+    return workflow
+
+
+def _name(run: BoldRun) -> str:
+    """``ses_1_task_rest_wf``: progress, logs and crash files read the entities from it."""
+    parts = [f"{key}_{value}" for key, value in run.entities.items() if key != "sub"]
+    return "_".join([*parts, "wf"]).replace("+", "")
+
+
+def _nothing(_warnings: list[str]) -> bool:
+    return True
+
+
+def _strings(run: BoldRun) -> list[str]:
+    return [str(path) for path in run.paths]
+
+
+def _uses_sbref(run: BoldRun, settings: Settings) -> bool:
+    return settings.reference == "sbref" and run.sbref is not None
+
+
+def _facts(run: BoldRun, settings: Settings) -> dict[str, str]:
+    """What is known before anything is computed, for the summary."""
+    if run.volume_timing is not None:
+        timing = "uneven (VolumeTiming)"
+    else:
+        timing = "unknown" if run.repetition_time is None else f"{run.repetition_time:g} s"
+    echoes = f"{len(run.paths)} (motion of the first)" if len(run.paths) > 1 else "1"
+    return {"Repetition time": timing, "Echoes": echoes, "Device": settings.device}
+
+
+def _methods(run: BoldRun, settings: Settings) -> str:
+    """What was done, for the methods section."""
+    reference = (
+        "the single-band reference"
+        if _uses_sbref(run, settings)
+        else "a frame from the stretch of lowest motion"
+        if settings.reference == "auto"
+        else f"frame {settings.reference}"
+    )
+    brain = (
+        "a mask from another program"
+        if run.mask is not None
+        else "intensity and shape (an EPI mask)"
+    )
+    echo = " Motion was estimated on the first echo and applied to all." if run.echoes else ""
+    return (
+        f"Head motion of each run was estimated relative to {reference}. The brain was found by "
+        f"{brain}. The head was followed through the series at low resolution, with a global "
+        "search over all rotations where no neighbouring pose explained a frame; every frame was "
+        "then registered to the robust mean of aligned frames by inverse-compositional "
+        "Gauss–Newton with robust weights (Baker & Matthews 2004; Black & Anandan 1996). Frames "
+        "that could not be registered were bridged between their neighbours, or marked as lost."
+        f"{echo} Each frame was resampled once, by cubic B-splines (Unser 1999), from the raw "
+        "data. Framewise displacement (Power et al. 2012), root-mean-square displacement "
+        "(Jenkinson 1999) and standardised DVARS (Nichols 2013) were calculated; frames above "
+        f"{settings.fd_threshold:g} mm or {settings.dvars_threshold:g} standardised DVARS, bridged "
+        "or lost ones are recommended for censoring."
+    )

@@ -1,0 +1,94 @@
+"""All runs of all participants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+
+from unimo_bids.bids.participants import population_of
+from unimo_bids.bids.query import BoldRun, Selection
+from unimo_bids.settings import Settings
+from unimo_bids.workflows.bold import init_bold_wf
+from unimo_bids.workflows.described import DescribedWorkflow
+
+
+def init_unimo_wf(
+    selection: Selection, settings: Settings, *, use_gpu: bool = False, omp_nthreads: int = 1
+) -> DescribedWorkflow:
+    """Correct all runs that were selected.
+
+    Parameters
+    ----------
+    selection
+        From `bids.query.find_runs`.
+    settings
+        Of this call of the program.
+    use_gpu, omp_nthreads
+        See `init_bold_wf`.
+    """
+    workflow = DescribedWorkflow("unimo_bids_wf")
+    for label, runs in selection.participants.items():
+        workflow.add_nodes(
+            [init_participant_wf(label, runs, settings, use_gpu=use_gpu, omp_nthreads=omp_nthreads)]
+        )
+    return workflow
+
+
+def init_participant_wf(
+    label: str,
+    runs: tuple[BoldRun, ...],
+    settings: Settings,
+    *,
+    use_gpu: bool = False,
+    omp_nthreads: int = 1,
+) -> DescribedWorkflow:
+    """Correct the runs of a participant, each on its own.
+
+    Parameters
+    ----------
+    label
+        Without ``sub-``.
+    runs, settings, use_gpu, omp_nthreads
+        See `init_unimo_wf`.
+    """
+    workflow = DescribedWorkflow(f"sub_{label}_wf".replace("+", ""))
+    for run in runs:
+        bold = init_bold_wf(
+            run,
+            settings,
+            population=_population(run, settings),
+            use_gpu=use_gpu,
+            omp_nthreads=omp_nthreads,
+            series_gb=series_gb(run.paths[0]),
+            parameters=_parameters(settings),
+        )
+        workflow.add_nodes([bold])
+    return workflow
+
+
+def series_gb(path: Path) -> float:
+    """Size of a series in memory, float32; 0 if its header cannot be read (its run will say)."""
+    try:
+        return math.prod(nib.nifti1.Nifti1Image.from_filename(path).shape) * 4 / 2**30
+    except Exception:  # nibabel has many ways to fail; the run's own reader names the fault
+        return 0.0
+
+
+def _population(run: BoldRun, settings: Settings) -> tuple[str | None, str]:
+    if settings.population != "auto":
+        return settings.population, "--population"
+    return population_of(settings.bids_dir, run.participant, run.session)
+
+
+def _parameters(settings: Settings) -> Mapping[str, Any]:
+    return {
+        "SoftwareVersion": version("unimo-bids"),
+        "Reference": settings.reference,
+        "Interpolation": "cubic",
+        "RandomSeed": settings.random_seed,
+    }
