@@ -9,7 +9,9 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
+from tests.cli import faked
 from tests.cli.conftest import AFFINE, save
 from unimo_bids.cli import correction
 from unimo_bids.cli.correct import main
@@ -76,6 +78,28 @@ def test_all_outputs(bold, data, tmp_path, fake, capsys):
     np.testing.assert_allclose(before, expected, rtol=1e-5)
 
 
+def test_a_lost_frame_does_not_turn_those_after_it(bold, data, tmp_path, monkeypatch):
+    """Beyond half a turn the branch of the rotation vector comes from the good frames alone."""
+    data[..., 3] = 0
+    save(bold, data)
+    angle = np.array([0.8, 0.9, 1.0, 0.0, 1.1, 1.2]) * np.pi
+
+    def turning(*arguments, **options):
+        found = faked.estimate(*arguments, **options)
+        turns = np.stack([np.zeros(6), np.zeros(6), angle], axis=1)
+        turns[3] = [-3, 0, 0]  # a wild guess
+        found.poses[:, :3, :3] = Rotation.from_rotvec(turns).as_matrix()
+        return found
+
+    monkeypatch.setattr(correction, "estimate_motion", turning)
+    assert main([str(bold), str(tmp_path / "out"), "--quiet", "--no-figure"]) == 0
+    table = rows(tmp_path / "out" / "bold_motion.tsv")
+    found = [float(table[t]["rot_z"]) for t in (0, 1, 2, 4, 5)]
+    # to pi the two branches are as near as each other
+    np.testing.assert_allclose(np.abs(np.diff(found)), 0.1 * np.pi, atol=1e-6)
+    assert float(table[5]["framewise_displacement"]) < 50 * 0.1 * np.pi + 3
+
+
 def test_lost_frames_are_flagged_not_fatal(bold, data, tmp_path, fake, capsys):
     data[..., 3] = 0
     save(bold, data)
@@ -84,6 +108,7 @@ def test_lost_frames_are_flagged_not_fatal(bold, data, tmp_path, fake, capsys):
     table = rows(out / "bold_motion.tsv")
     assert table[3]["status"] == "lost" and table[3]["trans_x"] == "n/a"
     assert [row["framewise_displacement"] for row in table] == ["n/a", "1", "1", "n/a", "n/a", "1"]
+    assert table[3]["rot_y_sd"] == "n/a" and table[4]["rot_y_sd"] == "0.001"
     printed = capsys.readouterr()
     assert "5 ok, 1 lost" in printed.out
     assert "1 of 6 frames could not be registered (3)" in printed.err

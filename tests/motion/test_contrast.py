@@ -85,5 +85,10 @@ def test_a_shared_contrast_is_seen(in_contrast, mask):
 
 
 def test_few_frames_tell_nothing_of_contrast(in_contrast, mask):
-    frames = in_contrast([0.0, 1.0, 0.0, 1.0, 0.0])
+    frames = in_contrast([0.0, 1.0] * 3)
+    assert not contrast_changes(frames, robust_mean(frames), mask)
+
+
+def test_one_odd_frame_is_no_contrast(in_contrast, mask):
+    frames = in_contrast([0.0] * 11 + [2.0])
     assert not contrast_changes(frames, robust_mean(frames), mask)

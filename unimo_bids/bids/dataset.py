@@ -83,10 +83,20 @@ def description(settings: Settings) -> dict[str, Any]:
         "HowToAcknowledge": "Please cite what logs/CITATION.md lists.",
         "SourceDatasets": [_source(settings.bids_dir)],
         "DatasetLinks": {
+            # sidecars of earlier calls, with other --derivatives, still refer to theirs
+            **_links(settings.out_dir / "dataset_description.json"),
             "raw": _link(settings.bids_dir, settings.out_dir),
             **{name: _link(one, settings.out_dir) for name, one in settings.derivatives.items()},
         },
     }
+
+
+def _links(path: Path) -> dict[str, str]:
+    try:
+        links = json.loads(path.read_text(encoding="utf-8-sig")).get("DatasetLinks")
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return links if isinstance(links, dict) else {}
 
 
 def _container(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import signal
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from unimo_bids.cli.arguments import device, frame, positive, positive_int
 from unimo_bids.cli.progress import progress
 from unimo_bids.errors import MachineError, UnimoError
 
@@ -59,19 +59,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reference",
         metavar="N|auto",
-        type=_reference,
+        type=frame,
         default="auto",
         help="frame whose pose is the identity, counted from 0 (default: auto, a still one)",
     )
     parser.add_argument(
         "--device",
         metavar="auto|cpu|cuda[:i]",
-        type=_device,
+        type=device,
         default="auto",
         help="where to compute (default: auto, a GPU if there is one)",
     )
     parser.add_argument(
-        "--threads", metavar="N", type=_positive_int, help="CPU threads (default: all)"
+        "--threads", metavar="N", type=positive_int, help="CPU threads (default: all)"
     )
     parser.add_argument("--interpolation", choices=("cubic", "linear"), default="cubic")
     parser.add_argument(
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fd-radius",
         metavar="MM",
-        type=_positive,
+        type=positive,
         default=50.0,
         help="millimetres per radian in framewise displacement (default: 50; newborn 35)",
     )
@@ -92,31 +92,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.add_argument("--version", action="version", version=version("unimo-bids"))
     return parser
-
-
-def _reference(text: str) -> int | str:
-    if text == "auto" or re.fullmatch(r"\d+", text):
-        return text if text == "auto" else int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is neither a frame number from 0 on nor 'auto'")
-
-
-def _device(text: str) -> str:
-    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        return text
-    raise argparse.ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:0, cuda:1, …")
-
-
-def _positive(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < float("inf"):
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-
-
-def _positive_int(text: str) -> int:
-    if re.fullmatch(r"\d+", text) and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -191,7 +166,7 @@ def _machine_trouble(error: Exception) -> MachineError | None:
 def _ending_politely() -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into an exception, so that what is half-written is removed."""
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def end(number: int, interrupted: FrameType | None) -> None:
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread():

@@ -24,11 +24,13 @@ from unimo_bids.files.writing import SeriesWriter, write_volume
 from unimo_bids.motion.quality import STATUSES
 from unimo_bids.motion.resampling import correct_series
 from unimo_bids.motion.series import MotionEstimate, estimate_motion
-from unimo_bids.qc.framewise import (
-    framewise_displacement,
-    motion_parameters,
-    parameter_covariance,
+from unimo_bids.qc.confounds import (
+    MOTION_NAMES,
+    finite_parameters,
+    finite_steps,
+    parameter_deviations,
 )
+from unimo_bids.qc.framewise import framewise_displacement
 from unimo_bids.qc.similarity import correlation
 from unimo_bids.qc.tsnr import TemporalMoments
 
@@ -264,22 +266,19 @@ def _resample(
 def _motion_columns(
     estimate: MotionEstimate, comparison: _Comparison, radius: float
 ) -> dict[str, npt.NDArray[np.generic]]:
-    names = [f"{kind}_{axis}" for kind in ("rot", "trans") for axis in "xyz"]
     # a lost frame has no pose to believe, nor has a step into or out of it a length
-    known = np.asarray(estimate.status) != "lost"
-    parameters = np.full((len(known), 6), np.nan)
-    parameters[known] = motion_parameters(estimate.poses[known], estimate.center)
-    displacement = framewise_displacement(estimate.poses, estimate.center, radius)
-    displacement[~known] = np.nan
-    displacement[1:][~known[:-1]] = np.nan
-    covariance = parameter_covariance(estimate.poses, estimate.covariance)
-    variances = np.diagonal(covariance, axis1=1, axis2=2)
-    deviations = np.sqrt(np.where((variances >= 0) & known[:, None], variances, np.nan))
+    poses, center = estimate.poses, estimate.center
+    lost = np.asarray(estimate.status) == "lost"
+    parameters = finite_parameters(poses, center, lost)
+    parameters[lost] = np.nan
+    displacement = finite_steps(framewise_displacement, poses, center, radius, lost)
+    displacement[lost | np.roll(lost, 1)] = np.nan  # the first is NaN anyway
+    deviations = parameter_deviations(poses, estimate.covariance, lost)
     return {
-        "frame": np.arange(len(parameters)),
-        **dict(zip(names, parameters.T, strict=True)),
+        "frame": np.arange(len(poses)),
+        **dict(zip(MOTION_NAMES, parameters.T, strict=True)),
         "framewise_displacement": displacement,
-        **{f"{name}_sd": column for name, column in zip(names, deviations.T, strict=True)},
+        **{f"{name}_sd": sd for name, sd in zip(MOTION_NAMES, deviations.T, strict=True)},
         "similarity": np.asarray(estimate.similarity, dtype=np.float64),
         "correlation_before": comparison.correlation[0],
         "correlation_after": comparison.correlation[1],

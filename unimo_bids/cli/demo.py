@@ -44,7 +44,10 @@ def _demonstrate(arguments: argparse.Namespace) -> int:
 
     print(f"simulating 4 runs of {arguments.frames} frames", file=sys.stderr)
     runs = _simulated(arguments.frames, arguments.seed)
-    about = {"01": {"gestational_age": 30, "age": "n/a"}, "02": {"gestational_age": "n/a", "age": 27}}
+    about = {
+        "01": {"gestational_age": 30, "age": "n/a"},
+        "02": {"gestational_age": "n/a", "age": 27},
+    }
     dataset = write_bids_dataset(arguments.folder, runs, participants=about)
     masks = write_mask_dataset(dataset / "derivatives" / "masks", runs)
     if arguments.run is None:

@@ -31,7 +31,7 @@ from unimo_bids.execution.runner import run_workflow
 from unimo_bids.reports.crashes import read_crash
 from unimo_bids.reports.participant import write_participant_report
 from unimo_bids.settings import Settings
-from unimo_bids.workflows.citation import methods_section, write_citation
+from unimo_bids.workflows.citation import methods_section, read_citation, write_citation
 from unimo_bids.workflows.described import DescribedWorkflow
 from unimo_bids.workflows.participant import init_unimo_wf, series_gb
 
@@ -71,13 +71,15 @@ def run_participants(settings: Settings) -> int:
                     _LOG.warning(sentence)
             started = time.monotonic()
             failures: list[Failure] = []
-            write_citation(settings.out_dir, methods)
-            if not settings.reports_only:
+            if settings.reports_only:
+                methods = read_citation(settings.out_dir) or methods
+            else:
+                write_citation(settings.out_dir, methods)
                 for folder in folders.values():
                     settings.write(folder / "settings.toml")
                 failures = _correct(workflow, settings, enough, work, folders, progress)
             about = _about(settings, enough, run_id, time.monotonic() - started)
-            unwritten = _write_reports(selection, settings, about, methods, run_id)
+            unwritten = _write_reports(selection, settings, about, methods)
         if settings.remove_workdir and not failures:
             _remove(work, labels)
     return _told(failures, unwritten, settings)
@@ -106,7 +108,9 @@ def _correct(
     workflow.base_dir = str(work)
     first = next(iter(folders.values()))
     if settings.write_graph:
-        workflow.write_graph(str(first / "workflow.dot"), graph2use="colored", format="svg")
+        # without Graphviz its own language is all we can write
+        drawn = "svg" if shutil.which("dot") else "dot"
+        workflow.write_graph(str(first / "workflow.dot"), graph2use="colored", format=drawn)
     return run_workflow(
         workflow,
         nprocs=enough.nprocs,
@@ -147,16 +151,18 @@ def _write_reports(
     settings: Settings,
     about: Mapping[str, str],
     methods: str,
-    run_id: str,
 ) -> list[str]:
     """Write a report for each participant; which could not be written, and why."""
     unwritten = []
     for label, runs in selection.participants.items():
-        crashes = (settings.out_dir / log_folder(label, run_id)).glob("crash-*.txt")
+        participant = str(participant_folder(label))
+        # names of log folders begin with the time; those without settings only made reports
+        logs = sorted((settings.out_dir / participant / "log").glob("*/settings.toml"))
+        crashes = logs[-1].parent.glob("crash-*.txt") if logs else ()
         try:
             write_participant_report(
                 settings.out_dir,
-                str(participant_folder(label)),
+                participant,
                 about=about,
                 methods=methods,
                 errors=[read_crash(path) for path in sorted(crashes)],

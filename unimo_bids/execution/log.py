@@ -41,6 +41,8 @@ def prepare_environment() -> None:
             cache.mkdir(mode=0o700, exist_ok=True)
             if cache.stat().st_uid == os.getuid():  # anyone may make this name in /tmp
                 os.environ.setdefault("MPLCONFIGDIR", str(cache))
+                if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path's fails here, as PyBIDS
+                    os.environ["HOME"] = str(cache)
 
 
 def user_name() -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,11 @@ def machine_error(path: str | Path, error: OSError) -> MachineError:
     return MachineError(path, *_TROUBLE.get(error.errno or 0, unknown))
 
 
+_STAGE = ".unimo-"
+_FORMER = ".former"
+_STALE_S = 86_400.0
+
+
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Write a file whole or not at all.
@@ -51,7 +58,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
         takes the place of ``path``; when it fails, it is removed.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    # random: on a shared file system, containers of two nodes may have the same process id
+    temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
     try:
         try:
             yield temporary
@@ -79,7 +87,8 @@ def staged(folder: str | Path) -> Iterator[Path]:
     Path
         A hidden folder inside ``folder`` (so that a rename suffices). When the block ends well,
         its files move to ``folder``; when it fails, nothing is left of them, files that were
-        there before are as they were, and folders made for this are gone again.
+        there before are as they were, and folders made for this are gone again. What a process
+        killed outright (``kill -9``) leaves is removed by the first to come a day later.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -88,7 +97,8 @@ def staged(folder: str | Path) -> Iterator[Path]:
     stage = None
     try:
         try:
-            stage = Path(tempfile.mkdtemp(prefix=".unimo-", dir=folder))
+            _remove_stale(folder)
+            stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=folder))
             yield stage
             _publish(stage, folder)
         except OSError as error:
@@ -121,10 +131,26 @@ def _remove(stage: Path | None) -> None:
         shutil.rmtree(stage, ignore_errors=True)
 
 
+def _remove_stale(folder: Path) -> None:
+    """Remove the hidden folders of processes that were killed.
+
+    Their age tells, not their owner's process id: that means nothing on another node or in another
+    container. A folder in which nothing was written for a day belongs to nobody. One that holds
+    files of the user's, moved aside while they were replaced, is left to the user.
+    """
+    for stage in folder.glob(f"{_STAGE}*"):
+        with contextlib.suppress(OSError):  # it may be another user's, or vanish
+            inside = [stage, *stage.rglob("*")]
+            latest = max(path.lstat().st_mtime for path in inside)
+            aside = any(path.parent.name == _FORMER for path in inside)
+            if latest < time.time() - _STALE_S and stage.is_dir() and not aside:
+                _remove(stage)
+
+
 def _publish(stage: Path, folder: Path) -> None:
     """Move all files of one folder into another; put everything back if one will not go."""
     names = sorted(entry.name for entry in stage.iterdir())
-    former = stage / ".former"
+    former = stage / _FORMER
     former.mkdir()
     undo: list[tuple[Path, Path]] = []
     try:

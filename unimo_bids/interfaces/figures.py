@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +39,7 @@ class _DrawInput(BaseInterfaceInputSpec):
     similarity = File(exists=True, mandatory=True, desc="JSON, before and after")
     fd_radius = traits.Float(mandatory=True, desc="mm")
     fd_threshold = traits.Float(mandatory=True, desc="mm")
+    device_used = traits.Str(desc="where motion was estimated")
     facts = traits.Dict(traits.Str, traits.Str, desc="known beforehand")
     population = traits.Str(desc="fetal, infant or adult")
     population_reason = traits.Str()
@@ -108,8 +108,13 @@ class DrawRun(SimpleInterface):
             censored=censored,
             fd_threshold=given.fd_threshold,
             reference=motion.reference,
-            facts={**given.facts, **self._found(motion), **_told(numbers)},
-            warnings=[*given.known_warnings, *given.series_warnings, *given.brain_warnings],
+            facts={**given.facts, **self._found(motion)},
+            warnings=[
+                *given.known_warnings,
+                *given.series_warnings,
+                *given.brain_warnings,
+                *_unrest(after, given.fd_threshold),
+            ],
             numbers=numbers,
         )
         figures = draw_run(record, Path(runtime.cwd))
@@ -125,6 +130,7 @@ class DrawRun(SimpleInterface):
             "Brain": f"{given.brain_method}, radius {motion.radius:.0f} mm",
             "Reference": f"frame {reference}" if reference >= 0 else "single-band reference",
             "FD radius": f"{given.fd_radius:.0f} mm",
+            "Device": given.device_used,
         }
 
 
@@ -134,6 +140,20 @@ def _about_lost(status: NDArray[np.str_]) -> NDArray[np.bool_]:
     around = lost.copy()
     around[1:] |= lost[:-1]
     return around
+
+
+def _unrest(after: Array, threshold: float) -> list[str]:
+    """Warn of frames that still move once corrected: their poses are wrong."""
+    import numpy as np
+
+    moving = np.flatnonzero(np.nan_to_num(after) > threshold)
+    if not moving.size:
+        return []
+    listed = ", ".join(map(str, moving[:8])) + (", …" if moving.size > 8 else "")
+    return [
+        f"The corrected series still moves by up to {np.nanmax(after):.1f} mm (framewise "
+        f"displacement; frames {listed}): do not trust these poses before looking at the movie."
+    ]
 
 
 def _numbers(
@@ -159,20 +179,4 @@ def _numbers(
         "censored_percent": 100 * float(censored.mean()),
         "frames": len(status),
         **{name: status.count(name) for name in ("searched", "bridged", "lost")},
-    }
-
-
-def _told(numbers: Mapping[str, Any]) -> dict[str, str]:
-    """The numbers that readers look for first."""
-
-    def text(name: str, digits: int) -> str:
-        return "n/a" if numbers[name] is None else f"{numbers[name]:.{digits}f}"
-
-    frames = [f"{numbers[one]} {one}" for one in ("searched", "bridged", "lost") if numbers[one]]
-    return {
-        "Mean FD": f"{text('fd_mean', 2)} → {text('fd_after_mean', 2)} mm",
-        "Largest FD": f"{text('fd_max', 2)} mm",
-        "Censored": f"{text('censored_percent', 1)} %",
-        "Median tSNR": f"{text('tsnr_before', 1)} → {text('tsnr_after', 1)}",
-        "Frames that failed": ", ".join(frames) or "none",
     }

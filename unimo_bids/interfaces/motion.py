@@ -66,6 +66,7 @@ class _EstimateOutput(TraitedSpec):
     motion = File(exists=True, desc="poses, covariance, similarity, status")
     boldref = File(exists=True, desc="template of aligned frames")
     transforms = File(exists=True, desc="ITK series, an affine per frame")
+    device_used = traits.Str(desc="cpu, or the name of the GPU")
 
 
 class EstimateMotion(SimpleInterface):
@@ -80,7 +81,12 @@ class EstimateMotion(SimpleInterface):
         from unimo_bids.files.series import read_series
         from unimo_bids.files.transforms import write_itk
         from unimo_bids.files.writing import write_volume
-        from unimo_bids.interfaces.results import read_tracking, torch_device, write_arrays
+        from unimo_bids.interfaces.results import (
+            device_name,
+            read_tracking,
+            torch_device,
+            write_arrays,
+        )
         from unimo_bids.motion.results import Tracking
         from unimo_bids.motion.series import estimate_motion
 
@@ -91,13 +97,15 @@ class EstimateMotion(SimpleInterface):
             tracking = read_tracking(self.inputs.tracking)
         else:
             tracking = Tracking.at_rest(frames.shape[3], reference)
+        device = torch_device(self.inputs.device)
         motion = estimate_motion(
             frames,
             series.affine,
             mask=_mask(self.inputs, series),
-            device=torch_device(self.inputs.device),
+            device=device,
             tracking=tracking,
         )
+        self._results["device_used"] = device_name(device)
         if isdefined(self.inputs.reference_file):
             of_series = {
                 name: getattr(motion, name)[1:]

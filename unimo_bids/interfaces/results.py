@@ -27,6 +27,13 @@ def torch_device(name: str) -> str:
     return name
 
 
+def device_name(device: str) -> str:
+    """What readers call a device."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
+
+
 def write_arrays(path: Path, result: MotionEstimate | Tracking) -> str:
     """Keep a result of the library; the path as nipype wants it."""
     import numpy as np

@@ -31,7 +31,7 @@ class _SaveInput(BaseInterfaceInputSpec):
     tsnr_before = File(exists=True, mandatory=True)
     tsnr_after = File(exists=True, mandatory=True)
     figures = InputMultiObject(File(exists=True), mandatory=True)
-    parameters = traits.Dict(desc="how the motion was estimated, for the sidecars")
+    parameters = traits.Dict(mandatory=True, desc="how the motion was estimated, for the sidecars")
 
 
 class _SaveOutput(TraitedSpec):
@@ -78,7 +78,7 @@ class SaveDerivatives(SimpleInterface):
 def _write(path: Path, text: str) -> None:
     from unimo_bids.files.staging import atomic
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_way(path)
     with atomic(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
@@ -86,6 +86,16 @@ def _write(path: Path, text: str) -> None:
 def _copy(source: str, path: Path) -> None:
     from unimo_bids.files.staging import atomic
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_way(path)
     with atomic(path) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def _make_way(path: Path) -> None:
+    """Make the folder; remove what killed programs were writing there.
+
+    The participant is locked: nobody else is writing it now.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for unfinished in path.parent.glob(f".*-{path.name}"):
+        unfinished.unlink(missing_ok=True)

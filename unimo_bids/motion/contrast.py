@@ -7,8 +7,11 @@ from torch import Tensor
 
 from unimo_bids.spatial.grids import smooth_fields, voxel_centers
 
-# beyond gain, offset and a receive field: of the variance, and of what these leave
-_LEAST_SHARE, _LEAST_OF_REST = 0.01, 0.5
+# beyond gain, offset and a receive field: of the variance one image carries, and of what these
+# leave three carry (of the many images that distortion and wrong poses leave, three carry a third)
+_LEAST_SHARE, _LEAST_OF_REST = 0.01, 0.67
+_LEAST_SHARED_BY = 3.0
+_FEWEST = 7  # frames; of fewer, one that is torn makes up too much
 _TISSUES = 6  # classes of intensity; fewer merge tissues, more are noise
 
 
@@ -16,18 +19,23 @@ def contrast_changes(aligned: Tensor, mean: Tensor, weights: Tensor) -> bool:
     """Whether aligned frames ``(B, X, Y, Z)`` differ in contrast.
 
     Where another echo, preparation or inversion time gives frames another contrast, no gain and
-    offset of one image explains them, but one more image does: it carries at least 1 % of the
-    variance, and half of what is left, which residual motion, noise or physiology do not.
+    offset of one image explains them, but few more images do: the first carries at least 1 % of
+    the variance, three of them two thirds of what is left, which residual motion, noise or
+    physiology do not; and about three frames share the first, or it is one that is torn.
     """
     complete = (weights > 0.5) & torch.isfinite(aligned).all(dim=0)
-    if len(aligned) < 6 or int(complete.sum()) < 100:
+    if len(aligned) < _FEWEST or int(complete.sum()) < 100:
         return False
     data = aligned[:, complete].double()
     residual = data - _explained(aligned, mean, complete)[:, complete]
     total = float((data - data.mean(dim=1, keepdim=True)).square().sum())
-    energy = torch.linalg.eigvalsh(residual @ residual.T)
-    first = float(energy[-1])
-    return first > _LEAST_SHARE * total and first > _LEAST_OF_REST * float(energy.sum())
+    energy, loadings = torch.linalg.eigh(residual @ residual.T)
+    first, shared_by = float(energy[-1]), 1 / float(loadings[:, -1].pow(4).sum())
+    return (
+        first > _LEAST_SHARE * total
+        and float(energy[-3:].sum()) > _LEAST_OF_REST * float(energy.sum())
+        and shared_by >= _LEAST_SHARED_BY
+    )
 
 
 def tissue_images(volume: Tensor, weights: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from unimo_bids.motion.masks import ADULT_RADIUS, centroid, find_head
 from unimo_bids.motion.quality import bridge, similarity_threshold
 from unimo_bids.motion.refinement import Refined, refine
 from unimo_bids.motion.registration import IntensityModel, Target, make_target
+from unimo_bids.motion.resampling import Window
 from unimo_bids.motion.results import MotionEstimate, MotionSettings, Tracking
 from unimo_bids.motion.template import (
     align,
@@ -38,10 +39,14 @@ from unimo_bids.spatial.grids import voxel_sizes
 
 Progress = Callable[[float, str], None]
 
+# voxels around the head in a template: four widths of the blur, rounded up
+_WINDOW_RIM = 3
 # frames in the template: more lower its noise no further than interpolation allows
 _MOST_FRAMES = 24
 # frames that their best pose explains worse are not all torn: if a quarter of the series is, and
 # tissues of any intensity explain them clearly better, the contrast changes
+# (three frames below 0.95 are worth a closer look, too)
+_SUSPECT, _FEWEST_SUSPECTS = 0.95, 3
 _UNEXPLAINED, _UNEXPLAINED_SHARE, _CLEARLY_BETTER = 0.8, 0.25, 0.85
 
 
@@ -100,19 +105,13 @@ class Estimation:
             tracking.similarity,
             tracking.searched.copy(),
         )
-        contrasts = tracking.contrasts
-        poses, template = tracked.poses, self.raw_reference[None]
-        if self.settings.template and self.frames.count > 2 and not contrasts:
-            poses, averaged = self._choose(tracked, self._well_tracked(tracked, usable))
-            aligned = self._aligned(poses, averaged)
-            template = robust_mean(aligned)[None]
-            contrasts = contrast_changes(aligned, template[0], self.head.weights)
-            if contrasts:
-                tracked.poses = self._refine(template, poses, usable, share=0.0).poses
-        if contrasts:
-            template, tracked = self._separate_contrasts(tracked, usable)
-            poses = tracked.poses
-        refined = self._refine(template, poses, usable)
+        if not tracking.contrasts:
+            refined, template, contrasts = self._refine_to_one_image(tracked)
+            if not contrasts:
+                return self._judge(refined, usable, tracked, template)
+            tracked.poses = refined.poses
+        template, tracked = self._separate_contrasts(tracked, usable)
+        refined = self._refine(template, tracked.poses, usable)
         return self._judge(refined, usable, tracked, template)
 
     def scan(self, reference: int | Literal["auto"]) -> NDArray[np.bool_]:
@@ -146,7 +145,18 @@ class Estimation:
             mask[..., chosen] if mask is not None and mask.ndim == 4 else mask,
             largest=1.5 * ADULT_RADIUS,
         )
+        self.window = self._around_head()
         return usable
+
+    def _around_head(self) -> Window:
+        """What is blurred or interpolated into the head; the rest of a template is not needed."""
+        seen = torch.nonzero(self.head.weights > 0)
+        low, high = seen.amin(dim=0) - _WINDOW_RIM, seen.amax(dim=0) + _WINDOW_RIM + 1
+        first, second, third = (
+            slice(max(0, start), min(n, stop))
+            for start, stop, n in zip(low.tolist(), high.tolist(), self.frames.shape, strict=True)
+        )
+        return first, second, third
 
     def _target(self, images: Tensor, level: Level, points: int, model: IntensityModel) -> Target:
         """Target of images ``(J, X, Y, Z)`` at full resolution, any combination of which counts."""
@@ -204,7 +214,7 @@ class Estimation:
         """Track by the reference's intensity, or by its tissues if these explain far more."""
         by_image = self._track(self.raw_reference[None], usable, self._mask_starts())
         doubtful = usable & (by_image.similarity < _UNEXPLAINED)
-        if doubtful.sum() < max(2, _UNEXPLAINED_SHARE * usable.sum()):
+        if doubtful.sum() < max(3, _UNEXPLAINED_SHARE * usable.sum()):
             return by_image, False
         smooth = self._level(blur=0.5 * float(self.sizes.max())).image(self.raw_reference)
         tissues = tissue_images(smooth, self.head.weights)
@@ -249,14 +259,44 @@ class Estimation:
         poses[self.reference] = rest
         return poses, chosen
 
+    def _refine_to_one_image(self, tracked: Track) -> tuple[Refined, Tensor, bool]:
+        """Poses, the template ``(1, X, Y, Z)``, and whether one image cannot explain the series."""
+        usable = self.usable
+        if not self.settings.template or self.frames.count < 3:
+            template = self.raw_reference[None]
+            return self._refine(template, tracked.poses, usable), template, False
+        poses, averaged = self._choose(tracked, self._well_tracked(tracked, usable))
+        aligned = self._aligned(poses, averaged)
+        template = self._placed(robust_mean(aligned)[None], self.raw_reference)
+        refined = self._refine(template, poses, usable)
+        return refined, template, self._contrast_changes(aligned, refined)
+
     def _extent(self) -> Tensor:
         """Six points on the head's surface, ``(6, 3)`` mm."""
         arms = torch.eye(3, dtype=torch.float64, device=self.device) * self.head.radius
         return self.head.center + torch.cat([arms, -arms])
 
     def _aligned(self, poses: Tensor, chosen: list[int]) -> Tensor:
-        affine = self.affine.to(self.device)
-        return align(self.frames(chosen), poses[chosen], affine, self.head.weights)
+        """Frames without their motion, around the head."""
+        affine, weights = self.affine.to(self.device), self.head.weights[self.window]
+        return align(self.frames(chosen), poses[chosen], affine, weights, self.window)
+
+    def _contrast_changes(self, aligned: Tensor, refined: Refined) -> bool:
+        """Whether it differs among the template's frames, or in those that fit it less well."""
+        weights = self.head.weights[self.window]
+        if contrast_changes(aligned, robust_mean(aligned), weights):
+            return True
+        suspects = np.nan_to_num(refined.similarity, nan=1.0) < _SUSPECT
+        if suspects.sum() < _FEWEST_SUSPECTS:
+            return False
+        aligned = self._aligned(refined.poses, self._spread(self.usable))
+        return contrast_changes(aligned, robust_mean(aligned), weights)
+
+    def _placed(self, parts: Tensor, around: Tensor) -> Tensor:
+        """Images of what is around the head, ``(J, X', Y', Z')``, in the whole grid."""
+        whole = around.expand(len(parts), *self.frames.shape).clone()
+        whole[:, *self.window] = parts
+        return whole
 
     def _separate_contrasts(
         self, tracked: Track, usable: NDArray[np.bool_]
@@ -278,8 +318,11 @@ class Estimation:
         poses = poses.clone()
         poses[self.reference] = torch.eye(4, dtype=torch.float64)
         level = self._level(blur=self.fine_blur, cubic=True)
+        # look where any of the contrasts has edges
+        some = torch.nan_to_num(self._aligned(poses, chosen[:: max(1, len(chosen) // 8)]))
+        some = self._placed(some, self.raw_reference)
         joint = align_jointly(
-            self._target(self.raw_reference[None], level, self.settings.coarse_points, "gain"),
+            self._target(some, level, self.settings.fine_points, "gain"),
             level.sampled(self.frames(chosen)),
             poses[chosen],
         )
@@ -288,8 +331,9 @@ class Estimation:
         kept = [t for t, one in zip(chosen, joint.kept.tolist(), strict=True) if one]
         aligned = self._aligned(poses, kept)
         mean = robust_mean(aligned)
-        images = common_images(aligned, mean, self.head.weights, joint.loadings)
-        return poses, torch.cat([mean[None], images])
+        images = common_images(aligned, mean, self.head.weights[self.window], joint.loadings)
+        parts = self._placed(images, torch.zeros_like(self.raw_reference))
+        return poses, torch.cat([self._placed(mean[None], self.raw_reference), parts])
 
     def _spread(self, good: NDArray[np.bool_]) -> list[int]:
         """The reference and good frames from the whole series."""

@@ -33,7 +33,7 @@ _FEWEST = 6
 # images count that stand out from the rest, which is noise and residual motion, by this factor …
 _ABOVE_REST = 5.0
 # … and carry this share of the variance: misplaced frames make images too, until they are aligned
-_SHARES = (0.03, 0.003, 0.0)
+_SHARES = (0.003, 0.0)
 
 
 @dataclass(frozen=True)

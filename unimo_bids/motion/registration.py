@@ -200,7 +200,6 @@ class _Normal:
     cost_old_scale: Tensor  # (B,) with the scale given
     similarity: Tensor  # (B,)
     in_view: Tensor  # (B,)
-    count: Tensor  # (B,) points in view
 
     def put(self, index: Tensor, other: _Normal, chosen: Tensor) -> None:
         for name, value in vars(self).items():
@@ -276,7 +275,6 @@ def _normal_equations(
         cost_old_scale=torch.nan_to_num(cost_old_scale, nan=torch.inf),
         similarity=torch.nan_to_num(1 - unexplained).clamp(0, 1).sqrt(),
         in_view=in_view / target.weights.sum(),
-        count=(view > 0.05).sum(dim=-1),
     )
 
 

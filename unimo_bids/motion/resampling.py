@@ -15,6 +15,7 @@ from unimo_bids.spatial.interpolation import sample_cubic, sample_linear, spline
 from unimo_bids.spatial.rigid import transform
 
 Interpolation = Literal["cubic", "linear"]
+Window = tuple[slice, slice, slice]
 _POINTS_AT_ONCE = 1 << 18  # bounds the working memory: about 100 MB for cubic
 
 
@@ -25,6 +26,7 @@ def resample(
     *,
     interpolation: Interpolation = "cubic",
     outside: float = 0.0,
+    window: Window | None = None,
 ) -> Tensor:
     """A volume as it would look without its pose, ``(X, Y, Z)`` on the same grid.
 
@@ -38,20 +40,29 @@ def resample(
         ``(4, 4)`` RAS mm, reference → volume.
     outside
         Value for voxels that lay outside the field of view, half a voxel beyond the last centres.
+    window
+        The part of the grid that is wanted; the result has its shape.
     """
+    window = window or (
+        slice(0, volume.shape[0]),
+        slice(0, volume.shape[1]),
+        slice(0, volume.shape[2]),
+    )
+    shape = [part.stop - part.start for part in window]
     images = spline_coefficients(volume) if interpolation == "cubic" else volume
     sample = sample_cubic if interpolation == "cubic" else sample_linear
     to_index = index_map(affine, pose, affine).double()
     size = torch.tensor(volume.shape, dtype=torch.float32, device=volume.device)
-    out = torch.empty(volume.numel(), dtype=volume.dtype, device=volume.device)
-    centers = voxel_centers(volume.shape, volume.device)
+    centers = voxel_centers(shape, volume.device)
+    centers += torch.tensor([part.start for part in window]).to(centers)
+    out = torch.empty(len(centers), dtype=volume.dtype, device=volume.device)
     for start in range(0, len(centers), _POINTS_AT_ONCE):
         indices = transform(to_index.to(centers), centers[start : start + _POINTS_AT_ONCE]).float()
         values = sample(images[None, None], indices[None])[0, 0]
         # 1e-3: rounding must not put the border of an unmoved frame outside
         seen = ((indices > -0.501) & (indices < size - 0.499)).all(dim=-1)
         out[start : start + len(values)] = torch.where(seen, values, outside)
-    return out.reshape(volume.shape)
+    return out.reshape(shape)
 
 
 def correct_series(

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.resampling import resample
+from unimo_bids.motion.resampling import Window, resample
 
 _STRETCH = 2  # frames either side that must be still as well
 
@@ -68,8 +68,8 @@ def choose_frames(
     return [reference, *spread.tolist()]
 
 
-def align(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor) -> Tensor:
-    """Frames without their motion, at the intensity of the first, ``(B, X, Y, Z)``.
+def align(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor, window: Window) -> Tensor:
+    """Part of frames without their motion, at the intensity of the first, ``(B, X', Y', Z')``.
 
     Gain and offset come from the mask. NaN where a frame did not see the place.
 
@@ -80,12 +80,14 @@ def align(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor) -> Ten
     poses
         ``(B, 4, 4)``
     weights
-        ``(X, Y, Z)`` soft mask.
+        ``(X', Y', Z')`` soft mask of the part.
+    window
+        The part, of the frames' grid.
     """
     inside = weights > 0.5
     aligned: list[Tensor] = []
     for frame, pose in zip(frames, poses, strict=True):
-        moved = resample(frame, affine, pose, outside=torch.nan)
+        moved = resample(frame, affine, pose, outside=torch.nan, window=window)
         both = inside & torch.isfinite(moved)
         if aligned and int(both.sum()) > 10:
             here, there = moved[both], aligned[0][both]

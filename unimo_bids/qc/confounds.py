@@ -132,9 +132,9 @@ def confounds_table(
     status = np.asarray(status)
     frames = len(poses)
     lost = status == "lost"
-    displacement = _steps(framewise_displacement, poses, center, settings.fd_radius, lost)
-    rmsd = _steps(rms_displacement, poses, center, settings.rmsd_radius, lost)
-    parameters = _finite_parameters(poses, center, lost)
+    displacement = finite_steps(framewise_displacement, poses, center, settings.fd_radius, lost)
+    rmsd = finite_steps(rms_displacement, poses, center, settings.rmsd_radius, lost)
+    parameters = finite_parameters(poses, center, lost)
     non_steady_state = np.arange(frames) < non_steady
 
     table = _with_expansions("global_signal", signals.global_signal)
@@ -148,7 +148,7 @@ def confounds_table(
     table |= _numbered("non_steady_state_outlier", _one_hot(non_steady_state))
     for name, column in zip(MOTION_NAMES, parameters.T, strict=True):
         table |= _with_expansions(name, column)
-    deviations = _deviations(poses, covariance, lost)
+    deviations = parameter_deviations(poses, covariance, lost)
     table |= {f"{name}_sd": sd for name, sd in zip(MOTION_NAMES, deviations.T, strict=True)}
     table |= {"similarity": np.asarray(similarity, dtype=np.float64), "motion_status": status}
     outlier = np.array([bool(why) for why in _reasons(table, settings)])
@@ -156,7 +156,7 @@ def confounds_table(
     return table | _numbered("motion_outlier", _one_hot(outlier))
 
 
-def _finite_parameters(poses: Float64, center: Float64, lost: Bool) -> Float64:
+def finite_parameters(poses: Float64, center: Float64, lost: Bool) -> Float64:
     """Translations and rotations ``(T, 6)``; a lost frame has no say in those after it."""
     parameters = np.empty((len(poses), 6))
     if not lost.all():
@@ -166,7 +166,7 @@ def _finite_parameters(poses: Float64, center: Float64, lost: Bool) -> Float64:
     return parameters[:, _TRANSLATIONS_FIRST]
 
 
-def _steps(
+def finite_steps(
     measure: Callable[[Float64, Float64, float], Float64],
     poses: Float64,
     center: Float64,
@@ -175,7 +175,8 @@ def _steps(
 ) -> Float64:
     """Displacement ``(T,)`` mm since the frame before, NaN in the first.
 
-    What is known is that between good frames, across lost ones too.
+    What is known is that between good frames, across lost ones too: a step out of a lost frame is
+    given that length, and like one into it `UNKNOWN_STEP_MM` at least.
     """
     step = np.full(len(poses), np.nan)
     if not lost.all():
@@ -187,7 +188,7 @@ def _steps(
     return step
 
 
-def _deviations(poses: Float64, covariance: Float64, lost: Bool) -> Float64:
+def parameter_deviations(poses: Float64, covariance: Float64, lost: Bool) -> Float64:
     """Standard deviations ``(T, 6)`` of translations and rotations, NaN where lost."""
     variances = np.diagonal(parameter_covariance(poses, covariance), axis1=1, axis2=2)
     known = (variances >= 0) & ~lost[:, None]

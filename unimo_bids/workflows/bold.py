@@ -105,7 +105,7 @@ def init_bold_wf(
             entities=run.name,
             original=first,
             fd_threshold=settings.fd_threshold,
-            facts=_facts(run, settings),
+            facts=_facts(run),
             known_warnings=list(run.warnings),
         ),
         name="figures",
@@ -151,7 +151,11 @@ def init_bold_wf(
                     ("warnings", "brain_warnings"),
                 ],
             ),
-            (rigid, figures, [("boldref", "boldref"), ("motion", "motion")]),
+            (
+                rigid,
+                figures,
+                [("boldref", "boldref"), ("motion", "motion"), ("device_used", "device_used")],
+            ),
             (
                 resample,
                 figures,
@@ -204,14 +208,14 @@ def _uses_sbref(run: BoldRun, settings: Settings) -> bool:
     return settings.reference == "sbref" and run.sbref is not None
 
 
-def _facts(run: BoldRun, settings: Settings) -> dict[str, str]:
+def _facts(run: BoldRun) -> dict[str, str]:
     """What is known before anything is computed, for the summary."""
     if run.volume_timing is not None:
         timing = "uneven (VolumeTiming)"
     else:
         timing = "unknown" if run.repetition_time is None else f"{run.repetition_time:g} s"
     echoes = f"{len(run.paths)} (motion of the first)" if len(run.paths) > 1 else "1"
-    return {"Repetition time": timing, "Echoes": echoes, "Device": settings.device}
+    return {"Repetition time": timing, "Echoes": echoes}
 
 
 def _methods(run: BoldRun, settings: Settings) -> str:

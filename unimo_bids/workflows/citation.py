@@ -33,6 +33,12 @@ def methods_section(described: Iterable[str]) -> str:
     return f"{text}\n\n### References\n\n{references}\n"
 
 
+def read_citation(out_dir: Path) -> str | None:
+    """Methods section that was written there, Markdown; None if none was."""
+    path = out_dir / CITATION
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
 def write_citation(out_dir: Path, text: str) -> None:
     """Write the methods section as Markdown and HTML, and the references as BibTeX."""
     path = out_dir / CITATION

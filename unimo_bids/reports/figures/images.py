@@ -62,7 +62,7 @@ def draw_brain(
             if soft_row.any():
                 ax.contour(soft_row, levels=_SOFT_LEVELS, colors=_SOFT, linewidths=0.55)
             if mask_row.any():
-                ax.contour(mask_row, levels=[127.5], colors=_OUTLINE, linewidths=1.0)
+                ax.contour(mask_row, levels=[127.5], colors=_OUTLINE, linewidths=1.5)
 
 
 def _row(

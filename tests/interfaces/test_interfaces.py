@@ -1,0 +1,238 @@
+"""Steps one by one, on the phantom: what each refuses, and what it hands on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nipype.interfaces.base import isdefined
+
+from tests.motion import phantom
+from tests.system import study
+from unimo_bids.bids.query import BoldRun
+from unimo_bids.errors import InputError
+from unimo_bids.interfaces.brain import FindBrain, FindReference
+from unimo_bids.interfaces.figures import _about_lost, _numbers
+from unimo_bids.interfaces.motion import EstimateMotion, TrackMotion
+from unimo_bids.interfaces.results import read_motion, torch_device, write_arrays
+from unimo_bids.interfaces.series import ResampleSeries, ValidateSeries
+from unimo_bids.interfaces.sink import SaveDerivatives
+from unimo_bids.motion.results import MotionEstimate
+from unimo_bids.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def bold(tmp_path_factory) -> Path:
+    return study.image(tmp_path_factory.mktemp("raw") / "bold.nii.gz", study.frames(1))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """Where a step works."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def done(interface):
+    return interface.run().outputs
+
+
+def test_echoes_of_different_size_are_refused(bold, here):
+    short = study.image(here / "short.nii.gz", study.frames(1)[..., :8])
+    with pytest.raises(InputError, match=r"short\.nii\.gz: this echo is .*8\)"):
+        ValidateSeries(in_files=[bold, short]).run()
+
+
+def test_frames_to_leave_out_are_found_or_given(bold, here):
+    data = study.frames(1).astype(float)
+    data[..., 0] *= 1.6
+    bright = study.image(here / "bright.nii.gz", data.astype(np.int16))
+    assert done(ValidateSeries(in_files=[bold])).non_steady == 0
+    assert done(ValidateSeries(in_files=[bright])).non_steady == 1
+    assert done(ValidateSeries(in_files=[bright], dummy_scans=3)).non_steady == 3
+
+
+def test_the_reference_is_still_or_asked_for(bold, here):
+    found = done(FindReference(in_file=bold))
+    assert found.reference not in (6, 7)  # around the jump
+    asked = done(FindReference(in_file=bold, frame=4))
+    assert asked.reference == 4
+    np.testing.assert_allclose(
+        nib.load(asked.volume).dataobj, nib.load(bold).dataobj[..., 4], atol=0.5
+    )
+    with pytest.raises(InputError, match=r"there is no frame 12 \(they are 0 to 11\)"):
+        FindReference(in_file=bold, frame=12).run()
+
+
+def brain(bold, here, **given):
+    volume = done(FindReference(in_file=bold, frame=0)).volume
+    return done(FindBrain(in_file=bold, volume=volume, reference=0, **given))
+
+
+def test_a_brain_is_found_where_none_is_given(bold, here):
+    found = brain(bold, here)
+    head = phantom.volume(study.motion(1)[0], affine=study.AFFINE, shape=study.SHAPE).numpy() > 30
+    mask = np.asanyarray(nib.load(found.mask).dataobj) > 0
+    assert 2 * (mask & head).sum() / (mask.sum() + head.sum()) > 0.9  # Dice
+    assert found.warnings == [] and found.population_reason == "the brain's size"
+    assert found.motion_mask == found.still_mask
+
+
+def test_a_mask_of_every_frame_is_one_once_motion_is_undone(bold, here):
+    moving = np.zeros((*study.SHAPE, study.FRAMES), np.uint8)
+    for t in range(study.FRAMES):
+        moving[8:16, 8:16, 4 : 10 + t % 2, t] = 1
+    given = study.image(here / "moving.nii.gz", moving)
+    found = brain(bold, here, given_mask=given, population="fetal")
+    assert found.motion_mask == str(given)
+    np.testing.assert_array_equal(nib.load(found.mask).dataobj, moving[..., 0])
+    assert nib.load(found.still_mask).ndim == 3
+    assert (found.population, found.population_reason) == ("fetal", "")
+
+
+def test_what_does_not_look_like_a_brain_is_not_taken_for_one(here):
+    noise = np.random.default_rng(0).normal(500, 20, (*study.SHAPE, 4)).astype(np.int16)
+    found = brain(study.image(here / "noise.nii.gz", noise), here)
+    assert len(found.warnings) == 1 and "does not look like a brain" in found.warnings[0]
+    assert not isdefined(found.motion_mask) and not isdefined(found.still_mask)
+
+
+def test_motion_relative_to_a_volume_scanned_apart(bold, here):
+    apart = study.motion(30)[3]
+    volume = 10 * phantom.volume(apart, affine=study.AFFINE, shape=study.SHAPE).numpy()
+    sbref = study.image(here / "sbref.nii.gz", volume.astype(np.int16))
+    given = {"in_file": bold, "reference_file": sbref, "reference": 0, "device": "cpu"}
+    tracking = done(TrackMotion(**given)).tracking
+    found = done(EstimateMotion(**given, tracking=tracking))
+    motion = read_motion(found.motion)
+    assert motion.reference == -1 and len(motion.poses) == len(motion.status) == study.FRAMES
+    true = study.motion(1).numpy() @ np.linalg.inv(apart.numpy())
+    assert np.abs(motion.poses[:, :3, 3] - true[:, :3, 3]).max() < 0.3  # a tenth of a voxel
+
+
+def estimate(poses: np.ndarray, **changes) -> MotionEstimate:
+    frames = len(poses)
+    given = {
+        "poses": poses,
+        "covariance": np.tile(1e-6 * np.eye(6), (frames, 1, 1)),
+        "similarity": np.ones(frames),
+        "status": np.full(frames, "ok", dtype="<U8"),
+        "template": study.frames(1)[..., 0].astype(np.float32),
+        "mask": np.ones(study.SHAPE, np.float32),
+        "reference": 0,
+        "center": np.zeros(3),
+        "radius": 40.0,
+    }
+    return MotionEstimate(**(given | changes))
+
+
+def test_an_estimate_is_read_as_it_was_written(tmp_path):
+    written = estimate(study.motion(1).numpy())
+    read = read_motion(write_arrays(tmp_path / "motion.npz", written))
+    np.testing.assert_array_equal(read.poses, written.poses)
+    assert read.status.tolist() == ["ok"] * study.FRAMES
+    assert read.reference == 0 and isinstance(read.radius, float)
+
+
+def test_frames_that_moved_by_voxels_are_put_back(bold, here):
+    """Two voxels along x, an echo of half the signal, and a new time between frames."""
+    data = study.frames(1)[..., :1].repeat(3, axis=-1)
+    data[..., 2] = np.roll(data[..., 0], 2, axis=0)
+    files = [study.image(here / "one.nii.gz", data), study.image(here / "two.nii.gz", data // 2)]
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    poses[2, :3, 3] = 2 * study.AFFINE.numpy()[:3, 0]
+    motion = write_arrays(here / "motion.npz", estimate(poses))
+    found = done(ResampleSeries(in_files=files, motion=motion, repetition_time=3.5, device="cpu"))
+    for path, raw in zip(found.out_files, (data, data // 2), strict=True):
+        image = nib.load(path)
+        assert image.header.get_zooms()[3] == pytest.approx(3.5)
+        np.testing.assert_allclose(image.dataobj[4:-4, ..., 2], raw[4:-4, ..., 0], atol=1)
+    assert found.first == found.out_files[0]
+    similarity = json.loads(Path(found.similarity).read_text())
+    assert similarity["before"][2] < 0.9
+    assert similarity["after"][2] > 0.99
+
+
+def test_no_gpu_where_there_is_none_is_said(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert torch_device("auto") == "cpu"
+    with pytest.raises(Exception, match="--device cuda:1: no CUDA device here; use --device cpu"):
+        torch_device("cuda:1")
+
+
+def test_steps_into_and_out_of_lost_frames_are_unknown():
+    status = np.array(["lost", "ok", "lost", "ok", "ok"])
+    assert _about_lost(status).tolist() == [True, True, True, True, False]
+    fd = np.array([np.nan] * 4 + [0.3])
+    motion = estimate(np.tile(np.eye(4), (5, 1, 1)), status=status)
+    numbers = _numbers(motion, fd, np.full(5, np.nan), [0.0, 40.0], status == "lost")
+    assert numbers["fd_mean"] == numbers["fd_max"] == 0.3 and numbers["lost"] == 2
+    assert numbers["fd_after_mean"] is None and numbers["tsnr_gain"] is None
+    assert numbers["censored_percent"] == 40
+
+
+@pytest.fixture
+def sink(tmp_path, bold):
+    """A step that saves results, each a file that holds its own name."""
+    run = BoldRun((bold,), {"sub": "01", "task": "rest"}, {}, 2.0)
+    out = tmp_path / "out"
+    made = tmp_path / "made"
+    made.mkdir()
+    names = ("bold", "boldref", "mask", "brain", "transforms", "confounds", "confounds_metadata",
+             "tsnr_before", "tsnr_after")  # fmt: skip
+    for name in names:
+        (made / name).write_text(name)
+    figures = [made / f"sub-01_task-rest_desc-{what}_bold.json" for what in ("summary", "zoom")]
+    for figure in figures:
+        figure.write_text(figure.name)
+    inputs = {name: str(made / name) for name in names}
+
+    def save(**options):
+        return SaveDerivatives(
+            run=run,
+            settings=Settings(bold.parent, out, **options),
+            figures=[str(one) for one in figures],
+            parameters={"Interpolation": "cubic"},
+            **inputs,
+        )
+
+    return save, out
+
+
+def test_results_are_copied_whole_the_summary_last(sink, here, monkeypatch):
+    save, out = sink
+    (out / "sub-01/func").mkdir(parents=True)
+    # of a program that was killed
+    (out / "sub-01/func/.1234abcd-sub-01_task-rest_desc-preproc_bold.nii.gz").write_text("bo")
+    saved = [Path(path) for path in done(save()).out_files]
+    assert saved[-1] == out / "sub-01/figures/sub-01_task-rest_desc-summary_bold.json"
+    series = out / "sub-01/func/sub-01_task-rest_desc-preproc_bold.nii.gz"
+    assert series.read_text() == "bold"
+    assert json.loads(series.with_name(series.name.replace("nii.gz", "json")).read_text())[
+        "Sources"
+    ]
+
+    # a copy that breaks off leaves what was there
+    monkeypatch.setattr("shutil.copyfile", _break_off)
+    with pytest.raises(ValueError, match="broken off"):
+        save().run()
+    assert series.read_text() == "bold"
+    assert study.leftovers(out) == []
+
+
+def _break_off(source, target):
+    Path(target).write_text(Path(source).read_text()[:2])
+    raise ValueError("broken off")
+
+
+def test_minimal_leaves_the_series_out(sink, here):
+    save, out = sink
+    done(save(level="minimal"))
+    names = {path.name for path in out.rglob("*") if path.is_file()}
+    assert not [name for name in names if "desc-preproc_bold." in name]
+    assert "sub-01_task-rest_boldref.nii.gz" in names

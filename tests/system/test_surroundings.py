@@ -1,0 +1,152 @@
+"""Where programs must work too: killed and started again, as nobody, offline, on a full disk."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sysconfig
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.execution.test_log import python_for_others
+from tests.system import study
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
+NOBODY = 61234  # a user who has no name, as in containers
+KILLS = 10
+
+
+def allowed(*command: str) -> bool:
+    try:
+        return subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def one(done) -> tuple[object, ...]:
+    """Words for the quickest run there is."""
+    return ("--derivatives", f"masks={done.masks}", "--participant-label", "02")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(done) -> dict[str, str]:
+    return study.digests(done.out, "sub-02/")
+
+
+def test_killed_at_any_moment_and_started_again(done, one, undisturbed, tmp_path):
+    began = time.monotonic()
+    plain = study.call(done.raw, tmp_path / "plain", "participant", *one,
+                       "--work-dir", tmp_path / "plain-work")  # fmt: skip
+    assert plain.code == 0, plain.err
+    assert study.digests(tmp_path / "plain", "sub-02/") == undisturbed  # beside others or alone
+    lasts = time.monotonic() - began
+    moments, killed = random.Random(3), 0
+    for kill in range(KILLS):
+        folder = tmp_path / str(kill)
+        words = (done.raw, folder / "out", "participant", *one, "--work-dir", folder / "work")
+        process = study.start(*words)
+        moment = moments.uniform(0, lasts)
+        time.sleep(moment)
+        descendants = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        process.stderr.close()
+        print(f"killed after {moment:.1f} of {lasts:.1f} s")
+        finished = study.call(*words)
+        assert finished.code == 0, finished.err
+        assert study.digests(folder / "out", "sub-02/") == undisturbed
+        assert study.leftovers(folder / "out") == []
+        assert not [each for each in descendants if each.is_running()]
+        shutil.rmtree(folder)
+    assert killed >= KILLS - 2  # one that was quicker than the first may have ended
+
+
+def test_a_user_without_name_home_or_network(done, undisturbed, tmp_path_factory):
+    """Read-only input, spaces and letters of all alphabets in the paths; the result is the same."""
+    if not allowed("unshare", "--net") or not allowed("setpriv", f"--reuid={NOBODY}"):
+        pytest.skip("needs root's rights, unshare and setpriv")
+    become = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    program = (python_for_others(become), "-m", "unimo_bids.cli.run")
+    # nobody may look into the folders of root's tests
+    base = Path(f"/var/tmp/unimo test ü {os.getpid()}")
+    place = base / "Ägypten 脳"
+    place.mkdir(parents=True)
+    try:
+        for folder in (base, place):
+            folder.chmod(0o755)
+        shutil.copytree(done.raw, place / "raw data é")
+        shutil.copytree(done.masks, place / "masks")
+        (place / "mine").mkdir()
+        (place / "home").mkdir(mode=0o555)
+        os.chown(place / "mine", NOBODY, NOBODY)
+        for entry in (place / "raw data é").rglob("*"):
+            entry.chmod(0o555 if entry.is_dir() else 0o444)
+        (place / "raw data é").chmod(0o555)
+        for number, home in enumerate((None, str(place / "home"))):
+            env = study.environment()
+            for name in ("HOME", "USER", "LOGNAME", "USERNAME"):
+                env.pop(name, None)
+            env["PYTHONPATH"] = f"{Path(study.__file__).parents[2]}:{sysconfig.get_path('purelib')}"
+            if home:
+                env["HOME"] = home
+            out = place / "mine" / f"ergebnisse ñ {number}"
+            words = (place / "raw data é", out, "participant")
+            finished = study.call(
+                *words, "--derivatives", f"masks={place / 'masks'}", "--participant-label", "02",
+                "--work-dir", place / "mine" / f"w {number}", "--skip-bids-validation",
+                prefix=("unshare", "--net", *become), program=program, env=env, cwd=place,
+            )  # fmt: skip
+            assert finished.code == 0, finished.err
+            assert study.digests(out, "sub-02/") == undisturbed
+            assert finished.out.splitlines()[-1] == str(out / "sub-02.html")
+            assert (out / "sub-02.html").stat().st_uid == NOBODY
+        assert list((place / "home").iterdir()) == []
+    finally:
+        shutil.rmtree(base)
+
+
+def test_a_work_folder_that_may_not_be_written(done, one, tmp_path):
+    if not allowed("setpriv", "--bounding-set", "-dac_override"):
+        pytest.skip("needs setpriv")
+    (tmp_path / "work").mkdir(mode=0o555)
+    bound = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+    words = (done.raw, tmp_path / "out", "participant", *one, "--work-dir", tmp_path / "work")
+    finished = study.call(*words, prefix=bound)
+    assert finished.code == 1
+    assert "permission denied" in finished.last and str(tmp_path / "work") in finished.last
+    assert "Traceback" not in finished.err
+
+
+@pytest.fixture(params=["out", "work"])
+def full(request, tmp_path):
+    """A disk of 600 kB, for the results or for what lies between; mounted there."""
+    place = tmp_path / request.param
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk(done, one, undisturbed, full, tmp_path):
+    words = (done.raw, tmp_path / "out", "participant", *one, "--work-dir", tmp_path / "work")
+    finished = study.call(*words)
+    assert finished.code == 1, finished.err
+    assert "full" in finished.last, finished.err
+    assert "Traceback" not in finished.err
+    # nothing is half there
+    for path, digest in study.digests(tmp_path / "out", "sub-02/").items():
+        assert undisturbed[path] == digest
+    subprocess.run(["mount", "-o", "remount,size=60m", str(full)], check=True)
+    finished = study.call(*words)
+    assert finished.code == 0, finished.err
+    assert study.digests(tmp_path / "out", "sub-02/") == undisturbed

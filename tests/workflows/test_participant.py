@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.bids.layouts import dataset, image, raw, settings
+from unimo_bids.bids.query import find_runs
+from unimo_bids.execution.naming import run_and_step
+from unimo_bids.workflows.citation import methods_section, read_citation, write_citation
+from unimo_bids.workflows.participant import init_unimo_wf, series_gb
+
+SERIES = (
+    "sub-01_ses-1_task-rest_run-1_bold.nii.gz",
+    "sub-01_ses-1_task-rest_run-2_bold.nii.gz",
+    "sub-02_task-rest_echo-1_bold.nii.gz",
+    "sub-02_task-rest_echo-2_bold.nii.gz",
+)
+
+
+@pytest.fixture
+def study(tmp_path):
+    return dataset(tmp_path / "raw", *SERIES)
+
+
+def built(folder, **options):
+    given = settings(folder, **options)
+    return init_unimo_wf(find_runs(given), given)
+
+
+def nodes(workflow):
+    return {name: workflow.get_node(name) for name in workflow.list_node_names()}
+
+
+def test_every_run_has_its_steps(study):
+    names = {f"unimo_bids_wf.{name}" for name in nodes(built(study))}
+    runs = {run_and_step(name)[0] for name in names}
+    assert runs == {
+        "sub-01 ses-1 task-rest run-1", "sub-01 ses-1 task-rest run-2", "sub-02 task-rest"
+    }  # fmt: skip
+    for run in runs:
+        assert {run_and_step(name)[1] for name in names if run_and_step(name)[0] == run} == {
+            *("validate", "reference", "brain", "track", "rigid", "resample"),
+            *("residual", "confounds", "figures", "save"),
+        }
+
+
+def test_runs_do_not_wait_for_each_other(study):
+    import networkx
+
+    graph = built(study)._create_flat_graph()
+    parts = list(networkx.weakly_connected_components(graph))
+    assert len(parts) == 3
+    for part in parts:
+        # all begins with the check of the series, all ends in the derivatives
+        within = graph.subgraph(part)
+        assert [node.name for node in within if not list(within.predecessors(node))] == ["validate"]
+        assert [node.name for node in within if not list(within.successors(node))] == ["save"]
+
+
+def test_two_workflows_do_not_know_of_each_other(study):
+    one = nodes(built(study, fd_threshold=0.2))
+    other = nodes(built(study, fd_threshold=0.9))
+    (name,) = [name for name in one if name.endswith("run_1_wf.confounds")]
+    assert one[name].inputs.fd_threshold == 0.2
+    assert other[name].inputs.fd_threshold == 0.9
+
+
+def test_all_echoes_are_resampled_by_the_motion_of_the_first(study):
+    found = nodes(built(study))
+    (resample,) = [one for name, one in found.items() if "sub_02" in name and "resample" in name]
+    assert [path.endswith(f"echo-{echo}_bold.nii.gz") for echo, path in
+            enumerate(resample.inputs.in_files, start=1)] == [True, True]  # fmt: skip
+    (rigid,) = [one for name, one in found.items() if "sub_02" in name and "rigid" in name]
+    assert "echo-1" in rigid.inputs.in_file
+
+
+def test_an_sbref_is_used_only_if_asked_for(study):
+    image(raw(study, "sub-02_task-rest_echo-1_sbref.nii.gz"), None)
+    for reference, used in (("auto", False), (2, False), ("sbref", True)):
+        found = nodes(built(study, reference=reference))
+        for name, node in found.items():
+            if name.endswith((".reference", ".track", ".rigid")):
+                given = str(node.inputs.reference_file)
+                assert given.endswith("_sbref.nii.gz") == (used and "sub_02" in name)
+
+
+def test_memory_that_a_step_asks_for_grows_with_the_series(tmp_path):
+    folder = dataset(tmp_path / "raw", "sub-01_task-rest_bold.nii.gz")
+    path = raw(folder, "sub-01_task-rest_bold.nii.gz")
+    image(path, 100, shape=(64, 64, 40))
+    assert series_gb(path) == pytest.approx(64 * 64 * 40 * 100 * 4 / 2**30)
+    assert all(node.mem_gb > 0.1 + series_gb(path) for node in nodes(built(folder)).values())
+    path.write_bytes(b"no image")
+    assert series_gb(path) == 0
+
+
+def test_methods_say_what_these_runs_were_given(study, tmp_path):
+    auto = methods_section(built(study).described())
+    third = methods_section(built(study, reference=3, fd_threshold=0.25).described())
+    assert "a frame from the stretch of lowest motion" in auto
+    assert "relative to frame 3" in third and "0.25 mm" in third
+    # once for two runs that were given the same
+    alone = methods_section(built(study, participant_label=("01",)).described())
+    assert alone.count("Head motion of each run") == 1
+    assert "first echo" in auto and "first echo" not in alone
+
+    assert read_citation(tmp_path) is None
+    write_citation(tmp_path, auto)
+    assert read_citation(tmp_path) == auto
+    page = (tmp_path / "logs" / "CITATION.html").read_text()
+    assert page.startswith("<!doctype html>") and "References</h3>" in page
