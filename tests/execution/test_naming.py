@@ -1,6 +1,6 @@
 import pytest
 
-from unimo_bids.execution.naming import participant, run_and_step
+from unimo_bids.execution.naming import participant, run_and_step, workflow_name
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,11 @@ from unimo_bids.execution.naming import participant, run_and_step
 def test_run_and_step(fullname, run, step):
     assert run_and_step(fullname) == (run, step)
     assert participant(fullname) == run.split(" ")[0]
+
+
+def test_labels_with_a_plus_stay_apart_and_come_back():
+    names = [workflow_name("sub-a+b"), workflow_name("sub-ab")]
+    assert len(set(names)) == 2
+    for name, label in zip(names, ("sub-a+b", "sub-ab"), strict=True):
+        assert name.isidentifier()  # as nipype wants it
+        assert participant(f"unimo_bids_wf.{name}_wf.task_rest_wf.track") == label

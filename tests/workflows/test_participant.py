@@ -97,11 +97,11 @@ def test_methods_say_what_these_runs_were_given(study, tmp_path):
     auto = methods_section(built(study).described())
     third = methods_section(built(study, reference=3, fd_threshold=0.25).described())
     assert "a frame from the stretch of lowest motion" in auto
-    assert "relative to frame 3" in third and "0.25 mm" in third
+    assert "one reference, frame 3." in third and "0.25 mm" in third
     # once for two runs that were given the same
     alone = methods_section(built(study, participant_label=("01",)).described())
     assert alone.count("Head motion of each run") == 1
-    assert "first echo" in auto and "first echo" not in alone
+    assert "Of several echoes" in auto and "Of several echoes" not in alone
 
     assert read_citation(tmp_path) is None
     write_citation(tmp_path, auto)

@@ -123,15 +123,23 @@ def print_result(done: Corrected, also: Sequence[Path] = ()) -> None:
     print(*also, *done.paths.values(), sep="\n")
 
 
-def guarded(action: Callable[[], None], debug: bool = False) -> int:
-    """Run an action; turn every way to fail into one sentence and an exit code."""
+def guarded(
+    action: Callable[[], None], debug: bool = False, left: str = "nothing was written"
+) -> int:
+    """Run an action; turn every way to fail into one sentence and an exit code.
+
+    Parameters
+    ----------
+    left
+        What is there when the action was interrupted.
+    """
     try:
         with _ending_politely():
             action()
     except KeyboardInterrupt:
-        return _failed("interrupted; nothing was written", INTERRUPTED, debug)
+        return _failed(f"interrupted; {left}", INTERRUPTED, debug)
     except Terminated:
-        return _failed("terminated; nothing was written", TERMINATED, debug)
+        return _failed(f"terminated; {left}", TERMINATED, debug)
     except UnimoError as error:
         return _failed(f"error: {error}", error.exit_code, debug)
     except Exception as error:

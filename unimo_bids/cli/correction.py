@@ -20,9 +20,9 @@ from unimo_bids.files.series import Series, read_mask, read_series
 from unimo_bids.files.staging import atomic, staged
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.transforms import write_itk
-from unimo_bids.files.writing import SeriesWriter, write_volume
+from unimo_bids.files.writing import write_volume
+from unimo_bids.motion.correction import Comparison, write_corrected
 from unimo_bids.motion.quality import STATUSES
-from unimo_bids.motion.resampling import correct_series
 from unimo_bids.motion.series import MotionEstimate, estimate_motion
 from unimo_bids.qc.confounds import (
     MOTION_NAMES,
@@ -31,14 +31,9 @@ from unimo_bids.qc.confounds import (
     parameter_deviations,
 )
 from unimo_bids.qc.framewise import framewise_displacement
-from unimo_bids.qc.similarity import correlation
-from unimo_bids.qc.tsnr import TemporalMoments
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
-
-# A line through a handful of frames explains most of their noise.
-_FEWEST_TO_DETREND = 10
 
 _ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing
 _SUFFIXES = {
@@ -91,24 +86,6 @@ class Corrected:
     summary: Mapping[str, Any]
 
 
-@dataclass
-class _Comparison:
-    """The series before and after, as the correction goes through it."""
-
-    moments: tuple[TemporalMoments, TemporalMoments]
-    correlation: tuple[Float64, Float64]
-
-    @property
-    def detrend(self) -> bool:
-        """Whether there are enough frames to tell a drift from noise."""
-        return self.moments[0].count >= _FEWEST_TO_DETREND
-
-    def tsnr(self) -> tuple[Float32, Float32]:
-        """Give the maps before and after."""
-        before, after = (moments.tsnr(self.detrend) for moments in self.moments)
-        return before, after
-
-
 def correct_file(options: Options, report: Report) -> Corrected:
     """Correct one file.
 
@@ -129,13 +106,18 @@ def correct_file(options: Options, report: Report) -> Corrected:
         series = read_series(options.input)
         _check_reference(options, series)
         estimate = _estimate(series, options, device, report)
-        comparison = _resample(
-            series,
-            estimate,
+        comparison = write_corrected(
             places["corrected"],
-            options=options,
+            series,
+            estimate.poses,
+            template=estimate.template,
+            mask=estimate.mask,
+            status=estimate.status,
+            interpolation=options.interpolation,
             device=device,
-            report=report,
+            progress=lambda share: report(
+                _ESTIMATION_SHARE + (1 - _ESTIMATION_SHARE) * share, "correcting"
+            ),
         )
         write_itk(places["transforms"], estimate.poses)
         with atomic(places["poses"]) as temporary, temporary.open("wb") as file:
@@ -228,43 +210,8 @@ def _estimate(series: Series, options: Options, device: str, report: Report) -> 
         raise InputError(options.mask, finding, remedy) from error
 
 
-def _resample(
-    series: Series,
-    estimate: MotionEstimate,
-    path: Path,
-    *,
-    options: Options,
-    device: str,
-    report: Report,
-) -> _Comparison:
-    """Write the corrected series; take statistics of both on the way, of all frames not lost."""
-    shape, frames = series.shape[:3], series.shape[3]
-    moments = (TemporalMoments(shape), TemporalMoments(shape))
-    correlations = (np.full(frames, np.nan), np.full(frames, np.nan))
-    volumes = correct_series(
-        series,
-        series.affine,
-        estimate.poses,
-        interpolation=options.interpolation,
-        device=device,
-    )
-    with SeriesWriter(path, series) as writer:
-        for t, corrected in enumerate(volumes):
-            raw = series.frame(t)
-            writer.append(corrected)
-            for volume, moment, similarity in zip(
-                (raw, corrected), moments, correlations, strict=True
-            ):
-                similarity[t] = correlation(volume, estimate.template, estimate.mask)
-                if estimate.status[t] != "lost":
-                    moment.update(volume, time=t)
-            done = (t + 1) / frames
-            report(_ESTIMATION_SHARE + (1 - _ESTIMATION_SHARE) * done, "correcting")
-    return _Comparison(moments, correlations)
-
-
 def _motion_columns(
-    estimate: MotionEstimate, comparison: _Comparison, radius: float
+    estimate: MotionEstimate, comparison: Comparison, radius: float
 ) -> dict[str, npt.NDArray[np.generic]]:
     # a lost frame has no pose to believe, nor has a step into or out of it a length
     poses, center = estimate.poses, estimate.center
@@ -280,8 +227,8 @@ def _motion_columns(
         "framewise_displacement": displacement,
         **{f"{name}_sd": sd for name, sd in zip(MOTION_NAMES, deviations.T, strict=True)},
         "similarity": np.asarray(estimate.similarity, dtype=np.float64),
-        "correlation_before": comparison.correlation[0],
-        "correlation_after": comparison.correlation[1],
+        "correlation_before": comparison.similarity[0],
+        "correlation_after": comparison.similarity[1],
         "status": np.asarray(estimate.status),
     }
 
@@ -290,7 +237,7 @@ def _summary(
     options: Options,
     series: Series,
     estimate: MotionEstimate,
-    comparison: _Comparison,
+    comparison: Comparison,
     *,
     columns: Mapping[str, npt.NDArray[Any]],
     device: str,
@@ -342,7 +289,7 @@ def _draw(
     path: Path,
     series: Series,
     estimate: MotionEstimate,
-    comparison: _Comparison,
+    comparison: Comparison,
     *,
     columns: Mapping[str, npt.NDArray[Any]],
     summary: Mapping[str, Any],
@@ -357,7 +304,7 @@ def _draw(
         deviations=np.stack([columns[f"{name}_sd"] for name in names], axis=1),
         displacement=columns["framewise_displacement"],
         status=[str(one) for one in estimate.status],
-        correlation=comparison.correlation,
+        correlation=comparison.similarity,
         mean=(before.mean, after.mean),
         std=(before.std(comparison.detrend), after.std(comparison.detrend)),
         tsnr=comparison.tsnr(),

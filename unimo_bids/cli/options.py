@@ -111,7 +111,7 @@ def _add_resources(parser: Parser) -> None:
         "--omp-nthreads",
         metavar="N",
         type=arguments.positive_int,
-        help="processors for one step at most",
+        help="threads of one step (default: 1; the last digits of results depend on it)",
     )
     add(
         "--mem",
@@ -127,7 +127,7 @@ def _add_resources(parser: Parser) -> None:
         type=arguments.device,
         help="where to compute (default: auto, a GPU if there is one)",
     )
-    add("--gpus", metavar="N", type=arguments.positive_int, help="GPUs to keep busy (default: all)")
+    add("--gpus", metavar="N", type=arguments.positive_int, help="GPUs to keep busy (default: 1)")
     add(
         "--use-plugin",
         "--nipype-plugin-file",
@@ -195,7 +195,7 @@ def _add_method(parser: Parser) -> None:
         "--random-seed",
         metavar="N",
         type=arguments.natural,
-        help="where random numbers begin (default: 0)",
+        help="kept with the results; nothing is random so far (default: 0)",
     )
 
 

@@ -24,6 +24,7 @@ from unimo_bids.bids.validation import check_dataset
 from unimo_bids.execution.failures import Failure
 from unimo_bids.execution.lock import locked
 from unimo_bids.execution.log import run_log
+from unimo_bids.execution.naming import workflow_name
 from unimo_bids.execution.plugins import load_plugin
 from unimo_bids.execution.progress import Progress
 from unimo_bids.execution.resources import Resources, resources
@@ -45,7 +46,7 @@ def run_participants(settings: Settings) -> int:
     if not (settings.skip_bids_validation or settings.reports_only):
         unchecked = check_dataset(settings.bids_dir, settings.participant_label)
     selection = find_runs(settings)
-    enough = resources(settings, len(selection.runs))
+    enough = resources(settings)
     if settings.dry_run:
         print(_plan(selection, settings, enough))
         return 0
@@ -127,7 +128,7 @@ def _correct(
 def _remove(work: Path, labels: Sequence[str]) -> None:
     """Remove what lies between of some participants: others may be at work beside us."""
     for label in labels:
-        folder = work / "unimo_bids_wf" / f"{label.replace('-', '_').replace('+', '')}_wf"
+        folder = work / "unimo_bids_wf" / f"{workflow_name(label)}_wf"
         shutil.rmtree(folder, ignore_errors=True)
 
 

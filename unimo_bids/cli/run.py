@@ -20,11 +20,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0 all runs done and their reports written, 1 a run failed or the machine did not allow it,
-        2 bad input, 3 only a report failed.
+        2 bad input, 3 only a report failed, 130 interrupted, 143 terminated.
     """
     settings = parse(argv)
     codes: list[int] = []
-    failed = guarded(lambda: codes.append(_run(settings)), debug=settings.debug)
+    failed = guarded(
+        lambda: codes.append(_run(settings)),
+        debug=settings.debug,
+        left="start again to go on from what is finished",
+    )
     return failed or codes[0]
 
 

@@ -9,6 +9,20 @@ _ENTITIES = ("sub", "ses", "task", "acq", "ce", "rec", "dir", "run", "echo", "pa
 _PAIR = re.compile(rf"(?:^|_)({'|'.join(_ENTITIES)})_([0-9A-Za-z]+)(?=_|$)")
 
 
+_PLUS = "PLUS"
+
+
+def workflow_name(label: str) -> str:
+    """Make of a BIDS name what nipype and file systems take, and two names of two.
+
+    Examples
+    --------
+    >>> workflow_name("sub-01"), workflow_name("sub-a+b")
+    ('sub_01', 'sub_aPLUSb')
+    """
+    return label.replace("-", "_").replace("+", _PLUS)
+
+
 def run_and_step(fullname: str) -> tuple[str, str]:
     """Read the BIDS entities out of a node's full name.
 
@@ -34,7 +48,7 @@ def run_and_step(fullname: str) -> tuple[str, str]:
     parts = [part.removesuffix("_wf") for part in fullname.split(".")]
     found = [_PAIR.findall(part) for part in parts[:-1]]
     last = max((index for index, pairs in enumerate(found) if pairs), default=len(parts) - 2)
-    labels = {entity: label for pairs in found for entity, label in pairs}
+    labels = {entity: label.replace(_PLUS, "+") for pairs in found for entity, label in pairs}
     run = " ".join(f"{entity}-{labels[entity]}" for entity in _ENTITIES if entity in labels)
     return run, " ".join(parts[last + 1 :]).replace("_", " ")
 

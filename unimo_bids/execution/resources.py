@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 
+from unimo_bids.errors import MachineError
 from unimo_bids.settings import Settings
 
-# beyond, the small operations of registration wait for each other more than they gain
-_MOST_THREADS = 4
+# Sums in another order differ in the last digit: so that results do not depend on the machine or
+# on how many runs were chosen, this is fixed. Runs side by side use processors better, too.
+_THREADS = 1
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,26 @@ class Resources:
     omp_nthreads: int
 
 
-def resources(settings: Settings, runs: int) -> Resources:
+def resources(settings: Settings) -> Resources:
     """Decide what was not given: all processors and nine tenths of the memory.
 
-    Several runs side by side use processors better than several threads in one.
+    Raises
+    ------
+    MachineError
+        A GPU is asked for where there is none.
     """
+    if settings.device.startswith("cuda") and not _has_gpu():
+        finding = "there is no CUDA device here, or PyTorch was installed without CUDA"
+        raise MachineError(f"--device {settings.device}", finding, "use --device cpu or auto")
     nprocs = settings.nprocs or len(os.sched_getaffinity(0))
-    threads = settings.omp_nthreads or max(1, min(_MOST_THREADS, nprocs // max(1, runs)))
+    threads = settings.omp_nthreads or _THREADS
     memory = settings.mem_gb or 0.9 * psutil.virtual_memory().total / 2**30
-    gpus = (settings.gpus or 1) if wants_gpu(settings.device) else 0
+    wanted = settings.device.startswith("cuda") or (settings.device == "auto" and _has_gpu())
+    gpus = (settings.gpus or 1) if wanted else 0
     return Resources(nprocs, memory, gpus, min(threads, nprocs))
 
 
-def wants_gpu(device: str) -> bool:
-    """Whether nodes will compute on a GPU; without touching it, as workers are yet to start."""
+def _has_gpu() -> bool:
+    """Whether nodes can compute on a GPU; without touching it, as workers are yet to start."""
     present = Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
-    return device.startswith("cuda") or (device == "auto" and present)
+    return present and not version("torch").endswith("+cpu")

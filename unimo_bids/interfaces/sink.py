@@ -64,13 +64,15 @@ class SaveDerivatives(SimpleInterface):
         }
         copies |= dict(zip(names.bold, given.bold, strict=False))  # none at level minimal
         figures = participant_folder(run.participant) / "figures"
+        described = sidecars(run, names, settings, given.parameters)
+        for path, source in copies.items():
+            _copy(source, settings.out_dir / path)
+        for path, content in described.items():
+            _write(settings.out_dir / path, json.dumps(content, indent=2, ensure_ascii=False))
         # the summary marks a run as complete: last
         for figure in sorted(given.figures, key=lambda path: path.endswith("summary_bold.json")):
             copies[figures / Path(figure).name] = figure
-        for path, content in sidecars(run, names, settings, given.parameters).items():
-            _write(settings.out_dir / path, json.dumps(content, indent=2, ensure_ascii=False))
-        for path, source in copies.items():
-            _copy(source, settings.out_dir / path)
+            _copy(figure, settings.out_dir / figures / Path(figure).name)
         self._results["out_files"] = [str(settings.out_dir / path) for path in copies]
         return runtime
 

@@ -8,6 +8,7 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from unimo_bids.bids.query import BoldRun
+from unimo_bids.execution.naming import workflow_name
 from unimo_bids.interfaces.brain import FindBrain, FindReference
 from unimo_bids.interfaces.confounds import WriteConfounds
 from unimo_bids.interfaces.figures import DrawRun
@@ -106,7 +107,7 @@ def init_bold_wf(
             original=first,
             fd_threshold=settings.fd_threshold,
             facts=_facts(run),
-            known_warnings=list(run.warnings),
+            known_warnings=_warnings(run, settings),
         ),
         name="figures",
         **memory,
@@ -193,7 +194,7 @@ def init_bold_wf(
 def _name(run: BoldRun) -> str:
     """``ses_1_task_rest_wf``: progress, logs and crash files read the entities from it."""
     parts = [f"{key}_{value}" for key, value in run.entities.items() if key != "sub"]
-    return "_".join([*parts, "wf"]).replace("+", "")
+    return workflow_name("_".join([*parts, "wf"]))
 
 
 def _nothing(_warnings: list[str]) -> bool:
@@ -208,6 +209,12 @@ def _uses_sbref(run: BoldRun, settings: Settings) -> bool:
     return settings.reference == "sbref" and run.sbref is not None
 
 
+def _warnings(run: BoldRun, settings: Settings) -> list[str]:
+    if settings.reference == "sbref" and run.sbref is None:
+        return [*run.warnings, "There is no single-band reference: a still frame took its place."]
+    return list(run.warnings)
+
+
 def _facts(run: BoldRun) -> dict[str, str]:
     """What is known before anything is computed, for the summary."""
     if run.volume_timing is not None:
@@ -218,31 +225,35 @@ def _facts(run: BoldRun) -> dict[str, str]:
     return {"Repetition time": timing, "Echoes": echoes}
 
 
-def _methods(run: BoldRun, settings: Settings) -> str:
-    """What was done, for the methods section."""
-    reference = (
-        "the single-band reference"
-        if _uses_sbref(run, settings)
-        else "a frame from the stretch of lowest motion"
-        if settings.reference == "auto"
-        else f"frame {settings.reference}"
-    )
-    brain = (
-        "a mask from another program"
+def _methods(run: BoldRun, settings: Settings) -> list[str]:
+    """What was done, for the methods section: paragraphs that other runs may share."""
+    told = [
+        "Head motion of each run was estimated relative to one reference, "
+        + (
+            "the single-band reference of the run."
+            if _uses_sbref(run, settings)
+            else "a frame from the stretch of lowest motion."
+            if isinstance(settings.reference, str)
+            else f"frame {settings.reference}."
+        ),
+        "The brain was taken from masks of another program."
         if run.mask is not None
-        else "intensity and shape (an EPI mask)"
+        else "The brain was found by intensity and shape (an EPI mask).",
+    ]
+    if run.echoes:
+        told.append("Of several echoes, motion was estimated on the first and applied to all.")
+    told.append(
+        "The head was followed through the series at low resolution, with a global search over "
+        "all rotations where no neighbouring pose explained a frame; every frame was then "
+        "registered to the robust mean of aligned frames by inverse-compositional Gauss–Newton "
+        "(Baker & Matthews 2004) with Cauchy weights (Holland & Welsch 1977). Frames that could "
+        "not be registered were bridged between their neighbours, or marked as lost. Each frame "
+        "was resampled once, by cubic B-splines (Unser 1999), from the raw data."
     )
-    echo = " Motion was estimated on the first echo and applied to all." if run.echoes else ""
-    return (
-        f"Head motion of each run was estimated relative to {reference}. The brain was found by "
-        f"{brain}. The head was followed through the series at low resolution, with a global "
-        "search over all rotations where no neighbouring pose explained a frame; every frame was "
-        "then registered to the robust mean of aligned frames by inverse-compositional "
-        "Gauss–Newton with robust weights (Baker & Matthews 2004; Black & Anandan 1996). Frames "
-        "that could not be registered were bridged between their neighbours, or marked as lost."
-        f"{echo} Each frame was resampled once, by cubic B-splines (Unser 1999), from the raw "
-        "data. Framewise displacement (Power et al. 2012), root-mean-square displacement "
-        "(Jenkinson 1999) and standardised DVARS (Nichols 2013) were calculated; frames above "
+    told.append(
+        "Framewise displacement (Power et al. 2012), root-mean-square displacement (Jenkinson "
+        "1999) and standardised DVARS (Nichols 2017) were calculated; frames above "
         f"{settings.fd_threshold:g} mm or {settings.dvars_threshold:g} standardised DVARS, bridged "
         "or lost ones are recommended for censoring."
     )
+    return told

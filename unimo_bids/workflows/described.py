@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from nipype.pipeline import engine as pe
@@ -13,16 +14,16 @@ class DescribedWorkflow(pe.Workflow):
     Attributes
     ----------
     desc
-        Markdown, of the steps that are in this workflow itself.
+        Paragraphs in Markdown, of the steps that are in this workflow itself.
     """
 
-    def __init__(self, name: str, desc: str = "") -> None:
+    def __init__(self, name: str, desc: Sequence[str] = ()) -> None:
         super().__init__(name=name)
-        self.desc = desc
+        self.desc = tuple(desc)
 
     def described(self) -> list[str]:
-        """Sentences of this workflow and those within, each once, in the order of the nodes."""
-        told = [self.desc] if self.desc else []
+        """Paragraphs of this workflow and those within, each once, in the order of the nodes."""
+        told = list(self.desc)
         for node in self._nodes_in_order():
             if isinstance(node, DescribedWorkflow):
                 told += [one for one in node.described() if one not in told]

@@ -12,6 +12,7 @@ import nibabel as nib
 
 from unimo_bids.bids.participants import population_of
 from unimo_bids.bids.query import BoldRun, Selection
+from unimo_bids.execution.naming import workflow_name
 from unimo_bids.settings import Settings
 from unimo_bids.workflows.bold import init_bold_wf
 from unimo_bids.workflows.described import DescribedWorkflow
@@ -56,7 +57,7 @@ def init_participant_wf(
     runs, settings, use_gpu, omp_nthreads
         See `init_unimo_wf`.
     """
-    workflow = DescribedWorkflow(f"sub_{label}_wf".replace("+", ""))
+    workflow = DescribedWorkflow(f"{workflow_name(f'sub-{label}')}_wf")
     for run in runs:
         bold = init_bold_wf(
             run,

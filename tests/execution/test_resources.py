@@ -1,0 +1,62 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from unimo_bids.errors import MachineError
+from unimo_bids.execution import resources as module
+from unimo_bids.execution.resources import resources
+from unimo_bids.settings import Settings
+
+
+def asked(**options):
+    return Settings(Path("/data"), Path("/out"), **options)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.setattr(module, "_has_gpu", lambda: True)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(module, "_has_gpu", lambda: False)
+
+
+def test_what_is_not_given_is_what_the_machine_has(no_gpu):
+    found = resources(asked())
+    assert found.nprocs == len(os.sched_getaffinity(0))
+    assert found.omp_nthreads == 1  # results do not depend on the machine
+    assert 0 < found.mem_gb < 1e5
+    assert found.n_gpu == 0
+
+
+def test_what_is_given_counts(no_gpu):
+    found = resources(asked(nprocs=8, omp_nthreads=2, mem_gb=3.5))
+    assert (found.nprocs, found.omp_nthreads, found.mem_gb) == (8, 2, 3.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, 1),
+        ({"gpus": 3}, 3),
+        ({"device": "cuda:1"}, 1),
+        ({"device": "cpu"}, 0),
+    ],
+)
+def test_slots_of_gpus(gpu, options, expected):
+    assert resources(asked(**options)).n_gpu == expected
+
+
+def test_a_gpu_that_is_not_there_is_refused_at_once(no_gpu):
+    with pytest.raises(MachineError, match="--device cuda: there is no CUDA device here"):
+        resources(asked(device="cuda"))
+
+
+def test_torch_without_cuda_has_no_gpu(monkeypatch):
+    monkeypatch.setattr(module, "version", lambda _name: "2.13.0+cpu")
+    monkeypatch.setattr(module.shutil, "which", lambda _name: "/usr/bin/nvidia-smi")
+    assert not module._has_gpu()
+    monkeypatch.setattr(module, "version", lambda _name: "2.13.0")
+    assert module._has_gpu()

@@ -1,0 +1,78 @@
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.motion.phantom import AFFINE, SHAPE, noise, random_poses, volumes
+from unimo_bids.files.series import read_series, timed
+from unimo_bids.motion.correction import write_corrected
+from unimo_bids.motion.frames import Preceded
+
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory):
+    """A file of a moving head, and its poses."""
+    poses = random_poses(COUNT, 4.0, 3.0, seed=2)
+    frames = volumes(poses) + noise((COUNT, *SHAPE), 0.5)
+    image = nib.Nifti1Image(frames.permute(1, 2, 3, 0).numpy(), AFFINE.numpy())
+    image.header.set_zooms((*image.header.get_zooms()[:3], 2.0))
+    path = tmp_path_factory.mktemp("moved") / "moved.nii"
+    nib.save(image, path)
+    return path, poses.numpy()
+
+
+def corrected(moved, mask, path, status=("ok",) * COUNT):
+    series = read_series(moved[0])
+    template = volumes(random_poses(1, 0.0, 0.0))[0].numpy()
+    return write_corrected(
+        path, series, moved[1], template=template, mask=mask.numpy(), status=status
+    )
+
+
+def test_the_series_stands_still_and_is_compared(moved, mask, tmp_path):
+    found = corrected(moved, mask, tmp_path / "still.nii.gz")
+    before, after = found.similarity
+    assert before.max() < 0.97 < 0.99 < after.min()
+    inside = mask.numpy() > 0.5
+    was, is_now = (float(np.median(ratio[inside])) for ratio in found.tsnr())
+    assert is_now > 5 * was
+    still = np.asarray(nib.load(tmp_path / "still.nii.gz").dataobj)
+    assert still.shape == (*SHAPE, COUNT)
+
+
+def test_lost_frames_are_written_but_do_not_count(moved, mask, tmp_path):
+    status = ["lost" if t == 3 else "ok" for t in range(COUNT)]
+    found = corrected(moved, mask, tmp_path / "still.nii.gz", status)
+    assert [moments.count for moments in found.moments] == [COUNT - 1] * 2
+    assert np.isfinite(found.similarity[1]).all()
+    assert read_series(tmp_path / "still.nii.gz").shape[3] == COUNT
+
+
+def test_a_known_repetition_time_goes_into_the_header(moved, mask, tmp_path):
+    series = timed(read_series(moved[0]), 3.5)
+    assert series.repetition_time == 3.5
+    assert timed(series, None) is series
+    write_corrected(
+        tmp_path / "still.nii",
+        series,
+        moved[1],
+        template=series.frame(0),
+        mask=mask.numpy(),
+        status=["ok"] * COUNT,
+    )
+    header = nib.load(tmp_path / "still.nii").header
+    assert header.get_zooms()[3] == pytest.approx(3.5)
+    assert header.get_xyzt_units()[1] == "sec"
+    assert nib.load(moved[0]).header.get_zooms()[3] == 2  # the input is as it was
+
+
+def test_a_reference_comes_before_the_first_frame(moved):
+    series = read_series(moved[0])
+    volume = np.full(SHAPE, 7.0, dtype=np.float32)
+    both = Preceded(volume, series)
+    assert both.shape == (*SHAPE, COUNT + 1)
+    np.testing.assert_array_equal(both[..., 0], volume)
+    np.testing.assert_array_equal(both[..., 5], series.frame(4))
+    with pytest.raises(ValueError, match="before a series of"):
+        Preceded(volume[:-1], series)
