@@ -92,3 +92,9 @@ def test_few_frames_tell_nothing_of_contrast(in_contrast, mask):
 def test_one_odd_frame_is_no_contrast(in_contrast, mask):
     frames = in_contrast([0.0] * 11 + [2.0])
     assert not contrast_changes(frames, robust_mean(frames), mask)
+
+
+def test_no_loadings_no_images(in_contrast, mask):
+    frames = in_contrast([0.0] * 8)
+    images = common_images(frames, robust_mean(frames), mask, torch.zeros(8, 0))
+    assert images.shape == (0, *SHAPE)

@@ -29,7 +29,7 @@ _LONGEST_STEP = 5.0  # mm: beyond, the first order says nothing
 # how much of a frame the images may owe to that frame alone: an image of its own would explain it
 # at any pose
 _MOST_LEVERAGE = 0.7
-_FEWEST = 6
+_FEWEST = 6  # fewer frames have nothing in common to speak of
 # images count that stand out from the rest, which is noise and residual motion, by this factor …
 _ABOVE_REST = 5.0
 # … and carry this share of the variance: misplaced frames make images too, until they are aligned
@@ -90,6 +90,9 @@ def align_jointly(
         Stop when no step moves a head by more, mm.
     """
     poses = poses.double().clone()
+    if len(poses) < _FEWEST:
+        kept = torch.ones(len(poses), dtype=torch.bool, device=poses.device)
+        return JointAlignment(poses, kept, torch.zeros(len(poses), 0, device=poses.device))
     for share in _SHARES:
         count, kept = _count_images(target, sampled, poses, max(share, least))
         poses[kept], loadings = _descend(
