@@ -1,4 +1,4 @@
-"""Commands: ``list``, ``run``, ``table``, ``short``, ``real``; each has ``--help``."""
+"""Commands: ``list``, ``run``, ``table``, ``short``, ``real``, ``app``; each has ``--help``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ SHORT_FRAMES = 8
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command."""
     options = _parser().parse_args(arguments)
-    return {"list": _list, "run": _run, "table": _table, "short": _short, "real": _real}[
-        options.command
-    ](options)
+    commands = {
+        **{"list": _list, "run": _run, "table": _table},
+        **{"short": _short, "real": _real, "app": _app},
+    }
+    return commands[options.command](options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,7 +54,16 @@ def _parser() -> argparse.ArgumentParser:
     real.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "epi")
     real.add_argument("--out", type=Path, default=RESULTS / "real", help="folder of the pictures")
     real.add_argument("--threads", type=int, default=2)
+    app = commands.add_parser("app", help="the whole app against the motion estimate alone")
+    app.add_argument("--frames", type=int, default=300)
+    app.add_argument("--threads", type=int, default=1)
     return parser
+
+
+def _app(options: argparse.Namespace) -> int:
+    from benchmarks.app import main as measure
+
+    return measure(options.frames, options.threads)
 
 
 def _list(options: argparse.Namespace) -> int:

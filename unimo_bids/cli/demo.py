@@ -85,6 +85,7 @@ def _simulated(frames: int, seed: int) -> dict[str, SimulatedSeries]:
     for session in (1, 2):
         noise = (artefacts.RicianNoise(sigma=1000 / 40),)
         severity = "typical" if session == 1 else "severe"
+        motion = (0.3, 0.3) if session == 1 else (2.0, 2.0)  # mm, degrees
         runs[f"sub-01_ses-{session}_task-rest"] = simulate(
             fetus,
             kinematics.synthetic_fetal(frames, severity, seed=seed + session),
@@ -97,7 +98,7 @@ def _simulated(frames: int, seed: int) -> dict[str, SimulatedSeries]:
         )
         runs[f"sub-02_ses-{session}_task-rest"] = simulate(
             adult,
-            kinematics.smooth_with_spikes(frames, session, session, seed=seed + session),
+            kinematics.smooth_with_spikes(frames, *motion, seed=seed + session),
             shape=(64, 64, 36),
             voxel_sizes=(3.5, 3.5, 4.0),
             artefacts=noise,
