@@ -20,8 +20,9 @@ def contrast_changes(aligned: Tensor, mean: Tensor, weights: Tensor) -> bool:
 
     Where another echo, preparation or inversion time gives frames another contrast, no gain and
     offset of one image explains them, but few more images do: the first carries at least 1 % of
-    the variance, three of them two thirds of what is left, which residual motion, noise or
-    physiology do not; and about three frames share the first, or it is one that is torn.
+    the variance, three (fewer where frames are few) two thirds of what is left, which residual
+    motion, noise or physiology do not; and about three frames share the first, or it is one that
+    is torn.
     """
     complete = (weights > 0.5) & torch.isfinite(aligned).all(dim=0)
     if len(aligned) < _FEWEST or int(complete.sum()) < 100:
@@ -31,9 +32,10 @@ def contrast_changes(aligned: Tensor, mean: Tensor, weights: Tensor) -> bool:
     total = float((data - data.mean(dim=1, keepdim=True)).square().sum())
     energy, loadings = torch.linalg.eigh(residual @ residual.T)
     first, shared_by = float(energy[-1]), 1 / float(loadings[:, -1].pow(4).sum())
+    few = min(3, len(aligned) // 6)  # of few frames, three images are half of all there are
     return (
         first > _LEAST_SHARE * total
-        and float(energy[-3:].sum()) > _LEAST_OF_REST * float(energy.sum())
+        and float(energy[-few:].sum()) > _LEAST_OF_REST * float(energy.sum())
         and shared_by >= _LEAST_SHARED_BY
     )
 
