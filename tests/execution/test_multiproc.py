@@ -169,10 +169,14 @@ def start(tmp_path, notes):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
 
+    def hear():  # a shell's background jobs are deaf to Ctrl-C, and hand that down
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     def start(seconds):
         command = [sys.executable, str(script), str(tmp_path / "work"), str(notes), str(seconds)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
-            command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL
+            command, env=environment, stdout=subprocess.DEVNULL, preexec_fn=hear
         )
 
     return start

@@ -269,7 +269,12 @@ def test_a_table_and_a_page_of_all_runs(done):
 
 def test_methods_name_what_was_done(done):
     text = (done.out / "logs" / "CITATION.md").read_text()
-    for word in ("unimo-bids", "Gauss–Newton", "Power", "Motion was estimated on the first echo"):
+    for word in (
+        "unimo-bids",
+        "Gauss–Newton",
+        "Power",
+        "motion was estimated on the first and applied to all",
+    ):
         assert word in text
     assert "@" in (done.out / "logs" / "CITATION.bib").read_text()
 
