@@ -149,11 +149,14 @@ def test_much_output_does_not_block_a_node(tmp_path, notes, capfd):
 
 
 SCRIPT = """
+    import signal
     import sys
     from tests.execution.workflows import SMALL, node, run_of, whole, work
     from unimo_bids.execution.runner import run_workflow
 
     if __name__ == "__main__":
+        # a shell's background jobs are deaf to Ctrl-C, and hand that down
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         base, notes, seconds = sys.argv[1:]
         nodes = [node(work, "first", notes), node(work, "second", notes, seconds=float(seconds)),
                  node(work, "third", notes)]
@@ -169,14 +172,10 @@ def start(tmp_path, notes):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
 
-    def hear():  # a shell's background jobs are deaf to Ctrl-C, and hand that down
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
     def start(seconds):
         command = [sys.executable, str(script), str(tmp_path / "work"), str(notes), str(seconds)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, preexec_fn=hear
+            command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL
         )
 
     return start
