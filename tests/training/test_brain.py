@@ -1,0 +1,67 @@
+"""The recipe of brain extraction, from pack to model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from unimo_bids.brain.network import BrainNetworks, Segmented
+from unimo_bids.networks.weights import load_weights
+from unimo_bids.training import brain
+from unimo_bids.training.anatomies import Packed, save
+from unimo_bids.training.loop import Schedule
+from unimo_bids.training.scenes import Scenes
+
+
+def test_the_recipe_leaves_weights_that_load_and_a_card(
+    balls: list[Packed], tmp_path: Path
+) -> None:
+    save(balls, tmp_path / "pack.npz")
+    table = brain.recipe(tmp_path / "pack.npz", tmp_path, Schedule(2), batch=1, validation=6)
+    assert table.startswith("| scenery |")
+    load_weights(BrainNetworks(), tmp_path / brain.WEIGHTS)
+    card = (tmp_path / brain.CARD).read_text()
+    assert table in card
+    assert "2 steps of 1 volumes, seed 0" in card
+    assert (tmp_path / brain.WEIGHTS).stat().st_size < 2_500_000
+
+
+def test_time_that_is_up_leaves_no_weights(balls: list[Packed], tmp_path: Path) -> None:
+    save(balls, tmp_path / "pack.npz")
+    said = brain.recipe(tmp_path / "pack.npz", tmp_path, Schedule(9), batch=1, minutes=0.0)
+    assert "call again" in said
+    assert not (tmp_path / brain.WEIGHTS).exists()
+
+
+def test_validation_sees_a_network_that_is_right_and_one_that_is_not(
+    balls: list[Packed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = Scenes(balls)
+    drawn = scenes.draw
+    last = []
+
+    def remembered(rng):  # type: ignore[no-untyped-def]
+        last[:] = [drawn(rng)]
+        return last[0]
+
+    monkeypatch.setattr(scenes, "draw", remembered)
+    monkeypatch.setattr(brain, "segment_brain", lambda *_: Segmented(last[0].brain.numpy(), 0))
+    right = brain.validate(BrainNetworks(), scenes, 8)
+    assert " 1.000 | 1.000 | 100 % |" in right
+    monkeypatch.setattr(
+        brain, "segment_brain", lambda *_: Segmented(last[0].brain.numpy() < 0.5, 0)
+    )
+    wrong = brain.validate(BrainNetworks(), scenes, 8)
+    assert " | 0.000 | 0 % |" in wrong
+    assert " 1.000 | " not in wrong
+
+
+def test_the_loss_is_least_for_the_truth() -> None:
+    truth = torch.zeros(1, 1, 16, 16, 16)
+    truth[..., 4:12, 4:12, 4:12] = 1
+    right = brain.segmentation_loss(20 * (truth - 0.5), truth)
+    shifted = brain.segmentation_loss(20 * (truth.roll(1, 2) - 0.5), truth)
+    nothing = brain.segmentation_loss(torch.full_like(truth, -10), truth)
+    assert right < 0.01 < shifted < nothing

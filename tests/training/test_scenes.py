@@ -1,0 +1,55 @@
+"""Rendered volumes: what is in them is where the truth says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from unimo_bids.training.anatomies import Packed
+from unimo_bids.training.scenes import SCENERIES, Scenes
+
+
+def test_the_same_draw_gives_the_same_volume_and_another_another(balls: list[Packed]) -> None:
+    scenes = Scenes(balls)
+    first, again, other = (scenes.draw(np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.brain, again.brain)
+    assert first.image.shape != other.image.shape or not torch.equal(first.image, other.image)
+
+
+@pytest.mark.parametrize("scenery", SCENERIES)
+def test_volumes_are_finite_and_brains_are_of_their_size(balls: list[Packed], scenery: str) -> None:
+    scenes = Scenes(balls)
+    sizes = []
+    for seed in range(12):
+        example = scenes.draw(np.random.default_rng([5, seed]), scenery)
+        assert example.image.shape == example.brain.shape
+        assert torch.isfinite(example.image).all()
+        assert example.image.min() >= 0
+        assert float(example.brain.min()) >= 0
+        assert float(example.brain.max()) < 1.01
+        sizes.append(float(example.brain.sum()) * np.prod(example.sizes) / 1000)
+    if scenery == "none":
+        assert max(sizes) == 0
+        return
+    # ml of the ball, at 0.88 to 1.12 of its size (twins: twice); slabs and cut heads have less
+    low, high = {"fetal": (180, 800), "infant": (180, 1100), "adult": (950, 1800)}[scenery]
+    assert low < max(sizes) < high
+    assert np.median(sizes) > low / 3
+
+
+def test_the_brain_is_where_the_image_shows_it(balls: list[Packed]) -> None:
+    """A bright ball in a dark shell, in air: bright voxels are the brain's."""
+    scenes = Scenes([thing for thing in balls if thing.kind == "adult"])
+    agreement = []
+    for seed in range(20):
+        example = scenes.draw(np.random.default_rng([6, seed]), "adult")
+        brain = example.brain > 0.5
+        if not brain.any() or brain.all():
+            continue
+        inside, outside = example.image[brain].median(), example.image[~brain].median()
+        bright = (example.image - outside).abs() > (example.image - inside).abs()
+        agreement.append(float((bright == brain).float().mean()))
+    assert len(agreement) > 15
+    assert np.median(agreement) > 0.9

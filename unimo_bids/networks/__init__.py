@@ -1,0 +1,1 @@
+"""Trained networks: their architectures and their weights."""

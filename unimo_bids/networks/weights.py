@@ -1,0 +1,55 @@
+"""Shipped weights: safetensors in half precision, each with a model card beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from unimo_bids.errors import MachineError
+from unimo_bids.files.staging import atomic
+
+FOLDER = Path(str(files("unimo_bids") / "data" / "weights"))
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write a network's weights and running statistics, in half precision."""
+    state = {
+        name: value.detach().cpu().half() if value.is_floating_point() else value.cpu()
+        for name, value in network.state_dict().items()
+    }
+    with atomic(path) as staged:
+        save_file(state, staged)
+
+
+def load_weights(network: nn.Module, path: Path) -> nn.Module:
+    """Fill a network from a file and set it to inference."""
+    try:
+        state = load_file(path)
+        network.load_state_dict(state)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        first = str(error).splitlines()[0]
+        raise MachineError(
+            path, f"holds no weights of this network ({first})", "reinstall"
+        ) from None
+    return network.float().eval()
+
+
+@cache
+def checksum(path: Path) -> str:
+    """First twelve digits of the file's SHA-256."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+
+
+def inference_type(device: torch.device) -> torch.dtype:
+    """bfloat16 where the processor multiplies it natively, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if native else torch.float32

@@ -1,0 +1,199 @@
+"""Recipe of the brain extraction's two networks.
+
+Both are trained at once on the same synthetic volumes (`scenes`), with labels that are exact.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from unimo_bids.brain.boxes import Box
+from unimo_bids.brain.network import (
+    FIND_MM,
+    SEGMENT_MM,
+    SEGMENT_SHAPE,
+    BrainNetworks,
+    normalised,
+    segment_brain,
+)
+from unimo_bids.files.staging import atomic
+from unimo_bids.networks.weights import checksum, load_weights, save_weights
+from unimo_bids.training.anatomies import Packed, load
+from unimo_bids.training.loop import Schedule, train
+from unimo_bids.training.scenes import SCENERIES, Example, Scenes
+
+WEIGHTS, CARD = "brain.safetensors", "brain.md"
+_VALIDATION_SEED = 1_000_003  # of volumes that no training draws
+
+FIND_SHAPE = (64, 64, 64)  # in training; a find box of any shape is read later
+_JITTER_MM = 8.0  # how far off the middle of the brain the segmented box is, each axis
+
+
+def recipe(
+    data: Path,
+    folder: Path,
+    schedule: Schedule,
+    *,
+    batch: int = 4,
+    device: str = "cpu",
+    minutes: float | None = None,
+    validation: int = 200,
+) -> str:
+    """Train, write weights and model card into a folder, and say what came out."""
+    objects = load(data)
+    torch.manual_seed(schedule.seed)
+    trained = BrainNetworks().to(device)
+    scenes = Scenes([thing for thing in objects if not thing.held_back], device)
+    clock: dict[str, float] = {}
+    started = time.perf_counter()
+    averaged = train(
+        trained, losses(trained, scenes, batch, clock), schedule, folder, minutes=minutes
+    )
+    share = clock.get("rendering", 0.0) / (time.perf_counter() - started)
+    if averaged is None:
+        return f"time is up; call again to go on in {folder}"
+    save_weights(averaged, folder / WEIGHTS)
+    shipped = BrainNetworks()
+    load_weights(shipped, folder / WEIGHTS)  # judged as it will be used, in half precision
+    held_back = [thing for thing in objects if thing.held_back]
+    table = validate(shipped.to(device), Scenes(held_back, device), validation)
+    card = _card(objects, schedule, batch, share, table, checksum(folder / WEIGHTS))
+    with atomic(folder / CARD) as staged:
+        staged.write_text(card)
+    return table
+
+
+def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
+    """Judge networks on volumes of held-back anatomies; a Markdown table by scenery."""
+    dice: dict[str, list[float]] = {scenery: [] for scenery in SCENERIES}
+    for number in range(count):
+        example = scenes.draw(np.random.default_rng([_VALIDATION_SEED, number]))
+        found = segment_brain(example.image, example.sizes, trained)
+        inside = torch.from_numpy(found.probability > 0.5)
+        truth = example.brain.cpu() > 0.5
+        total = int(inside.sum() + truth.sum())
+        both = int((inside & truth).sum())
+        dice[example.scenery].append(2 * both / total if total else 1.0)
+    rows = [
+        "| scenery | volumes | Dice, median | 10th percentile | found |",
+        "|---|---|---|---|---|",
+    ]
+    for scenery, values in dice.items():
+        if not values:
+            continue
+        median, tenth = np.percentile(values, [50, 10])
+        found_share = np.mean(np.array(values) > 0.5)
+        name = "no brain (found: rightly nothing)" if scenery == "none" else scenery
+        rows.append(
+            f"| {name} | {len(values)} | {median:.3f} | {tenth:.3f} | {100 * found_share:.0f} % |"
+        )
+    return "\n".join(rows)
+
+
+def _card(
+    objects: list[Packed], schedule: Schedule, batch: int, share: float, table: str, digest: str
+) -> str:
+    """Model card, Markdown."""
+    names = {
+        title: sorted({thing.name for thing in objects if thing.held_back is held_back})
+        for title, held_back in (("Trained on", False), ("Held back", True))
+    }
+    return f"""# Brain extraction: find and segment
+
+`{WEIGHTS}`, SHA-256 begins with {digest}. Two U-Nets (`unimo_bids.brain.network`).
+
+Made by `unimo-train brain`: {schedule.steps} steps of {batch} volumes, seed {schedule.seed}, AdamW,
+learning rate {schedule.learning_rate:g}, weights averaged by {schedule.averaging:g} per step.
+Rendering took {100 * share:.0f} % of the time of the last call.
+
+Synthetic volumes only: SynthSeg's adult label maps (Apache-2.0), or nilearn's MNI152 maps without
+them; fetal label maps of Fidon et al. 2021 (CC0); procedural fetal heads and uteri.
+
+{"".join(f"{title}: {', '.join(of)}.{chr(10) * 2}" for title, of in names.items())}
+Volumes of held-back anatomies, find and segment together, weights as shipped:
+
+{table}
+"""
+
+
+def losses(
+    trained: BrainNetworks, scenes: Scenes, batch: int, clock: dict[str, float]
+) -> Callable[[np.random.Generator], dict[str, Tensor]]:
+    """Losses of a step of `loop.train`; adds to the seconds in `clock` what rendering takes.
+
+    Both networks see every volume: one rendering serves two.
+    """
+    device = scenes.device
+
+    def step(rng: np.random.Generator) -> dict[str, Tensor]:
+        started = time.perf_counter()
+        examples = [scenes.draw(rng) for _ in range(batch)]
+        pairs = {
+            "find": [_seen(example, _find_box(example, rng)) for example in examples],
+            "segment": [_seen(example, _segment_box(example, rng)) for example in examples],
+        }
+        clock["rendering"] = clock.get("rendering", 0.0) + time.perf_counter() - started
+        found = {}
+        for name, seen in pairs.items():
+            images, brains = (torch.stack(parts)[:, None] for parts in zip(*seen, strict=True))
+            with torch.autocast(device.type, torch.bfloat16):
+                logits = getattr(trained, name)(images)
+            found[name] = segmentation_loss(logits.float(), brains)
+        return found
+
+    return step
+
+
+def segmentation_loss(logits: Tensor, brain: Tensor) -> Tensor:
+    """Cross-entropy, and one minus the soft Dice coefficient; both ``(B, 1, X, Y, Z)``."""
+    probability = logits.sigmoid()
+    both = (probability * brain).sum((1, 2, 3, 4))
+    either = (probability + brain).sum((1, 2, 3, 4))
+    dice = (2 * both + 50) / (either + 50)  # 50 voxels: no brain is right if little is found
+    return binary_cross_entropy_with_logits(logits, brain) + (1 - dice).mean()
+
+
+def _seen(example: Example, box: Box) -> tuple[Tensor, Tensor]:
+    """Image and brain as a network sees them in a box."""
+    image = box.read(example.image, example.sizes)
+    return normalised(image), box.read(example.brain, example.sizes).clamp(0, 1)
+
+
+def _middle(example: Example) -> np.ndarray:
+    """Of the field of view, mm from the first voxel."""
+    return (np.array(example.image.shape) - 1) * example.sizes / 2
+
+
+def _center(example: Example) -> np.ndarray:
+    """Of the brain in view, mm from the first voxel; of the field of view if there is none."""
+    total = float(example.brain.sum())
+    if total < 1:
+        return _middle(example)
+    marginals = [example.brain.sum(tuple(b for b in range(3) if b != a)) for a in range(3)]
+    places = [float((m.cpu() * torch.arange(len(m))).sum()) / total for m in marginals]
+    return np.array(places) * example.sizes
+
+
+def _find_box(example: Example, rng: np.random.Generator) -> Box:
+    """All of the field of view, or as much of it as holds the brain where it is larger."""
+    half = FIND_MM * np.array(FIND_SHAPE) / 2
+    middle = _middle(example)
+    room = np.maximum(middle - half, 0)
+    center = np.clip(_center(example) + rng.uniform(-60, 60, 3), middle - room, middle + room)
+    center += rng.uniform(-FIND_MM / 2, FIND_MM / 2, 3)
+    return Box(FIND_MM, FIND_SHAPE, (float(center[0]), float(center[1]), float(center[2])))
+
+
+def _segment_box(example: Example, rng: np.random.Generator) -> Box:
+    jitter = rng.normal(0, _JITTER_MM, 3)
+    if float(example.brain.sum()) < 1:
+        jitter = rng.uniform(-1, 1, 3) * _middle(example)
+    center = _center(example) + jitter
+    return Box(SEGMENT_MM, SEGMENT_SHAPE, (float(center[0]), float(center[1]), float(center[2])))
