@@ -266,6 +266,17 @@ def test_another_version_is_warned_of(tmp_path):
     assert prepare_dataset(chosen) == ()
 
 
+def test_names_of_datasets_that_mean_others_now_are_warned_of(tmp_path):
+    folder = dataset(tmp_path / "raw", SERIES[0])
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    assert prepare_dataset(settings(folder, derivatives={"m": tmp_path / "a"})) == ()
+    assert prepare_dataset(settings(folder)) == ()
+    (warning,) = prepare_dataset(settings(folder, derivatives={"m": tmp_path / "b"}))
+    a, b = ((tmp_path / name).as_uri() for name in ("a", "b"))
+    assert f"'m' that was {a} for earlier results and is {b} now" in warning
+
+
 def test_a_file_that_says_the_same_is_left_alone(tmp_path):
     chosen = settings(dataset(tmp_path))
     prepare_dataset(chosen)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from tests.bids.layouts import image, write
@@ -49,6 +51,13 @@ def test_nobody_knows(tmp_path):
         timing = timing_of(path, {})
         assert timing.repetition_time is None and "Neither" in timing.warnings[0]
         assert timing_of(path, {"RepetitionTime": 3}).repetition_time == 3
+
+
+def test_what_nibabel_writes_by_itself_is_no_time(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4, 5), np.int16), np.eye(4)), tmp_path / "bold.nii")
+    timing = timing_of(tmp_path / "bold.nii", {})
+    assert timing.repetition_time is None and "Neither" in timing.warnings[0]
+    assert timing_of(tmp_path / "bold.nii", {"RepetitionTime": 1}).repetition_time == 1
 
 
 def test_uncompressed_and_units(tmp_path):

@@ -38,6 +38,20 @@ def test_errors_are_named_as_far_as_they_concern_the_participants(tmp_path):
         check_dataset(folder, ["01"])
 
 
+def test_what_is_missing_is_said_once(tmp_path):
+    sidecar = {"task-rest_bold.json": {"RepetitionTime": "two"}}
+    folder = dataset(tmp_path, *SERIES[:1], sidecars=sidecar)
+    write(folder / "dataset_description.json", "{}")
+    with pytest.raises(InputError) as refusal:
+        check_dataset(folder)
+    sentence = str(refusal.value)
+    assert sentence.count("dataset_description.json") == 1
+    assert "dataset_description.json: JSON_KEY_REQUIRED (BIDSVersion, Name)" in sentence
+    assert "sub-01_task-rest_bold.nii.gz: SIDECAR_KEY_REQUIRED (TaskName)" in sentence
+    assert "JSON_SCHEMA_VALIDATION_ERROR (RepetitionTime must be number)" in sentence
+    assert "3 errors" in sentence and "Field description" not in sentence
+
+
 def test_not_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "_find", lambda: None)
     assert "not installed" in check_dataset(dataset(tmp_path, *SERIES))

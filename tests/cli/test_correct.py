@@ -118,6 +118,30 @@ def test_lost_frames_are_flagged_not_fatal(bold, data, tmp_path, fake, capsys):
     np.testing.assert_allclose(before, kept.mean(-1) / kept.std(-1, ddof=1), rtol=1e-5)
 
 
+def test_frames_before_the_steady_state_are_not_in_the_statistics(bold, data, tmp_path, fake):
+    data[..., 0] *= 2
+    save(bold, data)
+    out = tmp_path / "out"
+    assert main([str(bold), str(out), "--quiet", "--no-figure"]) == 0
+    before = nib.load(out / "bold_tsnr-before.nii.gz").get_fdata()
+    kept = data[..., 1:]
+    np.testing.assert_allclose(before, kept.mean(-1) / kept.std(-1, ddof=1), rtol=1e-5)
+    assert json.loads((out / "bold_summary.json").read_text())["non_steady_frames"] == 1
+
+
+def test_without_frames_to_believe_there_is_no_tsnr(bold, tmp_path, monkeypatch, capsys):
+    def astray(*arguments, **options):
+        found = faked.estimate(*arguments, **options)
+        found.status[1:] = "bridged"
+        return found
+
+    monkeypatch.setattr(correction, "estimate_motion", astray)
+    assert main([str(bold), str(tmp_path / "out"), "--quiet"]) == 0
+    summary = json.loads((tmp_path / "out" / "bold_summary.json").read_text())
+    assert summary["tsnr_median"] == {"before": None, "after": None}
+    assert "tSNR" not in capsys.readouterr().out
+
+
 def test_options(bold, tmp_path, fake):
     out = tmp_path / "out"
     arguments = [str(bold), str(out), "--no-figure", "--prefix", "x", "--quiet", "--threads", "1"]
@@ -202,7 +226,19 @@ def test_bad_references_and_masks(bold, data, tmp_path, fake, capsys):
     refused(capsys, 2, "mask is empty", bold, out, "--mask", mask)
     save(mask, np.ones((3, 3, 3), np.uint8))
     refused(capsys, 2, "has the size", bold, out, "--mask", mask)
+    refused(capsys, 2, "an image, not a mask", bold, out, "--mask", bold)
     assert not out.exists()
+
+
+def test_a_mask_of_a_few_voxels(bold, data, tmp_path, capsys):
+    inside = np.zeros(data.shape, np.uint8)
+    inside[4:6, 4:6, 4:6] = 1
+    for mask, match in (
+        (inside[..., 0], "the mask covers 8 voxels (0.29 ml)"),
+        (inside, "the mask of the reference frame covers 8 voxels"),
+    ):
+        given = save(tmp_path / "mask.nii.gz", mask)
+        refused(capsys, 2, match, bold, tmp_path / "out", "--mask", given)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,23 @@ def test_an_input_that_may_not_be_read(bold, tmp_path, ordinary):
     code, _, last = finished(command(bold, tmp_path / "out", "--quiet", prefix=ordinary))
     assert code == 1 and "permission denied" in last and str(bold) in last
     assert not any((tmp_path / "out").iterdir())
+
+
+def test_a_folder_that_may_not_be_entered(bold, tmp_path, ordinary):
+    (tmp_path / "out").mkdir(0o777)
+    bold.parent.chmod(0)
+    code, _, last = finished(command(bold, tmp_path / "out", "--quiet", prefix=ordinary))
+    bold.parent.chmod(0o755)
+    assert code == 1 and last.startswith("error: ")
+    assert "permission denied" in last and str(bold) in last
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_results_that_cannot_be_printed(bold, tmp_path):
+    prefix = ("sh", "-c", 'exec "$@" >/dev/full', "sh")
+    code, _, last = finished(command(bold, tmp_path / "out", "--quiet", prefix=prefix))
+    assert code == 1 and last.startswith("error: standard output: it cannot be written")
+    assert len(list((tmp_path / "out").iterdir())) == 10
 
 
 def test_a_folder_that_may_not_be_written(bold, tmp_path, ordinary):

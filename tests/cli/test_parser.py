@@ -175,7 +175,7 @@ def test_derivatives_are_named_for_their_folders(bids, tmp_path, capsys):
         (["--participant-label", "01_02"], "letters and digits only"),
         (["--task-id", "résting"], "letters and digits only"),
         (["--participant-label"], "expected at least one argument"),
-        (["--nproc", "4"], "unknown option --nproc, did you mean --nprocs?"),
+        (["--nproc", "4"], "unknown option --nproc (did you mean --nprocs?);"),
         (["--output-spaces", "T1w"], "unknown option --output-spaces;"),
         (["more"], "'more' is one argument too many"),
         (
@@ -218,7 +218,13 @@ def test_refusals_about_the_places(bids, tmp_path, capsys):
     assert "the dataset itself" in refused(capsys, bids, tmp_path / "link", level)
     assert "not in its derivatives" in refused(capsys, bids, bids / "sub-01", level)
     (tmp_path / "file").touch()
-    assert "is a file" in refused(capsys, bids, tmp_path / "file", level)
+    assert "file: is a file, not a folder" in refused(capsys, bids, tmp_path / "file", level)
+    within = refused(capsys, bids, tmp_path / "file" / "out", level)
+    assert f"out: {tmp_path}/file is a file; give a folder" in within
+    work = (bids, out, level, "--work-dir")
+    sentence = refused(capsys, *work, tmp_path / "file")
+    assert "is a file, not a folder; give another with --work-dir" in sentence
+    assert "file is a file" in refused(capsys, *work, tmp_path / "file" / "work")
     (bids / "dataset_description.json").write_text("{")
     assert "not valid JSON" in refused(capsys, bids, out, level)
     (bids / "dataset_description.json").write_text("[]")
@@ -240,6 +246,24 @@ def test_labels_do_not_swallow_what_follows(bids, capsys):
         capsys, "--participant-label", "01", bids, bids.parent / "out", "participant"
     )
     assert "place BIDS_DIR OUT_DIR and the level before the options" in sentence
+    sentence = refused(capsys, "--participant-label", "01", "raw", "out", "participant")
+    assert "required: BIDS_DIR, OUT_DIR, analysis_level; place BIDS_DIR OUT_DIR" in sentence
+
+
+def test_the_level_may_come_last(bids, tmp_path):
+    out = tmp_path / "out"
+    places = (str(bids), str(out))
+    settings = parse([*places, "--debug", "--participant-label", "sub-01", "02", "participant"])
+    assert settings.participant_label == ("01", "02") and settings.debug
+    settings = parse([*places, "-t", "rest", "group"])
+    assert (settings.analysis_level, settings.task_id) == ("group", ("rest",))
+    # where the level is said, or an option needs the word, it is what it looks like
+    assert parsed(bids, "--participant-label", "01", "group").participant_label == ("01", "group")
+    assert parsed(bids, "--work-dir", "group").work_dir == tmp_path / "here" / "group"
+    parsed(bids).write(tmp_path / "config.toml")
+    config = ("--config-file", str(tmp_path / "config.toml"))
+    assert parse([*places, *config, "--run-id", "1", "group"]).analysis_level == "group"
+    assert parse([*places, *config, "--task-id", "group"]).task_id == ("group",)
 
 
 @pytest.mark.parametrize(

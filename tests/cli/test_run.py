@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
+from pathlib import Path
+
 import pytest
 
 from tests.bids.layouts import dataset
@@ -30,13 +35,90 @@ def test_a_report_that_fails_takes_no_other_down(words, tmp_path, monkeypatch, c
         return write(out_dir, participant, **given)
 
     monkeypatch.setattr(participants, "write_participant_report", refuse)
+    _summaries(tmp_path / "out", "sub-02_task-rest")
     assert run.main([*words, "--reports-only"]) == 3
     out, err = capsys.readouterr()
     assert err.splitlines()[-1] == "failed: report of sub-01: no ink"
     assert out.splitlines() == [str(tmp_path / "out" / "sub-02.html")]
 
 
-def test_a_participant_without_a_run_that_fits_is_told(words, raw, capsys):
+def test_only_reports_that_were_written_now_are_named(words, tmp_path, capsys):
+    out = tmp_path / "out"
+    _summaries(out, "sub-01_task-rest", "sub-02_task-rest")
+    (out / "sub-01.html").touch()
+    assert run.main([*words, "--reports-only", "--participant-label", "02"]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(out / "sub-02.html")]
+
+
+def test_reports_of_nothing_are_refused(words, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run.main([*words, "--reports-only"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "there are no results of these participants" in line and "--reports-only" in line
+    assert not out.exists()
+    _summaries(out, "sub-01_task-rest")
+    assert run.main([*words, "--reports-only", "--participant-label", "02"]) == 2
+    # a call whose runs have all failed has left its log
+    settings = out / "sub-02" / "log" / "20260101-000000_x" / "settings.toml"
+    settings.parent.mkdir(parents=True)
+    settings.touch()
+    assert run.main([*words, "--reports-only", "--participant-label", "02"]) == 0
+    assert "not finished" in (out / "sub-02.html").read_text()
+
+
+def test_a_plan_for_a_folder_that_cannot_be_used_is_refused(words, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "dataset_description.json").write_text('{"Name": "raw"}')
+    assert run.main([*words, "--dry-run"]) == 2
+    printed = capsys.readouterr()
+    assert "this folder holds other data" in printed.err and printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("graphviz", "drawn"),
+    [
+        ('echo "<svg/>" > "${2#-o}"', True),
+        ('echo "<svg>" > "${2#-o}"; exit 1', False),
+        ("exit 0", False),
+        ('echo "<svg>" > "${2#-o}"; exec sleep 9', False),
+    ],
+)
+def test_a_graph_that_cannot_be_drawn_ends_nothing(
+    words, tmp_path, monkeypatch, capsys, graphviz, drawn
+):
+    from unimo_bids.cli import participants
+
+    program = tmp_path / "bin" / "dot"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{graphviz}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(participants, "_DRAWING_S", 1)
+    begun = []
+    monkeypatch.setattr(participants, "run_workflow", lambda *_, **__: begun.append(1) or [])
+    assert run.main([*words, "--write-graph"]) == 0
+    assert begun
+    told = "the workflow could not be drawn" in " ".join(capsys.readouterr().err.split())
+    (dot,) = (tmp_path / "out" / "sub-01" / "log").glob("*/workflow.dot")
+    assert "digraph" in dot.read_text()
+    assert dot.with_suffix(".svg").exists() == drawn == (not told)
+
+
+def test_a_work_folder_that_is_removed_leaves_nothing(words, tmp_path, monkeypatch):
+    from unimo_bids.cli import participants
+
+    def work_in(workflow, **_):
+        for label in ("01", "02"):
+            (Path(workflow.base_dir) / "unimo_bids_wf" / f"sub_{label}_wf").mkdir(parents=True)
+        return []
+
+    monkeypatch.setattr(participants, "run_workflow", work_in)
+    assert run.main([*words, "--remove-workdir"]) == 0
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_participant_without_a_run_that_fits_is_told(words, raw, tmp_path, capsys):
+    _summaries(tmp_path / "out", "sub-02_task-rest_run-1")
     (raw / "sub-02/func/sub-02_task-rest_bold.nii.gz").rename(
         raw / "sub-02/func/sub-02_task-rest_run-1_bold.nii.gz"
     )
@@ -57,8 +139,6 @@ def test_results_of_others_are_left_alone(words, tmp_path, capsys):
 
 
 def test_links_of_earlier_calls_are_kept(words, raw, tmp_path):
-    import json
-
     (tmp_path / "masks").mkdir()
     given = ["--derivatives", f"masks={tmp_path / 'masks'}"]
     assert run.main([*words, "--boilerplate-only", *given]) == 0
@@ -69,10 +149,109 @@ def test_links_of_earlier_calls_are_kept(words, raw, tmp_path):
     }  # fmt: skip
 
 
+def test_what_killed_calls_were_writing_goes(words, raw, tmp_path):
+    out = tmp_path / "out"
+    day = 86_400
+    left = {  # and how old it is, s
+        ".unimo-0123abcd-sub-01.html": 1,
+        "sub-01/figures/.unimo-0123abcd-sub-01_task-rest_desc-brain_bold.svg": 1,
+        "sub-01/ses-1/func/.unimo-0123abcd-sub-01_ses-1_task-rest_bold.nii.gz": 1,
+        "sub-01/log/x/.unimo-0123abcd-resources.tsv": 1,
+        ".unimo-0123abcd-dataset_description.json": 2 * day,
+        "logs/.unimo-0123abcd-CITATION.md": 2 * day,
+    }
+    kept = {
+        # another call may be at work on these
+        ".unimo-0123abcd-sub-02.html": 1,
+        "sub-02/func/.unimo-0123abcd-sub-02_task-rest_bold.nii.gz": 1,
+        ".unimo-0123abcd-.bidsignore": 1,
+        "logs/.unimo-0123abcd-CITATION.html": 1,
+        # not ours
+        "sub-01/.hidden-sub-01.html": 2 * day,
+        "sub-01/func/.unimo-notes": 2 * day,
+        "sub-01/func/.unimo-0123abcd": 2 * day,
+    }
+    _summaries(out, "sub-01_task-rest")
+    for name, age in (left | kept).items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    assert run.main([*words, "--participant-label", "01", "--reports-only"]) == 0
+    assert [name for name in left if (out / name).exists()] == []
+    assert [name for name in kept if not (out / name).exists()] == []
+
+    _summaries(out, "sub-02_task-rest")
+    (out / ".unimo-0123abcd-group_bold.tsv").touch()
+    assert run.main([str(raw), str(out), "group"]) == 0
+    assert not (out / ".unimo-0123abcd-group_bold.tsv").exists()
+    assert (out / ".unimo-0123abcd-sub-02.html").exists()
+
+
 def test_a_group_of_none_is_refused(raw, tmp_path, capsys):
     assert run.main([str(raw), str(tmp_path / "nothing"), "group"]) == 2
     assert "participant" in capsys.readouterr().err
     assert not (tmp_path / "nothing").exists()
+
+
+def _summaries(out, *runs):
+    """Results, as far as the level `group` looks at them."""
+    for name in runs:
+        figures = out / name.partition("_")[0] / "figures"
+        figures.mkdir(parents=True, exist_ok=True)
+        content = {"facts": {}, "warnings": [], "numbers": {"fd_mean": 0.2}}
+        (figures / f"{name}_desc-summary_bold.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ((), [0, 1, 2]),
+        (("--participant-label", "sub-02"), [2]),
+        (("--participant-label", "01", "02", "--run-id", "1"), [0]),
+        (("--participant-label", "01", "--task-id", "rest", "--echo-idx", "2"), [0, 1]),
+    ],
+)
+def test_a_group_of_those_that_were_asked_for(raw, tmp_path, words, left):
+    runs = ["sub-01_task-rest_run-01", "sub-01_task-rest_run-02", "sub-02_task-rest"]
+    _summaries(tmp_path / "out", *runs)
+    assert run.main([str(raw), str(tmp_path / "out"), "group", *words]) == 0
+    _, *rows = (tmp_path / "out" / "group_bold.tsv").read_text().splitlines()
+    assert [row.split("\t")[0] for row in rows] == [runs[k] for k in left]
+    page = (tmp_path / "out" / "group_bold.html").read_text()
+    assert [name in page for name in runs] == [k in left for k in range(3)]
+
+
+def test_runs_without_results_are_named(tmp_path, capsys):
+    runs = ["sub-01_task-rest_run-1", "sub-01_task-rest_run-2", "sub-02_ses-a_task-me", "sub-03_x"]
+    echoes = [f"{runs[2]}_echo-{echo}" for echo in (1, 2)]
+    raw = dataset(tmp_path / "raw", *(f"{name}_bold.nii.gz" for name in (*runs[:2], *echoes)))
+    places = [str(raw), str(tmp_path / "out"), "group"]
+    page = tmp_path / "out" / "group_bold.html"
+    _summaries(tmp_path / "out", runs[0], "sub-04_task-old")
+    assert run.main(places) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [f"no results of: {runs[1]}, {runs[2]}"]
+    assert len(out.splitlines()) == 2
+    told = f"<strong>No results of 2 runs:</strong> {runs[1]}, {runs[2]}<"
+    assert told in page.read_text()
+    # those that were not asked for are not missed
+    assert run.main([*places, "--participant-label", "01"]) == 0
+    assert capsys.readouterr().err.splitlines() == [f"no results of: {runs[1]}"]
+    assert "<strong>No results of 1 run:</strong>" in page.read_text()
+    assert run.main([*places, "--participant-label", "02"]) == 2
+    assert "no results of what was asked for" in capsys.readouterr().err
+    _summaries(tmp_path / "out", runs[1], runs[2])
+    assert run.main(places) == 0
+    assert capsys.readouterr().err == "" and "No results" not in page.read_text()
+
+
+def test_a_group_of_unknown_participants_is_refused(raw, tmp_path, capsys):
+    _summaries(tmp_path / "out", "sub-01_task-rest", "sub-02_task-rest")
+    words = [str(raw), str(tmp_path / "out"), "group", "--participant-label", "03"]
+    assert run.main(words) == 2
+    assert "there is no BOLD run of sub-03; known are 01, 02" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "group_bold.tsv").exists()
 
 
 def test_what_nobody_expected_is_told_in_one_line(words, monkeypatch, capsys):

@@ -72,6 +72,20 @@ def test_nodes_that_need_more_than_half_wait_for_each_other(tmp_path, notes, nee
     assert not overlap(notes, "a", "b")
 
 
+@pytest.mark.parametrize("scheduler", [None, "mem_thread"])
+def test_a_run_is_finished_before_the_next_begins(tmp_path, notes, scheduler):
+    names = [f"{run}{step}" for run in "ab" for step in (1, 2, 3)]
+    steps = {name: node(work, name, notes) for name in names}
+    runs = [run_of(run, "rest", *(steps[f"{run}{step}"] for step in (1, 2, 3))) for run in "ab"]
+    asked = {} if scheduler is None else {"scheduler": scheduler}
+    plugin = PluginChoice("MultiProc", asked)
+    one = {"nprocs": 1, "mem_gb": 4.0}
+    assert run_workflow(whole(tmp_path, *runs), **one, crash_dir=tmp_path, plugin=plugin) == []
+    order = sorted(names, key=lambda name: times(notes, f"{name}.began")[0])
+    # another order, for those who ask for it
+    assert (order in (names, names[3:] + names[:3])) == (scheduler is None)
+
+
 def test_gpu_nodes_run_where_there_is_no_gpu(tmp_path, notes, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")  # so there is no nvidia-smi either
     pair = [run_of(name, "rest", on_gpu(name, notes)) for name in "ab"]

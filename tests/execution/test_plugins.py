@@ -50,6 +50,14 @@ def test_missing_file(tmp_path):
         load_plugin(tmp_path / "none.yml")
 
 
+@pytest.mark.parametrize(
+    "args", [{"n_procs": "two"}, {"n_procs": 0}, {"memory_gb": "x"}, {"mp_context": "thread"}]
+)
+def test_arguments_that_do_not_suit_are_refused(args):
+    with pytest.raises(InputError, match="--use-plugin: its plugin_args do not suit MultiProc"):
+        make_plugin(PluginChoice("MultiProc", args), {"n_procs": 1, "memory_gb": 2.0})
+
+
 # SGE's calls qstat as it is made, again and again where there is none
 @pytest.mark.parametrize("name", ["PBS", "LSF", "OAR", "Condor"])
 def test_other_clusters_record_their_failures(name):

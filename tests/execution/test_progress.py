@@ -82,6 +82,18 @@ def test_failure_leaves_out_what_waits_for_it(clock):
     ]
 
 
+def test_the_last_line_promises_nothing(clock):
+    """What was not reached when the first failure stopped all will not come."""
+    graph, ((validate, *_), (other, *_)) = runs(2)
+    with Progress(plain()) as progress:
+        progress.begin(graph)
+        progress.update(other, "start")
+        clock[0] += 9
+        progress.update(other, "end")
+        progress.update(validate, "exception")
+    assert lines_of(progress.console)[-1] == "1/6 steps done, 1 failed, 2 left out in 9 s"
+
+
 def test_many_runs_are_no_flood(clock):
     graph, nodes = runs(500)
     with Progress(plain()) as progress:

@@ -97,6 +97,8 @@ def test_no_orientation_at_all(make):
         (800, 16, 0.8, False),
         (1_500_000, 24, 1.5, False),
         (2.0, 0, 2.0, False),
+        (1.0, 8, 1.0, False),
+        (1.0, 0, None, True),  # what nibabel writes by itself
         (2000, 8, 2.0, True),
         (0, 8, None, True),
         (-2, 8, None, True),

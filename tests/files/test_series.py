@@ -130,7 +130,7 @@ def test_nan_and_infinity_become_zero(make, dtype):
     assert series[..., 4][1, 2, 3] == 0 and series[..., 0][0, 0, 0] == 0
     assert np.isfinite(series[..., :]).all()
     assert series.empty_frames == (5,)
-    assert any(f"{2 + 6 * 7 * 5} values" in warning for warning in series.warnings)
+    assert any(f"{2 + 6 * 7 * 5} values are" in warning for warning in series.warnings)
     assert any("Frame 5 has the same value" in warning for warning in series.warnings)
 
 
@@ -144,7 +144,20 @@ def test_nan_becomes_signal_zero_not_stored_zero(make):
 def test_values_beyond_float32(make):
     data = grid(6, 7, 5, 6).astype(float)
     data[0, 0, 0, 0] = 1e300
-    assert read_series(make(data, dtype=np.float64))[..., 0][0, 0, 0] == 0
+    series = read_series(make(data, dtype=np.float64))
+    assert series[..., 0][0, 0, 0] == 0
+    assert series.warnings == ("1 value is NaN, infinite or beyond 3e38; treated as 0.",)
+    refused(make(1e300 * grid(6, 7, 5, 6), dtype=np.float64), "every frame is empty .* beyond 3e38")
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "slab"),
+    [((20, 20, 4, 5), 4, "4 slices (16 mm)"), ((20, 20, 6, 5), 2, "6 slices (12 mm)"),
+     ((20, 20, 5, 5), 4, None)],
+)  # fmt: skip
+def test_slabs_warn(make, shape, size, slab):
+    warnings = read_series(make(grid(*shape), affine=np.diag([4, 4, size, 1]))).warnings
+    assert [f"slab of {slab}:" in one for one in warnings] == ([] if slab is None else [True])
 
 
 def test_empty_frames_are_named(make):
@@ -218,6 +231,8 @@ def test_headers_that_cannot_be(make, fields, match):
 
 def test_places(tmp_path):
     refused(tmp_path / "nowhere.nii.gz", "no such file")
+    (tmp_path / "annexed.nii.gz").symlink_to("../.git/annex/objects/zz/SHA.nii.gz")
+    refused(tmp_path / "annexed.nii.gz", "link to nothing.*datalad get")
     refused(tmp_path, "not a file")
     (tmp_path / "text.nii.gz").write_text("hello, this is no image at all" * 20)
     refused(tmp_path / "text.nii.gz", "not a NIfTI")
@@ -231,8 +246,15 @@ def test_mask(make):
     assert mask.dtype == np.float32
     np.testing.assert_array_equal(mask, inside)
     np.testing.assert_array_equal(read_mask(make(inside * 3, "labels.nii.gz"), series), inside)
-    percent = read_mask(make(inside * 80, "percent.nii.gz", dtype=np.float32), series)
-    np.testing.assert_array_equal(percent, inside)
+    for number, dtype in ((80, np.float32), (255, np.uint8), (2035, np.float32)):
+        one = make(inside * number, "other.nii.gz", dtype=dtype)
+        np.testing.assert_array_equal(read_mask(one, series), inside)
+    scaled = make(inside * 4, "scaled.nii.gz", header={"scl_slope": 0.5, "scl_inter": -1})
+    np.testing.assert_array_equal(read_mask(scaled, series), inside)  # labels -1 and 1
+    labels = make(inside * grid(6, 7, 5) % 60, "labels.nii.gz", dtype=np.float32)
+    assert set(np.unique(read_mask(labels, series))) == {0, 1}
+    percent = make(inside * 80.5, "percent.nii.gz", dtype=np.float32)
+    np.testing.assert_array_equal(read_mask(percent, series), inside)
     soft = read_mask(make(inside * 0.7, "soft.nii.gz", dtype=np.float32), series)
     np.testing.assert_allclose(soft, inside * 0.7, atol=5e-4)  # half precision
 
@@ -259,8 +281,16 @@ def test_masks_that_do_not_fit(make):
         with pytest.raises(InputError, match=match):
             read_mask(make(data, "mask.nii.gz", affine=affine), series)
     nan = make(np.full((6, 7, 5), np.nan), "nan.nii.gz", dtype=np.float32)
-    with pytest.raises(InputError, match="mask is empty"):
+    with pytest.raises(InputError, match="mask is empty where values that are NaN"):
         read_mask(nan, series)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
+def test_an_image_is_no_mask(make, dtype):
+    path = make(np.random.default_rng(0).uniform(0, 900, (12, 12, 8, 4)), dtype=dtype)
+    series = read_series(path)
+    with pytest.raises(InputError, match="an image, not a mask: its values reach 89"):
+        read_mask(path, series)
 
 
 _PEAK = """

@@ -11,16 +11,19 @@ import pytest
 from nipype.interfaces.base import isdefined
 
 from tests.motion import phantom
+from tests.reports.conftest import make_record
 from tests.system import study
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.errors import InputError
+from unimo_bids.files.tables import write_table
 from unimo_bids.interfaces.brain import FindBrain, FindReference
-from unimo_bids.interfaces.figures import _about_lost, _numbers
+from unimo_bids.interfaces.figures import DrawRun, _about_lost, _numbers
 from unimo_bids.interfaces.motion import EstimateMotion, TrackMotion
-from unimo_bids.interfaces.results import read_motion, torch_device, write_arrays
+from unimo_bids.interfaces.results import read_motion, write_arrays
 from unimo_bids.interfaces.series import ResampleSeries, ValidateSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
 from unimo_bids.motion.results import MotionEstimate
+from unimo_bids.qc.confounds import MOTION_NAMES
 from unimo_bids.settings import Settings
 
 
@@ -53,6 +56,26 @@ def test_frames_to_leave_out_are_found_or_given(bold, here):
     assert done(ValidateSeries(in_files=[bold])).non_steady == 0
     assert done(ValidateSeries(in_files=[bright])).non_steady == 1
     assert done(ValidateSeries(in_files=[bright], dummy_scans=3)).non_steady == 3
+
+
+def test_no_frame_may_be_left(bold, here):
+    assert done(ValidateSeries(in_files=[bold], dummy_scans=11)).non_steady == 11
+    for frames in (12, 30):
+        with pytest.raises(InputError, match=f"--dummy-scans {frames} leaves none of its 12 "):
+            ValidateSeries(in_files=[bold], dummy_scans=frames).run()
+
+
+def test_a_file_that_was_not_fetched_is_told_from_one_that_is_not_there(bold, here):
+    link = here / "annexed.nii.gz"
+    link.symlink_to("../.git/annex/objects/zz/SHA.nii.gz")
+    for files in ([link], [bold, link]):
+        with pytest.raises(InputError, match=r"annexed.*a link to nothing; fetch .*datalad get"):
+            ValidateSeries(in_files=files).run()
+    with pytest.raises(InputError, match=r"annexed.*a link to nothing"):
+        FindReference(in_file=bold, reference_file=link).run()
+    link.unlink()
+    link.symlink_to(bold)
+    assert done(ValidateSeries(in_files=[link])).non_steady == 0
 
 
 def test_the_reference_is_still_or_asked_for(bold, here):
@@ -156,13 +179,55 @@ def test_frames_that_moved_by_voxels_are_put_back(bold, here):
     assert similarity["after"][2] > 0.99
 
 
-def test_no_gpu_where_there_is_none_is_said(monkeypatch):
-    import torch
+def test_ratios_are_of_frames_to_believe(bold, here):
+    data = study.frames(1)
+    poses = np.tile(np.eye(4), (study.FRAMES, 1, 1))
+    status = np.full(study.FRAMES, "ok", dtype="<U8")
+    status[7:] = "bridged"
+    motion = write_arrays(here / "motion.npz", estimate(poses, status=status))
+    found = done(ResampleSeries(in_files=[bold], motion=motion, non_steady=2, device="cpu"))
+    kept = data[..., 2:7].astype(float)
+    expected = kept.mean(-1) / np.maximum(kept.std(-1, ddof=1), 1e-9)
+    np.testing.assert_allclose(
+        nib.load(found.tsnr_before).get_fdata(), expected * (kept.std(-1) > 0), rtol=1e-4
+    )
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert torch_device("auto") == "cpu"
-    with pytest.raises(Exception, match="--device cuda:1: no CUDA device here; use --device cpu"):
-        torch_device("cuda:1")
+
+def test_a_mask_of_a_few_voxels_is_refused(bold, here):
+    inside = np.zeros((*study.SHAPE, study.FRAMES), np.uint8)
+    inside[8:16, 8:16, 4:10, 1:] = 1
+    inside[8:10, 8:10, 4:6, 0] = 1
+    for mask, whose in ((inside[..., 0], ""), (inside, "of the reference frame ")):
+        given = study.image(here / "given.nii.gz", mask)
+        with pytest.raises(InputError, match=f"given.nii.gz: the mask {whose}covers 8 voxels"):
+            brain(bold, here, given_mask=given)
+
+
+def test_a_report_warns_of_lost_frames(here, monkeypatch):
+    record = make_record(here / "data", frames=6)
+    status = np.array(["ok", "ok", "lost", "ok", "lost", "ok"])
+    motion = estimate(np.tile(np.eye(4), (6, 1, 1)), status=status)
+    moved = write_arrays(here / "motion.npz", motion)
+    columns = [f"{name}{end}" for name in MOTION_NAMES for end in ("", "_sd")]
+    table = {name: np.zeros(6) for name in [*columns, "framewise_displacement", "censor"]}
+    write_table(here / "confounds.tsv", table)
+    (here / "similarity.json").write_text(json.dumps({"before": [1] * 6, "after": [1] * 6}))
+    drawn = []
+    monkeypatch.setattr(
+        "unimo_bids.reports.drawing.draw_run", lambda record, _: drawn.append(record) or []
+    )
+    volumes = ("original", "corrected", "boldref", "mask", "probability")
+    DrawRun(
+        **{name: getattr(record, name) for name in (*volumes, "tsnr_before", "tsnr_after")},
+        **{name: here / f"{name}.{kind}" for name, kind in
+           (("confounds", "tsv"), ("similarity", "json"))},
+        **dict.fromkeys(("motion", "residual"), moved),
+        **{"entities": "sub-01_task-rest", "fd_radius": 50.0, "fd_threshold": 0.5},
+        **{"facts": {}, "series_warnings": ["Found."], "brain_warnings": []},
+        known_warnings=["Known before."],
+    ).run()  # fmt: skip
+    said = "2 of 6 frames could not be registered (2, 4): do not use them."
+    assert drawn[0].warnings == ["Known before.", "Found.", said]
 
 
 def test_steps_into_and_out_of_lost_frames_are_unknown():
@@ -173,6 +238,7 @@ def test_steps_into_and_out_of_lost_frames_are_unknown():
     numbers = _numbers(motion, fd, np.full(5, np.nan), [0.0, 40.0], status == "lost")
     assert numbers["fd_mean"] == numbers["fd_max"] == 0.3 and numbers["lost"] == 2
     assert numbers["fd_after_mean"] is None and numbers["tsnr_gain"] is None
+    assert numbers["tsnr_before"] is None and numbers["tsnr_after"] == 40
     assert numbers["censored_percent"] == 40
 
 
@@ -206,9 +272,6 @@ def sink(tmp_path, bold):
 
 def test_results_are_copied_whole_the_summary_last(sink, here, monkeypatch):
     save, out = sink
-    (out / "sub-01/func").mkdir(parents=True)
-    # of a program that was killed
-    (out / "sub-01/func/.1234abcd-sub-01_task-rest_desc-preproc_bold.nii.gz").write_text("bo")
     saved = [Path(path) for path in done(save()).out_files]
     assert saved[-1] == out / "sub-01/figures/sub-01_task-rest_desc-summary_bold.json"
     series = out / "sub-01/func/sub-01_task-rest_desc-preproc_bold.nii.gz"
@@ -223,6 +286,43 @@ def test_results_are_copied_whole_the_summary_last(sink, here, monkeypatch):
         save().run()
     assert series.read_text() == "bold"
     assert study.leftovers(out) == []
+
+
+def test_series_that_are_no_longer_made_go(sink, here):
+    """Those of another level or other echoes: their motion may have been another."""
+    save, out = sink
+    done(save())
+    func = out / "sub-01/func"
+    gone = ["sub-01_task-rest", "sub-01_task-rest_echo-2"]
+    kept = [
+        "sub-01_task-rest_run-1_desc-preproc_bold.nii.gz",
+        "sub-01_task-resting_echo-1_desc-preproc_bold.nii.gz",
+        "sub-01_task-rest_space-MNI_desc-preproc_bold.nii.gz",
+        "sub-01_task-rest_desc-smooth_bold.nii.gz",
+        "sub-01_task-rest_desc-preproc_bold.tsv",
+    ]
+    for name in kept:
+        (func / name).touch()
+    for kind in ("nii.gz", "json"):
+        (func / f"{gone[1]}_desc-preproc_bold.{kind}").touch()
+        assert (func / f"{gone[0]}_desc-preproc_bold.{kind}").exists()
+    done(save(level="minimal"))
+    left = {path.name for path in func.glob("*_bold.*")}
+    assert left == set(kept)
+    done(save())  # the other way round: what is made stays
+    assert (func / f"{gone[0]}_desc-preproc_bold.nii.gz").exists()
+
+
+def test_figures_that_are_no_longer_made_go(sink, here):
+    save, out = sink
+    figures = out / "sub-01/figures"
+    figures.mkdir(parents=True)
+    others = ["sub-01_task-rest_run-1_desc-masks_bold.svg", "notes.txt"]
+    for name in ("sub-01_task-rest_desc-masks_bold.svg", *others):
+        (figures / name).touch()
+    done(save())
+    made = [f"sub-01_task-rest_desc-{what}_bold.json" for what in ("summary", "zoom")]
+    assert sorted(path.name for path in figures.iterdir()) == sorted([*others, *made])
 
 
 def _break_off(source, target):

@@ -98,3 +98,11 @@ def test_no_loadings_no_images(in_contrast, mask):
     frames = in_contrast([0.0] * 8)
     images = common_images(frames, robust_mean(frames), mask, torch.zeros(8, 0))
     assert images.shape == (0, *SHAPE)
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_images_from_places_that_no_frame_shares(in_contrast, mask):
+    frames = in_contrast([0.0, 0.5, 1.0] * 4)
+    frames[2] = torch.nan
+    loading = torch.linspace(-1, 1, 12)[:, None]
+    assert common_images(frames, robust_mean(frames), mask, loading).shape == (0, *SHAPE)

@@ -22,11 +22,17 @@ def moved(tmp_path_factory):
     return path, poses.numpy()
 
 
-def corrected(moved, mask, path, status=("ok",) * COUNT):
+def corrected(moved, mask, path, status=("ok",) * COUNT, non_steady=0):
     series = read_series(moved[0])
     template = volumes(random_poses(1, 0.0, 0.0))[0].numpy()
     return write_corrected(
-        path, series, moved[1], template=template, mask=mask.numpy(), status=status
+        path,
+        series,
+        moved[1],
+        template=template,
+        mask=mask.numpy(),
+        status=status,
+        non_steady=non_steady,
     )
 
 
@@ -41,12 +47,24 @@ def test_the_series_stands_still_and_is_compared(moved, mask, tmp_path):
     assert still.shape == (*SHAPE, COUNT)
 
 
-def test_lost_frames_are_written_but_do_not_count(moved, mask, tmp_path):
-    status = ["lost" if t == 3 else "ok" for t in range(COUNT)]
-    found = corrected(moved, mask, tmp_path / "still.nii.gz", status)
-    assert [moments.count for moments in found.moments] == [COUNT - 1] * 2
+def test_frames_that_are_not_to_be_believed_are_written_but_do_not_count(moved, mask, tmp_path):
+    status = {3: "lost", 5: "bridged", 6: "searched"}
+    given = [status.get(t, "ok") for t in range(COUNT)]
+    found = corrected(moved, mask, tmp_path / "still.nii.gz", given, non_steady=2)
+    kept = [t for t in range(COUNT) if t not in (0, 1, 3, 5)]
+    raw, still = (read_series(path)[..., kept] for path in (moved[0], tmp_path / "still.nii.gz"))
+    for moments, series in zip(found.moments, (raw, still), strict=True):
+        assert moments.count == len(kept)
+        # the corrected series is compared before it is rounded to the type on disk
+        np.testing.assert_allclose(moments.mean, series.mean(-1), atol=1e-3)
     assert np.isfinite(found.similarity[1]).all()
     assert read_series(tmp_path / "still.nii.gz").shape[3] == COUNT
+
+
+def test_without_two_frames_to_believe_there_is_no_ratio(moved, mask, tmp_path):
+    found = corrected(moved, mask, tmp_path / "still.nii.gz", non_steady=COUNT - 1)
+    for ratio in found.tsnr():
+        np.testing.assert_array_equal(ratio, 0)
 
 
 def test_a_known_repetition_time_goes_into_the_header(moved, mask, tmp_path):

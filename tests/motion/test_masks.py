@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.motion.phantom import AFFINE, SHAPE, f64, grid_affine, head_mask, noise
-from unimo_bids.motion.masks import centroid, foreground, radius_of, soft_weights
+from unimo_bids.motion.masks import centroid, find_head, foreground, radius_of, soft_weights
 from unimo_bids.spatial.grids import world_points
 
 GRIDS = {
@@ -66,3 +66,31 @@ def test_soft_weights_keep_the_mask_and_fade_around_it(reach):
     # behind a straight edge a blurred mask has Φ(-d/σ): three times that at one width is 0.48
     at_reach = profile[(beyond - reach).abs().argmin()]
     assert 0.1 < float(at_reach) <= 1
+
+
+@pytest.mark.parametrize(
+    ("edges", "size", "match"),
+    [
+        ((0, 0, 0), 3.0, "is empty"),
+        ((1, 1, 1), 4.0, r"covers 1 voxel \(0\.064 ml\)"),
+        ((3, 4, 4), 4.0, r"covers 48 voxels \(3\.1 ml\), less than the 50 voxels"),
+        ((5, 5, 5), 1.9, r"covers 125 voxels \(0\.86 ml\).* and 1 ml"),
+        ((5, 5, 2), 4.0, None),  # a slice of a fetal brain on two
+    ],
+)
+def test_a_mask_too_small_for_six_numbers_is_refused(at_rest, edges, size, match):
+    inside = torch.zeros(SHAPE)
+    inside[tuple(slice(10, 10 + n) for n in edges)] = 1
+    affine = grid_affine((size, size, size))
+    if match is None:
+        assert find_head(at_rest, affine, inside.numpy(), largest=105.0).radius > 9
+        return
+    with pytest.raises(ValueError, match=f"the mask {match}"):
+        find_head(at_rest, affine, inside.numpy(), largest=105.0)
+
+
+def test_a_mask_where_the_reference_is_blank_is_refused(at_rest):
+    mask = torch.zeros(SHAPE)
+    mask[:6, :6, :6] = 1
+    with pytest.raises(ValueError, match="covers no signal"):
+        find_head(at_rest * (1 - mask), AFFINE, mask.numpy(), largest=105.0)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.motion.phantom import RADIUS, error_mm, f64, pose, random_poses
-from unimo_bids.motion.quality import bridge, similarity_threshold
+from unimo_bids.motion.quality import bridge, similarity_threshold, warnings_of
 from unimo_bids.spatial import rigid
 
 CENTER = f64([3.0, -5.0, 8.0])
@@ -146,3 +146,11 @@ def test_between_frames_at_rest_a_failed_frame_rests(score):
     found, _, bridged = bridge(own, spread, flags(5, [2]), scores, CENTER, RADIUS)
     assert float(error_mm(found[2], torch.eye(4).double())) < 1e-9  # roundings
     assert bridged.tolist() == [False, False, True, False, False]
+
+
+def test_lost_frames_are_warned_of():
+    assert warnings_of(["ok", "bridged", "searched"]) == []
+    (said,) = warnings_of(["lost", "ok", "lost"])
+    assert said == "2 of 3 frames could not be registered (0, 2): do not use them."
+    (said,) = warnings_of(["lost"] * 10)
+    assert "10 of 10" in said and "(0, 1, 2, 3, 4, 5, 6, 7, …)" in said

@@ -21,10 +21,12 @@ def make_record(folder: Path, entities: str = "sub-01_task-rest", frames: int = 
     rng = np.random.default_rng(0)
     grid = np.indices(SHAPE).transpose(1, 2, 3, 0) - (np.array(SHAPE) - 1) / 2
     ball = (np.linalg.norm(grid / [4.5, 3.5, 4], axis=-1) < 1).astype(float)
+    masks = np.repeat(ball[..., None], frames, axis=-1)
     still = 1000 * ball[..., None] + rng.normal(50, 5, (*SHAPE, frames))
     moved = still.copy()
     if frames > 3:
         moved[..., 3] = np.roll(still[..., 3], 3, axis=0)
+        masks[..., 3] = np.roll(ball, 3, axis=0)
 
     def save(name: str, data: np.ndarray, kind: type = np.float32) -> Path:
         image = nib.Nifti1Image(data.astype(kind), AFFINE)
@@ -50,6 +52,7 @@ def make_record(folder: Path, entities: str = "sub-01_task-rest", frames: int = 
         "boldref": save("boldref", still.mean(axis=-1)),
         "mask": save("mask", ball, np.uint8),
         "probability": save("probability", ball),
+        "given_mask": save("masks", masks, np.uint8),
         "tsnr_before": save("before", 20 * ball),
         "tsnr_after": save("after", 40 * ball),
         "confounds": confounds,

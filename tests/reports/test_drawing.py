@@ -4,6 +4,7 @@ import json
 import re
 
 import matplotlib as mpl
+import nibabel as nib
 import numpy as np
 import pytest
 from lxml import etree
@@ -11,8 +12,11 @@ from PIL import Image
 
 from tests.reports.conftest import make_record
 from unimo_bids.errors import InputError
+from unimo_bids.files.series import read_mask, read_series
 from unimo_bids.files.tables import write_table
 from unimo_bids.reports.drawing import draw_run
+from unimo_bids.reports.figures import images, style
+from unimo_bids.reports.figures.views import PLANES, view_around
 from unimo_bids.reports.reportlets import SECTIONS
 
 
@@ -61,6 +65,60 @@ def test_movie_shows_the_jump_before_and_not_after(record, tmp_path):
     assert change[height // 2 + 8 :].mean() < 5  # noise; rows at the border share a JPEG block
 
 
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def strokes(path, color):
+    """Lines of a colour in a figure: of each, its points ``(N, 2)`` in pt, y downwards."""
+    found = []
+    for line in etree.parse(path).iter(f"{SVG}path"):
+        if f"stroke: {color}" in line.get("style", ""):
+            for part in filter(None, line.get("d").split("M")):
+                found.append(np.array(re.findall(r"-?[\d.]+", part), float).reshape(-1, 2))
+    return found
+
+
+def masks_figure(record, folder):
+    series = read_series(record.original)
+    path = folder / "masks.svg"
+    images.draw_masks(path, record, series, read_mask(record.given_mask, series), (0, 1000))
+    return path
+
+
+def test_every_frame_has_the_outline_of_its_own_mask(record, tmp_path):
+    outlines = strokes(masks_figure(record, tmp_path), images._OUTLINE)
+    masks = np.asanyarray(nib.load(record.given_mask).dataobj)
+    view = view_around(masks.any(axis=-1), nib.load(record.given_mask).affine)
+    across_mm, up_mm = view.extent(PLANES[0])
+    wide = 72 * 10 / 12  # pt of a picture
+    middles = [(points.min(axis=0) + points.max(axis=0)) / 2 for points in outlines]
+    axial = {int(x // wide): (x, y) for x, y in middles if y < wide * up_mm / across_mm}
+    assert sorted(axial) == list(range(12))
+    jump = np.subtract(axial[3], axial[2]) - [wide, 0]
+    # 9 mm along y, which is up; a pixel is 0.5 pt
+    np.testing.assert_allclose(np.abs(jump), [0, 9 * wide / across_mm], atol=1)
+
+
+def test_the_volumes_of_masks_are_shown(tmp_path):
+    record = make_record(tmp_path / "data")
+    image = nib.load(record.given_mask)
+    masks = np.asanyarray(image.dataobj).copy()
+    masks[..., 8] = 0
+    masks[..., 9] *= np.arange(masks.shape[0])[:, None, None] < masks.shape[0] // 2
+    nib.Nifti1Image(masks, image.affine).to_filename(record.given_mask)
+    (line,) = (
+        points for points in strokes(masks_figure(record, tmp_path), style.INK) if len(points) == 12
+    )
+    heights = line[8, 1] - line[:, 1]  # above that of the empty one
+    shares = masks.sum(axis=(0, 1, 2)) / masks[..., 0].sum()
+    np.testing.assert_allclose(heights / heights[0], shares, atol=0.01)
+
+
+def test_one_mask_for_all_frames_needs_no_such_figure(record, tmp_path):
+    written = draw_run(make_record(tmp_path / "b", given_mask=record.mask), tmp_path / "out")
+    assert not [path for path in written if "desc-masks" in path.name]
+
+
 def test_long_series_are_thinned(tmp_path):
     record = make_record(tmp_path / "data", frames=850)
     written = {path.name.split("desc-")[1]: path for path in draw_run(record, tmp_path / "out")}
@@ -87,8 +145,6 @@ def test_poor_runs_are_drawn_all_the_same(tmp_path, kind):
             "censored": np.ones(12, dtype=bool),
         }
     if kind == "no brain":
-        import nibabel as nib
-
         empty = nib.load(record.mask)
         nib.Nifti1Image(np.zeros(empty.shape, np.uint8), empty.affine).to_filename(record.mask)
     if kind == "still":
@@ -118,4 +174,7 @@ def test_names_are_text_in_figures(record, tmp_path):
 def test_a_series_of_another_length_is_refused(tmp_path):
     short = make_record(tmp_path / "short", frames=8)
     with pytest.raises(InputError, match="8 frames"):
-        draw_run(make_record(tmp_path / "data", original=short.original), tmp_path / "out")
+        draw_run(
+            make_record(tmp_path / "data", original=short.original, given_mask=None),
+            tmp_path / "out",
+        )

@@ -81,6 +81,13 @@ def test_a_failed_run_is_named_with_its_error(derivatives):
     assert "No errors" not in "".join(errors.itertext())
 
 
+def test_a_run_that_was_not_reached_has_not_failed(derivatives):
+    page = parsed(write(derivatives, runs=["sub-01_ses-3_task-rest"]))
+    text = "".join(page.itertext())
+    # in both lists of contents, the overview and the run's own section
+    assert text.count("not finished") == 4 and "This run failed" not in text
+
+
 def test_a_run_that_only_its_crash_knows(tmp_path):
     crash = CrashReport(tmp_path / "crash.txt", "n", "bad", "bad", "sub-01_task-x")
     text = write(tmp_path, errors=[crash]).read_text()

@@ -19,7 +19,7 @@ from unimo_bids.execution.lock import locked
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory) -> Path:
-    """A run that is good, and three that cannot be used."""
+    """A run that is good, and four that cannot be used."""
     folder = study.describe(tmp_path_factory.mktemp("broken") / "raw", ["01", "02"])
     good, bad = folder / "sub-01" / "func", folder / "sub-02" / "func"
     study.image(good / "sub-01_task-rest_bold.nii.gz", study.frames(5))
@@ -28,6 +28,7 @@ def broken(tmp_path_factory) -> Path:
     study.image(bad / "sub-02_task-rest_run-2_bold.nii.gz", study.frames(6)[..., 0])
     zeros = np.zeros_like(study.frames(6))
     study.image(bad / "sub-02_task-rest_run-3_bold.nii.gz", zeros)
+    (bad / "sub-02_task-rest_run-4_bold.nii.gz").symlink_to("../../.git/annex/objects/zz/SHA.gz")
     return folder
 
 
@@ -57,8 +58,9 @@ def test_broken_runs_take_nothing_else_down(broken, tmp_path):
     assert (out / "sub-01/func/sub-01_task-rest_desc-preproc_bold.nii.gz").exists()
     assert not (out / "sub-02" / "func").exists()
     assert finished.out.splitlines()[-2:] == [str(out / "sub-01.html"), str(out / "sub-02.html")]
-    reasons = finished.err.splitlines()[-3:]
-    for run, said in enumerate(("", "3 dimensions", "every frame is empty"), start=1):
+    reasons = finished.err.splitlines()[-4:]
+    told = ("", "3 dimensions", "every frame is empty", "link to nothing; fetch the file (datalad")
+    for run, said in enumerate(told, start=1):
         (line,) = [one for one in reasons if f"run-{run}" in one]
         name = f"sub-02_task-rest_run-{run}_bold.nii.gz"
         form = rf"failed: sub-02 task-rest run-{run}, validate: (.+{name}: .+\.) \((.+)\)"
@@ -67,9 +69,9 @@ def test_broken_runs_take_nothing_else_down(broken, tmp_path):
         assert Path(crash).is_file() and Path(crash).is_relative_to(out / "sub-02" / "log")
     assert "Traceback" not in finished.err
     page = (out / "sub-02.html").read_text()
-    for run in (1, 2, 3):
+    for run in (1, 2, 3, 4):
         assert f"sub-02_task-rest_run-{run}" in page
-    assert page.count("crash-") >= 3
+    assert page.count("crash-") >= 4
     assert study.leftovers(out) == []
 
     # the failures are still told when only the reports are made again
@@ -78,6 +80,28 @@ def test_broken_runs_take_nothing_else_down(broken, tmp_path):
     )
     assert finished.code == 0, finished.err
     assert (out / "sub-02.html").read_text().count("crash-") == page.count("crash-")
+
+
+def test_the_first_crash_stops_all_if_asked(broken, tmp_path):
+    out = tmp_path / "out"
+    plugin = tmp_path / "one.yml"
+    plugin.write_text("plugin: MultiProc\nplugin_args:\n  n_procs: 1\n")
+    words = ("--work-dir", tmp_path / "work", "--skip-bids-validation", "--task-id", "rest")
+    finished = study.call(
+        broken, out, "participant", *words, "--stop-on-first-crash", "--write-graph",
+        "--participant-label", "02", "--use-plugin", plugin, nprocs=2,
+        env=study.environment(PATH="/nowhere"),
+    )  # fmt: skip
+    assert finished.code == 1, finished.err
+    # one at a time, as the plugin's file has it: the others were not reached
+    assert finished.err.count("failed:") == 1 and ", validate: " in finished.last
+    page = (out / "sub-02.html").read_text()
+    assert page.count("This run failed") == 1 and page.count("This run is not finished") == 3
+    # without Graphviz
+    (log,) = (out / "sub-02" / "log").iterdir()
+    assert "digraph" in (log / "workflow.dot").read_text()
+    assert not list(log.glob("*.svg"))
+    assert study.leftovers(out) == []
 
 
 def test_a_killed_worker_fails_alone_and_can_be_made_good(done, tmp_path):

@@ -242,7 +242,9 @@ def test_reports_have_every_section(done):
         page = (done.out / f"{label}.html").read_text()
         for run in runs:
             for section in SECTIONS:
-                assert f'id="{run}-{section.what}"' in page
+                # only one run was given a mask for each frame
+                there = section.what != "masks" or run == study.RUNS[0]
+                assert (f'id="{run}-{section.what}"' in page) == there
         for name in ("overview", "about", "methods", "errors"):
             assert f'id="{name}"' in page
         assert str(done.raw) in page

@@ -43,6 +43,14 @@ def test_every_run_has_its_steps(study):
         }
 
 
+def test_a_file_that_was_not_fetched_is_no_hindrance_to_the_others(study):
+    series = [raw(study, name) for name in SERIES[1:3]]
+    for path in [*series, raw(study, "sub-02_task-rest_echo-1_sbref.nii.gz")]:
+        path.unlink(missing_ok=True)
+        path.symlink_to("../../.git/annex/objects/zz/SHA.nii.gz")
+    assert len(nodes(built(study, reference="sbref"))) == 30
+
+
 def test_runs_do_not_wait_for_each_other(study):
     import networkx
 
@@ -54,6 +62,15 @@ def test_runs_do_not_wait_for_each_other(study):
         within = graph.subgraph(part)
         assert [node.name for node in within if not list(within.predecessors(node))] == ["validate"]
         assert [node.name for node in within if not list(within.successors(node))] == ["save"]
+
+
+def test_frames_before_the_steady_state_are_known_to_all_that_leave_them_out(study):
+    told = {
+        after.name
+        for _, after, edge in built(study)._create_flat_graph().edges(data=True)
+        if ("non_steady", "non_steady") in edge["connect"]
+    }
+    assert told == {"resample", "confounds"}
 
 
 def test_two_workflows_do_not_know_of_each_other(study):
@@ -102,6 +119,14 @@ def test_methods_say_what_these_runs_were_given(study, tmp_path):
     alone = methods_section(built(study, participant_label=("01",)).described())
     assert alone.count("Head motion of each run") == 1
     assert "Of several echoes" in auto and "Of several echoes" not in alone
+
+    # runs of one call that were not given the same
+    image(raw(study, "sub-02_task-rest_echo-1_sbref.nii.gz"), None)
+    apart = methods_section(built(study, reference="sbref").described())
+    assert "relative to the single-band reference of the run." in apart
+    assert "each run without a single-band reference was estimated" in apart
+    # a folder may hold results of calls with other settings
+    assert "call of unimo-bids that wrote it" in auto and "settings.toml" in auto
 
     assert read_citation(tmp_path) is None
     write_citation(tmp_path, auto)

@@ -44,9 +44,19 @@ def prepare_dataset(settings: Settings) -> tuple[str, ...]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise machine_error(out, error) from error
-    _write_if_new(out / "dataset_description.json", _json(description(settings)))
+    path, about = out / "dataset_description.json", description(settings)
+    meant = _links(path)
+    _write_if_new(path, _json(about))
     _write_if_new(out / ".bidsignore", _bidsignore(out / ".bidsignore"))
-    return warnings
+    return (
+        *warnings,
+        *(
+            f"In {out}, sidecars call a dataset '{name}' that was {meant[name]} for earlier results"
+            f" and is {now} now: unless it has only moved, use another output folder or name."
+            for name, now in about["DatasetLinks"].items()
+            if meant.get(name, now) != now
+        ),
+    )
 
 
 def check_output(out_dir: Path) -> tuple[str, ...]:

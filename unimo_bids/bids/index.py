@@ -85,7 +85,12 @@ class Index:
     def _known(self, database_dir: Path) -> BIDSLayout:
         from bids.layout import BIDSLayout
 
-        layout = BIDSLayout(database_path=str(database_dir), validate=False)
+        try:
+            layout = BIDSLayout(database_path=str(database_dir), validate=False)
+        except Exception as error:  # SQLAlchemy wraps what SQLite says into lines of SQL
+            said = " ".join(str(getattr(error, "orig", error)).split())
+            finding = f"PyBIDS cannot read this index ({said})"
+            raise InputError(database_dir / _DATABASE, finding, "remove it") from error
         if Path(layout.root).resolve() != self._bids_dir.resolve():
             finding = f"the index in it is of another dataset ({layout.root})"
             raise InputError(database_dir, finding, "give another --bids-database-dir")

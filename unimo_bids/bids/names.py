@@ -35,6 +35,7 @@ def _pattern() -> re.Pattern[str]:
 
 
 _SERIES = _pattern()
+_CORRECTED = "_desc-preproc_bold.nii.gz"
 
 
 def parse_series(path: Path) -> dict[str, str] | None:
@@ -122,7 +123,7 @@ def run_names(
         return place.with_name(f"{place.name}_{ending}")
 
     return RunNames(
-        bold=tuple(place.with_name(f"{stem(one)}_desc-preproc_bold.nii.gz") for one in each)
+        bold=tuple(place.with_name(f"{stem(one)}{_CORRECTED}") for one in each)
         if level == "full"
         else (),
         boldref=named("boldref.nii.gz"),
@@ -133,6 +134,16 @@ def run_names(
         tsnr_before=named("stat-tsnr_desc-orig_boldmap.nii.gz"),
         tsnr_after=named("stat-tsnr_desc-preproc_boldmap.nii.gz"),
     )
+
+
+def corrected_series(out_dir: Path, entities: Mapping[str, str]) -> list[Path]:
+    """Corrected series of a run, of whatever echo, that are in the output folder."""
+    found = []
+    for path in sorted((out_dir / func_folder(entities)).glob(f"sub-*{_CORRECTED}")):
+        one = parse_series(path.with_name(path.name.removesuffix(_CORRECTED) + "_bold.nii.gz"))
+        if one is not None and {**one, "echo": ""} == {**entities, "echo": ""}:
+            found.append(path)
+    return found
 
 
 def sidecar(path: Path) -> Path:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from unimo_bids.bids.filters import read_filters
 from unimo_bids.bids.index import Index
@@ -20,6 +20,7 @@ from unimo_bids.settings import Settings
 _NOT_MAGNITUDE = ("phase", "real", "imag")
 
 Entities = dict[str, str]
+Run = TypeVar("Run", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def find_runs(settings: Settings) -> Selection:
     if not there:
         finding = "there is no BOLD series in this dataset (sub-*/[ses-*/]func/*_bold.nii.gz)"
         raise InputError(settings.bids_dir, finding, "check the folder and the files' names")
-    chosen = _by_labels(there, settings)
+    chosen = by_labels(there, settings)
     if filters.get("bold"):
         passed = set(index.series("bold", filters["bold"]))
         chosen = {path: entities for path, entities in chosen.items() if path in passed}
@@ -126,6 +127,12 @@ def find_runs(settings: Settings) -> Selection:
     )
 
 
+def raw_runs(bids_dir: Path) -> dict[str, Entities]:
+    """Entities of all runs of a dataset by their names; from the names alone, which is quick."""
+    found = _parsed(path for folder in bids_dir.glob("sub-*/") for path in _named_bold(folder))
+    return {_without_echo(entities): entities for entities in found.values()}
+
+
 def _parsed(paths: Iterable[Path]) -> dict[Path, Entities]:
     found = {path: parse_series(path) for path in paths}
     return {
@@ -141,12 +148,18 @@ def _check_names(settings: Settings) -> None:
     for folder in sorted(settings.bids_dir.glob("sub-*/")):
         if wanted and folder.name.removeprefix("sub-") not in wanted:
             continue
-        for path in sorted((*folder.glob("func/*"), *folder.glob("*/func/*"))):
-            is_series = path.name.endswith(("_bold.nii", "_bold.nii.gz"))
-            if is_series and not path.name.startswith(".") and parse_series(path) is None:
+        for path in sorted(_named_bold(folder)):
+            if parse_series(path) is None:
                 finding = "this name of a BOLD series is not BIDS" + _offence(path)
                 remedy = "rename it, and its sidecar, like sub-01[_ses-1]_task-rest[_run-1]_bold"
                 raise InputError(path, finding, remedy)
+
+
+def _named_bold(folder: Path) -> Iterator[Path]:
+    """Files in the folder of a participant whose names end as those of BOLD series do."""
+    for path in (*folder.glob("func/*"), *folder.glob("*/func/*")):
+        if path.name.endswith(("_bold.nii", "_bold.nii.gz")) and not path.name.startswith("."):
+            yield path
 
 
 def _offence(path: Path) -> str:
@@ -160,8 +173,8 @@ def _offence(path: Path) -> str:
     return "" if "_task-" in path.name else " (it names no task)"
 
 
-def _by_labels(there: Mapping[Path, Entities], settings: Settings) -> dict[Path, Entities]:
-    """Keep series by the labels of the command line; refuse labels that are nowhere."""
+def by_labels(there: Mapping[Run, Entities], settings: Settings) -> dict[Run, Entities]:
+    """Keep runs, or files of runs, by the labels of the command line; refuse unknown labels."""
 
     def same(a: str) -> str:
         return a
@@ -183,19 +196,19 @@ def _by_labels(there: Mapping[Path, Entities], settings: Settings) -> dict[Path,
 
 
 def _by_label(
-    series: Mapping[Path, Entities],
+    series: Mapping[Run, Entities],
     option: str,
     entity: str,
     labels: Sequence[str],
     spelled: Callable[[str], str],
-) -> dict[Path, Entities]:
+) -> dict[Run, Entities]:
     if not labels:
         return dict(series)
     known = sorted({one[entity] for one in series.values() if entity in one})
     unknown = [one for one in labels if spelled(one) not in map(spelled, known)]
     if unknown:
         asked = ", ".join(f"{entity}-{one}" for one in unknown)
-        finding = f"there is no BOLD series of {asked}" + (
+        finding = f"there is no BOLD run of {asked}" + (
             " among those chosen otherwise" if entity != "sub" else ""
         )
         listed = ", ".join(known) if known else f"none (no name has {entity}-)"

@@ -82,7 +82,8 @@ def sidecars(
         (names.tsnr_after, [*raw[:1], motion], "after"),
     ):
         described[path] = {
-            "Description": f"Temporal signal-to-noise ratio {when} motion correction",
+            "Description": f"Temporal signal-to-noise ratio {when} motion correction, of the "
+            "frames that could be registered and are in steady state",
             "Sources": sources,
             "SpatialReference": boldref,
         }

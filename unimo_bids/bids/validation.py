@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +23,16 @@ _SHOWN = 3
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """An error of the validator: the file within the dataset, the error's code, what it says."""
+    """Errors of one kind in a file: where in the dataset, their code, which keys they are about."""
 
     location: str
     code: str
-    message: str
+    details: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """In a few words."""
-        return f"{self.location or 'dataset'}: {self.code}"
+        details = f" ({', '.join(self.details)})" if self.details else ""
+        return f"{self.location or 'dataset'}: {self.code}{details}"
 
 
 def check_dataset(bids_dir: Path, participants: Sequence[str] = ()) -> str | None:
@@ -94,18 +96,24 @@ def validate(program: str, bids_dir: Path) -> list[Finding]:
 
 
 def _errors(result: dict[str, Any]) -> list[Finding]:
-    issues = result["issues"]
-    messages = issues.get("codeMessages", {})
+    found: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for one in result["issues"]["issues"]:
+        if one.get("severity") == "error":
+            key = one.get("location", "").lstrip("/"), one["code"]
+            found[key].update(filter(None, [_detail(one)]))
     # in no order of their own
     return sorted(
-        Finding(
-            code=one["code"],
-            message=messages.get(one["code"], ""),
-            location=one.get("location", "").lstrip("/"),
-        )
-        for one in issues["issues"]
-        if one.get("severity") == "error"
+        Finding(location, code, tuple(sorted(details)))
+        for (location, code), details in found.items()
     )
+
+
+def _detail(issue: dict[str, Any]) -> str:
+    """Say which key it is about and what is wrong with its value, where the validator does."""
+    said = issue.get("issueMessage", "").partition("\n")[0].strip()
+    if said.startswith("Field description:"):  # what the key means, over many lines
+        said = ""
+    return " ".join(filter(None, [issue.get("subCode", ""), said]))
 
 
 def _for(findings: list[Finding], participants: Sequence[str]) -> list[Finding]:

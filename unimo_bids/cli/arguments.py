@@ -12,6 +12,8 @@ from pathlib import Path
 _GB = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
 # The program alone, with PyTorch in memory, needs about this much.
 _LEAST_GB = 0.5
+# an option that takes several values swallows what follows it
+PLACES_FIRST = "place BIDS_DIR OUT_DIR and the level before the options"
 
 
 def positive(text: str) -> float:
@@ -85,10 +87,8 @@ def label(prefix: str) -> Callable[[str], str]:
         value = text.removeprefix(prefix)
         if re.fullmatch(r"[A-Za-z0-9+]+", value):
             return value
-        if "/" in text:  # an option that takes several values has swallowed what follows it
-            raise ArgumentTypeError(
-                f"{text!r} is no label; place BIDS_DIR OUT_DIR and the level before the options"
-            )
+        if "/" in text:
+            raise ArgumentTypeError(f"{text!r} is no label; {PLACES_FIRST}")
         raise ArgumentTypeError(f"{text!r} is no label; labels are of letters and digits only")
 
     return read

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -119,8 +120,13 @@ def print_result(done: Corrected, also: Sequence[Path] = ()) -> None:
     """Print what came out, the paths last (and those of other files)."""
     from unimo_bids.cli.correction import described
 
-    print(*described(done.summary), sep="\n")
-    print(*also, *done.paths.values(), sep="\n")
+    try:
+        print(*described(done.summary), *also, *done.paths.values(), sep="\n", flush=True)
+    except OSError as error:
+        # else Python tries once more at its end, and complains in its own words
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        finding = f"it cannot be written ({error.strerror}), but all files are in their places"
+        raise MachineError("standard output", finding, "look in the output folder") from error
 
 
 def guarded(
@@ -159,8 +165,11 @@ def _failed(sentence: str, code: int, debug: bool) -> int:
 
 
 def _machine_trouble(error: Exception) -> MachineError | None:
-    """Recognise exhausted memory and a failing graphics card."""
+    """Recognise missing permissions, exhausted memory and a failing graphics card."""
     text = str(error)
+    if isinstance(error, PermissionError) and error.filename is not None:
+        remedy = "change the permissions or choose another place"
+        return MachineError(error.filename, "permission denied", remedy)
     if "CUDA" in text or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):
         finding = "the graphics card failed: " + (text.strip().splitlines() or ["no reason"])[0]
         return MachineError("--device", finding.rstrip("."), "try --device cpu")

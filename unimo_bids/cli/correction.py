@@ -15,14 +15,15 @@ import numpy.typing as npt
 import torch
 
 from unimo_bids.cli.progress import Report
-from unimo_bids.errors import InputError, MachineError
+from unimo_bids.devices import torch_device
+from unimo_bids.errors import InputError
 from unimo_bids.files.series import Series, read_mask, read_series
 from unimo_bids.files.staging import atomic, staged
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.correction import Comparison, write_corrected
-from unimo_bids.motion.quality import STATUSES
+from unimo_bids.motion.quality import STATUSES, warnings_of
 from unimo_bids.motion.series import MotionEstimate, estimate_motion
 from unimo_bids.qc.confounds import (
     MOTION_NAMES,
@@ -31,10 +32,12 @@ from unimo_bids.qc.confounds import (
     parameter_deviations,
 )
 from unimo_bids.qc.framewise import framewise_displacement
+from unimo_bids.qc.steady_state import count_non_steady
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
+_COVER_THE_BRAIN = "give a mask that covers the brain"
 _ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing
 _SUFFIXES = {
     "corrected": "_corrected.nii.gz",
@@ -98,7 +101,7 @@ def correct_file(options: Options, report: Report) -> Corrected:
     """
     started = time.monotonic()
     paths = _output_paths(options)
-    device = _device(options.device)
+    device = torch_device(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     with staged(options.out_dir) as stage:
@@ -106,6 +109,7 @@ def correct_file(options: Options, report: Report) -> Corrected:
         series = read_series(options.input)
         _check_reference(options, series)
         estimate = _estimate(series, options, device, report)
+        non_steady = count_non_steady(series)
         comparison = write_corrected(
             places["corrected"],
             series,
@@ -113,6 +117,7 @@ def correct_file(options: Options, report: Report) -> Corrected:
             template=estimate.template,
             mask=estimate.mask,
             status=estimate.status,
+            non_steady=non_steady,
             interpolation=options.interpolation,
             device=device,
             progress=lambda share: report(
@@ -130,6 +135,7 @@ def correct_file(options: Options, report: Report) -> Corrected:
         columns = _motion_columns(estimate, comparison, options.fd_radius)
         write_table(places["motion"], columns)
         summary = _summary(options, series, estimate, comparison, columns=columns, device=device)
+        summary["non_steady_frames"] = non_steady
         if options.figure:
             _draw(places["figure"], series, estimate, comparison, columns=columns, summary=summary)
         summary["runtime_s"] = round(time.monotonic() - started, 2)
@@ -162,18 +168,6 @@ def _output_paths(options: Options) -> dict[str, Path]:
     return paths
 
 
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda"):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        number = int(name.partition(":")[2] or 0)
-        if number >= count:
-            finding = f"PyTorch finds {count} CUDA devices here" if count else "no CUDA device here"
-            raise MachineError(f"--device {name}", finding, "use --device cpu or auto")
-    return name
-
-
 def _check_reference(options: Options, series: Series) -> None:
     if options.reference == "auto":
         return
@@ -203,9 +197,11 @@ def _estimate(series: Series, options: Options, device: str, report: Report) -> 
         )
     except ValueError as error:
         # which frame is the reference, and so which of the masks counts, is found only there
-        if options.mask is None or mask is None or mask.ndim == 3 or "mask" not in str(error):
+        if options.mask is None or mask is None or "the mask" not in str(error):
             raise
-        finding = "the mask of the reference frame is empty"
+        if mask.ndim == 3:
+            raise InputError(options.mask, str(error), _COVER_THE_BRAIN) from error
+        finding = str(error).replace("the mask", "the mask of the reference frame")
         remedy = "give every frame a mask, or choose another --reference"
         raise InputError(options.mask, finding, remedy) from error
 
@@ -244,21 +240,14 @@ def _summary(
 ) -> dict[str, Any]:
     status = [str(one) for one in estimate.status]
     brain = np.asarray(estimate.mask) > 0.5
-    tsnr = [_median(ratio[brain]) for ratio in comparison.tsnr()]
+    tsnr = [_median(ratio[brain]) or None for ratio in comparison.tsnr()]  # 0: too few frames
     fd = columns["framewise_displacement"]
     fd = fd[np.isfinite(fd)]
     settings = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in asdict(options).items()
     }
-    warnings = list(series.warnings)
-    lost = [t for t, one in enumerate(status) if one == "lost"]
-    if lost:
-        listed = ", ".join(map(str, lost[:8])) + (", …" if len(lost) > 8 else "")
-        warnings.append(
-            f"{len(lost)} of {len(status)} frames could not be registered ({listed}):"
-            " do not use them."
-        )
+    warnings = [*series.warnings, *warnings_of(status)]
     return {
         "version": version("unimo-bids"),
         "settings": settings | {"device": device},

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from unimo_bids.cli import arguments
 
+LEVELS = ("participant", "group")
 # As far as BIDS URIs allow
 _DATASET_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -29,6 +30,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one sentence and exit with code 2."""
+        if "arguments are required" in message:
+            message = f"{message}; {arguments.PLACES_FIRST}"
         self.exit(2, f"error: {message.rstrip('.')}; see unimo-bids --help.\n")
 
 
@@ -46,7 +49,7 @@ def build_parser() -> Parser:
     add("out_dir", metavar="OUT_DIR", type=arguments.path, help="folder for the derivatives")
     add(
         "analysis_level",
-        choices=("participant", "group"),
+        choices=LEVELS,
         help="correct runs, or sum up the results of all participants",
     )
     add("--version", action="version", version=f"unimo-bids {version('unimo-bids')}")

@@ -16,7 +16,7 @@ from typing import Any
 
 from unimo_bids.bids.filters import read_filters
 from unimo_bids.cli import arguments
-from unimo_bids.cli.options import Derivatives, Parser, build_parser
+from unimo_bids.cli.options import LEVELS, Derivatives, Parser, build_parser
 from unimo_bids.errors import InputError, UnimoError
 from unimo_bids.files.staging import machine_error
 from unimo_bids.settings import Settings, read_values
@@ -30,7 +30,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     Values from a ``--config-file`` are taken as if they stood on the command line, before
     everything else there.
     """
-    argv = [_dashed(word) for word in (sys.argv[1:] if argv is None else argv)]
+    argv = _level_first([_dashed(word) for word in (sys.argv[1:] if argv is None else argv)])
     first = Parser(add_help=False)
     first.add_argument("--config-file", type=arguments.path)
     config, _ = first.parse_known_args(argv)
@@ -60,6 +60,18 @@ def _dashed(word: str) -> str:
     return option.replace("_", "-") + equals + value if word.startswith("--") else word
 
 
+def _level_first(argv: list[str]) -> list[str]:
+    """Let the level be the last word, where an option that takes several values would swallow it.
+
+    >>> _level_first(["raw", "out", "--participant-label", "01", "participant"])
+    ['raw', 'out', 'participant', '--participant-label', '01']
+    """
+    before_options = [*(word.startswith("-") for word in argv), True].index(True)
+    if before_options == 2 and argv[-1] in LEVELS and not argv[-2].startswith("-"):
+        return [*argv[:2], argv[-1], *argv[2:-1]]
+    return argv
+
+
 def _unknown(words: Sequence[str], parser: Parser) -> str:
     """Say which argument is not known, and what may have been meant."""
     options = [name for action in parser._actions for name in action.option_strings]
@@ -67,7 +79,7 @@ def _unknown(words: Sequence[str], parser: Parser) -> str:
     if option is None:
         return f"{' '.join(words)!r} is one argument too many"
     near = difflib.get_close_matches(option.partition("=")[0], options, n=1)
-    return f"unknown option {option}" + (f", did you mean {near[0]}?" if near else "")
+    return f"unknown option {option}" + (f" (did you mean {near[0]}?)" if near else "")
 
 
 def _from_file(parser: Parser, path: Path) -> dict[str, Any]:
@@ -174,8 +186,14 @@ def _check_places(settings: Settings) -> None:
     if out.is_relative_to(data) and not out.is_relative_to(data / "derivatives"):
         finding = "the output lies within the dataset, but not in its derivatives"
         raise InputError(settings.out_dir, finding, f"give {proposal}, for example")
-    if out.exists() and not out.is_dir():
-        raise InputError(settings.out_dir, "is a file, not a folder", "give a folder")
+    for place, real, remedy in (
+        (settings.out_dir, out, "give a folder"),
+        (settings.work_dir, work, "give another with --work-dir"),
+    ):
+        there = next(one for one in (real, *real.parents) if one.exists())
+        if not there.is_dir():
+            finding = "is a file, not a folder" if there == real else f"{there} is a file"
+            raise InputError(place, finding, remedy)
     if work.is_relative_to(data):
         finding = "the work folder lies within the dataset"
         raise InputError(settings.work_dir, finding, "give another with --work-dir")

@@ -7,9 +7,12 @@ from unimo_bids.execution.log import prepare_environment
 prepare_environment()  # before nipype is imported
 
 # ruff: noqa: E402
+import contextlib
 import datetime
 import logging
+import os
 import shutil
+import subprocess
 import sys
 import time
 import uuid
@@ -17,10 +20,12 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from unimo_bids.bids.dataset import prepare_dataset
-from unimo_bids.bids.names import log_folder, participant_folder
+from unimo_bids.bids.dataset import check_output, prepare_dataset
+from unimo_bids.bids.names import CITATION, log_folder, participant_folder
 from unimo_bids.bids.query import Selection, find_runs
 from unimo_bids.bids.validation import check_dataset
+from unimo_bids.cli.plan import plan
+from unimo_bids.errors import InputError, UnimoError
 from unimo_bids.execution.failures import Failure
 from unimo_bids.execution.lock import locked
 from unimo_bids.execution.log import run_log
@@ -29,26 +34,32 @@ from unimo_bids.execution.plugins import load_plugin
 from unimo_bids.execution.progress import Progress
 from unimo_bids.execution.resources import Resources, resources
 from unimo_bids.execution.runner import run_workflow
+from unimo_bids.files.staging import STALE_S, atomic, remove_unfinished
 from unimo_bids.reports.crashes import read_crash
 from unimo_bids.reports.participant import write_participant_report
+from unimo_bids.reports.reportlets import find_reportlets
 from unimo_bids.settings import Settings
 from unimo_bids.workflows.citation import methods_section, read_citation, write_citation
 from unimo_bids.workflows.described import DescribedWorkflow
-from unimo_bids.workflows.participant import init_unimo_wf, series_gb
+from unimo_bids.workflows.participant import init_unimo_wf
 
 _LOG = logging.getLogger("unimo_bids")
 FAILED, REPORT_FAILED = 1, 3
+_DRAWING_S = 60
 
 
 def run_participants(settings: Settings) -> int:
     """Correct all selected runs; the exit code."""
+    check_output(settings.out_dir)
     unchecked = None
     if not (settings.skip_bids_validation or settings.reports_only):
         unchecked = check_dataset(settings.bids_dir, settings.participant_label)
     selection = find_runs(settings)
+    if settings.reports_only:
+        _refuse_nothing(selection, settings.out_dir)
     enough = resources(settings)
     if settings.dry_run:
-        print(_plan(selection, settings, enough))
+        print(plan(selection, settings, enough))
         return 0
     workflow, methods = _workflow(selection, settings, enough)
     if settings.boilerplate_only:
@@ -65,6 +76,7 @@ def run_participants(settings: Settings) -> int:
     progress = Progress()
     work = settings.work_dir / f"unimo-bids-{version('unimo-bids')}"
     with locked(labels, [settings.out_dir, settings.work_dir]):
+        _remove_unfinished(settings, labels)
         warnings = prepare_dataset(settings)
         with run_log(folders, verbosity=settings.verbosity, console=progress.console):
             for sentence in (unchecked, *warnings, *selection.warnings):
@@ -80,10 +92,41 @@ def run_participants(settings: Settings) -> int:
                     settings.write(folder / "settings.toml")
                 failures = _correct(workflow, settings, enough, work, folders, progress)
             about = _about(settings, enough, run_id, time.monotonic() - started)
-            unwritten = _write_reports(selection, settings, about, methods)
+            written, unwritten = _write_reports(selection, settings, about, methods)
         if settings.remove_workdir and not failures:
             _remove(work, labels)
-    return _told(failures, unwritten, settings)
+    return _told(written, failures, unwritten)
+
+
+def _refuse_nothing(selection: Selection, out_dir: Path) -> None:
+    """Refuse to report where there is nothing of any participant, not even a failure."""
+    for label in selection.participants:
+        folder = out_dir / participant_folder(label)
+        if _calls(folder) or find_reportlets(folder / "figures"):
+            return
+    finding = "there are no results of these participants in this folder"
+    raise InputError(out_dir, finding, "run without --reports-only first")
+
+
+def _calls(folder: Path) -> list[Path]:
+    """Log folders of the calls that corrected runs of a participant, the last one last."""
+    # their names begin with the time; those without settings only made reports
+    return [path.parent for path in sorted(folder.glob("log/*/settings.toml"))]
+
+
+def _remove_unfinished(settings: Settings, labels: Sequence[str]) -> None:
+    """Remove what killed calls were writing."""
+    out = settings.out_dir
+    # The participants are locked: nobody else is writing their files, but for jobs on a cluster,
+    # which may live on when their call was killed.
+    age = STALE_S if settings.use_plugin else 0.0
+    for label in labels:
+        remove_unfinished(out, f"{label}.html")
+        for inside, _, _ in os.walk(out / label):
+            remove_unfinished(Path(inside), older_than_s=age)
+    # of the whole dataset: calls on other participants may be writing it
+    for folder in (out, (out / CITATION).parent):
+        remove_unfinished(folder, older_than_s=STALE_S)
 
 
 def _workflow(
@@ -109,9 +152,7 @@ def _correct(
     workflow.base_dir = str(work)
     first = next(iter(folders.values()))
     if settings.write_graph:
-        # without Graphviz its own language is all we can write
-        drawn = "svg" if shutil.which("dot") else "dot"
-        workflow.write_graph(str(first / "workflow.dot"), graph2use="colored", format=drawn)
+        _draw(workflow, first / "workflow.dot")
     return run_workflow(
         workflow,
         nprocs=enough.nprocs,
@@ -125,11 +166,27 @@ def _correct(
     )
 
 
+def _draw(workflow: DescribedWorkflow, path: Path) -> None:
+    """Write the graph of the workflow, and a picture of it where Graphviz works."""
+    try:
+        workflow.write_graph(str(path), graph2use="colored", format="dot")
+        program = shutil.which("dot")
+        if program is not None:
+            with atomic(path.with_suffix(".svg")) as temporary:
+                command = [program, "-Tsvg", f"-o{temporary}", str(path)]
+                subprocess.run(command, check=True, capture_output=True, timeout=_DRAWING_S)
+    except (OSError, subprocess.SubprocessError, UnimoError) as error:
+        _LOG.warning("--write-graph: the workflow could not be drawn (%s).", error)
+
+
 def _remove(work: Path, labels: Sequence[str]) -> None:
     """Remove what lies between of some participants: others may be at work beside us."""
+    of_all = work / "unimo_bids_wf"
     for label in labels:
-        folder = work / "unimo_bids_wf" / f"{workflow_name(label)}_wf"
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(of_all / f"{workflow_name(label)}_wf", ignore_errors=True)
+    for folder in (of_all, work):
+        with contextlib.suppress(OSError):  # not empty, or not there
+            folder.rmdir()
 
 
 def _about(settings: Settings, enough: Resources, run_id: str, seconds: float) -> dict[str, str]:
@@ -143,7 +200,9 @@ def _about(settings: Settings, enough: Resources, run_id: str, seconds: float) -
         "Command": " ".join(sys.argv),
     }
     if not settings.reports_only:
-        about["Runtime"] = f"{seconds / 60:.1f} minutes on {enough.nprocs} processors"
+        about["Runtime"] = f"{seconds / 60:.1f} minutes"
+        if not settings.use_plugin:  # which may have had others
+            about["Processors"] = str(enough.nprocs)
     return about
 
 
@@ -152,16 +211,15 @@ def _write_reports(
     settings: Settings,
     about: Mapping[str, str],
     methods: str,
-) -> list[str]:
-    """Write a report for each participant; which could not be written, and why."""
-    unwritten = []
+) -> tuple[list[Path], list[str]]:
+    """Write a report for each participant; where they are, and which failed for what reason."""
+    written, unwritten = [], []
     for label, runs in selection.participants.items():
         participant = str(participant_folder(label))
-        # names of log folders begin with the time; those without settings only made reports
-        logs = sorted((settings.out_dir / participant / "log").glob("*/settings.toml"))
-        crashes = logs[-1].parent.glob("crash-*.txt") if logs else ()
+        calls = _calls(settings.out_dir / participant)
+        crashes = calls[-1].glob("crash-*.txt") if calls else ()
         try:
-            write_participant_report(
+            page = write_participant_report(
                 settings.out_dir,
                 participant,
                 about=about,
@@ -169,16 +227,17 @@ def _write_reports(
                 errors=[read_crash(path) for path in sorted(crashes)],
                 runs=[run.name for run in runs],
             )
+            written.append(page)
         except Exception as error:
             _LOG.error("report of sub-%s: %s", label, error, exc_info=settings.debug)
             unwritten.append(f"report of sub-{label}: {error}")
-    return unwritten
+    return written, unwritten
 
 
-def _told(failures: Sequence[Failure], unwritten: Sequence[str], settings: Settings) -> int:
+def _told(written: Sequence[Path], failures: Sequence[Failure], unwritten: Sequence[str]) -> int:
     """Say how it ended, the reasons last; the exit code."""
-    reports = sorted(settings.out_dir.glob("sub-*.html"))
-    print(*reports, sep="\n")
+    for page in written:
+        print(page)
     for failure in failures:
         where = f" ({failure.crash_file})" if failure.crash_file else ""
         print(f"failed: {failure.run}, {failure.step}: {failure.reason}{where}", file=sys.stderr)
@@ -187,26 +246,3 @@ def _told(failures: Sequence[Failure], unwritten: Sequence[str], settings: Setti
     if failures:
         return FAILED
     return REPORT_FAILED if unwritten else 0
-
-
-def _plan(selection: Selection, settings: Settings, enough: Resources) -> str:
-    """What would run, with sizes and an estimate."""
-    lines = [f"{'run':<48}{'echoes':>7}{'GB in memory':>14}{'minutes':>9}"]
-    total = 0.0
-    for run in selection.runs:
-        gb = series_gb(run.paths[0])
-        # measured: see docs/benchmarks.md
-        minutes = gb * len(run.paths) * _MINUTES_PER_GB
-        total += minutes
-        lines.append(f"{run.name:<48}{len(run.paths):>7}{gb:>14.2f}{minutes:>9.1f}")
-    side_by_side = min(len(selection.runs), enough.nprocs // enough.omp_nthreads)
-    lines.append(
-        f"{len(selection.runs)} runs, about {total / max(1, side_by_side):.0f} minutes with"
-        f" {side_by_side} side by side; results in {settings.out_dir}, work in"
-        f" {settings.work_dir}"
-    )
-    return "\n".join(lines)
-
-
-# of float32 series, one thread: the whole app on 64×64×40×300
-_MINUTES_PER_GB = 15.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+import networkx
 import psutil
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
@@ -109,6 +111,19 @@ class RobustMultiProcPlugin(RecordsFailures, MultiProcPlugin):  # type: ignore[m
                     task.process.kill()
             for taskid in list(self._tasks):
                 self._clear_task(taskid)
+
+    def _generate_dependency_list(self, graph: Any) -> None:
+        super()._generate_dependency_list(graph)
+        self._steps_before = {
+            jobid: len(networkx.ancestors(graph, node)) for jobid, node in enumerate(self.procs)
+        }
+
+    def _sort_jobs(self, jobids: Any, scheduler: str | None = None) -> Any:
+        """Prefer what is furthest along: so runs are finished one by one, not all at the end."""
+        if scheduler is not None:
+            return super()._sort_jobs(jobids, scheduler=scheduler)
+        # parts of a MapNode, which are not in the graph, first of all
+        return sorted(jobids, key=lambda job: -self._steps_before.get(job, math.inf))
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         """Start the node's process; instead of handing it to the pool.

@@ -74,7 +74,14 @@ def make_plugin(choice: PluginChoice, args: dict[str, Any]) -> Any:
     args
         More arguments.
     """
-    given = args | choice.args
+    try:
+        return _made(choice, args | choice.args)
+    except (TypeError, ValueError) as error:
+        finding = f"its plugin_args do not suit {choice.name} ({error})"
+        raise InputError("--use-plugin", finding, _REMEDY) from error
+
+
+def _made(choice: PluginChoice, given: dict[str, Any]) -> Any:
     if choice.local:
         from unimo_bids.execution.multiproc import RobustMultiProcPlugin
 

@@ -149,7 +149,7 @@ class Progress:
         if state == "failed" or self._lines_for_steps():
             self._say(f"{_title(step)} {took}")
         elif self._live is None and not step.run.count("waiting", "running"):
-            self._say(f"{step.run.name}: finished; {self._counts()}")
+            self._say(f"{step.run.name}: finished; {self._counts_and_time_left()}")
 
     def _skip(self, step: _Step) -> None:
         if step.state == "waiting":
@@ -168,7 +168,10 @@ class Progress:
         said = f"{states['done']}/{len(self._steps)} steps done"
         if states["failed"]:
             said += f", {states['failed']} failed, {states['skipped']} left out"
-        left = self.remaining_s()
+        return said
+
+    def _counts_and_time_left(self) -> str:
+        said, left = self._counts(), self.remaining_s()
         return said if left is None or left < 1 else f"{said}, about {_duration(left)} left"
 
     def _summary(self) -> str:
@@ -209,7 +212,7 @@ class Progress:
                 table.add_row(f"and {len(active) - room} more")
             over = sum(step.state not in ("waiting", "running") for step in self._steps.values())
             bar = ProgressBar(total=max(len(self._steps), 1), completed=over, width=30)
-            table.add_row(bar, self._counts(), _duration(now - self._began))
+            table.add_row(bar, self._counts_and_time_left(), _duration(now - self._began))
             return table
 
 

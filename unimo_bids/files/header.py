@@ -255,6 +255,8 @@ def repetition_time(header: Nifti1Header) -> tuple[float | None, list[str]]:
     if not np.isfinite(stored) or stored <= 0:
         return None, ["The header has no repetition time; it is left as it is."]
     unit = int(header["xyzt_units"]) & 56
+    if unit == 0 and stored == 1:  # what nibabel and others write where nobody told them
+        return None, ["The header has no repetition time (1 without a unit); it is left as it is."]
     seconds = stored * _SECONDS_PER_UNIT.get(unit, 1.0)
     if unit in _SECONDS_PER_UNIT or seconds <= LONGEST_TR:
         return seconds, []

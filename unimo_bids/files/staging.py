@@ -39,7 +39,7 @@ def machine_error(path: str | Path, error: OSError) -> MachineError:
 
 _STAGE = ".unimo-"
 _FORMER = ".former"
-_STALE_S = 86_400.0
+STALE_S = 86_400.0
 
 
 @contextlib.contextmanager
@@ -59,7 +59,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     # random: on a shared file system, containers of two nodes may have the same process id
-    temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
+    temporary = path.with_name(f"{_STAGE}{secrets.token_hex(4)}-{path.name}")
     try:
         try:
             yield temporary
@@ -71,6 +71,25 @@ def atomic(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path, name: str = "*", *, older_than_s: float = 0.0) -> None:
+    """Remove what programs that were killed outright (``kill -9``) were writing by `atomic`.
+
+    Parameters
+    ----------
+    folder
+        Where; not in folders within it.
+    name
+        What the files would have been called, with wildcards. Nobody may be writing them now,
+        unless ``older_than_s`` is so long that it would have ended.
+    older_than_s
+        Time since something was written last.
+    """
+    for path in folder.glob(f"{_STAGE}{'[0-9a-f]' * 8}-{name}"):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_mtime <= time.time() - older_than_s:
+                path.unlink()
 
 
 @contextlib.contextmanager
@@ -143,7 +162,7 @@ def _remove_stale(folder: Path) -> None:
             inside = [stage, *stage.rglob("*")]
             latest = max(path.lstat().st_mtime for path in inside)
             aside = any(path.parent.name == _FORMER for path in inside)
-            if latest < time.time() - _STALE_S and stage.is_dir() and not aside:
+            if latest < time.time() - STALE_S and stage.is_dir() and not aside:
                 _remove(stage)
 
 

@@ -16,9 +16,9 @@ from nipype.interfaces.base import (
 
 
 class _ReferenceInput(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="series")
+    in_file = File(mandatory=True, desc="series")
     frame = traits.Either(None, traits.Int, usedefault=True, desc="the one asked for")
-    reference_file = File(exists=True, desc="a volume scanned apart that takes its place")
+    reference_file = File(desc="a volume scanned apart that takes its place")
     after = traits.Bool(desc="the series was found usable")
 
 
@@ -57,7 +57,7 @@ class FindReference(SimpleInterface):
 
 
 class _BrainInput(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="series")
+    in_file = File(mandatory=True, desc="series")
     volume = File(exists=True, mandatory=True, desc="the reference")
     reference = traits.Int(mandatory=True, desc="its frame")
     given_mask = File(exists=True, desc="of another program, 3D or 4D")
@@ -87,8 +87,10 @@ class FindBrain(SimpleInterface):
 
         from unimo_bids.brain.extraction import find_brain, population_of_size
         from unimo_bids.brain.given import given_brain
+        from unimo_bids.errors import InputError
         from unimo_bids.files.series import read_mask, read_series, read_volume
         from unimo_bids.files.writing import write_volume
+        from unimo_bids.motion.masks import too_small
 
         here = Path(runtime.cwd)
         series = read_series(self.inputs.in_file)
@@ -96,6 +98,11 @@ class FindBrain(SimpleInterface):
         if isdefined(self.inputs.given_mask):
             mask = read_mask(self.inputs.given_mask, series)
             of_reference = mask[..., self.inputs.reference] if mask.ndim == 4 else mask
+            fault = too_small(of_reference > 0.5, series.affine)
+            if fault is not None:
+                whose = "of the reference frame " if mask.ndim == 4 else ""
+                finding, remedy = f"the mask {whose}{fault}", "give a mask that covers the brain"
+                raise InputError(self.inputs.given_mask, finding, remedy)
             brain = given_brain(np.asarray(of_reference, dtype=np.float32), series.affine)
             results["motion_mask"] = self.inputs.given_mask
             results["still_mask"] = str(here / "probability.nii.gz")

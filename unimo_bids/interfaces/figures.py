@@ -12,6 +12,7 @@ from nipype.interfaces.base import (
     OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 
 class _DrawInput(BaseInterfaceInputSpec):
     entities = traits.Str(mandatory=True, desc="what the run is called")
-    original = File(exists=True, mandatory=True, desc="raw series")
+    original = File(mandatory=True, desc="raw series")
     corrected = File(exists=True, mandatory=True)
     boldref = File(exists=True, mandatory=True)
     mask = File(exists=True, mandatory=True)
     probability = File(exists=True, mandatory=True)
+    given_mask = File(exists=True, desc="of another program, 3D or 4D")
     tsnr_before = File(exists=True, mandatory=True)
     tsnr_after = File(exists=True, mandatory=True)
     confounds = File(exists=True, mandatory=True)
@@ -65,6 +67,7 @@ class DrawRun(SimpleInterface):
         from unimo_bids.files.series import read_series, read_volume
         from unimo_bids.files.tables import read_columns
         from unimo_bids.interfaces.results import read_motion
+        from unimo_bids.motion.quality import warnings_of
         from unimo_bids.qc.confounds import MOTION_NAMES
         from unimo_bids.qc.framewise import framewise_displacement
         from unimo_bids.reports.drawing import draw_run
@@ -108,11 +111,13 @@ class DrawRun(SimpleInterface):
             censored=censored,
             fd_threshold=given.fd_threshold,
             reference=motion.reference,
+            given_mask=Path(given.given_mask) if isdefined(given.given_mask) else None,
             facts={**given.facts, **self._found(motion)},
             warnings=[
                 *given.known_warnings,
                 *given.series_warnings,
                 *given.brain_warnings,
+                *warnings_of(motion.status.tolist()),
                 *_unrest(after, given.fd_threshold),
             ],
             numbers=numbers,
@@ -173,8 +178,9 @@ def _numbers(
         "fd_median": float(np.median(fd)) if fd.size else None,
         "fd_max": float(fd.max()) if fd.size else None,
         "fd_after_mean": float(left.mean()) if left.size else None,
-        "tsnr_before": tsnr[0],
-        "tsnr_after": tsnr[1],
+        # 0: too few frames to tell
+        "tsnr_before": tsnr[0] or None,
+        "tsnr_after": tsnr[1] or None,
         "tsnr_gain": tsnr[1] / tsnr[0] if tsnr[0] > 0 else None,
         "censored_percent": 100 * float(censored.mean()),
         "frames": len(status),

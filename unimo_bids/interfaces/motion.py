@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class _MotionInput(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="series")
+    in_file = File(mandatory=True, desc="series")
     mask = File(exists=True, desc="brain in the reference frame, or in every frame")
     reference = traits.Int(mandatory=True, desc="frame that poses are relative to")
-    reference_file = File(exists=True, desc="a volume scanned apart that takes its place")
+    reference_file = File(desc="a volume scanned apart that takes its place")
     device = DEVICE
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
@@ -40,8 +40,9 @@ class TrackMotion(SimpleInterface):
     output_spec = _TrackOutput
 
     def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.devices import torch_device
         from unimo_bids.files.series import read_series
-        from unimo_bids.interfaces.results import torch_device, write_arrays
+        from unimo_bids.interfaces.results import write_arrays
         from unimo_bids.motion.series import track_motion
 
         series = read_series(self.inputs.in_file)
@@ -78,13 +79,13 @@ class EstimateMotion(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         from dataclasses import replace
 
+        from unimo_bids.devices import torch_device
         from unimo_bids.files.series import read_series
         from unimo_bids.files.transforms import write_itk
         from unimo_bids.files.writing import write_volume
         from unimo_bids.interfaces.results import (
             device_name,
             read_tracking,
-            torch_device,
             write_arrays,
         )
         from unimo_bids.motion.results import Tracking

@@ -14,19 +14,6 @@ if TYPE_CHECKING:
 DEVICE = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:i")
 
 
-def torch_device(name: str) -> str:
-    """``auto`` means a GPU if there is one."""
-    import torch
-
-    from unimo_bids.errors import MachineError
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise MachineError(f"--device {name}", "no CUDA device here", "use --device cpu or auto")
-    return name
-
-
 def device_name(device: str) -> str:
     """What readers call a device."""
     import torch

@@ -20,7 +20,8 @@ from unimo_bids.interfaces.results import DEVICE
 
 
 class _ValidateInput(BaseInterfaceInputSpec):
-    in_files = InputMultiObject(File(exists=True), mandatory=True, desc="raw series, by echo")
+    # Raw files need not exist when the workflow is made: one that is missing fails its run alone.
+    in_files = InputMultiObject(File(), mandatory=True, desc="raw series, by echo")
     dummy_scans = traits.Either(None, traits.Int, usedefault=True, desc="frames to leave out")
 
 
@@ -49,15 +50,19 @@ class ValidateSeries(SimpleInterface):
                 finding = f"this echo is {echo.shape}, the first one {series.shape}"
                 raise InputError(path, finding, "convert the run again, or use --echo-idx")
             warnings += [one for one in echo.warnings if one not in warnings]
-        given = self.inputs.dummy_scans
+        given, frames = self.inputs.dummy_scans, series.shape[3]
+        if given is not None and given >= frames:
+            finding = f"--dummy-scans {given} leaves none of its {frames} frames"
+            raise InputError(first, finding, "give fewer, or let them be detected")
         self._results["non_steady"] = count_non_steady(series) if given is None else given
         self._results["warnings"] = warnings
         return runtime
 
 
 class _ResampleInput(BaseInterfaceInputSpec):
-    in_files = InputMultiObject(File(exists=True), mandatory=True, desc="raw series, by echo")
+    in_files = InputMultiObject(File(), mandatory=True, desc="raw series, by echo")
     motion = File(exists=True, mandatory=True, desc="estimate of EstimateMotion")
+    non_steady = traits.Int(0, usedefault=True, desc="frames at the start, not in tSNR")
     repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, for the header")
     interpolation = traits.Enum("cubic", "linear", usedefault=True)
     device = DEVICE
@@ -79,9 +84,10 @@ class ResampleSeries(SimpleInterface):
     output_spec = _ResampleOutput
 
     def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.devices import torch_device
         from unimo_bids.files.series import read_series, timed
         from unimo_bids.files.writing import write_volume
-        from unimo_bids.interfaces.results import read_motion, torch_device
+        from unimo_bids.interfaces.results import read_motion
         from unimo_bids.motion.correction import write_corrected
 
         here = Path(runtime.cwd)
@@ -97,6 +103,7 @@ class ResampleSeries(SimpleInterface):
                 template=motion.template,
                 mask=motion.mask,
                 status=motion.status,
+                non_steady=self.inputs.non_steady,
                 interpolation=self.inputs.interpolation,
                 device=torch_device(self.inputs.device),
             )

@@ -46,8 +46,9 @@ class SaveDerivatives(SimpleInterface):
     _always_run = True  # someone may have removed what it wrote
 
     def _run_interface(self, runtime: Any) -> Any:
-        from unimo_bids.bids.names import participant_folder, run_names, sidecar
+        from unimo_bids.bids.names import corrected_series, participant_folder, run_names, sidecar
         from unimo_bids.bids.sidecars import sidecars
+        from unimo_bids.reports.reportlets import find_reportlets
 
         given = self.inputs
         run, settings = given.run, given.settings
@@ -69,6 +70,15 @@ class SaveDerivatives(SimpleInterface):
             _copy(source, settings.out_dir / path)
         for path, content in described.items():
             _write(settings.out_dir / path, json.dumps(content, indent=2, ensure_ascii=False))
+        # Of earlier calls, which may have had another level, other echoes or masks for each frame,
+        # and whose motion may have been another.
+        for former in corrected_series(settings.out_dir, run.entities):
+            if former.relative_to(settings.out_dir) not in copies:
+                for path in (former, sidecar(former)):
+                    path.unlink(missing_ok=True)
+        for former in find_reportlets(settings.out_dir / figures).get(run.name, {}).values():
+            if former.name not in {Path(one).name for one in given.figures}:
+                former.unlink()
         # the summary marks a run as complete: last
         for figure in sorted(given.figures, key=lambda path: path.endswith("summary_bold.json")):
             copies[figures / Path(figure).name] = figure
@@ -80,7 +90,7 @@ class SaveDerivatives(SimpleInterface):
 def _write(path: Path, text: str) -> None:
     from unimo_bids.files.staging import atomic
 
-    _make_way(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
@@ -88,16 +98,6 @@ def _write(path: Path, text: str) -> None:
 def _copy(source: str, path: Path) -> None:
     from unimo_bids.files.staging import atomic
 
-    _make_way(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         shutil.copyfile(source, temporary)
-
-
-def _make_way(path: Path) -> None:
-    """Make the folder; remove what killed programs were writing there.
-
-    The participant is locked: nobody else is writing it now.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for unfinished in path.parent.glob(f".*-{path.name}"):
-        unfinished.unlink(missing_ok=True)

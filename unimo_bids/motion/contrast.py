@@ -74,9 +74,9 @@ def common_images(aligned: Tensor, mean: Tensor, weights: Tensor, loadings: Tens
     loadings
         ``(B, J)`` how much of each image is in each frame (`align_jointly`).
     """
-    if loadings.shape[1] == 0:
-        return mean[None][:0]
     complete = (weights > 0.5) & torch.isfinite(aligned).all(dim=0)
+    if loadings.shape[1] == 0 or int(complete.sum()) < 2:
+        return mean[None][:0]
     rest = torch.nan_to_num(aligned - _explained(aligned, mean, complete))
     images = torch.tensordot(loadings.T.to(rest), rest, dims=1)
     brightness = mean[complete].std() / images[:, complete].std(dim=1)

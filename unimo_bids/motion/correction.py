@@ -26,7 +26,7 @@ class Comparison:
     Attributes
     ----------
     moments
-        Of the voxels over time, in all frames that are not lost.
+        Of the voxels over time, in the frames that were registered and are in steady state.
     similarity
         ``(T,)`` each, correlation with the template inside the mask.
     """
@@ -40,7 +40,7 @@ class Comparison:
         return self.moments[0].count >= _FEWEST_TO_DETREND
 
     def tsnr(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Give the maps before and after."""
+        """Give the maps before and after; 0 everywhere if fewer than two frames count."""
         before, after = (moments.tsnr(self.detrend) for moments in self.moments)
         return before, after
 
@@ -53,6 +53,7 @@ def write_corrected(
     template: NDArray[np.floating],
     mask: NDArray[np.floating],
     status: Sequence[str] | NDArray[np.str_],
+    non_steady: int = 0,
     interpolation: Interpolation = "cubic",
     device: str = "cpu",
     progress: Callable[[float], None] = lambda _share: None,
@@ -70,11 +71,15 @@ def write_corrected(
     template, mask
         ``(X, Y, Z)`` what frames are compared with, and its weights.
     status
-        ``(T,)``; lost frames are written, but have no part in the moments.
+        ``(T,)``; bridged and lost frames are written, but have no part in the moments.
+    non_steady
+        Nor have so many frames at the start.
     progress
         Told the share done.
     """
     frames = series.shape[3]
+    # one blank frame, or one before the magnetisation has settled, would be most of the deviation
+    counts = ~np.isin(status, ("bridged", "lost")) & (np.arange(frames) >= non_steady)
     moments = TemporalMoments(series.shape[:3]), TemporalMoments(series.shape[:3])
     similarity = np.full(frames, np.nan), np.full(frames, np.nan)
     volumes = correct_series(
@@ -85,7 +90,7 @@ def write_corrected(
             writer.append(corrected)
             for when, volume in enumerate((series.frame(t), corrected)):
                 similarity[when][t] = correlation(volume, template, mask)
-                if status[t] != "lost":
+                if counts[t]:
                     moments[when].update(volume, time=t)
             progress((t + 1) / frames)
     return Comparison(moments, similarity)

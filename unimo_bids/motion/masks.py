@@ -15,6 +15,9 @@ from unimo_bids.spatial.interpolation import gaussian_blur
 
 # radius of a ball with the volume of an adult brain (1.45 litres), mm
 ADULT_RADIUS = 70.0
+# Of a mask at least. In a simulated head, 8 voxels of 4 mm left deviations of 1 mm, 27 of 0.25 mm,
+# 64 of 0.14 mm. A single slice of the smallest brain (fetus of 20 weeks, 30 ml) has 70 such voxels.
+_FEWEST_VOXELS, _SMALLEST_ML = 50, 1.0
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,43 @@ def find_head(
         ``(X, Y, Z)`` bool or soft (0 … 1).
     largest
         No head has a greater radius, mm: what is larger is a body.
+
+    Raises
+    ------
+    ValueError
+        The mask is too small, or there is no signal in it.
     """
     if mask is None:
         found = foreground(reference, affine)
     else:
         found = torch.from_numpy(mask.astype(np.float32)).to(reference.device).clamp(0, 1)
-        if not bool((found > 0.5).any()):
-            raise ValueError("the mask is empty")
+        inside = found > 0.5
+        fault = too_small(inside.cpu().numpy(), affine.cpu().numpy())
+        if fault is not None:
+            raise ValueError(f"the mask {fault}")
+        if bool((reference[inside] == reference[inside][0]).all()):
+            raise ValueError("the mask covers no signal")
     radius = min(radius_of(found, affine), largest)
     reach = max(3.0 * radius / ADULT_RADIUS, 0.8 * float(voxel_sizes(affine).max()))
     return Head(
         weights=soft_weights(found, affine, reach),
         center=centroid(found, affine).to(reference.device),
         radius=radius,
+    )
+
+
+def too_small(inside: NDArray[np.bool_], affine: NDArray[np.floating]) -> str | None:
+    """Say why a mask ``(X, Y, Z)`` holds too little for registration; None if it does not."""
+    voxels = int(inside.sum())
+    millilitres = voxels * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    if voxels == 0:
+        return "is empty"
+    if voxels >= _FEWEST_VOXELS and millilitres >= _SMALLEST_ML:
+        return None
+    size = f"{voxels} voxel" + ("s" if voxels > 1 else "")
+    return (
+        f"covers {size} ({millilitres:.2g} ml), less than the {_FEWEST_VOXELS} voxels and "
+        f"{_SMALLEST_ML:g} ml that motion can be told from"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,27 @@ _LONGEST_BRIDGE = 4
 _NEVER_FAILED = 0.91
 _NEVER_GOOD = 0.3
 _SIGMA_PER_MAD = 1.4826
+
+
+def warnings_of(status: Sequence[str]) -> list[str]:
+    """Warn of frames without a pose, in one sentence or none.
+
+    Parameters
+    ----------
+    status
+        ``(T,)`` of every frame.
+
+    Examples
+    --------
+    >>> warnings_of(["ok", "lost", "ok", "lost"])
+    ['2 of 4 frames could not be registered (1, 3): do not use them.']
+    """
+    lost = [t for t, one in enumerate(status) if one == "lost"]
+    if not lost:
+        return []
+    listed = ", ".join(map(str, lost[:8])) + (", …" if len(lost) > 8 else "")
+    counted = f"{len(lost)} of {len(status)} frames could not be registered"
+    return [f"{counted} ({listed}): do not use them."]
 
 
 def similarity_threshold(

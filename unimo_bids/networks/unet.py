@@ -2,6 +2,8 @@
 
 Convolutions with one input channel waste a processor's wide arithmetic. So the image enters as
 eight interleaved images of half the resolution (space to depth), and leaves in the same way.
+Every volume is normalised by itself: contrasts differ so much that averages over volumes (batch
+normalisation) say nothing about the next one.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``(B, 1, X, Y, Z)`` of an image ``(B, 1, X, Y, Z)``."""
-        x = space_to_depth(image).contiguous(memory_format=torch.channels_last_3d)
+        x = space_to_depth(image)
         skipped = []
         for level, block in enumerate(self.down):
             if level:
@@ -50,8 +52,8 @@ class UNet(nn.Module):
 def _block(channels: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before in (channels, width):
-        layers += [nn.Conv3d(before, width, 3, padding=1, bias=False), nn.BatchNorm3d(width)]
-        layers += [nn.ReLU(inplace=True)]
+        layers += [nn.Conv3d(before, width, 3, padding=1, bias=False)]
+        layers += [nn.InstanceNorm3d(width, affine=True), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 

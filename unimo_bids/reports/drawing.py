@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from unimo_bids.errors import InputError
-from unimo_bids.files.series import read_series
+from unimo_bids.files.series import read_mask, read_series
 from unimo_bids.files.staging import machine_error
 from unimo_bids.reports.figures.carpet import draw_carpet, draw_slices
 from unimo_bids.reports.figures.confounds import draw_confounds
-from unimo_bids.reports.figures.images import draw_brain, draw_tsnr
+from unimo_bids.reports.figures.images import draw_brain, draw_masks, draw_tsnr
 from unimo_bids.reports.figures.movie import write_movie
 from unimo_bids.reports.figures.traces import draw_motion, draw_similarity
 from unimo_bids.reports.figures.trajectory import draw_trajectory
@@ -59,6 +59,12 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
     view = view_around(mask, affine)
     window = intensity_window(boldref, mask)
     draw_brain(place("brain"), boldref, mask, _read_volume(record.probability)[0], view, window)
+    if record.given_mask is not None:
+        series = read_series(record.original)
+        masks = read_mask(record.given_mask, series)
+        if masks.ndim == 4:
+            draw_masks(place("masks"), record, series, masks, window)
+        del series, masks
     tsnr = [_read_volume(path)[0] for path in (record.tsnr_before, record.tsnr_after)]
     draw_tsnr(place("tsnr"), tsnr[0], tsnr[1], mask, view)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,18 +12,26 @@ import numpy as np
 from unimo_bids.files.tables import write_table
 from unimo_bids.reports.page import write_page
 from unimo_bids.reports.reportlets import anchor, find_reportlets, run_order
-from unimo_bids.reports.summary import COLUMNS, Summary, read_summary
+from unimo_bids.reports.summary import COLUMNS, read_summary
 
 _STRIPS = ("fd_mean", "tsnr_gain", "censored_percent")
 
 
-def write_group_report(out_dir: str | Path) -> tuple[Path, Path]:
-    """Write the table of all runs and its page, from the summaries beside the runs' figures.
+def write_group_report(
+    out_dir: str | Path,
+    summaries: Mapping[str, Path] | None = None,
+    lacking: Sequence[str] = (),
+) -> tuple[Path, Path]:
+    """Write the table of all runs, or of some, and its page.
 
     Parameters
     ----------
     out_dir
         Root of the derivatives.
+    summaries
+        Of the runs, by their names; by default all that `find_summaries` finds.
+    lacking
+        Runs that have none, for the page to name.
 
     Returns
     -------
@@ -30,7 +39,8 @@ def write_group_report(out_dir: str | Path) -> tuple[Path, Path]:
         ``group_bold.tsv``, ``group_bold.html``
     """
     out_dir = Path(out_dir)
-    runs = _collect(out_dir)
+    summaries = find_summaries(out_dir) if summaries is None else summaries
+    runs = [(name, read_summary(summaries[name])) for name in sorted(summaries, key=run_order)]
     table, page = out_dir / "group_bold.tsv", out_dir / "group_bold.html"
     # a file's name may hold what would break a table apart
     names = [" ".join(name.split()) for name, _ in runs]
@@ -51,6 +61,7 @@ def write_group_report(out_dir: str | Path) -> tuple[Path, Path]:
         title="Head motion of all runs",
         columns=COLUMNS,
         participants=len({_participant(name) for name, _ in runs}),
+        lacking=lacking,
         strips=[column for column in COLUMNS if column.name in _STRIPS],
         runs=[
             {"name": name, "href": _address(name), "numbers": summary.numbers}
@@ -60,17 +71,14 @@ def write_group_report(out_dir: str | Path) -> tuple[Path, Path]:
     return table, page
 
 
-def _collect(out_dir: Path) -> list[tuple[str, Summary]]:
-    """Gather the runs that are complete, in order."""
-    return sorted(
-        (
-            (entities, read_summary(files["summary.json"]))
-            for figures in out_dir.glob("sub-*/figures")
-            for entities, files in find_reportlets(figures).items()
-            if "summary.json" in files
-        ),
-        key=lambda run: run_order(run[0]),
-    )
+def find_summaries(out_dir: str | Path) -> dict[str, Path]:
+    """Find the runs that are complete: the summary of each, by the run's name."""
+    return {
+        entities: files["summary.json"]
+        for figures in Path(out_dir).glob("sub-*/figures")
+        for entities, files in find_reportlets(figures).items()
+        if "summary.json" in files
+    }
 
 
 def _participant(entities: str) -> str:

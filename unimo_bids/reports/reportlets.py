@@ -31,6 +31,14 @@ SECTIONS = (
         " Left is left.",
     ),
     Section(
+        "masks",
+        "Masks of single frames",
+        "The masks that were given, one for each frame; some frames, evenly spread, each cut"
+        " through the middle of its mask. The outline (orange) should stay on the brain wherever"
+        " it goes. Below, the volume of every mask (dots: the frames above): a brain keeps its"
+        " volume, so look at a mask where the line jumps.",
+    ),
+    Section(
         "movie",
         "Before and after",
         "Three planes through the middle of the brain, in one intensity window. Once corrected,"

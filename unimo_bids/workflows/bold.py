@@ -112,6 +112,8 @@ def init_bold_wf(
         name="figures",
         **memory,
     )
+    if run.mask is not None:
+        figures.inputs.given_mask = str(run.mask)
     save = pe.Node(
         SaveDerivatives(run=run, settings=settings, parameters=dict(parameters or {})),
         name="save",
@@ -124,6 +126,7 @@ def init_bold_wf(
 
     workflow.connect(
         [
+            (validate, resample, [("non_steady", "non_steady")]),
             (validate, confounds, [("non_steady", "non_steady")]),
             (validate, figures, [("warnings", "series_warnings")]),
             # what cannot be used is refused before anything else is tried
@@ -225,20 +228,25 @@ def _facts(run: BoldRun) -> dict[str, str]:
     return {"Repetition time": timing, "Echoes": echoes}
 
 
+def _reference_told(run: BoldRun, settings: Settings) -> str:
+    if _uses_sbref(run, settings):
+        return "Head motion was estimated relative to the single-band reference of the run."
+    whose = " without a single-band reference" if settings.reference == "sbref" else ""
+    frame = (
+        "a frame from the stretch of lowest motion"
+        if isinstance(settings.reference, str)
+        else f"frame {settings.reference}"
+    )
+    return f"Head motion of each run{whose} was estimated relative to one reference, {frame}."
+
+
 def _methods(run: BoldRun, settings: Settings) -> list[str]:
     """What was done, for the methods section: paragraphs that other runs may share."""
     told = [
-        "Head motion of each run was estimated relative to one reference, "
-        + (
-            "the single-band reference of the run."
-            if _uses_sbref(run, settings)
-            else "a frame from the stretch of lowest motion."
-            if isinstance(settings.reference, str)
-            else f"frame {settings.reference}."
-        ),
-        "The brain was taken from masks of another program."
+        _reference_told(run, settings),
+        "Where masks of another program were given, the brain was taken from them."
         if run.mask is not None
-        else "The brain was found by intensity and shape (an EPI mask).",
+        else "Where no mask was given, the brain was found by intensity and shape (an EPI mask).",
     ]
     if run.echoes:
         told.append("Of several echoes, motion was estimated on the first and applied to all.")

@@ -17,7 +17,12 @@ _OPENING = (
     "Results were obtained with unimo-bids {version}, which is built on Nipype (Gorgolewski et "
     "al. 2011) and PyTorch (Paszke et al. 2019)."
 )
-_CLOSING = "The text above may be used, changed or not, in papers (CC0)."
+# one folder may hold the results of many calls
+_CLOSING = (
+    "The text above describes what was done by the call of unimo-bids that wrote it. Runs that "
+    "other calls have corrected may have had other settings: `settings.toml` in the participants' "
+    "log folders says which. The text may be used, changed or not, in papers (CC0)."
+)
 
 
 def methods_section(described: Iterable[str]) -> str:

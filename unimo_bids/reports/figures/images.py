@@ -1,8 +1,9 @@
-"""Figures of volumes: the brain mask on the template, and what correction did to the tSNR."""
+"""Figures of volumes: masks on the template and on frames, and what correction did to the tSNR."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
+from unimo_bids.files.series import Series
 from unimo_bids.reports.figures import style
 from unimo_bids.reports.figures.views import (
     PLANES,
@@ -20,8 +22,9 @@ from unimo_bids.reports.figures.views import (
     enlarged,
     side_by_side,
     to_bytes,
+    view_around,
 )
-from unimo_bids.reports.record import Array
+from unimo_bids.reports.record import Array, RunRecord
 
 Bytes = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
@@ -31,6 +34,7 @@ _OUTLINE, _SOFT = "#ff9a3c", "#63b3ff"
 # where the soft mask is nearly nothing and nearly everything, of 255
 _SOFT_LEVELS = (25.5, 229.5)
 _GAP = 2
+_FRAMES, _FRAME_PIXELS = 12, 120
 
 
 def draw_brain(
@@ -81,6 +85,85 @@ def _row(
 def _show(ax: Axes, image: npt.NDArray[np.generic]) -> None:
     ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
     style.no_axis(ax)
+
+
+def draw_masks(
+    path: Path,
+    record: RunRecord,
+    series: Series,
+    masks: npt.NDArray[Any],
+    window: tuple[float, float],
+) -> None:
+    """Draw frames with the outlines of their own masks, and the volume of every mask.
+
+    Parameters
+    ----------
+    path, record
+        As of the other figures.
+    series
+        The raw series.
+    masks
+        ``(X, Y, Z, T)`` within 0 … 1, a mask for each frame.
+    window
+        Which intensities are shown.
+    """
+    frames = masks.shape[3]
+    shown = np.unique(np.linspace(0, frames - 1, min(frames, _FRAMES)).round().astype(int))
+    inside = [masks[..., t] > 0.5 for t in shown]
+    # one part of space in all pictures: so the way of the head is seen
+    view = view_around(np.any(inside, axis=0), series.affine)
+    pairs = [
+        (view.canonical(series.frame(t)), view.canonical(mask).astype(bool))
+        for t, mask in zip(shown, inside, strict=True)
+    ]
+    wide = 10 / _FRAMES  # inches of a picture, however few there are
+    heights = [wide * view.extent(plane)[1] / view.extent(plane)[0] for plane in PLANES]
+    height = 2.4 + sum(heights)
+    with style.svg_figure(path, 10, height) as figure:
+        top = height - 0.2
+        for plane, row_height in zip(PLANES, heights, strict=True):
+            top -= row_height + 0.02
+            place = (0, top / height, len(shown) / _FRAMES, row_height / height)
+            _outlined(figure.add_axes(place), view, plane, pairs, window)
+        for number, t in enumerate(shown):
+            figure.text(
+                (number + 0.5) / _FRAMES, 1 - 0.15 / height, f"frame {t}" if number == 0 else t,
+                ha="center", va="bottom", color=style.QUIET, size=8.5,
+            )  # fmt: skip
+        ax = figure.add_axes((0.062, 0.42 / height, 0.933, 1.35 / height))
+        voxel_ml = abs(float(np.linalg.det(series.affine[:3, :3]))) / 1000
+        volumes = voxel_ml * np.array([(masks[..., t] > 0.5).sum() for t in range(frames)])
+        ax.plot(np.arange(frames), volumes, color=style.INK)
+        ax.plot(shown, volumes[shown], "o", color=style.INK, markersize=3)
+        style.shade(ax, np.asarray(record.censored), style.CENSORED)
+        ax.axvline(record.reference, color=style.QUIET, lw=0.9, ls=(0, (1, 2)), zorder=0.6)
+        ax.set(title="Volume of the masks, ml", ylim=(0, 1.12 * volumes.max()))
+        style.frames_axis(ax, frames)
+        ax.set_xlabel("frame", loc="left", labelpad=2)
+
+
+def _outlined(
+    ax: Axes,
+    view: View,
+    plane: Plane,
+    pairs: list[tuple[npt.NDArray[np.generic], Bool]],
+    window: tuple[float, float],
+) -> None:
+    """Show a row of frames, each cut through the middle of its mask."""
+    extent, pictures, edges = view.extent(plane), [], []
+    for frame, mask in pairs:
+        (index,) = view.indices(plane, mask, 1)
+        cuts = (view.cut(frame, plane, index), window), (view.cut(mask, plane, index), (0.0, 1.0))
+        picture, edge = (
+            enlarged(to_bytes(cut, within), extent, extent[0] / _FRAME_PIXELS)
+            for cut, within in cuts
+        )
+        pictures.append(picture)
+        edges.append(edge)
+    _show(ax, side_by_side(pictures, _GAP))
+    outline = side_by_side(edges, _GAP)
+    if outline.any():
+        ax.contour(outline, levels=[127.5], colors=_OUTLINE, linewidths=1.0)
 
 
 def draw_tsnr(path: Path, before: Array, after: Array, mask: Bool, view: View) -> None:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unimo_bids.bids.query import BoldRun, Selection
+from unimo_bids.cli import plan
+from unimo_bids.execution.resources import Resources
+from unimo_bids.settings import Settings
+
+TWO_AT_A_TIME = Resources(nprocs=2, mem_gb=8, n_gpu=0, omp_nthreads=1)
+
+
+def planned(tmp_path, monkeypatch, *gb_and_echoes):
+    """Lines on runs of such sizes."""
+    sizes = {Path(f"{k}_bold.nii"): gb for k, (gb, _) in enumerate(gb_and_echoes)}
+    monkeypatch.setattr(plan, "series_gb", sizes.get)
+    runs = tuple(
+        BoldRun(
+            paths=(path,) * echoes,
+            entities={"sub": "01", "task": "rest", "run": str(k)},
+            metadata={},
+            repetition_time=2.0,
+            volume_timing=None,
+        )
+        for k, (path, (_, echoes)) in enumerate(zip(sizes, gb_and_echoes, strict=True))
+    )
+    settings = Settings(bids_dir=tmp_path, out_dir=tmp_path / "out")
+    return plan.plan(Selection({"01": runs}), settings, TWO_AT_A_TIME).splitlines()
+
+
+def test_the_run_that_was_measured_takes_as_long_as_it_took(tmp_path, monkeypatch):
+    gb = 64 * 64 * 40 * 300 * 4 / 2**30
+    for times, said in ((1, "under a minute"), (4, "about 3 minutes")):
+        lines = planned(tmp_path, monkeypatch, (times * gb, 1))
+        assert lines[1].endswith(said)
+    run = BoldRun((tmp_path,), {}, {}, None, None)
+    # docs/benchmarks.md; to be measured anew if it changes
+    assert plan._seconds(run, gb) == pytest.approx(47, rel=0.05)
+
+
+def test_sizes_and_times_have_units(tmp_path, monkeypatch):
+    lines = planned(tmp_path, monkeypatch, (0.0001, 1), (0.18, 3), (3.2, 1), (0.0, 1))
+    assert [line.split()[1] for line in lines[1:5]] == ["1", "3", "1", "1"]
+    assert "under 1 MB  under a minute" in lines[1]
+    assert "184 MB  about 1 minute" in lines[2] and not lines[2].endswith("s")
+    assert "3.2 GB  about 12 minutes" in lines[3]
+    assert lines[4].split()[-2:] == ["?", "?"]  # no header
+    # the others are done while the longest is at work
+    assert lines[5].startswith("4 runs, 2 side by side: about 12 minutes; results in")
