@@ -4,7 +4,7 @@ import torch
 
 from tests.motion import phantom
 from tests.motion.phantom import error_mm, fine_level, noise, random_poses, target_of
-from unimo_bids.motion.joint import align_jointly
+from unimo_bids.motion.joint import _evened, align_jointly
 from unimo_bids.spatial import rigid
 
 COUNT = 18
@@ -51,6 +51,17 @@ def test_poses_are_found_under_any_contrast(nearly_aligned, in_many_contrasts, m
     assert found.loadings.shape[1] in (2, 3)
     # three hundredths of a voxel at the worst of six places on the surface
     assert errors(found.poses, poses).max() < 0.1
+
+
+def test_bright_frames_have_less_of_the_say(in_many_contrasts, mask):
+    frames, poses = in_many_contrasts
+    level = fine_level()
+    target = target_of(level, frames[:1], mask)
+    sampled = level.sampled(frames[:1] * torch.tensor([1.0, 4.0, 0.25])[:, None, None, None])
+    even = _evened(target, sampled, poses[:1].expand(3, 4, 4))
+    torch.testing.assert_close(even[1], 2 * even[0])
+    torch.testing.assert_close(even[2], even[0] / 2)
+    torch.testing.assert_close(even[0], sampled[0])
 
 
 def test_a_frame_like_no_other_is_left_alone(nearly_aligned, in_many_contrasts, mask):

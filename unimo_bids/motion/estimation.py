@@ -45,8 +45,8 @@ _WINDOW_RIM = 3
 _MOST_FRAMES = 24
 # frames that their best pose explains worse are not all torn: if a quarter of the series is, and
 # tissues of any intensity explain them clearly better, the contrast changes
-# (three frames below 0.95 are worth a closer look, too)
-_SUSPECT, _FEWEST_SUSPECTS = 0.95, 3
+# (three frames below 0.98 are worth a closer look, too)
+_SUSPECT, _FEWEST_SUSPECTS = 0.98, 3
 _UNEXPLAINED, _UNEXPLAINED_SHARE, _CLEARLY_BETTER = 0.8, 0.25, 0.85
 
 
@@ -110,8 +110,10 @@ class Estimation:
             if not contrasts:
                 return self._judge(refined, usable, tracked, template)
             tracked.poses = refined.poses
-        template, tracked = self._separate_contrasts(tracked, usable)
+        template, tracked, together = self._separate_contrasts(tracked)
         refined = self._refine(template, tracked.poses, usable)
+        # each on its own, frames are misled by what the images leave of them
+        refined.poses[together] = tracked.poses[together]
         return self._judge(refined, usable, tracked, template)
 
     def scan(self, reference: int | Literal["auto"]) -> NDArray[np.bool_]:
@@ -298,22 +300,22 @@ class Estimation:
         whole[:, *self.window] = parts
         return whole
 
-    def _separate_contrasts(
-        self, tracked: Track, usable: NDArray[np.bool_]
-    ) -> tuple[Tensor, Track]:
-        """Images that make up all contrasts, ``(J, X, Y, Z)``, and poses that agree with them."""
+    def _separate_contrasts(self, tracked: Track) -> tuple[Tensor, Track, list[int]]:
+        """Images ``(J, X, Y, Z)`` of all contrasts, poses, and whose poses are as good as final."""
         # frames of rare contrast, or misplaced, are found again by the images of the others
-        usual = tracked.similarity >= np.quantile(tracked.similarity[usable], 0.25)
-        poses, images = self._align_jointly(
-            tracked.poses, self._well_tracked(tracked, usable) & usual
-        )
-        again = self._track(images, usable, poses)
+        usual = tracked.similarity >= np.quantile(tracked.similarity[self.usable], 0.25)
+        good = self._well_tracked(tracked, self.usable) & usual
+        poses, images, _ = self._align_jointly(tracked.poses, good)
+        again = self._track(images, self.usable, poses)
         again.searched |= tracked.searched
-        again.poses, images = self._align_jointly(again.poses, self._well_tracked(again, usable))
-        return images, again
+        good = self._well_tracked(again, self.usable)
+        again.poses, images, together = self._align_jointly(again.poses, good)
+        return images, again, together
 
-    def _align_jointly(self, poses: Tensor, good: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-        """Align frames from the whole series with the images that they share."""
+    def _align_jointly(
+        self, poses: Tensor, good: NDArray[np.bool_]
+    ) -> tuple[Tensor, Tensor, list[int]]:
+        """Align frames from the whole series: poses, the images they share, and which share."""
         chosen = self._spread(good)
         poses = poses.clone()
         poses[self.reference] = torch.eye(4, dtype=torch.float64)
@@ -329,11 +331,13 @@ class Estimation:
         poses[chosen] = joint.poses
         poses = poses @ rigid.inverse(poses[self.reference])
         kept = [t for t, one in zip(chosen, joint.kept.tolist(), strict=True) if one]
-        aligned = self._aligned(poses, kept)
-        mean = robust_mean(aligned)
-        images = common_images(aligned, mean, self.head.weights[self.window], joint.loadings)
+        # the reference shows what few others saw, even if its contrast is like no other's
+        aligned = self._aligned(poses, sorted({*kept, self.reference}, key=chosen.index))
+        mean, shared = robust_mean(aligned), aligned[-len(kept) :]
+        images = common_images(shared, mean, self.head.weights[self.window], joint.loadings)
         parts = self._placed(images, torch.zeros_like(self.raw_reference))
-        return poses, torch.cat([self._placed(mean[None], self.raw_reference), parts])
+        images = torch.cat([self._placed(mean[None], self.raw_reference), parts])
+        return poses, images, kept if joint.loadings.shape[1] else []
 
     def _spread(self, good: NDArray[np.bool_]) -> list[int]:
         """The reference and good frames from the whole series."""

@@ -32,8 +32,9 @@ _MOST_LEVERAGE = 0.7
 _FEWEST = 6  # fewer frames have nothing in common to speak of
 # images count that stand out from the rest, which is noise and residual motion, by this factor …
 _ABOVE_REST = 5.0
-# … and carry this share of the variance: misplaced frames make images too, until they are aligned
-_SHARES = (0.003, 0.0)
+# … and carry this share of the variance: misplaced frames make images too, until they are aligned.
+# after two rounds most are, and more images may stand out
+_SHARES, _SETTLED = (0.003, 0.0, 0.0, 0.0), 2
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,29 @@ def align_jointly(
     if len(poses) < _FEWEST:
         kept = torch.ones(len(poses), dtype=torch.bool, device=poses.device)
         return JointAlignment(poses, kept, torch.zeros(len(poses), 0, device=poses.device))
-    for share in _SHARES:
-        count, kept = _count_images(target, sampled, poses, max(share, least))
+    sampled = _evened(target, sampled, poses)
+    count, kept = 0, torch.ones(len(poses), dtype=torch.bool, device=poses.device)
+    for step, share in enumerate(_SHARES):
+        more, among = _count_images(target, sampled, poses, max(share, least))
+        # once aligned, what stands out may be as little as interpolation leaves: no frame's end
+        if step >= _SETTLED and (more <= count or bool((kept & ~among).any())):
+            break
+        count, kept = more, among
         poses[kept], loadings = _descend(
             target, sampled[kept], poses[kept], count, iterations, tolerance
         )
-        if share <= least:
-            break
     return JointAlignment(rigid.orthonormalized(poses), kept, loadings)
+
+
+def _evened(target: Target, sampled: Tensor, poses: Tensor) -> Tensor:
+    """Frames of more equal brightness: else images are those of the brightest few.
+
+    The root of what would make them equal: that would make too much of the noise in dark ones.
+    """
+    A, root = _read(target, sampled, poses)
+    size = torch.linalg.norm(A - (A @ root)[:, None] * root / (root @ root), dim=1)
+    gain = (size.median() / size.clamp(min=1e-6 * float(size.max()) + 1e-30)).sqrt()
+    return sampled * gain[:, None, None, None]
 
 
 def _count_images(

@@ -1,0 +1,57 @@
+"""Steps of an estimate that `estimate_motion` shows only in rare series."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.motion.phantom import AFFINE, SHAPE, error_mm, noise, random_poses, volume
+from unimo_bids.motion import estimation
+from unimo_bids.motion.estimation import Estimation
+from unimo_bids.motion.joint import JointAlignment
+from unimo_bids.motion.results import Tracking
+from unimo_bids.motion.tracking import Track
+
+COUNT = 8
+
+
+@pytest.fixture
+def moved(mask):
+    """An estimate about to be made; the head's top is beyond the view of all but the reference."""
+    poses = random_poses(COUNT, 4.0, 2.0, seed=8)
+    poses[1:, 2, 3] += 16.0
+    poses[0] = torch.eye(4)
+    frames = torch.stack([volume(p) for p in poses]) + noise((COUNT, *SHAPE), 0.5)
+    series = np.ascontiguousarray(frames.permute(1, 2, 3, 0).numpy())
+    made = Estimation(series, AFFINE.numpy(), mask.numpy(), "cpu", None, None)
+    made.scan(0)
+    return made, poses
+
+
+def test_a_reference_unlike_the_others_still_shows_what_they_did_not_see(moved, monkeypatch):
+    made, poses = moved
+
+    def without_the_first(_target, _sampled, poses, **_):
+        kept = torch.arange(COUNT) > 0
+        return JointAlignment(poses, kept, torch.eye(COUNT - 1)[:, :2])
+
+    monkeypatch.setattr(estimation, "align_jointly", without_the_first)
+    _, images, together = made._align_jointly(poses, np.ones(COUNT, dtype=bool))
+    assert together == list(range(1, COUNT))
+    assert images.shape == (3, *SHAPE)
+    assert torch.isfinite(images).all()
+
+
+def test_frames_aligned_together_keep_their_poses(moved, monkeypatch):
+    """Refined one by one to the same images, they would be worse."""
+    made, poses = moved
+    together = [0, 1, 4]
+    off = poses.clone()
+    off[1:, :3, 3] += 0.5
+    tracked = Track(off, np.ones(COUNT), np.zeros(COUNT, dtype=bool))
+    template = made.raw_reference[None]
+    monkeypatch.setattr(Estimation, "_separate_contrasts", lambda *_: (template, tracked, together))
+    rough = Tracking(0, off.numpy(), tracked.similarity, tracked.searched, contrasts=True)
+    found = torch.from_numpy(made.refine(rough).poses)
+    torch.testing.assert_close(found[together], off[together])
+    others = [t for t in range(COUNT) if t not in together]
+    assert float(error_mm(found[others], poses[others]).max()) < 0.2
