@@ -60,8 +60,9 @@ SECTIONS = (
     Section(
         "tsnr",
         "Temporal signal-to-noise ratio",
-        "Mean over standard deviation in time, inside the mask. Before and after share one scale;"
-        " in the difference, orange means better after correction.",
+        "Mean over standard deviation in time, inside the mask, of the frames in steady state that"
+        " are neither bridged nor lost. Before and after share one scale; in the difference, orange"
+        " means better after correction.",
     ),
     Section(
         "carpet",
