@@ -76,9 +76,9 @@ def test_what_is_enclosed_belongs_to_the_brain(bright: BrainNetworks) -> None:
 
 def test_following_goes_after_a_brain_that_left_its_place(bright: BrainNetworks) -> None:
     volume = _volume(((190, 120, 90), 35))
-    found = follow_brain(volume, SIZES, bright, (130, 120, 90))
+    found = follow_brain(volume, SIZES, bright, (150, 120, 90), 120)
     assert np.abs(_center(found.probability) - (190, 120, 90)).max() < 1.5
-    nowhere = follow_brain(torch.zeros_like(volume), SIZES, bright, (130, 120, 90))
+    nowhere = follow_brain(torch.zeros_like(volume), SIZES, bright, (130, 120, 90), 120)
     assert nowhere.probability.max() == 0
 
 

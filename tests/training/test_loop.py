@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +17,39 @@ from unimo_bids.training.loop import Schedule, train
 
 def _network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 3)),
+        nn.Conv1d(1, 8, 3),  # its kernel is Muon's, all else is Adam's
+        nn.Flatten(),
+        nn.BatchNorm1d(8),
+        nn.Tanh(),
+        nn.Linear(8, 1),
+    )
 
 
-def _losses(network: nn.Module, seen: list[float] | None = None, stop_at: int | None = None):  # type: ignore[no-untyped-def]
+def _draw(rng: np.random.Generator) -> Tensor:
+    return torch.from_numpy(rng.standard_normal((16, 3))).float()
+
+
+def _losses(
+    network: nn.Module, seen: list[float] | None = None, stop_at: int | None = None
+) -> Callable[[Tensor], dict[str, Tensor]]:
     calls = [0]
 
-    def step(rng: np.random.Generator) -> dict[str, Tensor]:
+    def losses(x: Tensor) -> dict[str, Tensor]:
         if calls[0] == stop_at:
             raise KeyboardInterrupt
         calls[0] += 1
-        x = torch.from_numpy(rng.standard_normal((16, 3))).float()
         if seen is not None:
             seen.append(float(x[0, 0]))
         return {"fit": (network(x)[:, 0] - x[:, 0]).square().mean()}
 
-    return step
+    return losses
 
 
 def test_it_learns_and_logs(tmp_path: Path) -> None:
     network = _network()
-    averaged = train(network, _losses(network), Schedule(200), tmp_path, every=50)
+    averaged = train(network, _draw, _losses(network), Schedule(200), tmp_path, every=50)
     assert averaged is not None
     lines = [line.split("\t") for line in (tmp_path / loop.LOG).read_text().splitlines()]
     assert [line[0] for line in lines] == ["step", "50", "100", "150", "200"]
@@ -47,12 +60,12 @@ def test_it_learns_and_logs(tmp_path: Path) -> None:
 def test_an_interrupted_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     schedule = Schedule(30, seed=3)
     whole = _network()
-    undisturbed = train(whole, _losses(whole), schedule, tmp_path / "whole", every=10)
+    undisturbed = train(whole, _draw, _losses(whole), schedule, tmp_path / "whole", every=10)
     first = _network()
     with pytest.raises(KeyboardInterrupt):
-        train(first, _losses(first, stop_at=17), schedule, tmp_path / "cut", every=10)
+        train(first, _draw, _losses(first, stop_at=17), schedule, tmp_path / "cut", every=10)
     second, seen = _network(), list[float]()
-    resumed = train(second, _losses(second, seen), schedule, tmp_path / "cut", every=10)
+    resumed = train(second, _draw, _losses(second, seen), schedule, tmp_path / "cut", every=10)
     assert undisturbed is not None
     assert resumed is not None
     assert len(seen) == 20  # from the checkpoint at step 10
@@ -62,17 +75,17 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
 
 def test_time_that_is_up_leaves_a_checkpoint(tmp_path: Path) -> None:
     network = _network()
-    assert train(network, _losses(network), Schedule(50), tmp_path, minutes=0.0) is None
+    assert train(network, _draw, _losses(network), Schedule(50), tmp_path, minutes=0.0) is None
     again, seen = _network(), list[float]()
-    assert train(again, _losses(again, seen), Schedule(50), tmp_path) is not None
+    assert train(again, _draw, _losses(again, seen), Schedule(50), tmp_path) is not None
     assert len(seen) == 49
 
 
 def test_another_schedule_does_not_go_on_with_this_checkpoint(tmp_path: Path) -> None:
     network = _network()
-    train(network, _losses(network), Schedule(5), tmp_path)
+    train(network, _draw, _losses(network), Schedule(5), tmp_path)
     with pytest.raises(InputError, match="another schedule"):
-        train(network, _losses(network), Schedule(6), tmp_path)
+        train(network, _draw, _losses(network), Schedule(6), tmp_path)
 
 
 def test_the_rate_rises_and_falls() -> None:

@@ -159,8 +159,13 @@ def population_of_size(radius_mm: float) -> Literal["fetal", "infant", "adult"]:
     return "infant" if radius_mm < 63 else "adult"
 
 
+def ball_radius(volume: float) -> float:
+    """Radius in mm of a ball of a volume in ml."""
+    return float((3000 * volume / (4 * np.pi)) ** (1 / 3))
+
+
 def _ball_radius(mask: Bool3, sizes: NDArray[np.float64]) -> float:
-    return float((3 * mask.sum() * sizes.prod() / (4 * np.pi)) ** (1 / 3))
+    return ball_radius(float(mask.sum() * sizes.prod() / 1000))
 
 
 def _flattened(image: Float3, head: Bool3, sizes: NDArray[np.float64], reach: float) -> Float3:

@@ -1,8 +1,9 @@
 """Brain extraction by two small networks: find the brain, then draw its outline.
 
-*Find* sees the whole field of view in voxels of 6 mm, *segment* a box of 216 mm around what was
-found, in voxels of 3 mm. Both read one image, flattened by a square root and scaled by its own
-bright end, so that no contrast or unit matters. Both work along the volume's own axes.
+*Find* sees the whole field of view in voxels of 6 mm. *Segment* sees a box around what was found,
+just so large that brains of all ages fill it alike, in voxels of 1.5 to 4 mm. Both read one image,
+flattened by a square root and scaled by its own bright end, so that no contrast or unit matters.
+Both work along the volume's own axes.
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from unimo_bids.brain.boxes import Box, covering
+from unimo_bids.brain.extraction import ball_radius
 from unimo_bids.networks.unet import UNet
 from unimo_bids.networks.weights import inference_type
 
-FIND_MM, SEGMENT_MM = 6.0, 3.0
-SEGMENT_SHAPE = (72, 72, 72)
+FIND_MM = 6.0
+_SEGMENT_SHAPE = (56, 56, 56)
+_SEGMENT_WIDTH = 3.3  # of the box, relative to the radius of a ball with the brain's volume
 _BRIGHT = 0.99  # quantile
 _BRIGHTEST = 2.0  # relative to it; what is brighter is clipped
 
-_LEAST_ML = 8.0  # what is smaller than a brain cut by most of the field of view is nothing
+LEAST_ML = 8.0  # what is smaller than a brain cut by most of the field of view is nothing
 _RIVAL = 0.3  # a second region of this share of the first one's size is another brain
-_OFF_CENTER_MM = 20.0  # once the brain is so far off the middle of its box, the box follows
-
-Bool3 = NDArray[np.bool_]
+# The box follows the brain once this far off, relative to its radius, or so much larger or smaller.
+_OFF_CENTER, _OFF_SIZE = 0.25, 1.2
+_LOOKS = 3  # at most
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,22 @@ class BrainNetworks(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.find = UNet((24, 32, 48))
+        self.find = UNet((32, 32, 48, 64))
         self.segment = UNet((32, 48, 64))
+
+
+def segment_box(center: Sequence[float] | NDArray[np.float64], radius: float) -> Box:
+    """What *segment* sees of a brain.
+
+    Parameters
+    ----------
+    center
+        ``(3,)`` mm from the volume's first voxel along its axes.
+    radius
+        Of a ball with the brain's volume, mm.
+    """
+    x, y, z = (float(c) for c in center)
+    return Box(_SEGMENT_WIDTH * radius / _SEGMENT_SHAPE[0], _SEGMENT_SHAPE, (x, y, z))
 
 
 def normalised(image: Tensor) -> Tensor:
@@ -78,19 +95,21 @@ def segment_brain(volume: Tensor, sizes: Sequence[float], trained: BrainNetworks
     """
     nothing = Segmented(np.zeros(tuple(volume.shape), dtype=np.float32), 0)
     whole = covering(volume.shape, sizes, FIND_MM, trained.find.multiple)
-    regions = _regions(_answer(trained.find, volume, sizes, whole), whole)
+    _, regions = _regions(_answer(trained.find, volume, sizes, whole), whole)
     if not regions:
         return nothing
-    center, largest = regions[0]
-    box, chosen = _outlined(volume, sizes, trained, center)
-    if chosen is None:
-        return nothing
-    rivals = sum(size > _RIVAL * largest for _, size in regions[1:])
-    return Segmented(box.write(chosen, volume.shape, sizes).cpu().numpy(), rivals)
+    first, *others = regions.values()
+    found = _outlined(volume, sizes, trained, first)
+    rivals = sum(other.volume > _RIVAL * first.volume for other in others)
+    return nothing if found is None else Segmented(found, rivals)
 
 
 def follow_brain(
-    volume: Tensor, sizes: Sequence[float], trained: BrainNetworks, center: Sequence[float]
+    volume: Tensor,
+    sizes: Sequence[float],
+    trained: BrainNetworks,
+    center: Sequence[float],
+    size: float,
 ) -> Segmented:
     """Draw the outline of a brain that is known to be about a place.
 
@@ -100,37 +119,62 @@ def follow_brain(
         As for `segment_brain`.
     center
         ``(3,)`` mm from the volume's first voxel along its axes.
+    size
+        About the brain's volume, ml.
     """
-    box, chosen = _outlined(volume, sizes, trained, np.asarray(center))
-    if chosen is None:
-        return Segmented(np.zeros(tuple(volume.shape), dtype=np.float32), 0)
-    return Segmented(box.write(chosen, volume.shape, sizes).cpu().numpy(), 0)
+    known = _Region(np.asarray(center, dtype=np.float64), size)
+    found = _outlined(volume, sizes, trained, known)
+    return Segmented(np.zeros(tuple(volume.shape), np.float32) if found is None else found, 0)
+
+
+@dataclass(frozen=True)
+class _Region:
+    """A connected region: its centre, mm from the volume's first voxel, and volume, ml."""
+
+    center: NDArray[np.float64]
+    volume: float
+
+    @property
+    def radius(self) -> float:
+        return ball_radius(self.volume)
+
+    def like(self, other: _Region) -> bool:
+        """Whether a box made for one shows the other well."""
+        apart = float(np.linalg.norm(self.center - other.center))
+        return (
+            apart < _OFF_CENTER * self.radius
+            and 1 / _OFF_SIZE < self.radius / other.radius < _OFF_SIZE
+        )
 
 
 def _outlined(
-    volume: Tensor, sizes: Sequence[float], trained: BrainNetworks, center: NDArray[np.float64]
-) -> tuple[Box, Tensor | None]:
-    """Probability on the box of the region around its middle, None if there is none."""
-    for last in (False, True):
-        box = Box(SEGMENT_MM, SEGMENT_SHAPE, (float(center[0]), float(center[1]), float(center[2])))
+    volume: Tensor, sizes: Sequence[float], trained: BrainNetworks, region: _Region
+) -> NDArray[np.float32] | None:
+    """Probability ``(X, Y, Z)`` of the brain that is about a region, None if there is none."""
+    for _ in range(_LOOKS):
+        before = region
+        box = segment_box(before.center, before.radius)
         probability = _answer(trained.segment, volume, sizes, box)
-        regions = _regions(probability, box)
+        pieces, regions = _regions(probability, box)
         if not regions:
-            return box, None
-        middle, _ = min(regions, key=lambda r: float(np.linalg.norm(r[0] - center)) - r[1] ** 0.5)
-        if last or np.linalg.norm(middle - center) < _OFF_CENTER_MM:
+            return None
+        number, region = min(
+            regions.items(),
+            key=lambda one: float(np.linalg.norm(one[1].center - before.center)) / one[1].radius,
+        )
+        if region.like(before):
             break
-        center = middle
-    inside = _region_at(probability.numpy() > 0.5, box, middle)
-    near = ndimage.binary_dilation(inside, iterations=2)
-    solid = ndimage.binary_fill_holes(inside) & ~inside
-    chosen = probability * torch.from_numpy(near)
-    chosen[torch.from_numpy(solid)] = 1.0
-    return box, chosen
+    inside = pieces == number
+    near = ndimage.binary_dilation(inside, iterations=2) & ((pieces == 0) | inside)
+    chosen = np.where(near, probability, 0)
+    chosen[ndimage.binary_fill_holes(inside) & ~inside] = 1
+    return box.write(torch.from_numpy(chosen), volume.shape, sizes).numpy()
 
 
-def _answer(network: nn.Module, volume: Tensor, sizes: Sequence[float], box: Box) -> Tensor:
-    """Probability ``(X, Y, Z)`` on the box, on the CPU."""
+def _answer(
+    network: nn.Module, volume: Tensor, sizes: Sequence[float], box: Box
+) -> NDArray[np.float32]:
+    """Probability ``(X, Y, Z)`` on the box."""
     image = normalised(box.read(volume, sizes))
     kind = inference_type(volume.device)
     with (
@@ -138,27 +182,21 @@ def _answer(network: nn.Module, volume: Tensor, sizes: Sequence[float], box: Box
         torch.autocast(volume.device.type, kind, enabled=kind != torch.float32),
     ):
         logits = network(image[None, None])
-    return logits[0, 0].float().sigmoid().cpu().clone()
+    return logits[0, 0].float().sigmoid().cpu().numpy()
 
 
-def _regions(probability: Tensor, box: Box) -> list[tuple[NDArray[np.float64], float]]:
-    """Connected regions: centre, mm, and size, ml; the largest first."""
-    pieces, count = ndimage.label(probability.numpy() > 0.5)
-    found = []
-    for number in range(1, count + 1):
-        voxels = np.argwhere(pieces == number)
-        size = len(voxels) * box.spacing**3 / 1000
-        if size >= _LEAST_ML:
-            mean = voxels.mean(axis=0)
-            center = [box.positions(a)[0] + box.spacing * mean[a] for a in range(3)]
-            found.append((np.array(center), size))
-    return sorted(found, key=lambda region: -region[1])
-
-
-def _region_at(inside: Bool3, box: Box, center: NDArray[np.float64]) -> Bool3:
-    """The connected region whose centre this is."""
-    pieces, count = ndimage.label(inside)
-    middles = ndimage.center_of_mass(inside, pieces, range(1, count + 1))
+def _regions(
+    probability: NDArray[np.float32], box: Box
+) -> tuple[NDArray[np.integer], dict[int, _Region]]:
+    """Connected regions by their number in a map of them; the largest first."""
+    pieces, _ = ndimage.label(probability > 0.5)
     first = np.array([box.positions(a)[0] for a in range(3)])
-    apart = [np.linalg.norm(first + box.spacing * np.array(m) - center) for m in middles]
-    return np.asarray(pieces == 1 + int(np.argmin(apart)))
+    found = {}
+    for number, where in enumerate(ndimage.find_objects(pieces), start=1):
+        voxels = np.argwhere(pieces[where] == number)
+        volume = len(voxels) * box.spacing**3 / 1000
+        if volume >= LEAST_ML:
+            low = np.array([part.start for part in where])
+            center = first + box.spacing * (low + voxels.mean(axis=0))
+            found[number] = _Region(center, volume)
+    return pieces, dict(sorted(found.items(), key=lambda one: -one[1].volume))

@@ -33,6 +33,8 @@ class UNet(nn.Module):
         joined = [a + b for a, b in pairwise(widths)]
         self.up = nn.ModuleList(map(_block, joined, widths[:-1]))
         self.head = nn.Conv3d(widths[0], 8, 1)
+        assert self.head.bias is not None
+        nn.init.constant_(self.head.bias, -3.0)  # most of what it sees is not what it looks for
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``(B, 1, X, Y, Z)`` of an image ``(B, 1, X, Y, Z)``."""

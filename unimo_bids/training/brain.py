@@ -5,8 +5,7 @@ Both are trained at once on the same synthetic volumes (`scenes`), with labels t
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +14,30 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from unimo_bids.brain.boxes import Box
+from unimo_bids.brain.extraction import ball_radius
 from unimo_bids.brain.network import (
     FIND_MM,
-    SEGMENT_MM,
-    SEGMENT_SHAPE,
+    LEAST_ML,
     BrainNetworks,
     normalised,
+    segment_box,
     segment_brain,
 )
 from unimo_bids.files.staging import atomic
 from unimo_bids.networks.weights import checksum, load_weights, save_weights
 from unimo_bids.training.anatomies import Packed, load
-from unimo_bids.training.loop import Schedule, train
+from unimo_bids.training.loop import LOG, Schedule, train
 from unimo_bids.training.scenes import SCENERIES, Example, Scenes
 
 WEIGHTS, CARD = "brain.safetensors", "brain.md"
 _VALIDATION_SEED = 1_000_003  # of volumes that no training draws
 
+Batch = dict[str, tuple[Tensor, Tensor]]  # images and brains, by network
+
 FIND_SHAPE = (64, 64, 64)  # in training; a find box of any shape is read later
-_JITTER_MM = 8.0  # how far off the middle of the brain the segmented box is, each axis
+# how far off the brain the segmented box is, each axis, and its width, relative to its radius
+_OFF_CENTER, _OFF_WIDTH = 0.2, 0.15
+_RADII_MM = (20.0, 75.0)  # of the boxes where there is no brain
 
 
 def recipe(
@@ -51,12 +55,14 @@ def recipe(
     torch.manual_seed(schedule.seed)
     trained = BrainNetworks().to(device)
     scenes = Scenes([thing for thing in objects if not thing.held_back], device)
-    clock: dict[str, float] = {}
-    started = time.perf_counter()
     averaged = train(
-        trained, losses(trained, scenes, batch, clock), schedule, folder, minutes=minutes
+        trained,
+        partial(draw, scenes, batch),
+        partial(losses, trained),
+        schedule,
+        folder,
+        minutes=minutes,
     )
-    share = clock.get("rendering", 0.0) / (time.perf_counter() - started)
     if averaged is None:
         return f"time is up; call again to go on in {folder}"
     save_weights(averaged, folder / WEIGHTS)
@@ -64,7 +70,7 @@ def recipe(
     load_weights(shipped, folder / WEIGHTS)  # judged as it will be used, in half precision
     held_back = [thing for thing in objects if thing.held_back]
     table = validate(shipped.to(device), Scenes(held_back, device), validation)
-    card = _card(objects, schedule, batch, share, table, checksum(folder / WEIGHTS))
+    card = _card(objects, schedule, batch, table, checksum(folder / WEIGHTS))
     with atomic(folder / CARD) as staged:
         staged.write_text(card)
     return table
@@ -97,9 +103,7 @@ def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
     return "\n".join(rows)
 
 
-def _card(
-    objects: list[Packed], schedule: Schedule, batch: int, share: float, table: str, digest: str
-) -> str:
+def _card(objects: list[Packed], schedule: Schedule, batch: int, table: str, digest: str) -> str:
     """Model card, Markdown."""
     names = {
         title: sorted({thing.name for thing in objects if thing.held_back is held_back})
@@ -109,9 +113,10 @@ def _card(
 
 `{WEIGHTS}`, SHA-256 begins with {digest}. Two U-Nets (`unimo_bids.brain.network`).
 
-Made by `unimo-train brain`: {schedule.steps} steps of {batch} volumes, seed {schedule.seed}, AdamW,
-learning rate {schedule.learning_rate:g}, weights averaged by {schedule.averaging:g} per step.
-Rendering took {100 * share:.0f} % of the time of the last call.
+Made by `unimo-train brain`: {schedule.steps} steps of {batch} volumes, seed {schedule.seed},
+Muon and AdamW, learning rate {schedule.learning_rate:g}, weights averaged by
+{schedule.averaging:g} per step. `{LOG}` of the training says what each step took, and how long it
+waited for volumes to be rendered.
 
 Synthetic volumes only: SynthSeg's adult label maps (Apache-2.0), or nilearn's MNI152 maps without
 them; fetal label maps of Fidon et al. 2021 (CC0); procedural fetal heads and uteri.
@@ -123,32 +128,28 @@ Volumes of held-back anatomies, find and segment together, weights as shipped:
 """
 
 
-def losses(
-    trained: BrainNetworks, scenes: Scenes, batch: int, clock: dict[str, float]
-) -> Callable[[np.random.Generator], dict[str, Tensor]]:
-    """Losses of a step of `loop.train`; adds to the seconds in `clock` what rendering takes.
+def draw(scenes: Scenes, batch: int, rng: np.random.Generator) -> Batch:
+    """Images and brains ``(B, 1, X, Y, Z)`` for each network; one rendering serves both."""
+    examples = [scenes.draw(rng) for _ in range(batch)]
+    boxes = {"find": _find_box, "segment": _segment_box}
+    seen = {name: [_seen(one, box(one, rng)) for one in examples] for name, box in boxes.items()}
+    return {
+        name: (
+            torch.stack([a for a, _ in pairs])[:, None],
+            torch.stack([b for _, b in pairs])[:, None],
+        )
+        for name, pairs in seen.items()
+    }
 
-    Both networks see every volume: one rendering serves two.
-    """
-    device = scenes.device
 
-    def step(rng: np.random.Generator) -> dict[str, Tensor]:
-        started = time.perf_counter()
-        examples = [scenes.draw(rng) for _ in range(batch)]
-        pairs = {
-            "find": [_seen(example, _find_box(example, rng)) for example in examples],
-            "segment": [_seen(example, _segment_box(example, rng)) for example in examples],
-        }
-        clock["rendering"] = clock.get("rendering", 0.0) + time.perf_counter() - started
-        found = {}
-        for name, seen in pairs.items():
-            images, brains = (torch.stack(parts)[:, None] for parts in zip(*seen, strict=True))
-            with torch.autocast(device.type, torch.bfloat16):
-                logits = getattr(trained, name)(images)
-            found[name] = segmentation_loss(logits.float(), brains)
-        return found
-
-    return step
+def losses(trained: BrainNetworks, batch: Batch) -> dict[str, Tensor]:
+    """How far both networks are from the truth."""
+    found = {}
+    for name, (images, brains) in batch.items():
+        with torch.autocast(images.device.type, torch.bfloat16):
+            logits = getattr(trained, name)(images)
+        found[name] = segmentation_loss(logits.float(), brains)
+    return found
 
 
 def segmentation_loss(logits: Tensor, brain: Tensor) -> Tensor:
@@ -192,8 +193,10 @@ def _find_box(example: Example, rng: np.random.Generator) -> Box:
 
 
 def _segment_box(example: Example, rng: np.random.Generator) -> Box:
-    jitter = rng.normal(0, _JITTER_MM, 3)
-    if float(example.brain.sum()) < 1:
-        jitter = rng.uniform(-1, 1, 3) * _middle(example)
-    center = _center(example) + jitter
-    return Box(SEGMENT_MM, SEGMENT_SHAPE, (float(center[0]), float(center[1]), float(center[2])))
+    volume = float(example.brain.sum()) * float(np.prod(example.sizes)) / 1000
+    radius = ball_radius(volume)
+    off = _OFF_CENTER * radius * rng.standard_normal(3)
+    if volume < LEAST_ML:
+        radius = rng.uniform(*_RADII_MM)
+        off = rng.uniform(-1, 1, 3) * _middle(example)
+    return segment_box(_center(example) + off, radius * np.exp(_OFF_WIDTH * rng.standard_normal()))

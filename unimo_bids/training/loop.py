@@ -1,7 +1,8 @@
 """Optimising a network, so that it can be stopped at any time and goes on where it stopped.
 
 Everything random in step ``n`` is drawn from a generator seeded by the run's seed and ``n``:
-an interrupted run continues with the very steps that it would have made.
+an interrupted run continues with the very steps that it would have made. While one step is
+computed, a thread of its own draws what the next one sees.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +21,9 @@ from torch import Tensor, nn
 
 from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic
+from unimo_bids.training.muon import Muon
+
+Drawn = TypeVar("Drawn")
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.tsv"
@@ -40,7 +46,7 @@ class Schedule:
     """
 
     steps: int
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-2
     averaging: float = 0.998
     seed: int = 0
 
@@ -52,7 +58,8 @@ class Schedule:
 
 def train(
     network: nn.Module,
-    losses: Callable[[np.random.Generator], dict[str, Tensor]],
+    draw: Callable[[np.random.Generator], Drawn],
+    losses: Callable[[Drawn], dict[str, Tensor]],
     schedule: Schedule,
     folder: Path,
     *,
@@ -65,8 +72,10 @@ def train(
     ----------
     network
         To be trained, in place.
+    draw
+        What one step sees, from the generator that it is given.
     losses
-        One step's losses, by name, to be summed; draws from the generator that it is given.
+        Of what was drawn, by name; to be summed.
     folder
         Holds checkpoint and log; a checkpoint of the same schedule is continued.
     minutes
@@ -75,36 +84,53 @@ def train(
         How many steps from checkpoint to checkpoint, and from line to line of the log.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-4)
+    kernels = [p for p in network.parameters() if p.ndim > 2 and p.shape[2:].numel() > 1]
+    others = [p for p in network.parameters() if not any(p is kernel for kernel in kernels)]
+    optimisers: dict[str, torch.optim.Optimizer] = {"adam": torch.optim.AdamW(others)}
+    if kernels:
+        optimisers["muon"] = Muon(kernels)
     averaged = torch.optim.swa_utils.AveragedModel(
         network,
         multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(schedule.averaging),
         use_buffers=True,
     )
-    state = {"network": network, "optimiser": optimiser, "averaged": averaged}
+    state = {"network": network, "averaged": averaged, **optimisers}
     first = _resumed(folder / CHECKPOINT, state, schedule)
     started = since = time.monotonic()
-    history: list[dict[str, float]] = []  # since the last line of the log
-    for step in range(first, schedule.steps):
-        rate = schedule.rate(step)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        found = losses(np.random.default_rng([schedule.seed, step]))
-        optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(found.values())).sum().backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        averaged.update_parameters(network)
-        history.append({name: float(value.detach()) for name, value in found.items()})
-        done, late = step + 1, _over(started, minutes)
-        if done % every == 0 or done == schedule.steps or late:
-            means = {name: float(np.mean([h[name] for h in history])) for name in found}
-            seconds = (time.monotonic() - since) / len(history)
-            _log(folder / LOG, done, rate, seconds, means)
-            _checkpoint(folder / CHECKPOINT, state, schedule, done)
-            history, since = [], time.monotonic()
-        if late and done < schedule.steps:
-            return None
+    waited, history = 0.0, list[dict[str, float]]()  # since the last line of the log
+
+    def drawn(step: int) -> Drawn:
+        return draw(np.random.default_rng([schedule.seed, step]))
+
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(drawn, first)
+        for step in range(first, schedule.steps):
+            asked = time.monotonic()
+            seen = coming.result()
+            waited += time.monotonic() - asked
+            coming = ahead.submit(drawn, step + 1)
+            rate = schedule.rate(step)
+            for optimiser in optimisers.values():
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+            found = losses(seen)
+            network.zero_grad(set_to_none=True)
+            torch.stack(list(found.values())).sum().backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            for optimiser in optimisers.values():
+                optimiser.step()
+            averaged.update_parameters(network)
+            history.append({name: float(value.detach()) for name, value in found.items()})
+            done, late = step + 1, _over(started, minutes)
+            if done % every == 0 or done == schedule.steps or late:
+                means = {name: float(np.mean([h[name] for h in history])) for name in found}
+                spent = (time.monotonic() - since) / len(history)
+                times = {"seconds_per_step": spent, "waited_for_drawing": waited / len(history)}
+                _log(folder / LOG, done, rate, times | means)
+                _checkpoint(folder / CHECKPOINT, state, schedule, done)
+                waited, history, since = 0.0, [], time.monotonic()
+            if late and done < schedule.steps:
+                return None
     return averaged.module
 
 
@@ -134,9 +160,9 @@ def _resumed(path: Path, state: dict[str, object], schedule: Schedule) -> int:
     return int(saved["step"])
 
 
-def _log(path: Path, step: int, rate: float, seconds: float, means: dict[str, float]) -> None:
-    columns = ["step", "learning_rate", "seconds_per_step", *means]
-    values = [f"{step}", f"{rate:.3g}", f"{seconds:.3f}", *(f"{m:.4f}" for m in means.values())]
+def _log(path: Path, step: int, rate: float, means: dict[str, float]) -> None:
+    columns = ["step", "learning_rate", *means]
+    values = [f"{step}", f"{rate:.3g}", *(f"{mean:.4f}" for mean in means.values())]
     new = not path.exists()
     with path.open("a") as stream:
         if new:
