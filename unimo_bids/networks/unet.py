@@ -60,10 +60,10 @@ def _block(channels: int, width: int) -> nn.Sequential:
 
 
 def space_to_depth(image: Tensor) -> Tensor:
-    """``(B, 1, 2X, 2Y, 2Z)`` → ``(B, 8, X, Y, Z)``."""
-    b, _, x, y, z = image.shape
-    parts = image.reshape(b, x // 2, 2, y // 2, 2, z // 2, 2)
-    return parts.permute(0, 2, 4, 6, 1, 3, 5).reshape(b, 8, x // 2, y // 2, z // 2)
+    """``(B, C, 2X, 2Y, 2Z)`` → ``(B, 8 C, X, Y, Z)``."""
+    b, c, x, y, z = image.shape
+    parts = image.reshape(b, c, x // 2, 2, y // 2, 2, z // 2, 2)
+    return parts.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, 8 * c, x // 2, y // 2, z // 2)
 
 
 def depth_to_space(channels: Tensor) -> Tensor:
