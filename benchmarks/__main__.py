@@ -1,4 +1,4 @@
-"""Commands: ``list``, ``run``, ``table``, ``short``, ``real``, ``app``; each has ``--help``."""
+"""Commands: list, run, table, short, real, brain, app; each has ``--help``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     commands = {
         **{"list": _list, "run": _run, "table": _table},
-        **{"short": _short, "real": _real, "app": _app},
+        **{"short": _short, "real": _real, "brain": _brain, "app": _app},
     }
     return commands[options.command](options)
 
@@ -54,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     real.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "epi")
     real.add_argument("--out", type=Path, default=RESULTS / "real", help="folder of the pictures")
     real.add_argument("--threads", type=int, default=2)
+    brain = commands.add_parser("brain", help="brain extraction on real scans")
+    brain.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    brain.add_argument("--out", type=Path, default=RESULTS / "brain", help="folder of the pictures")
+    brain.add_argument("--threads", type=int, default=2)
     app = commands.add_parser("app", help="the whole app against the motion estimate alone")
     app.add_argument("--frames", type=int, default=300)
     app.add_argument("--threads", type=int, default=1)
@@ -138,6 +142,12 @@ def _real(options: argparse.Namespace) -> int:
     from benchmarks.real import compare
 
     return compare(options.data, options.tool, options.out, options.threads)
+
+
+def _brain(options: argparse.Namespace) -> int:
+    from benchmarks.brain import judge
+
+    return judge(options.data, options.out, options.threads)
 
 
 def _refuse(why: str) -> int:

@@ -38,6 +38,7 @@ FULL = Settings(
     fd_threshold=0.3,
     dvars_threshold=2.0,
     fd_radius=35.0,
+    brain_extraction="epi",
     population="fetal",
     random_seed=7,
     use_plugin=Path("/p.yml"),

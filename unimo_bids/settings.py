@@ -50,6 +50,9 @@ class Settings:
         Above which a frame is an outlier: mm, and standardised DVARS.
     fd_radius
         Millimetres per radian in framewise displacement, or ``auto``.
+    brain_extraction
+        ``auto``, ``unimo`` (networks), ``epi`` (intensity and shape) or ``derivatives`` (given
+        masks alone). Given masks win in any case.
     population
         ``auto``, ``fetal``, ``infant`` or ``adult``.
     verbosity
@@ -82,6 +85,7 @@ class Settings:
     fd_threshold: float = 0.5
     dvars_threshold: float = 1.5
     fd_radius: float | str = "auto"
+    brain_extraction: str = "auto"
     population: str = "auto"
     random_seed: int = 0
     use_plugin: Path | None = None

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
 
 from benchmarks.tools.base import Estimate, Problem, Tool, package_version
 
 
-def _preparer(**settings: bool) -> Callable[[Problem], Callable[[], Estimate]]:
+def _preparer(
+    *, extraction: bool = False, **settings: bool
+) -> Callable[[Problem], Callable[[], Estimate]]:
     def prepare(problem: Problem) -> Callable[[], Estimate]:
         import torch
 
@@ -20,7 +25,7 @@ def _preparer(**settings: bool) -> Callable[[Problem], Callable[[], Estimate]]:
             found = estimate_motion(
                 problem.data,
                 problem.affine,
-                mask=mask,
+                mask=_extracted(problem) if extraction else mask,
                 reference=problem.reference,
                 device=problem.device,
                 settings=MotionSettings(**settings),
@@ -32,6 +37,18 @@ def _preparer(**settings: bool) -> Callable[[Problem], Callable[[], Estimate]]:
     return prepare
 
 
+def _extracted(problem: Problem) -> NDArray[Any] | None:
+    """What the app would look at: its own mask, of every frame if the brain is a fetus's."""
+    from nibabel.nifti1 import Nifti1Header
+
+    from unimo_bids.brain.series import find_series_brain
+    from unimo_bids.files.series import Series
+
+    series = Series(problem.data, problem.affine, Nifti1Header(), None, (), problem.folder)
+    found = find_series_brain(series, problem.reference, device=problem.device)
+    return found.motion_mask
+
+
 def _tool(name: str, options: str, *, slow: bool = True, **settings: bool) -> Tool:
     version = package_version("unimo-bids")
     return Tool(name, version, _preparer(**settings), options, plain=False, slow=slow)
@@ -39,6 +56,7 @@ def _tool(name: str, options: str, *, slow: bool = True, **settings: bool) -> To
 
 TOOLS = (
     _tool("unimo", "estimate_motion, defaults", slow=False),
+    _tool("unimo-extraction", "the brain found by itself, then estimate_motion", extraction=True),
     _tool("unimo-nosearch", "estimate_motion without global search", search=False),
     _tool("unimo-notemplate", "estimate_motion to the reference alone", template=False),
 )

@@ -96,12 +96,17 @@ def brain(bold, here, **given):
 
 
 def test_a_brain_is_found_where_none_is_given(bold, here):
-    found = brain(bold, here)
+    found = brain(bold, here, method="epi")  # what nods here is no brain to the networks
     head = phantom.volume(study.motion(1)[0], affine=study.AFFINE, shape=study.SHAPE).numpy() > 30
     mask = np.asanyarray(nib.load(found.mask).dataobj) > 0
     assert 2 * (mask & head).sum() / (mask.sum() + head.sum()) > 0.9  # Dice
     assert found.warnings == [] and found.population_reason == "the brain's size"
     assert found.motion_mask == found.still_mask
+
+
+def test_only_given_masks_are_used_if_that_is_asked_for(bold, here):
+    with pytest.raises(InputError, match="no folder of --derivatives holds a brain mask"):
+        brain(bold, here, method="derivatives")
 
 
 def test_a_mask_of_every_frame_is_one_once_motion_is_undone(bold, here):
@@ -119,8 +124,10 @@ def test_a_mask_of_every_frame_is_one_once_motion_is_undone(bold, here):
 def test_what_does_not_look_like_a_brain_is_not_taken_for_one(here):
     noise = np.random.default_rng(0).normal(500, 20, (*study.SHAPE, 4)).astype(np.int16)
     found = brain(study.image(here / "noise.nii.gz", noise), here)
-    assert len(found.warnings) == 1 and "does not look like a brain" in found.warnings[0]
-    assert not isdefined(found.motion_mask) and not isdefined(found.still_mask)
+    assert found.warnings[0].startswith("The brain mask is uncertain: ")
+    noise = brain(study.image(here / "noise.nii.gz", noise), here, method="epi")
+    assert "does not look like a brain" in noise.warnings[0]
+    assert not isdefined(noise.motion_mask) and not isdefined(noise.still_mask)
 
 
 def test_motion_relative_to_a_volume_scanned_apart(bold, here):

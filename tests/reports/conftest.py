@@ -52,7 +52,7 @@ def make_record(folder: Path, entities: str = "sub-01_task-rest", frames: int = 
         "boldref": save("boldref", still.mean(axis=-1)),
         "mask": save("mask", ball, np.uint8),
         "probability": save("probability", ball),
-        "given_mask": save("masks", masks, np.uint8),
+        "motion_mask": save("masks", masks, np.uint8),
         "tsnr_before": save("before", 20 * ball),
         "tsnr_after": save("after", 40 * ball),
         "confounds": confounds,

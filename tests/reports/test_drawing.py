@@ -81,14 +81,14 @@ def strokes(path, color):
 def masks_figure(record, folder):
     series = read_series(record.original)
     path = folder / "masks.svg"
-    images.draw_masks(path, record, series, read_mask(record.given_mask, series), (0, 1000))
+    images.draw_masks(path, record, series, read_mask(record.motion_mask, series), (0, 1000))
     return path
 
 
 def test_every_frame_has_the_outline_of_its_own_mask(record, tmp_path):
     outlines = strokes(masks_figure(record, tmp_path), images._OUTLINE)
-    masks = np.asanyarray(nib.load(record.given_mask).dataobj)
-    view = view_around(masks.any(axis=-1), nib.load(record.given_mask).affine)
+    masks = np.asanyarray(nib.load(record.motion_mask).dataobj)
+    view = view_around(masks.any(axis=-1), nib.load(record.motion_mask).affine)
     across_mm, up_mm = view.extent(PLANES[0])
     wide = 72 * 10 / 12  # pt of a picture
     middles = [(points.min(axis=0) + points.max(axis=0)) / 2 for points in outlines]
@@ -101,11 +101,11 @@ def test_every_frame_has_the_outline_of_its_own_mask(record, tmp_path):
 
 def test_the_volumes_of_masks_are_shown(tmp_path):
     record = make_record(tmp_path / "data")
-    image = nib.load(record.given_mask)
+    image = nib.load(record.motion_mask)
     masks = np.asanyarray(image.dataobj).copy()
     masks[..., 8] = 0
     masks[..., 9] *= np.arange(masks.shape[0])[:, None, None] < masks.shape[0] // 2
-    nib.Nifti1Image(masks, image.affine).to_filename(record.given_mask)
+    nib.Nifti1Image(masks, image.affine).to_filename(record.motion_mask)
     (line,) = (
         points for points in strokes(masks_figure(record, tmp_path), style.INK) if len(points) == 12
     )
@@ -115,7 +115,7 @@ def test_the_volumes_of_masks_are_shown(tmp_path):
 
 
 def test_one_mask_for_all_frames_needs_no_such_figure(record, tmp_path):
-    written = draw_run(make_record(tmp_path / "b", given_mask=record.mask), tmp_path / "out")
+    written = draw_run(make_record(tmp_path / "b", motion_mask=record.mask), tmp_path / "out")
     assert not [path for path in written if "desc-masks" in path.name]
 
 
@@ -175,6 +175,6 @@ def test_a_series_of_another_length_is_refused(tmp_path):
     short = make_record(tmp_path / "short", frames=8)
     with pytest.raises(InputError, match="8 frames"):
         draw_run(
-            make_record(tmp_path / "data", original=short.original, given_mask=None),
+            make_record(tmp_path / "data", original=short.original, motion_mask=None),
             tmp_path / "out",
         )

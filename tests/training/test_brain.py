@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from unimo_bids.brain.network import BrainNetworks, Segmented
+from unimo_bids.brain import unimo
+from unimo_bids.brain.finding import Segmented
+from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.training import brain
 from unimo_bids.training.anatomies import Packed, save
@@ -20,7 +23,7 @@ def test_the_recipe_leaves_weights_that_load_and_a_card(
 ) -> None:
     save(balls, tmp_path / "pack.npz")
     table = brain.recipe(tmp_path / "pack.npz", tmp_path, Schedule(2), batch=1, validation=6)
-    assert table.startswith("| scenery |")
+    assert table.startswith("| brain |")
     load_weights(BrainNetworks(), tmp_path / brain.WEIGHTS)
     card = (tmp_path / brain.CARD).read_text()
     assert table in card
@@ -46,16 +49,22 @@ def test_validation_sees_a_network_that_is_right_and_one_that_is_not(
         last[:] = [drawn(rng)]
         return last[0]
 
+    def answers(probability):  # type: ignore[no-untyped-def]
+        def found(*_args):  # type: ignore[no-untyped-def]
+            return Segmented(probability(last[0].brain.numpy()), 0)
+
+        monkeypatch.setattr(unimo, "segment_brain", found)
+        rows = brain.validate(BrainNetworks(), scenes, 12).splitlines()[2:]
+        return {row.split(" | ")[0][2:]: row.split(" | ")[2:] for row in rows}
+
     monkeypatch.setattr(scenes, "draw", remembered)
-    monkeypatch.setattr(brain, "segment_brain", lambda *_: Segmented(last[0].brain.numpy(), 0))
-    right = brain.validate(BrainNetworks(), scenes, 8)
-    assert " 1.000 | 1.000 | 100 % |" in right
-    monkeypatch.setattr(
-        brain, "segment_brain", lambda *_: Segmented(last[0].brain.numpy() < 0.5, 0)
-    )
-    wrong = brain.validate(BrainNetworks(), scenes, 8)
-    assert " | 0.000 | 0 % |" in wrong
-    assert " 1.000 | " not in wrong
+    for kind, row in answers(lambda truth: truth).items():
+        if kind.endswith("whole"):
+            assert row[:3] == ["1.000", "1.000", "100 %"] and row[4] == "0 % |"
+        if kind == "no brain":
+            assert row[2:] == ["0 %", "0 %", "0 % |"]
+    for row in answers(lambda truth: (truth < 0.5).astype(np.float32)).values():
+        assert row[0] == "0.000" and row[2] == "0 %"
 
 
 def test_the_loss_is_least_for_the_truth() -> None:

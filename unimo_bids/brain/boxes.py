@@ -41,6 +41,11 @@ class Box:
         steps = np.arange(many, dtype=np.float64) - (many - 1) / 2
         return np.asarray(self.center[axis] + self.spacing * steps)
 
+    def place(self, index: NDArray[np.integer] | NDArray[np.floating]) -> NDArray[np.float64]:
+        """Where a (fractional) index ``(3,)`` is, mm from the volume's first voxel."""
+        first = np.array([self.positions(a)[0] for a in range(3)])
+        return np.asarray(first + self.spacing * index)
+
     def read(self, volume: Tensor, sizes: Sequence[float]) -> Tensor:
         """Sample a volume ``(X, Y, Z)`` of voxel `sizes`, mm, on the box."""
         matrices = [
@@ -58,10 +63,15 @@ class Box:
         return apply_separable(values, [m.to(values) for m in matrices])
 
 
-def covering(shape: Sequence[int], sizes: Sequence[float], spacing: float, multiple: int) -> Box:
-    """Smallest box of `spacing` around all of a volume, its sizes multiples of `multiple`."""
+def covering(
+    shape: Sequence[int], sizes: Sequence[float], spacing: float, multiple: int, fewest: int = 0
+) -> Box:
+    """Smallest box of `spacing` around all of a volume.
+
+    Its sizes are multiples of `multiple`, and at least `fewest` voxels.
+    """
     extents = [n * size for n, size in zip(shape, sizes, strict=True)]
-    many = [multiple * int(np.ceil(e / spacing / multiple)) for e in extents]
+    many = [max(fewest, multiple * int(np.ceil(e / spacing / multiple))) for e in extents]
     middle = [(n - 1) * size / 2 for n, size in zip(shape, sizes, strict=True)]
     return Box(spacing, (many[0], many[1], many[2]), (middle[0], middle[1], middle[2]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from unimo_bids.brain.extraction import BrainMask, brain_radius
+from unimo_bids.brain.mask import BrainMask, brain_radius
 
 
 def given_brain(mask: NDArray[np.float32], affine: NDArray[np.float64]) -> BrainMask:
@@ -18,5 +18,4 @@ def given_brain(mask: NDArray[np.float32], affine: NDArray[np.float64]) -> Brain
         probability=np.asarray(mask, dtype=np.float32),
         radius_mm=brain_radius(inside, affine),
         method="given mask",
-        confident=True,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,3 +106,12 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def add_population(parser: ArgumentParser) -> None:
+    """Add the option that says whose brain it is."""
+    parser.add_argument(
+        "--population",
+        choices=("fetal", "infant", "adult"),
+        help="who was scanned; a brain of another size is doubted (default: anyone)",
+    )

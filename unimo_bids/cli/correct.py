@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from unimo_bids.cli.arguments import device, frame, positive, positive_int
+from unimo_bids.cli.arguments import add_population, device, frame, positive, positive_int
 from unimo_bids.cli.progress import progress
 from unimo_bids.errors import MachineError, UnimoError
 
@@ -57,6 +57,15 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="brain mask on the series' grid: 3D of the reference frame, or 4D, one per frame",
     )
+    parser.add_argument(
+        "--brain-extraction",
+        choices=("auto", "unimo", "epi", "none"),
+        default="auto",
+        help="how the brain is found without a mask: unimo, trained networks; epi, intensity and "
+        "shape, for a head in air; auto, the better of both (default); none, motion is that of all "
+        "tissue in view",
+    )
+    add_population(parser)
     parser.add_argument(
         "--reference",
         metavar="N|auto",

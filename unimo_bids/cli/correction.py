@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from unimo_bids.brain.mask import Population
+from unimo_bids.brain.series import find_series_brain
 from unimo_bids.cli.progress import Report
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
@@ -24,7 +26,7 @@ from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.correction import Comparison, write_corrected
 from unimo_bids.motion.quality import STATUSES, warnings_of
-from unimo_bids.motion.series import MotionEstimate, estimate_motion
+from unimo_bids.motion.series import MotionEstimate, estimate_motion, find_reference
 from unimo_bids.qc.confounds import (
     MOTION_NAMES,
     finite_parameters,
@@ -38,6 +40,7 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 _COVER_THE_BRAIN = "give a mask that covers the brain"
+_BRAIN_SHARE = 0.2  # of the estimation
 _ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing
 _SUFFIXES = {
     "corrected": "_corrected.nii.gz",
@@ -60,6 +63,8 @@ class Options:
     input: Path
     out_dir: Path
     mask: Path | None = None
+    brain_extraction: Literal["auto", "unimo", "epi", "none"] = "auto"
+    population: Population | None = None
     reference: int | Literal["auto"] = "auto"
     device: str = "auto"
     threads: int | None = None
@@ -108,7 +113,7 @@ def correct_file(options: Options, report: Report) -> Corrected:
         places = {key: stage / path.name for key, path in paths.items()}
         series = read_series(options.input)
         _check_reference(options, series)
-        estimate = _estimate(series, options, device, report)
+        estimate, doubts = _estimate(series, options, device, report)
         non_steady = count_non_steady(series)
         comparison = write_corrected(
             places["corrected"],
@@ -135,6 +140,7 @@ def correct_file(options: Options, report: Report) -> Corrected:
         columns = _motion_columns(estimate, comparison, options.fd_radius)
         write_table(places["motion"], columns)
         summary = _summary(options, series, estimate, comparison, columns=columns, device=device)
+        summary["warnings"][:0] = doubts
         summary["non_steady_frames"] = non_steady
         if options.figure:
             _draw(places["figure"], series, estimate, comparison, columns=columns, summary=summary)
@@ -179,21 +185,36 @@ def _check_reference(options: Options, series: Series) -> None:
         raise InputError(options.input, finding, "choose another --reference, or auto")
 
 
-def _estimate(series: Series, options: Options, device: str, report: Report) -> MotionEstimate:
-    mask = None if options.mask is None else read_mask(options.mask, series)
+def _estimate(
+    series: Series, options: Options, device: str, report: Report
+) -> tuple[MotionEstimate, list[str]]:
+    """Motion, and warnings about the brain mask that it rests on."""
+    mask, reference, warnings = None, options.reference, list[str]()
+    begun = 0.0
 
     def partly(done: float, what: str) -> None:
         if done < 1:
-            report(_ESTIMATION_SHARE * done, what)
+            report(_ESTIMATION_SHARE * (begun + (1 - begun) * done), what)
 
-    try:
-        return estimate_motion(
+    if options.mask is not None:
+        mask = read_mask(options.mask, series)
+    elif options.brain_extraction != "none":
+        report(0, "finding the brain")
+        if reference == "auto":
+            reference = find_reference(series, series.affine)
+        begun = _BRAIN_SHARE
+        found = find_series_brain(
             series,
-            series.affine,
-            mask=mask,
-            reference=options.reference,
+            reference,
+            method=options.brain_extraction,
+            population=options.population,
             device=device,
-            progress=partly,
+            progress=lambda share: report(_ESTIMATION_SHARE * begun * share, "finding the brain"),
+        )
+        mask, warnings = found.motion_mask, found.warnings
+    try:
+        estimate = estimate_motion(
+            series, series.affine, mask=mask, reference=reference, device=device, progress=partly
         )
     except ValueError as error:
         # which frame is the reference, and so which of the masks counts, is found only there
@@ -204,6 +225,7 @@ def _estimate(series: Series, options: Options, device: str, report: Report) -> 
         finding = str(error).replace("the mask", "the mask of the reference frame")
         remedy = "give every frame a mask, or choose another --reference"
         raise InputError(options.mask, finding, remedy) from error
+    return estimate, warnings
 
 
 def _motion_columns(

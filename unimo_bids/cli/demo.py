@@ -49,21 +49,17 @@ def _demonstrate(arguments: argparse.Namespace) -> int:
         "02": {"gestational_age": "n/a", "age": 27},
     }
     dataset = write_bids_dataset(arguments.folder, runs, participants=about)
-    masks = write_mask_dataset(dataset / "derivatives" / "masks", runs)
+    write_mask_dataset(dataset / "derivatives" / "masks", runs)
     if arguments.run is None:
         print(dataset)
         return 0
     from unimo_bids.cli.run import main as unimo_bids
 
-    code = unimo_bids(
-        [
-            *(str(dataset), str(arguments.run), "participant"),
-            *("--derivatives", f"masks={masks}", "--work-dir", f"{arguments.run}-work"),
-        ]
-    )
+    places = [str(dataset), str(arguments.run)]
+    code = unimo_bids([*places, "participant", "--work-dir", f"{arguments.run}-work"])
     if code == 0:
         print(_table(runs, arguments.run))
-        code = unimo_bids([str(dataset), str(arguments.run), "group"])
+        code = unimo_bids([*places, "group"])
         print(*sorted(arguments.run.glob("sub-*.html")), sep="\n")
     return code
 

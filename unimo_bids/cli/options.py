@@ -190,6 +190,13 @@ def _add_method(parser: Parser) -> None:
         help="millimetres per radian in framewise displacement (default: auto, from the brain)",
     )
     add(
+        "--brain-extraction",
+        choices=("auto", "unimo", "epi", "derivatives"),
+        help="how brains without a mask in --derivatives are found: unimo, trained networks; epi, "
+        "intensity and shape, for a head in air; auto, the better of both (default); derivatives, "
+        "not at all: such runs fail",
+    )
+    add(
         "--population",
         choices=("auto", "fetal", "infant", "adult"),
         help="who was scanned (default: auto, from ages in the dataset, else the brain's size)",

@@ -109,13 +109,15 @@ class Series:
         return np.stack([self.frame(int(t)) for t in chosen], axis=-1)
 
 
-def read_series(path: str | Path) -> Series:
+def read_series(path: str | Path, *, single: bool = False) -> Series:
     """Read a series, and refuse or repair what is wrong with it.
 
     Parameters
     ----------
     path
         ``.nii`` or ``.nii.gz``, NIfTI-1 or -2, either byte order.
+    single
+        Also take one volume, as a series of one frame.
 
     Raises
     ------
@@ -128,7 +130,9 @@ def read_series(path: str | Path) -> Series:
     with _opened(path) as stream:
         header = headers.read_header(stream, path)
         shape = headers.data_shape(header, path)
-        _check_series_shape(shape, path)
+        if single and len(shape) == 3:
+            shape = (*shape, 1)
+        _check_series_shape(shape, path, fewest=1 if single else 2)
         affine, fixed, warnings = headers.world_affine(header, shape, path)
         data, slope, intercept, broken = _read_frames(stream, header, shape, path)
     seconds, about_time = headers.repetition_time(header)
@@ -141,7 +145,7 @@ def read_series(path: str | Path) -> Series:
             finding += f" where values that are {_BROKEN} are left out"
         raise InputError(path, finding, _AGAIN)
     warnings += _about_slabs(shape, affine)
-    if frames < 4:
+    if frames < 4 and not single:
         warnings.append(f"Only {frames} frames: motion can be estimated, statistics say little.")
     if broken:
         values = "1 value is" if broken == 1 else f"{broken} values are"
@@ -263,11 +267,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise machine_error(path, error) from error
 
 
-def _check_series_shape(shape: tuple[int, ...], path: Path) -> None:
+def _check_series_shape(shape: tuple[int, ...], path: Path, fewest: int) -> None:
     if len(shape) != 4:
         finding = f"it has {len(shape)} dimensions ({_size(shape)}), a series has four"
         raise InputError(path, finding, "give a 4D series (X, Y, Z, time)")
-    if shape[3] < 2:
+    if shape[3] < fewest:
         remedy = "give a series of at least two"
         raise InputError(path, "it has a single frame", remedy)
     if min(shape[:3]) < _FEWEST_VOXELS:

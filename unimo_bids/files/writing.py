@@ -84,7 +84,10 @@ class SeriesWriter:
 
 
 def write_volume(path: str | Path, volume: npt.NDArray[Any], like: Series) -> None:
-    """Write one volume ``(X, Y, Z)`` on the grid of a series, in the array's own type."""
+    """Write a volume ``(X, Y, Z)``, or several ``(X, Y, Z, T)``, on the grid of a series.
+
+    In the array's own type.
+    """
     header = _native(like.header)
     header.extensions = Nifti1Extensions()
     header.set_data_shape(volume.shape)
@@ -133,7 +136,7 @@ def _write_header(stream: BinaryIO, header: Nifti1Header) -> None:
 
 
 def _write_values(stream: BinaryIO, values: npt.NDArray[Any], dtype: np.dtype[Any]) -> None:
-    if dtype.kind in "iu":
+    if dtype.kind in "iu" and values.dtype != dtype:
         limits = np.iinfo(dtype)
         # wide integers have limits that float32 cannot hold
         exact = np.asarray(values, dtype=np.float64)

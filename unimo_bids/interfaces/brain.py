@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -13,6 +13,12 @@ from nipype.interfaces.base import (
     isdefined,
     traits,
 )
+
+from unimo_bids.interfaces.results import DEVICE
+
+if TYPE_CHECKING:
+    from unimo_bids.brain.series import SeriesBrain
+    from unimo_bids.files.series import Series
 
 
 class _ReferenceInput(BaseInterfaceInputSpec):
@@ -61,13 +67,18 @@ class _BrainInput(BaseInterfaceInputSpec):
     volume = File(exists=True, mandatory=True, desc="the reference")
     reference = traits.Int(mandatory=True, desc="its frame")
     given_mask = File(exists=True, desc="of another program, 3D or 4D")
+    method = traits.Enum("auto", "unimo", "epi", "derivatives", usedefault=True)
     population = traits.Either(None, traits.Str, usedefault=True, desc="if it is known")
+    device = DEVICE
+    use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
 
 class _BrainOutput(TraitedSpec):
     mask = File(exists=True, desc="brain in the reference")
     probability = File(exists=True, desc="the same, soft")
-    motion_mask = File(desc="what registration looks at; undefined for everything but air")
+    motion_mask = File(
+        desc="what registration looks at, 3D or one per frame; undefined for everything but air"
+    )
     still_mask = File(desc="the same once the motion is undone: never one per frame")
     radius = traits.Float(desc="mm, of a ball with the brain's volume")
     population = traits.Str(desc="fetal, infant or adult")
@@ -77,7 +88,10 @@ class _BrainOutput(TraitedSpec):
 
 
 class FindBrain(SimpleInterface):
-    """Take the brain mask that there is, else find the brain in the reference."""
+    """Take the brain mask that there is, else find the brain in the reference.
+
+    The brain of a fetus is followed through all frames: its masks tell registration where to begin.
+    """
 
     input_spec = _BrainInput
     output_spec = _BrainOutput
@@ -85,46 +99,70 @@ class FindBrain(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         import numpy as np
 
-        from unimo_bids.brain.extraction import find_brain, population_of_size
-        from unimo_bids.brain.given import given_brain
-        from unimo_bids.errors import InputError
-        from unimo_bids.files.series import read_mask, read_series, read_volume
+        from unimo_bids.files.series import read_series
         from unimo_bids.files.writing import write_volume
-        from unimo_bids.motion.masks import too_small
 
-        here = Path(runtime.cwd)
-        series = read_series(self.inputs.in_file)
-        results, warnings = self._results, []
-        if isdefined(self.inputs.given_mask):
-            mask = read_mask(self.inputs.given_mask, series)
-            of_reference = mask[..., self.inputs.reference] if mask.ndim == 4 else mask
-            fault = too_small(of_reference > 0.5, series.affine)
-            if fault is not None:
-                whose = "of the reference frame " if mask.ndim == 4 else ""
-                finding, remedy = f"the mask {whose}{fault}", "give a mask that covers the brain"
-                raise InputError(self.inputs.given_mask, finding, remedy)
-            brain = given_brain(np.asarray(of_reference, dtype=np.float32), series.affine)
-            results["motion_mask"] = self.inputs.given_mask
-            results["still_mask"] = str(here / "probability.nii.gz")
-        else:
-            brain = find_brain(read_volume(self.inputs.volume, series), series.affine)
-            if brain.confident:
-                results["motion_mask"] = str(here / "probability.nii.gz")
-                results["still_mask"] = results["motion_mask"]
-            else:
-                warnings.append(
-                    "What was found does not look like a brain; motion is that of all tissue in"
-                    " view. In a fetal run, give brain masks with --derivatives."
-                )
+        here, given, results = Path(runtime.cwd), self.inputs, self._results
+        series = read_series(given.in_file)
+        found = self._given(series) if isdefined(given.given_mask) else self._found(series)
+        brain = found.brain
         for name, volume in (
             ("mask", brain.mask.astype(np.uint8)),
             ("probability", brain.probability),
         ):
             results[name] = str(here / f"{name}.nii.gz")
             write_volume(results[name], volume, series)
+        if brain.usable:
+            results["motion_mask"] = results["still_mask"] = results["probability"]
+        if isdefined(given.given_mask):
+            results["motion_mask"] = given.given_mask
+        elif found.frame_masks is not None:
+            results["motion_mask"] = str(here / "masks.nii.gz")
+            write_volume(results["motion_mask"], found.frame_masks, series)
         results["radius"] = float(brain.radius_mm)
         results["method"] = brain.method
-        results["population"] = self.inputs.population or population_of_size(brain.radius_mm)
-        results["population_reason"] = "" if self.inputs.population else "the brain's size"
-        results["warnings"] = warnings
+        results["population"] = found.population
+        results["population_reason"] = "" if given.population else "the brain's size"
+        results["warnings"] = found.warnings
         return runtime
+
+    def _found(self, series: Series) -> SeriesBrain:
+        """The brain that is looked for."""
+        from unimo_bids.brain.series import find_series_brain
+        from unimo_bids.devices import torch_device
+        from unimo_bids.errors import InputError
+        from unimo_bids.files.series import read_volume
+
+        given = self.inputs
+        if given.method == "derivatives":
+            finding = "no folder of --derivatives holds a brain mask for it"
+            raise InputError(given.in_file, finding, "add one, or choose --brain-extraction auto")
+        return find_series_brain(
+            series,
+            given.reference,
+            read_volume(given.volume, series),
+            given.method,
+            population=given.population,
+            device=torch_device(given.device),
+        )
+
+    def _given(self, series: Series) -> SeriesBrain:
+        """The mask of another program, in the reference."""
+        import numpy as np
+
+        from unimo_bids.brain.given import given_brain
+        from unimo_bids.brain.mask import population_of_size
+        from unimo_bids.brain.series import SeriesBrain
+        from unimo_bids.errors import InputError
+        from unimo_bids.files.series import read_mask
+        from unimo_bids.motion.masks import too_small
+
+        mask = read_mask(self.inputs.given_mask, series)
+        of_reference = mask[..., self.inputs.reference] if mask.ndim == 4 else mask
+        fault = too_small(of_reference > 0.5, series.affine)
+        if fault is not None:
+            whose = "of the reference frame " if mask.ndim == 4 else ""
+            finding, remedy = f"the mask {whose}{fault}", "give a mask that covers the brain"
+            raise InputError(self.inputs.given_mask, finding, remedy)
+        brain = given_brain(np.asarray(of_reference, dtype=np.float32), series.affine)
+        return SeriesBrain(brain, self.inputs.population or population_of_size(brain.radius_mm))

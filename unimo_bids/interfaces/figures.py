@@ -32,7 +32,7 @@ class _DrawInput(BaseInterfaceInputSpec):
     boldref = File(exists=True, mandatory=True)
     mask = File(exists=True, mandatory=True)
     probability = File(exists=True, mandatory=True)
-    given_mask = File(exists=True, desc="of another program, 3D or 4D")
+    motion_mask = File(exists=True, desc="what registration looked at, 3D or 4D")
     tsnr_before = File(exists=True, mandatory=True)
     tsnr_after = File(exists=True, mandatory=True)
     confounds = File(exists=True, mandatory=True)
@@ -86,9 +86,10 @@ class DrawRun(SimpleInterface):
             float(np.median(read_volume(path, series)[brain]))
             for path in (given.tsnr_before, given.tsnr_after)
         ]
+        brain_ml = float(brain.sum() * abs(np.linalg.det(series.affine[:3, :3])) / 1000)
         del series
         censored = columns["censor"] == 1
-        numbers = _numbers(motion, before, after, tsnr, censored)
+        numbers = _numbers(motion, before, after, tsnr, censored) | {"brain_ml": brain_ml}
         similarity = json.loads(Path(given.similarity).read_text())
         record = RunRecord(
             entities=given.entities,
@@ -111,7 +112,7 @@ class DrawRun(SimpleInterface):
             censored=censored,
             fd_threshold=given.fd_threshold,
             reference=motion.reference,
-            given_mask=Path(given.given_mask) if isdefined(given.given_mask) else None,
+            motion_mask=Path(given.motion_mask) if isdefined(given.motion_mask) else None,
             facts={**given.facts, **self._found(motion)},
             warnings=[
                 *given.known_warnings,

@@ -59,9 +59,9 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
     view = view_around(mask, affine)
     window = intensity_window(boldref, mask)
     draw_brain(place("brain"), boldref, mask, _read_volume(record.probability)[0], view, window)
-    if record.given_mask is not None:
+    if record.motion_mask is not None:
         series = read_series(record.original)
-        masks = read_mask(record.given_mask, series)
+        masks = read_mask(record.motion_mask, series)
         if masks.ndim == 4:
             draw_masks(place("masks"), record, series, masks, window)
         del series, masks

@@ -26,7 +26,7 @@ class RunRecord:
         Template, its mask and soft mask, on the same grid.
     tsnr_before, tsnr_after
         Maps on the same grid.
-    given_mask
+    motion_mask
         Of another program, 3D or 4D, on the same grid; None where the brain was found here.
     confounds
         Table of confounds, columns as fMRIPrep names them.
@@ -77,7 +77,7 @@ class RunRecord:
     censored: npt.NDArray[np.bool_]
     fd_threshold: float
     reference: int
-    given_mask: Path | None = None
+    motion_mask: Path | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     numbers: Mapping[str, float | int | None] = field(default_factory=dict)

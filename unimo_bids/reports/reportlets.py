@@ -33,8 +33,8 @@ SECTIONS = (
     Section(
         "masks",
         "Masks of single frames",
-        "The masks that were given, one for each frame; some frames, evenly spread, each cut"
-        " through the middle of its mask. The outline (orange) should stay on the brain wherever"
+        "The masks of the frames, given or found; some frames, evenly spread, each cut through the"
+        " middle of its mask. The outline (orange) should stay on the brain wherever"
         " it goes. Below, the volume of every mask (dots: the frames above): a brain keeps its"
         " volume, so look at a mask where the line jumps.",
     ),

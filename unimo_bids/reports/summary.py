@@ -33,6 +33,7 @@ COLUMNS = (
     Column("tsnr_before", "tSNR before", 1),
     Column("tsnr_after", "tSNR after", 1),
     Column("tsnr_gain", "tSNR gain, ×"),
+    Column("brain_ml", "Brain, ml", 0),
     Column("censored_percent", "Censored, %", 1),
     Column("frames", "Frames", 0),
     Column("searched", "Searched", 0),

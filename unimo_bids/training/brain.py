@@ -14,27 +14,28 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from unimo_bids.brain.boxes import Box
-from unimo_bids.brain.extraction import ball_radius
+from unimo_bids.brain.finding import LEAST_ML
+from unimo_bids.brain.mask import ball_radius
 from unimo_bids.brain.network import (
     FIND_MM,
-    LEAST_ML,
+    FIND_VOXELS,
     BrainNetworks,
     normalised,
     segment_box,
-    segment_brain,
 )
+from unimo_bids.brain.unimo import BrainFinder
 from unimo_bids.files.staging import atomic
 from unimo_bids.networks.weights import checksum, load_weights, save_weights
 from unimo_bids.training.anatomies import Packed, load
 from unimo_bids.training.loop import LOG, Schedule, train
-from unimo_bids.training.scenes import SCENERIES, Example, Scenes
+from unimo_bids.training.scenes import Example, Scenes
 
 WEIGHTS, CARD = "brain.safetensors", "brain.md"
 _VALIDATION_SEED = 1_000_003  # of volumes that no training draws
+_FOUND = 0.5  # Dice of a brain that was found
 
 Batch = dict[str, tuple[Tensor, Tensor]]  # images and brains, by network
 
-FIND_SHAPE = (64, 64, 64)  # in training; a find box of any shape is read later
 # how far off the brain the segmented box is, each axis, and its width, relative to its radius
 _OFF_CENTER, _OFF_WIDTH = 0.2, 0.15
 _RADII_MM = (20.0, 75.0)  # of the boxes where there is no brain
@@ -78,29 +79,39 @@ def recipe(
 
 def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
     """Judge networks on volumes of held-back anatomies; a Markdown table by scenery."""
-    dice: dict[str, list[float]] = {scenery: [] for scenery in SCENERIES}
+    seen: dict[str, list[tuple[float, bool, bool]]] = {}
     for number in range(count):
         example = scenes.draw(np.random.default_rng([_VALIDATION_SEED, number]))
-        found = segment_brain(example.image, example.sizes, trained)
-        inside = torch.from_numpy(found.probability > 0.5)
-        truth = example.brain.cpu() > 0.5
-        total = int(inside.sum() + truth.sum())
-        both = int((inside & truth).sum())
-        dice[example.scenery].append(2 * both / total if total else 1.0)
+        whose = None if example.scenery == "none" else example.scenery
+        finder = BrainFinder(np.diag([*example.sizes, 1.0]), str(scenes.device), trained)
+        found = finder.judged(finder.find(example.image.cpu().numpy(), whose), whose)
+        truth = example.brain.cpu().numpy() > 0.5
+        inside = np.zeros_like(truth) if found is None else found.mask
+        dice = 2 * (inside & truth).sum() / max(inside.sum() + truth.sum(), 1)
+        kind = "no brain" if whose is None else f"{whose}, {_in_view(truth)}"
+        seen.setdefault(kind, []).append(
+            (float(dice), found is not None, bool(found and found.doubts))
+        )
     rows = [
-        "| scenery | volumes | Dice, median | 10th percentile | found |",
-        "|---|---|---|---|---|",
+        "| brain | volumes | Dice, median | 10th percentile | found | doubted | wrong, no doubt |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for scenery, values in dice.items():
-        if not values:
-            continue
-        median, tenth = np.percentile(values, [50, 10])
-        found_share = np.mean(np.array(values) > 0.5)
-        name = "no brain (found: rightly nothing)" if scenery == "none" else scenery
+    for kind, values in sorted(seen.items()):
+        dices, masked, doubted = (np.array(column) for column in zip(*values, strict=True))
+        right = dices > _FOUND
+        shares = [right, doubted, masked & ~right & ~doubted]
         rows.append(
-            f"| {name} | {len(values)} | {median:.3f} | {tenth:.3f} | {100 * found_share:.0f} % |"
+            f"| {kind} | {len(values)} | {np.median(dices):.3f} | {np.percentile(dices, 10):.3f} | "
+            + " | ".join(f"{100 * share.mean():.0f} %" for share in shares)
+            + " |"
         )
     return "\n".join(rows)
+
+
+def _in_view(brain: np.ndarray) -> str:
+    """Whether the field of view cuts a brain."""
+    edges = sum(brain.take(edge, axis).sum() for axis in range(3) for edge in (0, -1))
+    return "cut" if edges or not brain.any() else "whole"
 
 
 def _card(objects: list[Packed], schedule: Schedule, batch: int, table: str, digest: str) -> str:
@@ -184,12 +195,12 @@ def _center(example: Example) -> np.ndarray:
 
 def _find_box(example: Example, rng: np.random.Generator) -> Box:
     """All of the field of view, or as much of it as holds the brain where it is larger."""
-    half = FIND_MM * np.array(FIND_SHAPE) / 2
+    half = FIND_MM * FIND_VOXELS / 2
     middle = _middle(example)
     room = np.maximum(middle - half, 0)
     center = np.clip(_center(example) + rng.uniform(-60, 60, 3), middle - room, middle + room)
     center += rng.uniform(-FIND_MM / 2, FIND_MM / 2, 3)
-    return Box(FIND_MM, FIND_SHAPE, (float(center[0]), float(center[1]), float(center[2])))
+    return Box(FIND_MM, (FIND_VOXELS,) * 3, (float(center[0]), float(center[1]), float(center[2])))
 
 
 def _segment_box(example: Example, rng: np.random.Generator) -> Box:

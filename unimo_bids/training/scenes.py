@@ -26,9 +26,10 @@ Random = np.random.Generator
 SCENERIES: tuple[Scenery, ...] = ("fetal", "infant", "adult", "none")
 SHARES = (0.58, 0.12, 0.22, 0.08)
 _TWINS = 0.08  # of the fetal scenes
+_DECOYS = 4  # at most
 
 # intensities of a typical EPI are kept, about, in some volumes; the others forget them
-_TYPICAL = 0.6
+_TYPICAL = 0.7
 _BRAIN_MEAN = 1000.0
 _AIR_BELOW = 50.0
 
@@ -173,7 +174,10 @@ class Scenes:
         own = ((points - pose[1].to(points)) @ turn.to(points)) * flip.to(points) / scale
         own = own + _warp(grid, rng.uniform(0, 12), 60, generator)
         image, _, _ = self._sampled(body, own, rng, grid, scale)
-        return image * (1 + rng.uniform(0, 0.3) * _noise(grid, 8, generator)).clamp(min=0.1)
+        image = image * (1 + rng.uniform(0, 0.3) * _noise(grid, 8, generator)).clamp(min=0.1)
+        for _ in range(rng.integers(0, _DECOYS + 1)):
+            image = _with_decoy(image, points, rng, grid, generator)
+        return image
 
     def _with_twin(
         self,
@@ -212,6 +216,20 @@ class Scenes:
         return _BRAIN_MEAN * (level < 1).float()
 
 
+def _with_decoy(
+    image: Tensor, points: Tensor, rng: Random, grid: _Grid, generator: torch.Generator
+) -> Tensor:
+    """Put something round there that is no head: it has no layers. Livers look so, and bladders."""
+    center = torch.as_tensor(rng.uniform(-0.5, 0.5, 3) * grid.extent, dtype=torch.float32)
+    radii = np.exp(rng.uniform(np.log(12), np.log(55))) * rng.uniform(0.7, 1.4, 3)
+    own = (points - center.to(points)) @ _rotation(rng, "fetal").to(points)
+    distance = (own / torch.as_tensor(radii, dtype=torch.float32).to(points)).norm(dim=-1)
+    distance = distance + rng.uniform(0, 0.3) * _noise(grid, 30, generator)
+    inside = torch.sigmoid(rng.uniform(10, 40) * (1 - distance))
+    value = rng.uniform(20, 1800) * (1 + rng.uniform(0, 0.3) * _noise(grid, 8, generator))
+    return image + inside * (value.clamp(min=0) - image)
+
+
 def _scale(rng: Random, scenery: Scenery, head: Packed) -> float:
     """Size relative to the object's own."""
     if scenery == "adult":
@@ -248,7 +266,7 @@ def _place(rng: Random, grid: _Grid, radius: float) -> Tensor:
     """Where the brain's centre is: mostly with all of the brain in view, ``(3,)``."""
     inset = rng.uniform(0.5, 1.2) * radius
     room = np.maximum(grid.extent / 2 - inset, 0.1 * radius)
-    toward = rng.uniform(-1, 1, 3) * rng.uniform(0.3, 1)
+    toward = rng.uniform(-1, 1, 3) * rng.uniform(0.5, 1)
     return torch.as_tensor(toward * room, dtype=torch.float32)
 
 

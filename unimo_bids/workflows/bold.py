@@ -76,7 +76,16 @@ def init_bold_wf(
     reference = pe.Node(
         FindReference(in_file=first, frame=frame, **apart), name="reference", **memory
     )
-    brain = pe.Node(FindBrain(in_file=first, population=population[0]), name="brain", **memory)
+    brain = pe.Node(
+        FindBrain(
+            in_file=first,
+            population=population[0],
+            method=settings.brain_extraction,
+            **device,
+        ),
+        name="brain",
+        **heavy,
+    )
     if run.mask is not None:
         brain.inputs.given_mask = str(run.mask)
     track = pe.Node(TrackMotion(in_file=first, **apart, **device), name="track", **heavy)
@@ -112,8 +121,6 @@ def init_bold_wf(
         name="figures",
         **memory,
     )
-    if run.mask is not None:
-        figures.inputs.given_mask = str(run.mask)
     save = pe.Node(
         SaveDerivatives(run=run, settings=settings, parameters=dict(parameters or {})),
         name="save",
@@ -150,6 +157,7 @@ def init_bold_wf(
                 [
                     ("mask", "mask"),
                     ("probability", "probability"),
+                    ("motion_mask", "motion_mask"),
                     ("population", "population"),
                     ("method", "brain_method"),
                     ("warnings", "brain_warnings"),
@@ -240,13 +248,25 @@ def _reference_told(run: BoldRun, settings: Settings) -> str:
     return f"Head motion of each run{whose} was estimated relative to one reference, {frame}."
 
 
+def _brain_told(run: BoldRun, settings: Settings) -> str:
+    if run.mask is not None or settings.brain_extraction == "derivatives":
+        return "Where masks of another program were given, the brain was taken from them."
+    if settings.brain_extraction == "epi":
+        return "The brain was found by intensity and shape (an EPI mask)."
+    told = (
+        "The brain was found by two convolutional networks (U-Nets after Ronneberger et al. 2015) "
+        "trained on synthetic volumes of random contrast (Billot et al. 2023) only"
+    )
+    if settings.brain_extraction == "auto":
+        told += ", or by intensity and shape where these were in doubt"
+    return told + ". Brains of fetuses were followed through all frames."
+
+
 def _methods(run: BoldRun, settings: Settings) -> list[str]:
     """What was done, for the methods section: paragraphs that other runs may share."""
     told = [
         _reference_told(run, settings),
-        "Where masks of another program were given, the brain was taken from them."
-        if run.mask is not None
-        else "Where no mask was given, the brain was found by intensity and shape (an EPI mask).",
+        _brain_told(run, settings),
     ]
     if run.echoes:
         told.append("Of several echoes, motion was estimated on the first and applied to all.")

@@ -16,20 +16,17 @@ on a fetal head in air 0.48 to 0.67 (0.67 to 0.79), and under the receive field 
 it leaves out the middle of the brain.
 
 A head among other tissue cannot be told from it by these means: in utero the result is not the
-brain, and not `confident`.
+brain, and not `usable`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from unimo_bids.brain.mask import SOLID, BrainMask, ball_volume, brain_radius, mask_radius, solidity
 from unimo_bids.motion.masks import foreground
 
 Bool3 = NDArray[np.bool_]
@@ -46,40 +43,8 @@ _FIELD, _OPENING, _CLOSING = 0.35, 0.15, 0.15
 # ml: the brain of a fetus of 20 weeks; all within the largest skulls (2000 ml), a rim included
 _SMALLEST, _LARGEST = 30.0, 2400.0
 _LARGEST_HEAD = 4500.0  # ml, with face and neck; what is larger is a body
-# A ball's section is as wide as the ball. A whole brain is longer than it is high, and its widest
-# section that of a ball larger by this factor.
-_SECTION = 0.9
-_SOLID = 0.8  # of the ellipsoid with the same moments; brains and slabs of them have 0.86 to 0.97
 _FULL = 0.9  # of the field of view: no air is left about what fills more, as noise does
 _SHARE = 0.4  # of what is not air is brain, at least; a low slice shows much besides
-
-
-@dataclass(frozen=True)
-class BrainMask:
-    """Where the brain is, and how it was found.
-
-    Attributes
-    ----------
-    mask
-        ``(X, Y, Z)`` bool.
-    probability
-        ``(X, Y, Z)`` float32, 0 … 1, above ½ in the mask; falls from 1 to 0 over about a voxel
-        either side of its surface.
-    radius_mm
-        Of a ball with the volume of the brain; where the field of view cuts the brain, of the whole
-        one as its widest section lets expect.
-    method
-        What found it, for the report.
-    confident
-        Whether what was found can be a brain: its size, its shape, and that it makes up most of
-        what is not air. False in utero, for phantoms and for noise.
-    """
-
-    mask: Bool3
-    probability: Float3
-    radius_mm: float
-    method: str
-    confident: bool
 
 
 def find_brain(reference: NDArray[np.generic], affine: NDArray[np.float64]) -> BrainMask:
@@ -107,65 +72,19 @@ def find_brain(reference: NDArray[np.generic], affine: NDArray[np.float64]) -> B
     affine = np.asarray(affine, dtype=np.float64)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     head = foreground(torch.from_numpy(image), torch.from_numpy(affine)).numpy() > 0
-    radius = _ball_radius(head, sizes)
+    radius = mask_radius(head, sizes)
     bright = _flattened(image, head, sizes, _FIELD * radius) > _BRIGHT
     brain = _largest_solid(bright & head, sizes, _OPENING * radius)
     brain = ndimage.binary_fill_holes(_closed(brain, sizes, _CLOSING * radius))
+    plausible = _plausible(brain, head, sizes)
     return BrainMask(
         mask=brain,
         probability=_soft(brain, sizes),
         radius_mm=brain_radius(brain, affine),
         method=METHOD,
-        confident=_plausible(brain, head, sizes),
+        doubts=() if plausible else ("what was found does not look like a brain",),
+        usable=plausible,
     )
-
-
-def brain_radius(mask: Bool3, affine: NDArray[np.float64]) -> float:
-    """Radius in mm of a ball with the volume of the brain, of which the mask may be only a slab.
-
-    Parameters
-    ----------
-    mask
-        ``(X, Y, Z)`` bool.
-    affine
-        ``(4, 4)`` indices → RAS mm.
-    """
-    sizes = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0)
-    sections = [
-        mask.sum(axis=tuple(a for a in range(3) if a != axis)).max() * sizes.prod() / sizes[axis]
-        for axis in range(3)
-    ]
-    return max(_ball_radius(mask, sizes), _SECTION * float(np.sqrt(max(sections) / np.pi)))
-
-
-def population_of_size(radius_mm: float) -> Literal["fetal", "infant", "adult"]:
-    """Whose brain is of this size.
-
-    Fetal brains have 30 ml at 20 weeks and 400 at birth, adult ones 1100 to 1600 ml; those of
-    newborns to two years lie between. The limits are 380 ml (45 mm) and 1050 ml (63 mm).
-
-    Parameters
-    ----------
-    radius_mm
-        Of a ball with the volume of the brain.
-
-    Examples
-    --------
-    >>> population_of_size(29), population_of_size(55), population_of_size(70)
-    ('fetal', 'infant', 'adult')
-    """
-    if radius_mm < 45:
-        return "fetal"
-    return "infant" if radius_mm < 63 else "adult"
-
-
-def ball_radius(volume: float) -> float:
-    """Radius in mm of a ball of a volume in ml."""
-    return float((3000 * volume / (4 * np.pi)) ** (1 / 3))
-
-
-def _ball_radius(mask: Bool3, sizes: NDArray[np.float64]) -> float:
-    return ball_radius(float(mask.sum() * sizes.prod() / 1000))
 
 
 def _flattened(image: Float3, head: Bool3, sizes: NDArray[np.float64], reach: float) -> Float3:
@@ -222,22 +141,11 @@ def _soft(mask: Bool3, sizes: NDArray[np.float64]) -> Float3:
 
 def _plausible(brain: Bool3, head: Bool3, sizes: NDArray[np.float64]) -> bool:
     """Whether a region can be a brain in air: neither too small nor too large, solid, alone."""
-    volume = 4 / 3 * np.pi * brain_radius(brain, np.diag([*sizes, 1.0])) ** 3 / 1000
+    volume = ball_volume(brain_radius(brain, np.diag([*sizes, 1.0])))
     return bool(
         _SMALLEST < volume < _LARGEST
         and head.sum() * sizes.prod() / 1000 < _LARGEST_HEAD
         and brain.mean() < _FULL
         and brain.sum() > _SHARE * head.sum()
-        and solidity(brain, sizes) > _SOLID
+        and solidity(brain, sizes) > SOLID
     )
-
-
-def solidity(mask: Bool3, sizes: Sequence[float] | NDArray[np.float64]) -> float:
-    """Volume relative to that of the ellipsoid with the same second moments; 1 for an ellipsoid.
-
-    ``V / (4/3 π √(5³ det C))`` with C the covariance of the points of the mask.
-    """
-    points = np.argwhere(mask) * sizes
-    covariance = np.cov(points.T, bias=True) + np.diag(np.square(sizes)) / 12  # voxels have a size
-    ellipsoid = 4 / 3 * np.pi * float(np.sqrt(5**3 * np.linalg.det(covariance)))
-    return float(len(points) * np.prod(sizes) / ellipsoid)

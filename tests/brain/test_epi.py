@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from unimo_bids.brain.extraction import brain_radius, find_brain, population_of_size, solidity
+from unimo_bids.brain.epi import find_brain
+from unimo_bids.brain.mask import brain_radius, population_of_size, solidity
 from unimo_bids.simulation import (
     adult_head,
     artefacts,
@@ -67,7 +68,7 @@ def test_an_adult_head(wrong, skull, least):
     image, affine, truth = adult(wrong=wrong, skull=skull)
     found = find_brain(image, affine)
     assert dice(found.mask, truth) > least
-    assert found.confident and population_of_size(found.radius_mm) == "adult"
+    assert found.usable and population_of_size(found.radius_mm) == "adult"
 
 
 @pytest.mark.parametrize(("slices", "thickness"), [(10, 4.0), (1, 4.0), (24, 6.0)])
@@ -76,7 +77,7 @@ def test_partial_coverage_and_thick_slices(slices, thickness):
     found = find_brain(image, affine)
     assert dice(found.mask, truth) > 0.93
     # the size is that of the whole brain (80 mm with its fluid), not of the slab
-    assert found.confident and found.radius_mm == pytest.approx(78, abs=4)
+    assert found.usable and found.radius_mm == pytest.approx(78, abs=4)
 
 
 def test_better_than_nilearn_where_it_matters():
@@ -101,7 +102,7 @@ def test_a_fetal_head_in_air():
     found = find_brain(image, affine)
     # thin skull and scalp cannot be told from the brain at 3 mm: all of it is there, and a rim
     assert dice(found.mask, truth) > 0.7 and (found.mask & truth).sum() > 0.99 * truth.sum()
-    assert found.confident and population_of_size(found.radius_mm) == "fetal"
+    assert found.usable and population_of_size(found.radius_mm) == "fetal"
 
 
 def test_in_utero_it_says_that_it_does_not_know():
@@ -112,7 +113,7 @@ def test_in_utero_it_says_that_it_does_not_know():
         BIAS,
         surroundings=fetal_surroundings(seed=30, voxel_mm=4),
     )
-    assert not find_brain(image, affine).confident
+    assert not find_brain(image, affine).usable
 
 
 def test_axes_in_any_order_and_direction():
@@ -222,7 +223,7 @@ def spots(*places, shape=(40, 40, 30)):
 )
 def test_no_brain_is_not_believed(image):
     found = find_brain(image, np.diag([3.0, 3.0, 3.0, 1.0]))
-    assert found.mask.shape == image.shape and not found.confident
+    assert found.mask.shape == image.shape and not found.usable
 
 
 def test_solidity():
@@ -273,11 +274,11 @@ def test_real_adults(name, volume):
     found = find_brain(np.asarray(image.dataobj[..., -1]), image.affine)
     voxel_ml = abs(np.linalg.det(image.affine[:3, :3])) / 1000
     assert found.mask.sum() * voxel_ml == pytest.approx(volume, rel=0.05)
-    assert found.confident and population_of_size(found.radius_mm) == "adult"
+    assert found.usable and population_of_size(found.radius_mm) == "adult"
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="no real series here")
 @pytest.mark.parametrize("number", ["10", "11", "12"])
 def test_real_uterus_is_not_believed(number):
     image = nib.load(REAL / "fetal_epi" / f"ep2d_{number}.nii.gz")
-    assert not find_brain(np.asarray(image.dataobj), image.affine).confident
+    assert not find_brain(np.asarray(image.dataobj), image.affine).usable

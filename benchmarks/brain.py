@@ -1,0 +1,168 @@
+"""Brain extraction on real scans: fetal stacks with landmarks, adult runs against other programs.
+
+Fetal: where the mask's centre is relative to the brain's as a person marked it, whether eyes lie
+within, and volume relative to that of a simulated head of the same age (`fetal_head`, whose sizes
+are published growth). Adult: Dice with what nilearn's EPI mask and DIPY's median Otsu agree on;
+both see a head in air. Nobody drew masks of these scans, so look at the pictures.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.table import markdown_table
+from unimo_bids.brain.choice import extract_brain
+from unimo_bids.brain.mask import BrainMask
+from unimo_bids.files.series import Series, read_series
+from unimo_bids.motion.series import find_reference
+from unimo_bids.simulation.fetal import fetal_head
+
+Bool3 = NDArray[np.bool_]
+
+_CUTS = 6  # pictures of each axis
+
+
+def judge(data: Path, out: Path, threads: int) -> int:
+    """Print both tables, and write a picture of each scan with its mask."""
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    print(markdown_table(_fetal(data / "fetal_epi", out)))
+    print()
+    print(markdown_table(_adult(data / "epi", out)))
+    print(f"Pictures: {out}")
+    return 0
+
+
+def _fetal(folder: Path, out: Path) -> list[list[str]]:
+    lines = [
+        ["stack", "weeks", "centre off, mm", "eyes within", "ml", "of expected", "doubts", "s"]
+    ]
+    with (folder / "landmarks.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    for row in rows:
+        series = read_series(folder / row["file"], single=True)
+        found, seconds = _extracted(series, 0, "fetal")
+        points = {
+            what: np.array([float(row[f"{what}_{axis}"]) for axis in "ijk"])
+            for what in ("brain", "left_eye", "right_eye")
+        }
+        sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
+        off = (np.argwhere(found.mask).mean(axis=0) - points["brain"]) * sizes
+        eyes = [what for what in ("left", "right") if _at(found.mask, points[f"{what}_eye"])]
+        weeks = float(row["gestational_age_weeks"])
+        volume = found.mask.sum() * sizes.prod() / 1000
+        lines.append(
+            [
+                *(row["file"].split(".")[0], f"{weeks:g}", f"{np.linalg.norm(off):.1f}"),
+                *(" ".join(eyes) or "none", f"{volume:.0f}", f"{volume / _expected(weeks):.2f}"),
+                *("; ".join(found.doubts), f"{seconds:.2f}"),
+            ]
+        )
+        _picture(series.frame(0), found.mask, points["brain"], sizes, out / f"{lines[-1][0]}.png")
+    return lines
+
+
+def _adult(folder: Path, out: Path) -> list[list[str]]:
+    lines = [["run", "Dice, agreed", "nilearn", "DIPY", "method", "ml", "doubts", "s"]]
+    for path in sorted(folder.glob("**/*_bold.nii*")):
+        series = read_series(path)
+        reference = find_reference(series, series.affine)
+        found, seconds = _extracted(series, reference, "adult")
+        volume = series.frame(reference)
+        others = [_nilearn(volume, series.affine), _dipy(volume)]
+        name = path.name.split("_bold")[0]
+        sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
+        lines.append(
+            [
+                *(name, f"{_dice(found.mask, others[0] & others[1]):.3f}"),
+                *(f"{_dice(found.mask, other):.3f}" for other in others),
+                *(found.method, f"{found.mask.sum() * sizes.prod() / 1000:.0f}"),
+                *("; ".join(found.doubts), f"{seconds:.2f}"),
+            ]
+        )
+        center = np.argwhere(found.mask).mean(axis=0)
+        _picture(volume, found.mask, center, sizes, out / f"{name}.png")
+    return lines
+
+
+def _extracted(series: Series, frame: int, population: str) -> tuple[BrainMask, float]:
+    """The mask by the networks alone; seconds of the second call, with everything loaded."""
+    for _ in range(2):
+        started = time.perf_counter()
+        found = extract_brain(
+            series.frame(frame),
+            series.affine,
+            "unimo",
+            population=population,  # type: ignore[arg-type]
+        )
+        seconds = time.perf_counter() - started
+    return found, seconds
+
+
+def _expected(weeks: float) -> float:
+    """Volume of a simulated brain, ml."""
+    radius = fetal_head(float(np.clip(weeks, 21, 38)), voxel_mm=2.0).radius
+    return 4e-3 / 3 * np.pi * radius**3
+
+
+def _nilearn(volume: NDArray[np.float32], affine: NDArray[np.float64]) -> Bool3:
+    from nilearn.masking import compute_epi_mask
+
+    return np.asarray(compute_epi_mask(nib.Nifti1Image(volume, affine)).dataobj) > 0
+
+
+def _dipy(volume: NDArray[np.float32]) -> Bool3:
+    from dipy.segment.mask import median_otsu
+
+    _, mask = median_otsu(volume, median_radius=2, numpass=2)
+    return np.asarray(mask, dtype=bool)
+
+
+def _at(mask: Bool3, point: NDArray[np.float64]) -> bool:
+    return bool(mask[tuple(np.round(point).astype(int))])
+
+
+def _dice(one: Bool3, other: Bool3) -> float:
+    return float(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
+
+
+def _picture(
+    volume: NDArray[np.float32],
+    mask: Bool3,
+    center: Sequence[float] | NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    path: Path,
+) -> None:
+    """Cuts along each axis through the mask, or through the centre if it lies elsewhere."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(3, _CUTS, figsize=(2 * _CUTS, 6), facecolor="black")
+    brightest = np.percentile(volume, 99.5)
+    for axis, row in enumerate(axes):
+        extent = np.ptp(np.argwhere(mask)[:, axis]) / 2 if mask.any() else 10
+        places = center[axis] + np.linspace(-0.9, 0.9, _CUTS) * extent
+        others = [a for a in range(3) if a != axis]
+        for ax, place in zip(row, places, strict=True):
+            index = int(np.clip(round(place), 0, volume.shape[axis] - 1))
+            image, outline = volume.take(index, axis).T, mask.take(index, axis).T
+            ax.imshow(
+                image,
+                origin="lower",
+                cmap="gray",
+                vmax=brightest,
+                aspect=sizes[others[1]] / sizes[others[0]],
+            )
+            if outline.any():
+                ax.contour(outline, [0.5], colors="orange", linewidths=0.8)
+            ax.axis("off")
+    figure.tight_layout(pad=0.1)
+    figure.savefig(path, dpi=60)
+    plt.close(figure)

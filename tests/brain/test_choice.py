@@ -1,0 +1,57 @@
+"""Which of two ways is believed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from torch import Tensor, nn
+
+from tests.brain.bright import AFFINE, volume_of
+from unimo_bids.brain import epi
+from unimo_bids.brain.choice import NOTHING, Method, extract_brain
+from unimo_bids.brain.network import BrainNetworks
+from unimo_bids.brain.unimo import METHOD, UNCLEAR
+
+ONE = volume_of(((150, 120, 90), 50)).numpy()
+TWO = volume_of(((60, 60, 90), 34), ((200, 180, 90), 36)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("method", "found"), [("auto", METHOD), ("unimo", METHOD), ("epi", epi.METHOD)]
+)
+def test_what_is_clear_is_found_as_asked(bright: BrainNetworks, method: Method, found: str) -> None:
+    brain = extract_brain(ONE, AFFINE, method)
+    assert brain.method == found and brain.usable and not brain.doubts
+
+
+def test_what_is_not_clear_is_left_to_the_other_way(bright: BrainNetworks) -> None:
+    bright.segment = _Hesitant()  # type: ignore[assignment]
+    doubted = extract_brain(ONE, AFFINE, "unimo")
+    assert doubted.method == METHOD and doubted.doubts == (UNCLEAR,)
+    assert extract_brain(ONE, AFFINE, "auto").method == epi.METHOD
+
+
+def test_other_doubts_stay(bright: BrainNetworks) -> None:
+    brain = extract_brain(TWO, AFFINE, "auto")
+    assert brain.method == METHOD and brain.usable and "twins" in brain.doubts[0]
+
+
+def test_no_brain_is_not_usable(bright: BrainNetworks) -> None:
+    specks = np.random.default_rng(0).normal(100, 5, (40, 40, 20))
+    specks[::2] += 300
+    bright.find, bright.segment = (_Blind() for _ in range(2))  # type: ignore[assignment]
+    for method in ("auto", "unimo"):
+        brain = extract_brain(specks, AFFINE, method)  # type: ignore[arg-type]
+        assert not brain.usable and brain.doubts == (NOTHING,)
+
+
+class _Hesitant(nn.Module):
+    def forward(self, image: Tensor) -> Tensor:
+        return 2 * (image - 0.5)
+
+
+class _Blind(nn.Module):
+    multiple = 8
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image - 10

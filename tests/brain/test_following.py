@@ -1,0 +1,64 @@
+"""A brain through a series."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.brain.bright import SIZES, volume_of
+from unimo_bids.brain.following import Followed, follow_series, same_brain
+from unimo_bids.brain.unimo import BrainFinder
+
+STILL = ((150.0, 120.0, 90.0), 34.0)
+DARK: tuple[tuple[tuple[float, float, float], float], ...] = ()
+
+
+def _follow(finder: BrainFinder, frames, reference: int) -> Followed:  # type: ignore[no-untyped-def]
+    volumes = [volume_of(*balls).numpy() for balls in frames]
+    brain = volume_of(STILL).numpy() > 0
+    done: list[float] = []
+    followed = follow_series(
+        finder, volumes.__getitem__, len(volumes), reference, brain, done.append
+    )
+    assert done == pytest.approx(np.arange(1, len(volumes) + 1) / len(volumes))
+    return followed
+
+
+def _center(mask: np.ndarray) -> np.ndarray:
+    return np.argwhere(mask).mean(axis=0) * SIZES
+
+
+def test_a_head_that_wanders_is_followed_both_ways(finder: BrainFinder) -> None:
+    places = [(150.0 + 12 * t, 120.0 - 9 * t, 90.0) for t in (-4, -3, -2, -1, 0, 1, 2, 3, 4)]
+    followed = _follow(finder, [((place, 34.0),) for place in places], reference=4)
+    assert followed.missing == () and followed.searched == ()
+    for t, place in enumerate(places):
+        assert np.abs(_center(followed.masks[..., t]) - place).max() < 1.5
+    assert followed.warnings() == []
+
+
+def test_a_head_that_jumps_is_found_again(finder: BrainFinder) -> None:
+    far = ((45.0, 45.0, 90.0), 34.0)
+    followed = _follow(finder, [(STILL,), (far,), (far,)], reference=0)
+    assert followed.searched == (1,) and followed.missing == ()
+    assert np.abs(_center(followed.masks[..., 2]) - far[0]).max() < 1.5
+
+
+def test_frames_without_the_brain_have_no_mask(finder: BrainFinder) -> None:
+    other = ((42.0, 42.0, 90.0), 48.0)  # bright, but not this brain
+    followed = _follow(finder, [(STILL,), DARK, (STILL,), (other,), (STILL,)], reference=2)
+    assert followed.missing == (1, 3) and followed.searched == (1, 3)
+    assert [bool(followed.masks[..., t].any()) for t in range(5)] == [1, 0, 1, 0, 1]
+    assert followed.warnings() == ["The brain was not found in 2 frames (1, 3)."]
+
+
+def test_a_reference_apart_from_the_series_begins_with_its_first_frame(finder: BrainFinder) -> None:
+    followed = _follow(finder, [(STILL,), (STILL,)], reference=-1)
+    assert followed.missing == () and followed.masks.any(axis=(0, 1, 2)).all()
+
+
+def test_the_same_brain_may_have_moved_but_not_grown() -> None:
+    here, there = (volume_of(((x, 120, 90), 34)).numpy() > 0 for x in (100, 200))
+    larger = volume_of(((100, 120, 90), 44)).numpy() > 0
+    assert same_brain(here, there) and not same_brain(here, there, moved=False)
+    assert not same_brain(here, larger) and not same_brain(here, here & False)

@@ -1,0 +1,64 @@
+"""Which way the brain is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unimo_bids.brain import epi
+from unimo_bids.brain.mask import BrainMask, Population
+from unimo_bids.brain.unimo import UNCLEAR, BrainFinder
+
+Method = Literal["auto", "unimo", "epi"]
+
+NOTHING = "no brain was found"
+
+
+def extract_brain(
+    volume: NDArray[np.generic],
+    affine: NDArray[np.float64],
+    method: Method = "auto",
+    *,
+    population: Population | None = None,
+    device: str = "cpu",
+) -> BrainMask:
+    """Find the brain in one volume.
+
+    Parameters
+    ----------
+    volume
+        ``(X, Y, Z)``
+    affine
+        ``(4, 4)`` indices → RAS mm.
+    method
+        ``unimo``: by trained networks; ``epi``: by intensity and shape, for a head in air;
+        ``auto``: by the networks, and by intensity and shape where these see nothing, or nothing
+        clear.
+    population
+        Whose brain it should be, if known.
+    device
+        Where to compute.
+
+    Returns
+    -------
+    BrainMask
+        If there is no brain, one that is not `usable`, with all that the other way took for one.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to see at all.
+    """
+    if method == "epi":
+        return epi.find_brain(volume, affine)
+    finder = BrainFinder(affine, device)
+    found = finder.judged(finder.find(volume, population), population)
+    if found is not None and (method == "unimo" or UNCLEAR not in found.doubts):
+        return found
+    simple = epi.find_brain(volume, affine)
+    if method == "auto" and simple.usable:
+        return simple
+    return found or replace(simple, doubts=(NOTHING,), usable=False)

@@ -1,0 +1,115 @@
+"""A brain mask, whoever made it, and what can be measured on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bool3 = NDArray[np.bool_]
+Float3 = NDArray[np.float32]
+Population = Literal["fetal", "infant", "adult"]
+
+# Solidity of a brain at least; brains and slabs of them have 0.86 to 0.97.
+SOLID = 0.8
+# A ball's section is as wide as the ball. A whole brain is longer than it is high, and its widest
+# section that of a ball larger by this factor.
+_SECTION = 0.9
+
+
+@dataclass(frozen=True)
+class BrainMask:
+    """Where the brain is, and how it was found.
+
+    Attributes
+    ----------
+    mask
+        ``(X, Y, Z)`` bool.
+    probability
+        ``(X, Y, Z)`` float32, 0 … 1, above ½ in the mask; falls from 1 to 0 over about a voxel
+        either side of its surface.
+    radius_mm
+        Of a ball with the volume of the brain; where the field of view cuts the brain, of the whole
+        one as its widest section lets expect.
+    method
+        What found it, for the report.
+    doubts
+        Why it may be wrong, a phrase each; none for a mask that can be believed.
+    usable
+        Whether registration should look at it, rather than at all that is not air.
+    """
+
+    mask: Bool3
+    probability: Float3
+    radius_mm: float
+    method: str
+    doubts: tuple[str, ...] = ()
+    usable: bool = True
+
+
+def brain_radius(mask: Bool3, affine: NDArray[np.float64]) -> float:
+    """Radius in mm of a ball with the volume of the brain, of which the mask may be only a slab.
+
+    Parameters
+    ----------
+    mask
+        ``(X, Y, Z)`` bool.
+    affine
+        ``(4, 4)`` indices → RAS mm.
+    """
+    sizes = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0)
+    sections = [
+        mask.sum(axis=tuple(a for a in range(3) if a != axis)).max() * sizes.prod() / sizes[axis]
+        for axis in range(3)
+    ]
+    return max(mask_radius(mask, sizes), _SECTION * float(np.sqrt(max(sections) / np.pi)))
+
+
+def population_of_size(radius_mm: float) -> Population:
+    """Whose brain is of this size.
+
+    Fetal brains have 30 ml at 20 weeks and 400 at birth, adult ones 1100 to 1600 ml; those of
+    newborns to two years lie between. The limits are 380 ml (45 mm) and 1050 ml (63 mm).
+
+    Parameters
+    ----------
+    radius_mm
+        Of a ball with the volume of the brain.
+
+    Examples
+    --------
+    >>> population_of_size(29), population_of_size(55), population_of_size(70)
+    ('fetal', 'infant', 'adult')
+    """
+    if radius_mm < 45:
+        return "fetal"
+    return "infant" if radius_mm < 63 else "adult"
+
+
+def ball_radius(volume: float) -> float:
+    """Radius in mm of a ball of a volume in ml."""
+    return float((3000 * volume / (4 * np.pi)) ** (1 / 3))
+
+
+def ball_volume(radius: float) -> float:
+    """Volume in ml of a ball of a radius in mm."""
+    return 4 * np.pi * radius**3 / 3000
+
+
+def mask_radius(mask: Bool3, sizes: NDArray[np.float64]) -> float:
+    """Radius in mm of a ball with the volume of a mask of voxels of these sizes, mm."""
+    return ball_radius(float(mask.sum() * sizes.prod() / 1000))
+
+
+def solidity(mask: Bool3, sizes: Sequence[float] | NDArray[np.float64]) -> float:
+    """Volume relative to that of the ellipsoid with the same second moments; 1 for an ellipsoid.
+
+    ``V / (4/3 π √(5³ det C))`` with C the covariance of the points of the mask.
+    """
+    points = np.argwhere(mask) * sizes
+    covariance = np.cov(points.T, bias=True) + np.diag(np.square(sizes)) / 12  # voxels have a size
+    ellipsoid = 4 / 3 * np.pi * float(np.sqrt(5**3 * np.linalg.det(covariance)))
+    return float(len(points) * np.prod(sizes) / ellipsoid)

@@ -1,0 +1,130 @@
+"""The brain in one volume, by trained networks, and why that may be wrong."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unimo_bids.brain.finding import Segmented, follow_brain, segment_brain
+from unimo_bids.brain.mask import (
+    SOLID,
+    Bool3,
+    BrainMask,
+    Float3,
+    Population,
+    ball_volume,
+    brain_radius,
+    solidity,
+)
+from unimo_bids.brain.network import BrainNetworks
+from unimo_bids.networks.weights import FOLDER, load_weights
+from unimo_bids.spatial.grids import voxel_sizes
+
+METHOD = "neural networks"
+UNCLEAR = "its outline is not clear"
+
+# ml: from 18 weeks; newborns to two years; the largest skulls. A rim and fluid included.
+_VOLUMES: dict[Population | None, tuple[float, float]] = {
+    "fetal": (15, 520),
+    "infant": (200, 1400),
+    "adult": (750, 2300),
+    None: (15, 2300),
+}
+_OWNERS = {"fetal": "a fetal", "infant": "an infant", "adult": "an adult", None: "any"}
+# Probability within the mask, on average: nine in ten right ones have more, of wrong ones a third.
+_SURE = 0.89
+_CUT = 0.5  # of the widest section may lie at the edges of the field of view
+
+
+class BrainFinder:
+    """Finds brains in volumes of one grid.
+
+    Parameters
+    ----------
+    affine
+        ``(4, 4)`` indices → RAS mm.
+    device
+        Where to compute.
+    trained
+        The networks, there; the shipped ones if not given.
+    """
+
+    def __init__(
+        self,
+        affine: NDArray[np.float64],
+        device: str = "cpu",
+        trained: BrainNetworks | None = None,
+    ) -> None:
+        self._affine = np.asarray(affine, dtype=np.float64)
+        self._sizes = tuple(voxel_sizes(torch.from_numpy(self._affine)).tolist())
+        self._device = device
+        self._networks = trained or _networks(device)
+
+    def find(self, volume: NDArray[np.generic], population: Population | None = None) -> Segmented:
+        """Find a brain anywhere in a volume ``(X, Y, Z)``."""
+        volumes = _VOLUMES[population]
+        return segment_brain(self._tensor(volume), self._sizes, self._networks, volumes)
+
+    def follow(self, volume: NDArray[np.generic], like: Bool3) -> Float3:
+        """Outline the brain that is about where another frame has it; all 0 if it is not there."""
+        center = np.argwhere(like).mean(axis=0) * self._sizes
+        size = float(like.sum() * np.prod(self._sizes) / 1000)
+        found = follow_brain(self._tensor(volume), self._sizes, self._networks, center, size)
+        return found.probability
+
+    def judged(self, found: Segmented, population: Population | None) -> BrainMask | None:
+        """Say why what was found may be wrong; None if nothing was."""
+        mask = found.probability > 0.5
+        if not mask.any():
+            return None
+        return BrainMask(
+            mask=mask,
+            probability=found.probability,
+            radius_mm=brain_radius(mask, self._affine),
+            method=METHOD,
+            doubts=tuple(self._doubts(found, mask, population)),
+        )
+
+    def _doubts(self, found: Segmented, mask: Bool3, population: Population | None) -> list[str]:
+        doubts = []
+        if found.rivals:
+            others = "another region looks" if found.rivals == 1 else "other regions look"
+            doubts.append(f"{others} like a brain as well (twins?)")
+        radius = brain_radius(mask, self._affine)
+        smallest, largest = _VOLUMES[population]
+        volume = mask.sum() * np.prod(self._sizes) / 1000
+        if ball_volume(radius) < smallest or volume > largest:
+            doubts.append(
+                f"its volume, {volume:.0f} ml, is not that of {_OWNERS[population]} brain "
+                f"({smallest:g} to {largest:g} ml)"
+            )
+        if _area_at_edges(mask, self._sizes) > _CUT * np.pi * radius**2:
+            doubts.append("the field of view cuts it")
+        if found.probability[mask].mean() < _SURE:
+            doubts.append(UNCLEAR)
+        if solidity(mask, self._sizes) < SOLID:
+            doubts.append("its shape is not that of a brain")
+        return doubts
+
+    def _tensor(self, volume: NDArray[np.generic]) -> torch.Tensor:
+        finite = np.nan_to_num(np.asarray(volume, dtype=np.float32), posinf=0, neginf=0)
+        return torch.from_numpy(np.ascontiguousarray(finite)).to(self._device)
+
+
+@cache
+def _networks(device: str) -> BrainNetworks:
+    trained = BrainNetworks()
+    load_weights(trained, FOLDER / "brain.safetensors")
+    return trained.to(device)
+
+
+def _area_at_edges(mask: Bool3, sizes: tuple[float, ...]) -> float:
+    """How much of a mask, mm², lies in the first and last slices of the volume."""
+    return sum(
+        float(mask.take(edge, axis).sum()) * float(np.prod(sizes)) / sizes[axis]
+        for axis in range(3)
+        for edge in (0, -1)
+    )

@@ -1,0 +1,63 @@
+"""`unimo-mask`: the brain in one image, without BIDS."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from unimo_bids.cli.arguments import add_population, device, frame, positive_int
+from unimo_bids.cli.correct import guarded
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; exit codes as `unimo-correct`."""
+    arguments = _parser().parse_args(argv)
+    return guarded(lambda: _run(arguments), debug=arguments.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unimo-mask",
+        description="Find and mask the brain of a fetus, infant or adult in an EPI volume, or in "
+        "every frame of a series. Writes 1 for brain, 0 else; frames in which the brain was not "
+        "found stay empty, and are named.",
+        epilog="Exit codes: 0 done (doubts are told), 1 the machine did not allow it, 2 the input "
+        "cannot be used, or holds no brain: then nothing is written.",
+    )
+    parser.add_argument("input", metavar="IN.nii[.gz]", type=Path, help="a 3D or 4D image")
+    parser.add_argument("output", metavar="OUT.nii[.gz]", type=Path, help="the mask")
+    add_population(parser)
+    parser.add_argument(
+        "--brain-extraction",
+        dest="method",
+        choices=("auto", "unimo", "epi"),
+        default="unimo",
+        help="unimo, trained networks (default); epi, intensity and shape, for a head in air; "
+        "auto, the better of both",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="N|auto",
+        type=frame,
+        default="auto",
+        help="frame in which the brain is looked for first (default: auto, a still one)",
+    )
+    parser.add_argument("--device", metavar="auto|cpu|cuda[:i]", type=device, default="auto")
+    parser.add_argument("--threads", metavar="N", type=positive_int, help="CPU threads")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.add_argument("--version", action="version", version=version("unimo-bids"))
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    # torch takes two seconds: not before the arguments are known to be good
+    from unimo_bids.cli.masking import mask_file
+
+    told = mask_file(arguments)
+    for warning in told.warnings:
+        print(f"warning: {arguments.input}: {warning}", file=sys.stderr)
+    print(told.sentence, arguments.output, sep="\n")
