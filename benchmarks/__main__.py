@@ -1,4 +1,4 @@
-"""Commands: list, run, table, short, real, brain, app; each has ``--help``."""
+"""Commands: list, run, table, short, real, brain, pairs, modalities, app; each has ``--help``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     commands = {
         **{"list": _list, "run": _run, "table": _table},
-        **{"short": _short, "real": _real, "brain": _brain, "app": _app},
+        **{"short": _short, "real": _real, "brain": _brain, "pairs": _pairs},
+        **{"modalities": _modalities, "app": _app},
     }
     return commands[options.command](options)
 
@@ -58,6 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     brain.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     brain.add_argument("--out", type=Path, default=RESULTS / "brain", help="folder of the pictures")
     brain.add_argument("--threads", type=int, default=2)
+    pairs = commands.add_parser("pairs", help="the pose network on real fetal pairs")
+    fetal = ROOT.parent / "shared" / "data" / "fetal_epi"
+    pairs.add_argument("--data", type=Path, default=fetal)
+    pairs.add_argument("--out", type=Path, default=RESULTS / "pairs", help="folder of the pictures")
+    pairs.add_argument("--threads", type=int, default=2)
+    modalities = commands.add_parser("modalities", help="the pose network on what it never saw")
+    modalities.add_argument("--pairs", type=int, default=12, help="of each kind and range")
+    modalities.add_argument("--threads", type=int, default=2)
     app = commands.add_parser("app", help="the whole app against the motion estimate alone")
     app.add_argument("--frames", type=int, default=300)
     app.add_argument("--threads", type=int, default=1)
@@ -148,6 +157,18 @@ def _brain(options: argparse.Namespace) -> int:
     from benchmarks.brain import judge
 
     return judge(options.data, options.out, options.threads)
+
+
+def _pairs(options: argparse.Namespace) -> int:
+    from benchmarks.pairs import judge
+
+    return judge(options.data, options.out, options.threads)
+
+
+def _modalities(options: argparse.Namespace) -> int:
+    from benchmarks.modalities import judge
+
+    return judge(options.pairs, options.threads)
 
 
 def _refuse(why: str) -> int:

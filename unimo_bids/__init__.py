@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unimo_bids.files.series import read_series
     from unimo_bids.files.transforms import read_itk, write_itk
+    from unimo_bids.motion.pair import PairPose, register_volumes
     from unimo_bids.motion.resampling import correct_series
     from unimo_bids.motion.series import (
         MotionEstimate,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "MotionEstimate": "unimo_bids.motion.series",
     "MotionSettings": "unimo_bids.motion.series",
+    "PairPose": "unimo_bids.motion.pair",
+    "register_volumes": "unimo_bids.motion.pair",
     "correct_series": "unimo_bids.motion.resampling",
     "Tracking": "unimo_bids.motion.series",
     "estimate_motion": "unimo_bids.motion.series",
@@ -41,6 +44,7 @@ _HOMES = {
 __all__ = [
     "MotionEstimate",
     "MotionSettings",
+    "PairPose",
     "Tracking",
     "correct_series",
     "estimate_motion",
@@ -48,6 +52,7 @@ __all__ = [
     "framewise_displacement",
     "read_itk",
     "read_series",
+    "register_volumes",
     "track_motion",
     "write_itk",
 ]

@@ -11,6 +11,8 @@ from typing import Any, get_args, get_type_hints
 from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic, machine_error
 
+FUSIONS = ("information", "slerp", "image", "shape")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -53,6 +55,10 @@ class Settings:
     brain_extraction
         ``auto``, ``unimo`` (networks), ``epi`` (intensity and shape) or ``derivatives`` (given
         masks alone). Given masks win in any case.
+    fusion
+        How the pose network brings together image and shape.
+    refine
+        Without it, poses are the network's, as they stand.
     population
         ``auto``, ``fetal``, ``infant`` or ``adult``.
     verbosity
@@ -86,6 +92,8 @@ class Settings:
     dvars_threshold: float = 1.5
     fd_radius: float | str = "auto"
     brain_extraction: str = "auto"
+    fusion: str = "information"
+    refine: bool = True
     population: str = "auto"
     random_seed: int = 0
     use_plugin: Path | None = None

@@ -58,5 +58,12 @@ TOOLS = (
     _tool("unimo", "estimate_motion, defaults", slow=False),
     _tool("unimo-extraction", "the brain found by itself, then estimate_motion", extraction=True),
     _tool("unimo-nosearch", "estimate_motion without global search", search=False),
+    _tool("unimo-nonetwork", "estimate_motion without the pose network", network=False),
+    _tool(
+        "unimo-bare",
+        "the brain found by itself, then the pose network alone",
+        extraction=True,
+        refine=False,
+    ),
     _tool("unimo-notemplate", "estimate_motion to the reference alone", template=False),
 )

@@ -12,7 +12,7 @@ from unimo_bids.cli import correct, correction
 from unimo_bids.motion.series import MotionEstimate
 
 
-def estimate(series, affine, *, mask=None, reference="auto", device="cpu", progress):
+def estimate(series, affine, *, mask=None, reference="auto", device="cpu", settings=None, progress):
     frames = series.shape[3]
     chosen = 0 if reference == "auto" else reference
     progress(0.5, "estimating")

@@ -340,3 +340,22 @@ def test_the_real_engine(tmp_path):
         if row["status"] == "ok":
             found = [float(row[f"trans_{axis}"]) for axis in "xyz"]
             np.testing.assert_allclose(found, shift, atol=0.35)
+
+
+def test_the_bare_network(tmp_path):
+    moves = np.tile(np.eye(4), (4, 1, 1))
+    moves[2:, :3, 3] = (-6, 4, 2)
+    truth = simulate(
+        fetal_head(weeks=30, seed=4, voxel_mm=2), moves, shape=(40, 40, 36), voxel_sizes=(4, 4, 4)
+    )
+    bold = save(tmp_path / "bold.nii.gz", truth.data, truth.affine)
+    out = tmp_path / "out"
+    options = ["--no-refine", "--fusion", "image", "--brain-extraction", "none", "--quiet"]
+    assert main([str(bold), str(out), "--reference", "1", *options]) == 0
+    poses = np.load(out / "bold_poses.npy")
+    np.testing.assert_array_equal(poses[1], np.eye(4))
+    table = rows(out / "bold_motion.tsv")
+    assert {row["status"] for row in table} == {"ok"}
+    assert {row["trans_x_sd"] for row in table} == {"n/a"}  # nobody knows
+    assert all(float(row["similarity"]) > 0 for row in table)
+    assert np.linalg.norm(poses[0] - np.eye(4)) < np.linalg.norm(poses[2] - np.eye(4))

@@ -30,9 +30,10 @@ def followed(at_rest, mask):
     )
     weights = level.image(mask).clamp(0, 1)
 
-    def run(frames, usable=None):
+    def run(frames, usable=None, **options):
         usable = np.ones(len(frames), dtype=bool) if usable is None else usable
-        return track(targets, level.image(frames), level.image(at_rest), weights, usable)
+        images, reference = level.image(frames), level.image(at_rest)
+        return track(targets, images, reference, weights, usable, **options)
 
     return run
 
@@ -56,6 +57,29 @@ def test_a_head_that_jumped_is_searched(followed):
     poses = random_poses(6, degrees=4, shift=2)
     poses[3] = random_poses(1, degrees=170, shift=8, seed=2)[0]
     found = followed(volumes(poses))
+    assert float(error_mm(found.poses, poses).max()) < ROUGH_MM
+    assert found.searched.tolist() == [t == 3 for t in range(6)]
+
+
+def test_a_guess_is_asked_before_a_search(followed):
+    poses = random_poses(6, degrees=4, shift=2)
+    poses[3] = random_poses(1, degrees=170, shift=8, seed=2)[0]
+    asked = []
+
+    def guess(frames):
+        asked.extend(frames.tolist())
+        return poses[frames] @ pose((5, 0, 3), (1, 0, 1))
+
+    found = followed(volumes(poses), guess=guess)
+    assert asked == [3]
+    assert float(error_mm(found.poses, poses).max()) < ROUGH_MM
+    assert not found.searched.any()
+
+
+def test_a_wrong_guess_does_no_harm(followed):
+    poses = random_poses(6, degrees=4, shift=2)
+    poses[3] = random_poses(1, degrees=170, shift=8, seed=2)[0]
+    found = followed(volumes(poses), guess=lambda frames: poses[[0] * len(frames)])
     assert float(error_mm(found.poses, poses).max()) < ROUGH_MM
     assert found.searched.tolist() == [t == 3 for t in range(6)]
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from unimo_bids.brain.boxes import Box, covering
 from unimo_bids.brain.mask import ball_radius, ball_volume, solidity
 from unimo_bids.brain.network import FIND_MM, FIND_VOXELS, BrainNetworks, answer, segment_box
+from unimo_bids.spatial.boxes import Box, covering
 
 LEAST_ML = 8.0  # what is smaller than a brain cut by most of the field of view is nothing
 # Blobs of brain that are looked for: radii in mm, response at least, how many of each size

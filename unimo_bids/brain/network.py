@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unimo_bids.brain.boxes import Box
 from unimo_bids.networks.unet import UNet
 from unimo_bids.networks.weights import inference_type
+from unimo_bids.spatial.boxes import Box
 
 FIND_MM = 6.0
 FIND_VOXELS = 64  # along each axis in training; less air about a head would be another picture

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, _ActionsContainer
 from collections.abc import Callable
 from pathlib import Path
+
+from unimo_bids.settings import FUSIONS
 
 # As in fMRIPrep, a number without a unit is in MB
 _GB = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
@@ -114,4 +116,20 @@ def add_population(parser: ArgumentParser) -> None:
         "--population",
         choices=("fetal", "infant", "adult"),
         help="who was scanned; a brain of another size is doubted (default: anyone)",
+    )
+
+
+def add_network(parser: _ActionsContainer) -> None:
+    """Add the options that say what the pose network does."""
+    parser.add_argument(
+        "--fusion",
+        choices=FUSIONS,
+        help="how the pose network brings together image and shape: in one problem, each counting "
+        "by what it knows (default); by interpolating between their poses; or one of them alone",
+    )
+    parser.add_argument(
+        "--no-refine",
+        dest="refine",
+        action="store_false",
+        help="take the network's poses as they are, without search and refinement",
     )

@@ -15,7 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from unimo_bids.cli.arguments import add_population, device, frame, positive, positive_int
+from unimo_bids.cli.arguments import (
+    add_network,
+    add_population,
+    device,
+    frame,
+    positive,
+    positive_int,
+)
 from unimo_bids.cli.progress import progress
 from unimo_bids.errors import MachineError, UnimoError
 
@@ -66,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         "tissue in view",
     )
     add_population(parser)
+    add_network(parser)
+    parser.set_defaults(fusion="information")
     parser.add_argument(
         "--reference",
         metavar="N|auto",

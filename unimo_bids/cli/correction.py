@@ -26,7 +26,8 @@ from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.correction import Comparison, write_corrected
 from unimo_bids.motion.quality import STATUSES, warnings_of
-from unimo_bids.motion.series import MotionEstimate, estimate_motion, find_reference
+from unimo_bids.motion.series import MotionEstimate, MotionSettings, estimate_motion, find_reference
+from unimo_bids.networks.pose import Fusion
 from unimo_bids.qc.confounds import (
     MOTION_NAMES,
     finite_parameters,
@@ -65,6 +66,8 @@ class Options:
     mask: Path | None = None
     brain_extraction: Literal["auto", "unimo", "epi", "none"] = "auto"
     population: Population | None = None
+    fusion: Fusion = "information"
+    refine: bool = True
     reference: int | Literal["auto"] = "auto"
     device: str = "auto"
     threads: int | None = None
@@ -214,7 +217,13 @@ def _estimate(
         mask, warnings = found.motion_mask, found.warnings
     try:
         estimate = estimate_motion(
-            series, series.affine, mask=mask, reference=reference, device=device, progress=partly
+            series,
+            series.affine,
+            mask=mask,
+            reference=reference,
+            device=device,
+            settings=MotionSettings(fusion=options.fusion, refine=options.refine),
+            progress=partly,
         )
     except ValueError as error:
         # which frame is the reference, and so which of the masks counts, is found only there

@@ -150,7 +150,8 @@ def _add_resources(parser: Parser) -> None:
 
 
 def _add_method(parser: Parser) -> None:
-    add = parser.add_argument_group("method").add_argument
+    group = parser.add_argument_group("method")
+    add = group.add_argument
     add(
         "--level",
         choices=("minimal", "full"),
@@ -196,6 +197,7 @@ def _add_method(parser: Parser) -> None:
         "intensity and shape, for a head in air; auto, the better of both (default); derivatives, "
         "not at all: such runs fail",
     )
+    arguments.add_network(group)
     add(
         "--population",
         choices=("auto", "fetal", "infant", "adult"),

@@ -6,9 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from unimo_bids.cli.arguments import device, positive, positive_int
 from unimo_bids.cli.correct import guarded
+
+if TYPE_CHECKING:
+    from unimo_bids.training.loop import Schedule
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_pack(commands.add_parser("pack", help="gather anatomies into one compact file"))
     _add_brain(commands.add_parser("brain", help="train brain extraction"))
+    _add_pose(commands.add_parser("pose", help="train the pose network"))
     arguments = parser.parse_args(argv)
     left = "checkpoint and log stay; call again to go on"
     return guarded(lambda: arguments.action(arguments), debug=arguments.debug, left=left)
@@ -44,16 +49,33 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
 
 def _add_brain(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_brain)
+    _add_training(parser, steps=12000, learning_rate=1e-2, batch="volumes", validate=200)
+    parser.add_argument("--begin", metavar="WEIGHTS", type=Path, help="go on from these weights")
+
+
+def _add_pose(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(action=_pose)
+    _add_training(parser, steps=8000, learning_rate=2e-2, batch="pairs", validate=100)
+
+
+def _add_training(
+    parser: argparse.ArgumentParser, *, steps: int, learning_rate: float, batch: str, validate: int
+) -> None:
     parser.add_argument("data", metavar="DATA.npz", type=Path, help="made by unimo-train pack")
     parser.add_argument("out", metavar="OUT_DIR", type=Path, help="checkpoint, log, weights, card")
-    parser.add_argument("--steps", type=positive_int, default=12000)
-    parser.add_argument("--batch", type=positive_int, default=4, help="volumes per step")
+    parser.add_argument("--steps", type=positive_int, default=steps)
+    parser.add_argument("--learning-rate", metavar="RATE", type=positive, default=learning_rate)
+    parser.add_argument("--batch", type=positive_int, default=4, help=f"{batch} per step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", type=device, default="auto")
     parser.add_argument("--threads", type=positive_int, help="CPU threads (default: all)")
     parser.add_argument("--minutes", type=positive, help="stop after so long; call again to go on")
     parser.add_argument(
-        "--validate", metavar="N", type=positive_int, default=200, help="volumes to judge it on"
+        "--validate",
+        metavar="N",
+        type=positive_int,
+        default=validate,
+        help=f"{batch} to judge it on",
     )
 
 
@@ -69,22 +91,34 @@ def _pack(arguments: argparse.Namespace) -> None:
 
 
 def _brain(arguments: argparse.Namespace) -> None:
+    from unimo_bids.training import brain
+
+    print(brain.recipe(*_what(arguments), begin=arguments.begin, **_how(arguments)))
+
+
+def _pose(arguments: argparse.Namespace) -> None:
+    from unimo_bids.training import pose
+
+    print(pose.recipe(*_what(arguments), **_how(arguments)))
+
+
+def _what(arguments: argparse.Namespace) -> tuple[Path, Path, Schedule]:
+    from unimo_bids.training.loop import Schedule
+
+    schedule = Schedule(arguments.steps, arguments.learning_rate, seed=arguments.seed)
+    return arguments.data, arguments.out, schedule
+
+
+def _how(arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from unimo_bids.devices import torch_device
-    from unimo_bids.training import brain
-    from unimo_bids.training.loop import Schedule
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    print(
-        brain.recipe(
-            arguments.data,
-            arguments.out,
-            Schedule(steps=arguments.steps, seed=arguments.seed),
-            batch=arguments.batch,
-            device=torch_device(arguments.device),
-            minutes=arguments.minutes,
-            validation=arguments.validate,
-        )
-    )
+    return {
+        "batch": arguments.batch,
+        "device": torch_device(arguments.device),
+        "minutes": arguments.minutes,
+        "validation": arguments.validate,
+    }

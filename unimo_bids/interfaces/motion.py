@@ -15,6 +15,7 @@ from nipype.interfaces.base import (
 )
 
 from unimo_bids.interfaces.results import DEVICE
+from unimo_bids.settings import FUSIONS
 
 if TYPE_CHECKING:
     from unimo_bids.files.series import Series
@@ -25,6 +26,12 @@ class _MotionInput(BaseInterfaceInputSpec):
     mask = File(exists=True, desc="brain in the reference frame, or in every frame")
     reference = traits.Int(mandatory=True, desc="frame that poses are relative to")
     reference_file = File(desc="a volume scanned apart that takes its place")
+    fusion = traits.Enum(
+        *FUSIONS,
+        usedefault=True,
+        desc="how the pose network brings together image and shape",
+    )
+    refine = traits.Bool(True, usedefault=True, desc="go beyond the network's poses")
     device = DEVICE
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
@@ -43,6 +50,7 @@ class TrackMotion(SimpleInterface):
         from unimo_bids.devices import torch_device
         from unimo_bids.files.series import read_series
         from unimo_bids.interfaces.results import write_arrays
+        from unimo_bids.motion.results import MotionSettings
         from unimo_bids.motion.series import track_motion
 
         series = read_series(self.inputs.in_file)
@@ -53,6 +61,7 @@ class TrackMotion(SimpleInterface):
             mask=_mask(self.inputs, series),
             reference=reference,
             device=torch_device(self.inputs.device),
+            settings=MotionSettings(fusion=self.inputs.fusion, refine=self.inputs.refine),
         )
         path = Path(runtime.cwd) / "tracking.npz"
         self._results["tracking"] = write_arrays(path, tracking)
@@ -88,7 +97,7 @@ class EstimateMotion(SimpleInterface):
             read_tracking,
             write_arrays,
         )
-        from unimo_bids.motion.results import Tracking
+        from unimo_bids.motion.results import MotionSettings, Tracking
         from unimo_bids.motion.series import estimate_motion
 
         here = Path(runtime.cwd)
@@ -104,6 +113,7 @@ class EstimateMotion(SimpleInterface):
             series.affine,
             mask=_mask(self.inputs, series),
             device=device,
+            settings=MotionSettings(fusion=self.inputs.fusion, refine=self.inputs.refine),
             tracking=tracking,
         )
         self._results["device_used"] = device_name(device)

@@ -24,7 +24,7 @@ from unimo_bids.motion.levels import Level, make_level
 from unimo_bids.motion.masks import ADULT_RADIUS, centroid, find_head
 from unimo_bids.motion.quality import bridge, similarity_threshold
 from unimo_bids.motion.refinement import Refined, refine
-from unimo_bids.motion.registration import IntensityModel, Target, make_target
+from unimo_bids.motion.registration import IntensityModel, Target, make_target, register
 from unimo_bids.motion.resampling import Window
 from unimo_bids.motion.results import MotionEstimate, MotionSettings, Tracking
 from unimo_bids.motion.template import (
@@ -34,6 +34,7 @@ from unimo_bids.motion.template import (
     robust_mean,
 )
 from unimo_bids.motion.tracking import Targets, Track, track
+from unimo_bids.motion.unimo import PoseFinder, Seen
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import voxel_sizes
 
@@ -86,6 +87,8 @@ class Estimation:
     def track(self, reference: int | Literal["auto"]) -> Tracking:
         """Rough poses of all frames."""
         usable = self.scan(reference)
+        if not self.settings.refine:
+            return self._as_guessed(usable)
         tracked, contrasts = self._track_any_contrast(usable)
         return Tracking(
             reference=self.reference,
@@ -105,6 +108,8 @@ class Estimation:
             tracking.similarity,
             tracking.searched.copy(),
         )
+        if not self.settings.refine:
+            return self._unrefined(tracked)
         if not tracking.contrasts:
             refined, template, contrasts = self._refine_to_one_image(tracked)
             if not contrasts:
@@ -209,6 +214,7 @@ class Estimation:
             self.coarse.image(self.head.weights).clamp(0, 1),
             usable,
             starts=starts,
+            guess=self._guess if self.settings.network else None,
             search=self.settings.search,
         )
 
@@ -235,10 +241,71 @@ class Estimation:
         starts = torch.eye(4, dtype=torch.float64, device=self.device)
         starts = starts.repeat(self.frames.count, 1, 1)
         for t in range(self.frames.count):
-            mask = torch.from_numpy(self.given_mask[..., t].astype(np.float32)).to(self.device)
-            if bool((mask > 0.5).any()):
+            mask = self._mask_of(t)
+            if mask is not None:
                 starts[t, :3, 3] = centroid(mask, self.affine) - self.head.center
         return starts
+
+    # --------------------------------------------------------------------------------- network
+    def _guess(self, frames: NDArray[np.int_]) -> Tensor:
+        """The network's poses ``(F, 4, 4)`` of some frames."""
+        finder = PoseFinder(self.head.radius, self.device, self.settings.fusion)
+        affine = self.affine.numpy()
+        fixed: dict[bool, Seen] = {}
+        poses = []
+        for t in frames.tolist():
+            mask = self._mask_of(t)
+            if (mask is not None) not in fixed:
+                of_reference = None if mask is None else self._mask_of(self.reference)
+                fixed[mask is not None] = finder.look(
+                    self.raw_reference, affine, of_reference, self.head.center
+                )
+            center = self.head.center if mask is None else None
+            moving = finder.look(self.frames([t])[0], affine, mask, center)
+            poses.append(finder.pose(fixed[mask is not None], moving)[0])
+        return torch.stack(poses)
+
+    def _mask_of(self, t: int) -> Tensor | None:
+        """Mask of a frame, if there are masks of every frame and this one's shows anything."""
+        if self.given_mask is None or self.given_mask.ndim != 4:
+            return None
+        mask = torch.from_numpy(self.given_mask[..., t].astype(np.float32)).to(self.device)
+        return mask if bool((mask > 0.5).any()) else None
+
+    def _as_guessed(self, usable: NDArray[np.bool_]) -> Tracking:
+        """The network's poses of all frames, compared with the reference but not refined."""
+        everything = np.flatnonzero(usable)
+        poses = torch.eye(4, dtype=torch.float64).repeat(len(usable), 1, 1)
+        poses[everything] = self._guess(everything).cpu()
+        poses[self.reference] = torch.eye(4, dtype=torch.float64)
+        similarity = np.full(len(usable), np.nan)
+        self._read_coarsely()
+        target = self._target(
+            self.raw_reference[None], self.coarse, self.settings.coarse_points, "bias"
+        )
+        for chunk in self.frames.chunks(everything.tolist()):
+            rows = list(chunk)
+            images = self.coarse_images[rows].float()[:, None]
+            at = poses[rows].to(self.device)
+            judged = register(target, images, at, iterations=1, tolerance=0.0)
+            similarity[rows] = judged.similarity.cpu().numpy()
+        searched = np.zeros(len(usable), dtype=bool)
+        return Tracking(self.reference, poses.numpy(), similarity, searched)
+
+    def _unrefined(self, tracked: Track) -> MotionEstimate:
+        """Tracking as it is; nothing is known of its precision."""
+        self._tell(1.0, "done")
+        return MotionEstimate(
+            poses=tracked.poses.cpu().numpy(),
+            covariance=np.full((self.frames.count, 6, 6), np.nan),
+            similarity=tracked.similarity,
+            status=np.where(self.usable, "ok", "lost").astype("<U8"),
+            template=(self.raw_reference * self.frames.scale).cpu().numpy(),
+            mask=self.head.weights.cpu().numpy(),
+            reference=self.reference,
+            center=self.head.center.cpu().numpy(),
+            radius=self.head.radius,
+        )
 
     def _well_tracked(self, tracked: Track, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         good = usable & (tracked.similarity >= similarity_threshold(tracked.similarity[usable]))

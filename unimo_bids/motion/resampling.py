@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -27,8 +27,9 @@ def resample(
     interpolation: Interpolation = "cubic",
     outside: float = 0.0,
     window: Window | None = None,
+    onto: tuple[Sequence[int], Tensor] | None = None,
 ) -> Tensor:
-    """A volume as it would look without its pose, ``(X, Y, Z)`` on the same grid.
+    """A volume as it would look without its pose, ``(X, Y, Z)``, on the same grid or another.
 
     Parameters
     ----------
@@ -42,16 +43,15 @@ def resample(
         Value for voxels that lay outside the field of view, half a voxel beyond the last centres.
     window
         The part of the grid that is wanted; the result has its shape.
+    onto
+        Shape and affine of the grid that is wanted, if it is not the volume's.
     """
-    window = window or (
-        slice(0, volume.shape[0]),
-        slice(0, volume.shape[1]),
-        slice(0, volume.shape[2]),
-    )
+    wanted, affine_wanted = onto or (volume.shape, affine)
+    window = window or (slice(0, wanted[0]), slice(0, wanted[1]), slice(0, wanted[2]))
     shape = [part.stop - part.start for part in window]
     images = spline_coefficients(volume) if interpolation == "cubic" else volume
     sample = sample_cubic if interpolation == "cubic" else sample_linear
-    to_index = index_map(affine, pose, affine).double()
+    to_index = index_map(affine, pose, affine_wanted).double()
     size = torch.tensor(volume.shape, dtype=torch.float32, device=volume.device)
     centers = voxel_centers(shape, volume.device)
     centers += torch.tensor([part.start for part in window]).to(centers)

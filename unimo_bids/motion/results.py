@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from unimo_bids.networks.pose import Fusion
+
 
 @dataclass(frozen=True)
 class MotionSettings:
@@ -27,6 +29,12 @@ class MotionSettings:
         Register to the robust mean of aligned frames (second pass), not to the reference alone.
     search
         Search all rotations for frames that are not explained otherwise.
+    network
+        Ask the pose network before.
+    fusion
+        How it brings together image and shape.
+    refine
+        Without it, poses are the network's, as they stand.
     """
 
     fine_blur: float = 0.7
@@ -35,6 +43,9 @@ class MotionSettings:
     tolerance: float = 0.005
     template: bool = True
     search: bool = True
+    network: bool = True
+    fusion: Fusion = "information"
+    refine: bool = True
 
 
 @dataclass(frozen=True)

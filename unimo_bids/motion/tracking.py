@@ -2,13 +2,13 @@
 
 Every frame is tried from rest. Where that does not explain it, it is tried from the poses of its
 neighbours and on along their motion, as often as that helps: a moving head is followed through the
-series from both sides. What is still unexplained is searched over all rotations and translations,
-and its neighbours are tried again from there.
+series from both sides. What is still unexplained is tried from a guess, the network's, and then
+searched over all rotations and translations; after each, its neighbours are tried again from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.registration import Registration, Target, register
 from unimo_bids.motion.search import search_poses
 from unimo_bids.spatial import rigid
+
+Guess = Callable[[NDArray[np.int_]], Tensor]
 
 _BATCH = 64
 _SEARCH_BATCH = 8
@@ -57,6 +59,7 @@ def track(
     usable: NDArray[np.bool_],
     *,
     starts: Tensor | None = None,
+    guess: Guess | None = None,
     search: bool = True,
 ) -> Track:
     """Follow the head through the series at a coarse level.
@@ -73,6 +76,8 @@ def track(
         ``(T,)`` frames that hold an image at all.
     starts
         ``(T, 4, 4)`` poses to try beside rest, if anything is known of them.
+    guess
+        Poses ``(F, 4, 4)`` of F frames that nothing nearby explains, worth trying before a search.
     search
         Search all rotations for frames that are not explained otherwise.
     """
@@ -86,12 +91,20 @@ def track(
         _adopt(result, everything, known, False)
     _propagate(result, targets, images, usable)
 
-    threshold = _doubt(result.similarity[usable])
-    unexplained = np.flatnonzero(usable & (result.similarity < threshold))
+    unexplained = _unexplained(result, usable)
+    if guess is not None and len(unexplained) > 0:
+        known = _register(targets, images, unexplained, guess(unexplained))
+        if _adopt(result, unexplained, known, False).any():
+            _propagate(result, targets, images, usable)
+            unexplained = _unexplained(result, usable)
     if search and len(unexplained) > 0:
         _search(result, targets, images, reference_image, weights, unexplained)
         _propagate(result, targets, images, usable)
     return result
+
+
+def _unexplained(result: Track, usable: NDArray[np.bool_]) -> NDArray[np.int_]:
+    return np.flatnonzero(usable & (result.similarity < _doubt(result.similarity[usable])))
 
 
 def _doubt(similarity: NDArray[np.float64]) -> float:

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic
-from unimo_bids.simulation.anatomy import Anatomy, adult_head
+from unimo_bids.simulation.anatomy import ADULT_FLUID, Anatomy, adult_head
 from unimo_bids.simulation.fetal import fetal_head
 from unimo_bids.simulation.labelmaps import read_label_map
 from unimo_bids.simulation.shapes import closed
@@ -28,6 +28,7 @@ Kind = Literal["adult", "fetal", "surroundings"]
 
 IN_BRAIN = 128  # added to the labels of what a brain mask should hold
 _HULL_MM = 5.0  # a mask spans sulci up to twice as wide
+_RIM_MM = 8.0  # of fluid around an adult's brain; EPI masks end at the skull
 _VOXEL_MM = {"adult": 1.5, "fetal": 1.0, "surroundings": 3.0}
 _HOLD_BACK = 4
 
@@ -90,6 +91,9 @@ def _packed(anatomy: Anatomy, kind: Kind, number: int) -> Packed:
     if anatomy.brain_labels:
         brain = np.isin(labels, anatomy.brain_labels)
         hull = ndimage.binary_fill_holes(closed(brain, _HULL_MM / voxel_mm))
+        if kind == "adult":
+            rim = ndimage.distance_transform_edt(~hull, sampling=voxel_mm) < _RIM_MM
+            hull |= (labels == ADULT_FLUID) & rim
         labels[hull & (labels > 0)] += IN_BRAIN
     step = _VOXEL_MM[kind]
     origin = np.asarray(np.linalg.solve(anatomy.affine, [0, 0, 0, 1])[:3], dtype=np.float64)

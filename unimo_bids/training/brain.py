@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from unimo_bids.brain.boxes import Box
 from unimo_bids.brain.finding import LEAST_ML
 from unimo_bids.brain.mask import ball_radius
 from unimo_bids.brain.network import (
@@ -26,8 +25,9 @@ from unimo_bids.brain.network import (
 from unimo_bids.brain.unimo import BrainFinder
 from unimo_bids.files.staging import atomic
 from unimo_bids.networks.weights import checksum, load_weights, save_weights
+from unimo_bids.spatial.boxes import Box
 from unimo_bids.training.anatomies import Packed, load
-from unimo_bids.training.loop import LOG, Schedule, train
+from unimo_bids.training.loop import Schedule, train
 from unimo_bids.training.scenes import Example, Scenes
 
 WEIGHTS, CARD = "brain.safetensors", "brain.md"
@@ -46,6 +46,7 @@ def recipe(
     folder: Path,
     schedule: Schedule,
     *,
+    begin: Path | None = None,
     batch: int = 4,
     device: str = "cpu",
     minutes: float | None = None,
@@ -54,7 +55,10 @@ def recipe(
     """Train, write weights and model card into a folder, and say what came out."""
     objects = load(data)
     torch.manual_seed(schedule.seed)
-    trained = BrainNetworks().to(device)
+    trained = BrainNetworks()
+    if begin is not None:
+        load_weights(trained, begin).train()
+    trained.to(device)
     scenes = Scenes([thing for thing in objects if not thing.held_back], device)
     averaged = train(
         trained,
@@ -71,7 +75,8 @@ def recipe(
     load_weights(shipped, folder / WEIGHTS)  # judged as it will be used, in half precision
     held_back = [thing for thing in objects if thing.held_back]
     table = validate(shipped.to(device), Scenes(held_back, device), validation)
-    card = _card(objects, schedule, batch, table, checksum(folder / WEIGHTS))
+    first = "random ones" if begin is None else f"those of SHA-256 {checksum(begin)}…"
+    card = _card(objects, schedule, batch, first, table, checksum(folder / WEIGHTS))
     with atomic(folder / CARD) as staged:
         staged.write_text(card)
     return table
@@ -114,7 +119,9 @@ def _in_view(brain: np.ndarray) -> str:
     return "cut" if edges or not brain.any() else "whole"
 
 
-def _card(objects: list[Packed], schedule: Schedule, batch: int, table: str, digest: str) -> str:
+def _card(
+    objects: list[Packed], schedule: Schedule, batch: int, first: str, table: str, digest: str
+) -> str:
     """Model card, Markdown."""
     names = {
         title: sorted({thing.name for thing in objects if thing.held_back is held_back})
@@ -126,8 +133,8 @@ def _card(objects: list[Packed], schedule: Schedule, batch: int, table: str, dig
 
 Made by `unimo-train brain`: {schedule.steps} steps of {batch} volumes, seed {schedule.seed},
 Muon and AdamW, learning rate {schedule.learning_rate:g}, weights averaged by
-{schedule.averaging:g} per step. `{LOG}` of the training says what each step took, and how long it
-waited for volumes to be rendered.
+{schedule.averaging:g} per step, begun with {first}. The log beside it says what each
+step took, and how long it waited for volumes to be rendered.
 
 Synthetic volumes only: SynthSeg's adult label maps (Apache-2.0), or nilearn's MNI152 maps without
 them; fetal label maps of Fidon et al. 2021 (CC0); procedural fetal heads and uteri.

@@ -88,8 +88,11 @@ def init_bold_wf(
     )
     if run.mask is not None:
         brain.inputs.given_mask = str(run.mask)
-    track = pe.Node(TrackMotion(in_file=first, **apart, **device), name="track", **heavy)
-    rigid = pe.Node(EstimateMotion(in_file=first, **apart, **device), name="rigid", **heavy)
+    network = {"fusion": settings.fusion, "refine": settings.refine}
+    track = pe.Node(TrackMotion(in_file=first, **apart, **network, **device), name="track", **heavy)
+    rigid = pe.Node(
+        EstimateMotion(in_file=first, **apart, **network, **device), name="rigid", **heavy
+    )
     resample = pe.Node(
         ResampleSeries(
             in_files=_strings(run),

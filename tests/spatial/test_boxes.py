@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from unimo_bids.brain.boxes import Box, covering
+from unimo_bids.spatial.boxes import Box, covering
 
 
 def test_a_box_on_the_volumes_own_voxels_reads_them_unchanged() -> None:

@@ -1,0 +1,109 @@
+"""Two volumes on grids of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.motion import phantom
+from unimo_bids.motion.pair import register_volumes
+
+FINE = (44, 48, 42)
+_GRIDS = [
+    (phantom.AFFINE, phantom.SHAPE),
+    (phantom.grid_affine((2.5, 2.5, 2.5), (0.2, -0.1, 0.4), FINE), FINE),
+    (phantom.grid_affine((-2.5, 2.5, 3.0), (0.0, 0.3, 0.0), FINE), FINE),  # stored left to right
+]
+
+
+def _registered(pose: torch.Tensor, grid: int = 0, **options):
+    affine, shape = _GRIDS[grid]
+    return register_volumes(
+        phantom.volume(phantom.rest(1)[0]).numpy(),
+        phantom.AFFINE.numpy(),
+        phantom.volume(pose, affine, shape).numpy(),
+        affine.numpy(),
+        **{"network": False} | options,
+    )
+
+
+def _off(found: np.ndarray, pose: torch.Tensor) -> float:
+    return float(phantom.error_mm(torch.from_numpy(found)[None], pose[None]))
+
+
+@pytest.mark.parametrize("grid", range(3))
+def test_pose_is_found_on_another_grid(grid: int):
+    pose = phantom.pose((12, -8, 20), (5, -4, 3))
+    found = _registered(pose, grid)
+    assert _off(found.pose, pose) < 0.05
+    assert found.similarity > 0.99
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_rotation_is_found(seed: int):
+    pose = phantom.random_poses(1, 150, 10, seed)[0]
+    assert _off(_registered(pose).pose, pose) < 0.05
+
+
+def test_what_nothing_near_explains_is_searched_for():
+    pose = phantom.random_poses(1, 150, 10, 0)[0]
+    assert _registered(pose).start == "search"
+
+
+def test_another_contrast_is_explained_by_tissues():
+    pose = phantom.pose((10, 5, -15), (4, 6, -2))
+    affine, shape = _GRIDS[1]
+    moving = (phantom.volume(pose, affine, shape) - 70).abs()  # what was in the middle is dark now
+    found = register_volumes(
+        phantom.volume(phantom.rest(1)[0]).numpy(),
+        phantom.AFFINE.numpy(),
+        moving.numpy(),
+        affine.numpy(),
+        network=False,
+    )
+    assert _off(found.pose, pose) < 0.3
+
+
+def test_masks_say_what_moves():
+    pose = phantom.pose((15, 0, 10), (8, 0, -6))
+    affine, _ = _GRIDS[0]
+    fixed, moving = phantom.volume(phantom.rest(1)[0]), phantom.volume(pose)
+    for volume in (fixed, moving):
+        volume[:3] = 150.0  # a body that stays where it is
+    mask = phantom.head_mask(grown=1.05)
+    found = register_volumes(
+        fixed.numpy(),
+        affine.numpy(),
+        moving.numpy(),
+        affine.numpy(),
+        fixed_mask=mask.numpy(),
+        network=False,
+    )
+    assert _off(found.pose, pose) < 0.05
+
+
+def test_covariance_grows_with_noise():
+    pose = phantom.pose((2, 3, 1), (1, 0, 2))
+    sds = []
+    for sigma in (2.0, 8.0):
+        moving = phantom.volume(pose) + phantom.noise(phantom.SHAPE, sigma)
+        found = register_volumes(
+            phantom.volume(phantom.rest(1)[0]).numpy(),
+            phantom.AFFINE.numpy(),
+            moving.numpy(),
+            phantom.AFFINE.numpy(),
+            network=False,
+        )
+        assert found.covariance is not None
+        sds.append(found.covariance.diagonal() ** 0.5)
+    assert np.all(sds[1] > 2 * sds[0])
+
+
+def test_nothing_to_register_is_refused():
+    volume = phantom.volume(phantom.rest(1)[0]).numpy()
+    affine = phantom.AFFINE.numpy()
+    with pytest.raises(ValueError, match="empty or constant"):
+        register_volumes(volume, affine, np.zeros_like(volume), affine, network=False)
+    with pytest.raises(ValueError, match="nothing to do"):
+        register_volumes(volume, affine, volume, affine, network=False, refine=False)

@@ -1,0 +1,105 @@
+"""The recipe of the pose network, from pack to model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unimo_bids.networks.pose import PoseNetwork
+from unimo_bids.networks.weights import load_weights
+from unimo_bids.spatial import rigid
+from unimo_bids.training import pose
+from unimo_bids.training.anatomies import Packed, save
+from unimo_bids.training.loop import Schedule
+from unimo_bids.training.pairs import Pairs
+
+
+def test_the_recipe_leaves_weights_that_load_and_a_card(
+    balls: list[Packed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pose, "_CALIBRATION", 3)
+    monkeypatch.setattr(pose, "_TRIALS", dict(list(pose._TRIALS.items())[:1]))
+    save(balls, tmp_path / "pack.npz")
+    tables = pose.recipe(tmp_path / "pack.npz", tmp_path, Schedule(2), batch=1, validation=2)
+    for fusion in ("image", "shape", "information", "slerp"):
+        assert f"| {fusion} |" in tables
+    load_weights(PoseNetwork(), tmp_path / pose.WEIGHTS)
+    card = (tmp_path / pose.CARD).read_text()
+    assert tables in card
+    assert "2 steps of 1 pairs, seed 0" in card
+    assert (tmp_path / pose.WEIGHTS).stat().st_size < 500_000
+
+
+def test_losses_are_finite_where_masks_are_missing(balls: list[Packed]) -> None:
+    torch.manual_seed(0)
+    network = PoseNetwork()
+    pairs = Pairs(balls)
+    drawn = [pairs.draw(np.random.default_rng(n), "organ", masked=n > 0) for n in range(2)]
+    batch = (
+        pose.prepared(drawn),
+        torch.stack([pair.pose for pair in drawn]),
+        torch.tensor([pair.masked for pair in drawn]),
+    )
+    found = pose.losses(network, batch)
+    torch.stack(list(found.values())).sum().backward()
+    assert all(value.isfinite() for value in found.values())
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_displacement_counts_what_is_said_to_count() -> None:
+    rest = torch.eye(4).repeat(2, 1, 1)
+    moved = rest.clone()
+    moved[1, 0, 3] = 0.5
+    off = pose._displacement(moved, rest, torch.tensor([1.0, 1.0]))
+    assert off.item() == pytest.approx((0.5 - 0.05) / 2)  # linear beyond a tenth of a radius
+    assert pose._displacement(moved, rest, torch.tensor([1.0, 0.0])) == 0
+
+
+def test_terms_at_the_truth_cost_nothing_if_they_are_spread() -> None:
+    truth = rigid.from_parameters(torch.randn(2, 3), torch.randn(2, 3))
+    points, vectors = 0.4 * torch.randn(2, 20, 3), torch.randn(2, 5, 3)
+    fixed = pose.Representation(points, vectors, torch.ones(2, 25))
+    right = pose.Representation(
+        rigid.transform(truth, points), vectors @ truth[:, :3, :3].mT, torch.ones(2, 25)
+    )
+    counts = torch.ones(2)
+    assert pose._terms(fixed, right, truth, counts) < 1e-4
+    assert pose._terms(fixed, fixed, truth, counts) > 0.1
+    narrow = pose.Representation(0.01 * points, vectors, torch.ones(2, 25))
+    moved = pose.Representation(
+        rigid.transform(truth, 0.01 * points), right.vectors, torch.ones(2, 25)
+    )
+    assert pose._terms(narrow, moved, truth, counts) > 1
+
+
+def test_confidence_is_calibrated_on_evidence_that_tells(
+    balls: list[Packed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    told: list[tuple[float, bool]] = []
+
+    def evidence(_network: PoseNetwork, pair: object) -> tuple[torch.Tensor, torch.Tensor]:
+        telling = rng.standard_normal()
+        right = rng.random() < 1 / (1 + np.exp(-3 * telling))
+        told.append((telling, right))
+        turned = pair.pose if right else -pair.pose  # type: ignore[attr-defined]
+        return torch.tensor([[telling, *rng.standard_normal(2)]]), turned
+
+    class Fixed:
+        def draw(self, _rng: np.random.Generator) -> object:
+            class Pair:
+                pose = torch.eye(4).double()
+
+            return Pair()
+
+    monkeypatch.setattr(pose, "_evidence", evidence)
+    monkeypatch.setattr(pose, "_angle", lambda found, truth: 90.0 * bool((found != truth).any()))
+    network = PoseNetwork()
+    pose.calibrate(network, Fixed(), 600)  # type: ignore[arg-type]
+    assert network.odds.weight[0, 0].item() == pytest.approx(3, abs=0.8)
+    assert network.odds.weight[0, 1:].abs().max() < 0.5
+    assert network.odds.bias.item() == pytest.approx(0, abs=0.4)
