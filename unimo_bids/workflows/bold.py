@@ -265,6 +265,23 @@ def _brain_told(run: BoldRun, settings: Settings) -> str:
     return told + ". Brains of fetuses were followed through all frames."
 
 
+def _motion_told(settings: Settings) -> str:
+    network = (
+        "an equivariant network (steerable convolutions, Weiler et al. 2018) that reads image and "
+        "shape, after UniMo (Wang et al. 2024)"
+    )
+    if not settings.refine:
+        return f"The pose of every frame is the answer of {network}, without refinement."
+    return (
+        "The head was followed through the series at low resolution; where no neighbouring pose "
+        f"explained a frame, from the pose of {network}, and then by a global search over all "
+        "rotations. Every frame was then registered to the robust mean of aligned frames by "
+        "inverse-compositional Gauss–Newton (Baker & Matthews 2004) with Cauchy weights (Holland & "
+        "Welsch 1977). Frames that could not be registered were bridged between their neighbours, "
+        "or marked as lost."
+    )
+
+
 def _methods(run: BoldRun, settings: Settings) -> list[str]:
     """What was done, for the methods section: paragraphs that other runs may share."""
     told = [
@@ -273,13 +290,9 @@ def _methods(run: BoldRun, settings: Settings) -> list[str]:
     ]
     if run.echoes:
         told.append("Of several echoes, motion was estimated on the first and applied to all.")
+    told.append(_motion_told(settings))
     told.append(
-        "The head was followed through the series at low resolution, with a global search over "
-        "all rotations where no neighbouring pose explained a frame; every frame was then "
-        "registered to the robust mean of aligned frames by inverse-compositional Gauss–Newton "
-        "(Baker & Matthews 2004) with Cauchy weights (Holland & Welsch 1977). Frames that could "
-        "not be registered were bridged between their neighbours, or marked as lost. Each frame "
-        "was resampled once, by cubic B-splines (Unser 1999), from the raw data."
+        "Each frame was resampled once, by cubic B-splines (Unser 1999), from the raw data."
     )
     told.append(
         "Framewise displacement (Power et al. 2012), root-mean-square displacement (Jenkinson "
