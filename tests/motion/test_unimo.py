@@ -35,7 +35,7 @@ def test_a_volume_that_was_carried_elsewhere_is_found_there(
     fixed = finder.look(volume, AFFINE, mask)
     moving = finder.look(volume, (pose @ phantom.AFFINE).numpy(), mask)
     found, confidence = finder.pose(fixed, moving)
-    assert float(phantom.error_mm(found[None], pose[None])) < 1e-3
+    assert float(phantom.error_mm(found[None], pose[None])) < 0.05  # half precision
     assert 0 <= confidence <= 1
 
 
@@ -58,7 +58,7 @@ def test_how_voxels_are_stored_does_not_matter(
     fixed = finder.look(volume, AFFINE, mask if masked else None, center)
     moving = finder.look(stored, AFFINE @ back @ swap, stored_mask if masked else None, center)
     found, _ = finder.pose(fixed, moving)
-    assert float(phantom.error_mm(found[None], phantom.rest(1))) < 1e-3
+    assert float(phantom.error_mm(found[None], phantom.rest(1))) < 0.05  # half precision
 
 
 def test_a_quarter_turn_of_the_head_is_found(

@@ -15,6 +15,7 @@ from unimo_bids.networks.weights import load_weights
 from unimo_bids.training import brain
 from unimo_bids.training.anatomies import Packed, save
 from unimo_bids.training.loop import Schedule
+from unimo_bids.training.recipe import follow
 from unimo_bids.training.scenes import Scenes
 
 
@@ -22,20 +23,22 @@ def test_the_recipe_leaves_weights_that_load_and_a_card(
     balls: list[Packed], tmp_path: Path
 ) -> None:
     save(balls, tmp_path / "pack.npz")
-    table = brain.recipe(tmp_path / "pack.npz", tmp_path, Schedule(2), batch=1, validation=6)
+    table = follow(
+        brain.RECIPE, tmp_path / "pack.npz", tmp_path, Schedule(2), batch=1, validation=6
+    )
     assert table.startswith("| brain |")
-    load_weights(BrainNetworks(), tmp_path / brain.WEIGHTS)
-    card = (tmp_path / brain.CARD).read_text()
+    load_weights(BrainNetworks(), tmp_path / "brain.safetensors")
+    card = (tmp_path / "brain.md").read_text()
     assert table in card
     assert "2 steps of 1 volumes, seed 0" in card
-    assert (tmp_path / brain.WEIGHTS).stat().st_size < 3_000_000
+    assert (tmp_path / "brain.safetensors").stat().st_size < 3_000_000
 
 
 def test_time_that_is_up_leaves_no_weights(balls: list[Packed], tmp_path: Path) -> None:
     save(balls, tmp_path / "pack.npz")
-    said = brain.recipe(tmp_path / "pack.npz", tmp_path, Schedule(9), batch=1, minutes=0.0)
+    said = follow(brain.RECIPE, tmp_path / "pack.npz", tmp_path, Schedule(9), batch=1, minutes=0.0)
     assert "call again" in said
-    assert not (tmp_path / brain.WEIGHTS).exists()
+    assert not (tmp_path / "brain.safetensors").exists()
 
 
 def test_validation_sees_a_network_that_is_right_and_one_that_is_not(

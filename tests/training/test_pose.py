@@ -15,6 +15,7 @@ from unimo_bids.training import pose
 from unimo_bids.training.anatomies import Packed, save
 from unimo_bids.training.loop import Schedule
 from unimo_bids.training.pairs import Pairs
+from unimo_bids.training.recipe import follow
 
 
 def test_the_recipe_leaves_weights_that_load_and_a_card(
@@ -23,14 +24,16 @@ def test_the_recipe_leaves_weights_that_load_and_a_card(
     monkeypatch.setattr(pose, "_CALIBRATION", 3)
     monkeypatch.setattr(pose, "_TRIALS", dict(list(pose._TRIALS.items())[:1]))
     save(balls, tmp_path / "pack.npz")
-    tables = pose.recipe(tmp_path / "pack.npz", tmp_path, Schedule(2), batch=1, validation=2)
+    tables = follow(
+        pose.RECIPE, tmp_path / "pack.npz", tmp_path, Schedule(2), batch=1, validation=2
+    )
     for fusion in ("image", "shape", "information", "slerp"):
         assert f"| {fusion} |" in tables
-    load_weights(PoseNetwork(), tmp_path / pose.WEIGHTS)
-    card = (tmp_path / pose.CARD).read_text()
+    load_weights(PoseNetwork(), tmp_path / "pose.safetensors")
+    card = (tmp_path / "pose.md").read_text()
     assert tables in card
     assert "2 steps of 1 pairs, seed 0" in card
-    assert (tmp_path / pose.WEIGHTS).stat().st_size < 500_000
+    assert (tmp_path / "pose.safetensors").stat().st_size < 500_000
 
 
 def test_losses_are_finite_where_masks_are_missing(balls: list[Packed]) -> None:

@@ -6,13 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unimo_bids.cli.arguments import device, positive, positive_int
 from unimo_bids.cli.correct import guarded
 
 if TYPE_CHECKING:
-    from unimo_bids.training.loop import Schedule
+    from unimo_bids.training.recipe import Recipe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +50,6 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
 def _add_brain(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_brain)
     _add_training(parser, steps=12000, learning_rate=1e-2, batch="volumes", validate=200)
-    parser.add_argument("--begin", metavar="WEIGHTS", type=Path, help="go on from these weights")
 
 
 def _add_pose(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +62,7 @@ def _add_training(
 ) -> None:
     parser.add_argument("data", metavar="DATA.npz", type=Path, help="made by unimo-train pack")
     parser.add_argument("out", metavar="OUT_DIR", type=Path, help="checkpoint, log, weights, card")
+    parser.add_argument("--begin", metavar="WEIGHTS", type=Path, help="go on from these weights")
     parser.add_argument("--steps", type=positive_int, default=steps)
     parser.add_argument("--learning-rate", metavar="RATE", type=positive, default=learning_rate)
     parser.add_argument("--batch", type=positive_int, default=4, help=f"{batch} per step")
@@ -91,34 +91,36 @@ def _pack(arguments: argparse.Namespace) -> None:
 
 
 def _brain(arguments: argparse.Namespace) -> None:
-    from unimo_bids.training import brain
+    from unimo_bids.training.brain import RECIPE
 
-    print(brain.recipe(*_what(arguments), begin=arguments.begin, **_how(arguments)))
+    _train(RECIPE, arguments)
 
 
 def _pose(arguments: argparse.Namespace) -> None:
-    from unimo_bids.training import pose
+    from unimo_bids.training.pose import RECIPE
 
-    print(pose.recipe(*_what(arguments), **_how(arguments)))
-
-
-def _what(arguments: argparse.Namespace) -> tuple[Path, Path, Schedule]:
-    from unimo_bids.training.loop import Schedule
-
-    schedule = Schedule(arguments.steps, arguments.learning_rate, seed=arguments.seed)
-    return arguments.data, arguments.out, schedule
+    _train(RECIPE, arguments)
 
 
-def _how(arguments: argparse.Namespace) -> dict[str, Any]:
+def _train(recipe: Recipe, arguments: argparse.Namespace) -> None:
     import torch
 
     from unimo_bids.devices import torch_device
+    from unimo_bids.training.loop import Schedule
+    from unimo_bids.training.recipe import follow
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    return {
-        "batch": arguments.batch,
-        "device": torch_device(arguments.device),
-        "minutes": arguments.minutes,
-        "validation": arguments.validate,
-    }
+    print(
+        follow(
+            recipe,
+            arguments.data,
+            arguments.out,
+            Schedule(arguments.steps, arguments.learning_rate, seed=arguments.seed),
+            begin=arguments.begin,
+            batch=arguments.batch,
+            device=torch_device(arguments.device),
+            minutes=arguments.minutes,
+            validation=arguments.validate,
+        )
+    )

@@ -1,7 +1,7 @@
 """Poses by the network: each volume is summed up once, then any two of them give a pose.
 
-The network looks at a box around the head, along the volume's own axes and as wide as the head
-asks. Its answer is carried to the world by where the boxes are.
+The network looks at a box around the head, as wide as the head asks, and along the volume's own
+axes unless told otherwise. Its answer is carried to the world by where the boxes are.
 """
 
 from __future__ import annotations
@@ -15,10 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.networks.pose import VOXELS, WIDTH, Fusion, PoseNetwork, Volumes, seen
+from unimo_bids.networks.pose import (
+    VOXELS,
+    WIDTH,
+    Fusion,
+    PoseNetwork,
+    Volumes,
+    box_places,
+    seen,
+)
 from unimo_bids.networks.weights import FOLDER, inference_type, load_weights
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.boxes import Box
+from unimo_bids.spatial.grids import inside, voxel_sizes
+from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
 
 WEIGHTS = "pose.safetensors"
 SURE = 0.8  # confidence above which a pose need not be searched for
@@ -78,6 +87,7 @@ class PoseFinder:
         affine: NDArray[np.float64],
         mask: Tensor | None,
         center: Tensor | None = None,
+        axes: Tensor | None = None,
     ) -> Seen:
         """Sum up a volume ``(X, Y, Z)``.
 
@@ -87,26 +97,37 @@ class PoseFinder:
             ``(X, Y, Z)`` 0 … 1, of what moves; without one, its shape has no say.
         center
             ``(3,)`` RAS mm, where to look; the mask's if not given.
+        axes
+            ``(3, 3)`` rotation, the box's axes in the world; about the volume's if not given.
         """
-        turned, grid = _along_world(volume.float().to(self.device), affine)
-        shape = None if mask is None else _along_world(mask.float().to(self.device), affine)[0]
-        sizes = np.linalg.norm(grid[:3, :3], axis=0)
-        if center is not None:
-            index = np.linalg.solve(grid, [*center.tolist(), 1.0])[:3]
-        elif shape is not None:
-            index = _centroid(shape)
-        else:
-            raise ValueError("without a mask, the centre of what moves has to be given")
-        x, y, z = (index * sizes).tolist()
-        box = Box(WIDTH * self.radius / VOXELS, (VOXELS,) * 3, (x, y, z))
-        image = box.read(turned, sizes.tolist())[None, None]
-        inside = None if shape is None else box.read(shape, sizes.tolist())[None, None].clamp(0, 1)
+        grid = torch.as_tensor(np.asarray(affine, dtype=np.float64), device=self.device)
+        if center is None:
+            if mask is None:
+                raise ValueError("without a mask, the centre of what moves has to be given")
+            within = (mask > 0.5).nonzero().double()
+            if len(within) == 0:
+                raise ValueError("the mask is empty")
+            center = rigid.transform(grid, within.mean(dim=0)[None].to(grid))[0]
+        frame = torch.eye(4, dtype=torch.float64, device=self.device)
+        frame[:3, :3] = self.radius * (_nearest_axes(grid) if axes is None else axes)
+        frame[:3, 3] = center
+        image = self._read(volume, grid, frame)
+        shape = None if mask is None else self._read(mask, grid, frame).clamp(0, 1)
         with torch.inference_mode(), torch.autocast(self.device.type, inference_type(self.device)):
-            found = self.network(seen(image, inside))
-        frame = np.eye(4)
-        frame[:3, :3] = self.radius * _directions(grid)
-        frame[:3, 3] = grid[:3, :3] @ index + grid[:3, 3]
-        return Seen(found, torch.from_numpy(frame).to(self.device))
+            found = self.network(seen(image, shape))
+        return Seen(found, frame)
+
+    def _read(self, volume: Tensor, affine: Tensor, frame: Tensor) -> Tensor:
+        """A volume on the box, ``(1, 1, X, Y, Z)``; averaged where the box's voxels are wider."""
+        wider = WIDTH / VOXELS * self.radius / voxel_sizes(affine)
+        blur = ((wider**2 - 1).clamp(min=0) / 6).sqrt()  # a triangle so wide, less interpolation's
+        smooth = gaussian_blur(volume.float().to(self.device), blur.tolist())
+        to_index = torch.linalg.inv(affine) @ frame
+        places = box_places((VOXELS,) * 3, self.device).double().reshape(-1, 3)
+        indices = rigid.transform(to_index, places).float()[None]
+        values = sample_linear(smooth[None, None], indices)
+        values = values * inside(indices, volume.shape, margin=-0.5)
+        return values.reshape(1, 1, VOXELS, VOXELS, VOXELS)
 
     def pose(self, fixed: Seen, moving: Seen) -> tuple[Tensor, float]:
         """Pose ``(4, 4)`` float64 RAS mm, fixed → moving, and the confidence in it."""
@@ -115,29 +136,18 @@ class PoseFinder:
         pose = moving.frame @ poses[0].double() @ torch.linalg.inv(fixed.frame)
         return rigid.orthonormalized(pose), float(confidence)
 
-
-def _along_world(volume: Tensor, affine: NDArray[np.float64]) -> tuple[Tensor, NDArray[np.float64]]:
-    """A volume with its axes in the order and direction of the world's, about, and its affine.
-
-    So that no volume is seen in a mirror, however it is stored.
-    """
-    orientation = nib.orientations.io_orientation(affine)
-    back = nib.orientations.inv_ornt_aff(orientation, volume.shape)
-    order = np.argsort(orientation[:, 0])
-    flipped = [axis for axis in range(3) if orientation[axis, 1] < 0]
-    turned = volume.flip(flipped).permute(*order.tolist())
-    return turned, np.asarray(affine @ back, dtype=np.float64)
+    def again(self, fixed: Seen, pose: Tensor) -> tuple[Tensor, Tensor]:
+        """Centre and axes of a second look at a moving volume: as the fixed one is seen, about."""
+        axes = pose[:3, :3] @ fixed.frame[:3, :3] / self.radius
+        return rigid.transform(pose, fixed.frame[:3, 3][None])[0], axes
 
 
-def _directions(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rotation nearest to an affine's axes."""
-    u, _, vh = np.linalg.svd(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
-    return np.asarray(u @ vh)
-
-
-def _centroid(mask: Tensor) -> NDArray[np.float64]:
-    """Index ``(3,)`` of the middle of a mask's mass."""
-    inside = (mask > 0.5).cpu().numpy()
-    if not inside.any():
-        raise ValueError("the mask is empty")
-    return np.asarray(np.argwhere(inside).mean(axis=0))
+def _nearest_axes(affine: Tensor) -> Tensor:
+    """Rotation to a grid's own axes, in the world's order and direction, about: no mirror."""
+    numbers = affine.cpu().numpy()
+    orientation = nib.orientations.io_orientation(numbers)
+    axes = np.zeros((3, 3))
+    for axis, (world, sign) in enumerate(orientation):
+        axes[:, int(world)] = sign * numbers[:3, axis] / np.linalg.norm(numbers[:3, axis])
+    u, _, vh = np.linalg.svd(axes)
+    return torch.from_numpy(u @ vh).to(affine)

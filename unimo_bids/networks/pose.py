@@ -239,7 +239,7 @@ class Encoder(nn.Module):
         with torch.autocast(features.device.type, enabled=False):  # half a per cent would be felt
             inside = mask.float().flatten(2)
             share = _shares(inside * softplus(votes).square())
-            places = _places(mask.shape[2:], mask.device).flatten(0, 2)
+            places = box_places(mask.shape[2:], mask.device).flatten(0, 2)
             points = share @ places + (share[:, :, None] * offsets.unflatten(1, (k, 3))).sum(-1)
             inside = _shares(inside)
             vectors = (inside * directions).sum(-1).unflatten(1, (m + p, 3))
@@ -275,7 +275,7 @@ class Seen:
 def seen(images: Tensor, masks: Tensor | None) -> Seen:
     """Prepare what boxes hold: images and soft masks ``(B, 1, X, Y, Z)``."""
     if masks is None:
-        ball = _places(images.shape[2:], images.device).norm(dim=-1)
+        ball = box_places(images.shape[2:], images.device).norm(dim=-1)
         mask = (8 * (_BALL - ball)).sigmoid().expand_as(images)
         distance = None
     else:
@@ -318,7 +318,7 @@ def _signed_distance(masks: Tensor) -> Tensor:
     return (both[0] - both[1]) * (WIDTH / VOXELS)
 
 
-def _places(shape: Sequence[int], device: torch.device) -> Tensor:
+def box_places(shape: Sequence[int], device: torch.device) -> Tensor:
     """Where a box's voxels are, ``(X, Y, Z, 3)`` radii from its middle."""
     axes = [WIDTH / n * (torch.arange(n, device=device) - (n - 1) / 2) for n in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)

@@ -5,9 +5,6 @@ Both are trained at once on the same synthetic volumes (`scenes`), with labels t
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,14 +20,10 @@ from unimo_bids.brain.network import (
     segment_box,
 )
 from unimo_bids.brain.unimo import BrainFinder
-from unimo_bids.files.staging import atomic
-from unimo_bids.networks.weights import checksum, load_weights, save_weights
 from unimo_bids.spatial.boxes import Box
-from unimo_bids.training.anatomies import Packed, load
-from unimo_bids.training.loop import Schedule, train
+from unimo_bids.training.recipe import Recipe
 from unimo_bids.training.scenes import Example, Scenes
 
-WEIGHTS, CARD = "brain.safetensors", "brain.md"
 _VALIDATION_SEED = 1_000_003  # of volumes that no training draws
 _FOUND = 0.5  # Dice of a brain that was found
 
@@ -39,47 +32,6 @@ Batch = dict[str, tuple[Tensor, Tensor]]  # images and brains, by network
 # how far off the brain the segmented box is, each axis, and its width, relative to its radius
 _OFF_CENTER, _OFF_WIDTH = 0.2, 0.15
 _RADII_MM = (20.0, 75.0)  # of the boxes where there is no brain
-
-
-def recipe(
-    data: Path,
-    folder: Path,
-    schedule: Schedule,
-    *,
-    begin: Path | None = None,
-    batch: int = 4,
-    device: str = "cpu",
-    minutes: float | None = None,
-    validation: int = 200,
-) -> str:
-    """Train, write weights and model card into a folder, and say what came out."""
-    objects = load(data)
-    torch.manual_seed(schedule.seed)
-    trained = BrainNetworks()
-    if begin is not None:
-        load_weights(trained, begin).train()
-    trained.to(device)
-    scenes = Scenes([thing for thing in objects if not thing.held_back], device)
-    averaged = train(
-        trained,
-        partial(draw, scenes, batch),
-        partial(losses, trained),
-        schedule,
-        folder,
-        minutes=minutes,
-    )
-    if averaged is None:
-        return f"time is up; call again to go on in {folder}"
-    save_weights(averaged, folder / WEIGHTS)
-    shipped = BrainNetworks()
-    load_weights(shipped, folder / WEIGHTS)  # judged as it will be used, in half precision
-    held_back = [thing for thing in objects if thing.held_back]
-    table = validate(shipped.to(device), Scenes(held_back, device), validation)
-    first = "random ones" if begin is None else f"those of SHA-256 {checksum(begin)}…"
-    card = _card(objects, schedule, batch, first, table, checksum(folder / WEIGHTS))
-    with atomic(folder / CARD) as staged:
-        staged.write_text(card)
-    return table
 
 
 def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
@@ -117,33 +69,6 @@ def _in_view(brain: np.ndarray) -> str:
     """Whether the field of view cuts a brain."""
     edges = sum(brain.take(edge, axis).sum() for axis in range(3) for edge in (0, -1))
     return "cut" if edges or not brain.any() else "whole"
-
-
-def _card(
-    objects: list[Packed], schedule: Schedule, batch: int, first: str, table: str, digest: str
-) -> str:
-    """Model card, Markdown."""
-    names = {
-        title: sorted({thing.name for thing in objects if thing.held_back is held_back})
-        for title, held_back in (("Trained on", False), ("Held back", True))
-    }
-    return f"""# Brain extraction: find and segment
-
-`{WEIGHTS}`, SHA-256 begins with {digest}. Two U-Nets (`unimo_bids.brain.network`).
-
-Made by `unimo-train brain`: {schedule.steps} steps of {batch} volumes, seed {schedule.seed},
-Muon and AdamW, learning rate {schedule.learning_rate:g}, weights averaged by
-{schedule.averaging:g} per step, begun with {first}. The log beside it says what each
-step took, and how long it waited for volumes to be rendered.
-
-Synthetic volumes only: SynthSeg's adult label maps (Apache-2.0), or nilearn's MNI152 maps without
-them; fetal label maps of Fidon et al. 2021 (CC0); procedural fetal heads and uteri.
-
-{"".join(f"{title}: {', '.join(of)}.{chr(10) * 2}" for title, of in names.items())}
-Volumes of held-back anatomies, find and segment together, weights as shipped:
-
-{table}
-"""
 
 
 def draw(scenes: Scenes, batch: int, rng: np.random.Generator) -> Batch:
@@ -218,3 +143,24 @@ def _segment_box(example: Example, rng: np.random.Generator) -> Box:
         radius = rng.uniform(*_RADII_MM)
         off = rng.uniform(-1, 1, 3) * _middle(example)
     return segment_box(_center(example) + off, radius * np.exp(_OFF_WIDTH * rng.standard_normal()))
+
+
+_ABOUT = """# Brain extraction: find and segment
+
+Two U-Nets (`unimo_bids.brain.network`). Synthetic volumes only: SynthSeg's adult label maps
+(Apache-2.0), or nilearn's MNI152 maps without them; fetal label maps of Fidon et al. 2021 (CC0);
+procedural fetal heads and uteri. Volumes of held-back anatomies, find and segment together, are in
+the table below.
+"""
+
+RECIPE = Recipe(
+    name="brain",
+    network=BrainNetworks,
+    ground=Scenes,
+    draw=draw,
+    losses=losses,
+    finish=lambda _network, _scenes: None,
+    validate=validate,
+    about=lambda _network: _ABOUT,
+    examples="volumes",
+)

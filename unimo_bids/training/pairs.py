@@ -35,14 +35,17 @@ from unimo_bids.training.scenes import contrast, sampled
 What = Literal["adult", "fetal", "organ"]
 
 KINDS: tuple[What, ...] = ("fetal", "adult", "organ")
-SHARES = (0.5, 0.25, 0.25)
+SHARES = (0.6, 0.2, 0.2)
 # radii that heads are scanned with, mm
 _RADII = {"fetal": (26.0, 60.0), "adult": (50.0, 75.0), "organ": (25.0, 80.0)}
 _ANY_ROTATION = 0.5  # of the pairs; the others turn by less
 _OTHER_CONTRAST = 0.35
 _OTHER_GRID = 0.3
 _MASKLESS = 0.12
-_CLEAN = 0.25
+_CLEAN = 0.15
+_CROWDED = 0.6  # with something around what is scanned
+# slices acquired in groups between which it moved, and how far (`slices_apart`)
+_IN_PARTS, _APART = 0.4, {"fetal": 1.0, "adult": 0.3, "organ": 0.5}
 _ORGAN_VOXELS = 64
 
 
@@ -140,7 +143,8 @@ class Pairs:
         scans = []
         for look, pose, own_grid in zip(looks, poses, grids, strict=True):
             scan = _Scan(own_grid, pose, rng, self.device, clean)
-            scans.append(scan.render(thing, labels, look, stretch / scale, crowded=not masked))
+            crowded = rng.random() < _CROWDED
+            scans.append(scan.render(thing, labels, look, stretch / scale, crowded, _APART[what]))
         return _as_read(scans, poses, masked, what, radius, rng, clean)
 
     def _head(self, rng: Random, what: What) -> Packed:
@@ -207,7 +211,13 @@ class _Scan:
         self.generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
 
     def render(
-        self, thing: Packed, labels: Tensor, look: np.ndarray, shrink: Tensor, *, crowded: bool
+        self,
+        thing: Packed,
+        labels: Tensor,
+        look: np.ndarray,
+        shrink: Tensor,
+        crowded: bool,
+        apart: float,
     ) -> tuple[Tensor, Tensor, Grid]:
         """Image and brain ``(X, Y, Z)`` on the grid."""
         rng, grid, generator = self.rng, self.grid, self.generator
@@ -215,12 +225,13 @@ class _Scan:
         squeeze: Tensor | float = 1.0
         if not self.clean:
             points, squeeze = distorted(points, 3, rng, generator)
-            groups = int(rng.integers(2, 5)) if rng.random() < 0.2 else 1
-        own = slices_apart(points, self.pose, groups, 0.3, rng, grid) @ shrink.to(points)
+            groups = int(rng.integers(2, 5)) if rng.random() < _IN_PARTS else 1
+        amount = apart * rng.uniform(0, 1)
+        own = slices_apart(points, self.pose, groups, amount, rng, grid) @ shrink.to(points)
         lookup = torch.from_numpy(look).to(self.device)
-        apart = min(grid.sizes) * float(shrink.det().abs()) ** (1 / 3)
-        image, present, brain = sampled(thing, labels, lookup, own, apart)
-        if crowded and rng.random() < 0.5:
+        width = min(grid.sizes) * float(shrink.det().abs()) ** (1 / 3)
+        image, present, brain = sampled(thing, labels, lookup, own, width)
+        if crowded:
             image = image + (1 - present) * shapes(grid, rng, generator, float(rng.uniform(12, 60)))
         if not self.clean:
             image = image * squeeze * sensitivity(grid, rng, generator)
@@ -263,11 +274,17 @@ def _as_read(
 
 
 def _roughened(brain: Tensor, grid: Grid, rng: Random) -> Tensor:
-    """A mask as a program might draw it: its edge wanders by a voxel or two."""
+    """A mask as a program might draw it: too wide or narrow, its edge wanders, a part is wrong."""
     generator = torch.Generator(brain.device).manual_seed(int(rng.integers(2**62)))
     blurred = _blurred(brain, grid, 4.0)
-    wander = rng.normal(0, 0.1) + rng.uniform(0, 0.25) * noise(grid, 15, generator)
-    return (0.5 + 4 * (blurred - 0.5 + wander)).clamp(0, 1) * (blurred > 0.02)
+    wander = rng.normal(0, 0.2) + rng.uniform(0, 0.4) * noise(grid, rng.uniform(12, 40), generator)
+    if rng.random() < 0.3:  # something beside it, or less than all of it
+        place = torch.as_tensor(rng.standard_normal(3) * 0.3 * grid.extent / 2).float()
+        ball = (grid.points(brain.device) - place.to(brain)).norm(dim=-1)
+        ball = (1 - ball / float(rng.uniform(8, 20))).clamp(0, 1)
+        wander = wander + rng.choice((-1.0, 1.0)) * ball
+    mask = (0.5 + 4 * (blurred - 0.5 + wander)).clamp(0, 1)
+    return mask * (_blurred(blurred, grid, 8.0) > 0.02)
 
 
 def _blurred(image: Tensor, grid: Grid, width: float) -> Tensor:

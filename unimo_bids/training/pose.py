@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from unimo_bids.files.staging import atomic
 from unimo_bids.networks.pose import (
     RIGHT_DEG,
     VOXELS,
@@ -28,59 +25,16 @@ from unimo_bids.networks.pose import (
     seen,
     slerp,
 )
-from unimo_bids.networks.weights import checksum, load_weights, save_weights
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import sample_linear
-from unimo_bids.training.anatomies import Packed, load
-from unimo_bids.training.loop import Schedule, train
 from unimo_bids.training.pairs import Pair, Pairs
-
-WEIGHTS, CARD = "pose.safetensors", "pose.md"
+from unimo_bids.training.recipe import Recipe
 
 _VALIDATION_SEED, _CALIBRATION_SEED = 1_000_033, 1_000_037  # of pairs that no training draws
 _CALIBRATION = 400  # pairs that the confidence is fitted to
 _POINTS = 64  # of a head, whose displacement is the loss
 _NEAR = 0.1  # radii: further off, the loss grows linearly
 _LEAST_SPREAD, _MOST_SPREAD = 0.35, 1.1  # of key points, radii
-
-
-def recipe(
-    data: Path,
-    folder: Path,
-    schedule: Schedule,
-    *,
-    batch: int = 4,
-    device: str = "cpu",
-    minutes: float | None = None,
-    validation: int = 100,
-) -> str:
-    """Train, write weights and model card into a folder, and say what came out."""
-    objects = load(data)
-    torch.manual_seed(schedule.seed)
-    network = PoseNetwork().to(device)
-    pairs = Pairs([thing for thing in objects if not thing.held_back], device)
-    averaged = train(
-        network,
-        partial(draw, pairs, batch),
-        partial(losses, network),
-        schedule,
-        folder,
-        minutes=minutes,
-    )
-    if averaged is None:
-        return f"time is up; call again to go on in {folder}"
-    assert isinstance(averaged, PoseNetwork)
-    averaged.eval()
-    calibrate(averaged, pairs, _CALIBRATION)
-    save_weights(averaged, folder / WEIGHTS)
-    shipped = PoseNetwork()
-    load_weights(shipped, folder / WEIGHTS)  # judged as it will be used, in half precision
-    held_back = Pairs([thing for thing in objects if thing.held_back], device)
-    tables = validate(shipped.to(device), held_back, validation)
-    card = _card(objects, schedule, batch, tables, shipped, checksum(folder / WEIGHTS))
-    with atomic(folder / CARD) as staged:
-        staged.write_text(card)
-    return tables
 
 
 def draw(pairs: Pairs, batch: int, rng: np.random.Generator) -> tuple[Seen, Tensor, Tensor]:
@@ -319,39 +273,28 @@ def _calibration(believed: Sequence[tuple[float, bool]]) -> list[str]:
     return rows
 
 
-def _card(
-    objects: Sequence[Packed],
-    schedule: Schedule,
-    batch: int,
-    tables: str,
-    network: PoseNetwork,
-    digest: str,
-) -> str:
-    """Model card, Markdown."""
+def _about(network: PoseNetwork) -> str:
+    counts = [sum(p.numel() for p in part.parameters()) for part in (network.image, network.shape)]
     by_information, by_slerp = network.shares.sigmoid().tolist()
-    heads = [thing for thing in objects if thing.kind != "surroundings"]
-    names = {
-        title: sorted({thing.name for thing in heads if thing.held_back is held_back})
-        for title, held_back in (("Trained on", False), ("Held back", True))
-    }
     return f"""# Rigid pose from image and shape
 
-`{WEIGHTS}`, SHA-256 begins with {digest}. `unimo_bids.networks.pose`, equivariant encoders of image
-({sum(p.numel() for p in network.image.parameters())} weights) and shape
-({sum(p.numel() for p in network.shape.parameters())}).
-
-Made by `unimo-train pose`: {schedule.steps} steps of {batch} pairs, seed {schedule.seed}, Muon and
-AdamW, learning rate {schedule.learning_rate:g}, weights averaged by {schedule.averaging:g} per
-step. The log beside it says what each step took, and how long it waited for volumes to be rendered.
-
-Synthetic pairs only (`unimo_bids.training.pairs`): adult and fetal label maps, procedural fetal
-heads, procedural organs; random contrast, half of the pairs turned by any angle.
-
-{"".join(f"{title}: {', '.join(of)}.{chr(10) * 2}" for title, of in names.items())}
-Shape's part in the fusion: {by_information:.2f} by information, {by_slerp:.2f} by slerp.
-
-Pairs of held-back anatomies with independent artefacts, one pass of the network and nothing else;
-displacement is the mean over a ball as large as the brain:
-
-{tables}
+Equivariant encoders (`unimo_bids.networks.pose`) of image ({counts[0]} weights) and shape
+({counts[1]}). Shape's part in the fusion: {by_information:.2f} by information, {by_slerp:.2f} by
+slerp. Synthetic pairs only (`unimo_bids.training.pairs`): SynthSeg's adult label maps (Apache-2.0),
+or nilearn's MNI152 maps without them; fetal label maps of Fidon et al. 2021 (CC0); procedural fetal
+heads and organs. In the table: pairs of held-back anatomies with independent artefacts, one pass of
+the network and nothing else; displacement is the mean over a ball as large as the brain.
 """
+
+
+RECIPE = Recipe(
+    name="pose",
+    network=PoseNetwork,
+    ground=Pairs,
+    draw=draw,
+    losses=losses,
+    finish=lambda network, pairs: calibrate(network, pairs, _CALIBRATION),
+    validate=validate,
+    about=_about,
+    examples="pairs",
+)

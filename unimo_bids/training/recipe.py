@@ -1,0 +1,116 @@
+"""From the compact file to weights with a model card, the same way for every network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unimo_bids.files.staging import atomic
+from unimo_bids.networks.weights import checksum, load_weights, save_weights
+from unimo_bids.training.anatomies import Packed, load
+from unimo_bids.training.loop import Schedule, train
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make one network's weights.
+
+    Attributes
+    ----------
+    name
+        Of the weights and their card, and of the command.
+    network
+        Makes it, untrained.
+    ground
+        Makes what draws examples, from objects and a device.
+    draw
+        What one step sees, from the ground, how many, and a generator.
+    losses
+        Of a network and what was drawn.
+    finish
+        The last touch, by the ground it was trained on.
+    validate
+        Markdown tables of the network, as shipped, on a ground of objects that were held back, and
+        so many draws.
+    about
+        What it is and what it was trained on, for the card.
+    examples
+        What a batch is made of, in one word.
+    """
+
+    name: str
+    network: Callable[[], nn.Module]
+    ground: Callable[[list[Packed], str], Any]
+    draw: Callable[[Any, int, np.random.Generator], Any]
+    losses: Callable[[Any, Any], dict[str, Tensor]]
+    finish: Callable[[Any, Any], None]
+    validate: Callable[[Any, Any, int], str]
+    about: Callable[[Any], str]
+    examples: str
+
+
+def follow(
+    recipe: Recipe,
+    data: Path,
+    folder: Path,
+    schedule: Schedule,
+    *,
+    begin: Path | None = None,
+    batch: int = 4,
+    device: str = "cpu",
+    minutes: float | None = None,
+    validation: int = 100,
+) -> str:
+    """Train, write weights and model card into a folder, and say what came out."""
+    objects = load(data)
+    grounds = [
+        recipe.ground([thing for thing in objects if thing.held_back is held_back], device)
+        for held_back in (False, True)
+    ]
+    torch.manual_seed(schedule.seed)
+    network = recipe.network()
+    if begin is not None:
+        load_weights(network, begin).train()
+    network.to(device)
+    averaged = train(
+        network,
+        partial(recipe.draw, grounds[0], batch),
+        partial(recipe.losses, network),
+        schedule,
+        folder,
+        minutes=minutes,
+    )
+    if averaged is None:
+        return f"time is up; call again to go on in {folder}"
+    recipe.finish(averaged.eval(), grounds[0])
+    weights = folder / f"{recipe.name}.safetensors"
+    save_weights(averaged, weights)
+    shipped = load_weights(
+        recipe.network(), weights
+    )  # judged as it will be used, in half precision
+    tables = recipe.validate(shipped.to(device), grounds[1], validation)
+    first = "random ones" if begin is None else f"those whose SHA-256 begins with {checksum(begin)}"
+    names = {
+        title: sorted({thing.name for thing in objects if thing.held_back is held_back})
+        for title, held_back in (("Trained on", False), ("Held back", True))
+    }
+    card = f"""{recipe.about(shipped)}
+`{weights.name}`, SHA-256 begins with {checksum(weights)}. Made by `unimo-train {recipe.name}`:
+{schedule.steps} steps of {batch} {recipe.examples}, seed {schedule.seed}, Muon and AdamW, learning
+rate {schedule.learning_rate:g}, weights averaged by {schedule.averaging:g} per step, begun with
+{first}. The log beside it says what each step took, and how long it waited for
+volumes to be rendered.
+
+{"".join(f"{title}: {', '.join(of)}.{chr(10) * 2}" for title, of in names.items())}
+{tables}
+"""
+    with atomic(folder / f"{recipe.name}.md") as staged:
+        staged.write_text(card)
+    return tables
