@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks import oddities
 from benchmarks.table import markdown_table
 from unimo_bids.brain.choice import extract_brain
 from unimo_bids.brain.mask import BrainMask
@@ -27,6 +28,7 @@ from unimo_bids.simulation.fetal import fetal_head
 
 Bool3 = NDArray[np.bool_]
 
+_ODD = 8  # volumes of each kind where there is no single whole brain
 _CUTS = 6  # pictures of each axis
 
 
@@ -37,6 +39,8 @@ def judge(data: Path, out: Path, threads: int) -> int:
     print(markdown_table(_fetal(data / "fetal_epi", out)))
     print()
     print(markdown_table(_adult(data / "epi", out)))
+    print()
+    oddities.judge(_ODD)
     print(f"Pictures: {out}")
     return 0
 

@@ -11,7 +11,7 @@ from benchmarks.tools.base import Estimate, Problem, Tool, package_version
 
 
 def _preparer(
-    *, extraction: bool = False, **settings: bool
+    *, extraction: bool = False, follow: bool = False, **settings: bool
 ) -> Callable[[Problem], Callable[[], Estimate]]:
     def prepare(problem: Problem) -> Callable[[], Estimate]:
         import torch
@@ -25,7 +25,7 @@ def _preparer(
             found = estimate_motion(
                 problem.data,
                 problem.affine,
-                mask=_extracted(problem) if extraction else mask,
+                mask=_extracted(problem, follow) if extraction else mask,
                 reference=problem.reference,
                 device=problem.device,
                 settings=MotionSettings(**settings),
@@ -37,7 +37,7 @@ def _preparer(
     return prepare
 
 
-def _extracted(problem: Problem) -> NDArray[Any] | None:
+def _extracted(problem: Problem, follow: bool) -> NDArray[Any] | None:
     """What the app would look at: its own mask, of every frame if the brain is a fetus's."""
     from nibabel.nifti1 import Nifti1Header
 
@@ -45,7 +45,7 @@ def _extracted(problem: Problem) -> NDArray[Any] | None:
     from unimo_bids.files.series import Series
 
     series = Series(problem.data, problem.affine, Nifti1Header(), None, (), problem.folder)
-    found = find_series_brain(series, problem.reference, device=problem.device)
+    found = find_series_brain(series, problem.reference, follow=follow, device=problem.device)
     return found.motion_mask
 
 
@@ -61,8 +61,9 @@ TOOLS = (
     _tool("unimo-nonetwork", "estimate_motion without the pose network", network=False),
     _tool(
         "unimo-bare",
-        "the brain found by itself, then the pose network alone",
+        "the brain found in every frame, then the pose network alone",
         extraction=True,
+        follow=True,
         refine=False,
     ),
     _tool("unimo-notemplate", "estimate_motion to the reference alone", template=False),

@@ -26,7 +26,7 @@ def bright_networks() -> BrainNetworks:
     return trained
 
 
-def volume_of(*balls: tuple[tuple[float, float, float], float]) -> Tensor:
+def volume_of(*balls: tuple[tuple[float, float, float], float], structure: float = 0.15) -> Tensor:
     """Bright balls, centre and radius in mm, in the dark, ``(100, 90, 40)`` voxels."""
     axes = np.meshgrid(
         *(s * np.arange(n) for s, n in zip(SIZES, (100, 90, 40), strict=True)), indexing="ij"
@@ -35,4 +35,5 @@ def volume_of(*balls: tuple[tuple[float, float, float], float]) -> Tensor:
     for center, radius in balls:
         squared = sum((a - c) ** 2 for a, c in zip(axes, center, strict=True))
         volume[squared < radius**2] = 1000
-    return torch.from_numpy(volume)
+    waves = np.prod([np.sin(a / 8) for a in axes], axis=0)
+    return torch.from_numpy((volume * (1 + structure * waves)).astype(np.float32))

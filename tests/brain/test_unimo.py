@@ -12,14 +12,14 @@ from unimo_bids.brain.unimo import METHOD, BrainFinder
 
 
 def _doubts(finder: BrainFinder, volume: torch.Tensor, population: Population | None) -> str:
-    judged = finder.judged(finder.find(volume.numpy()), population)
+    judged = finder.judged(finder.find(volume.numpy()), volume.numpy(), population)
     assert judged is not None and judged.usable and judged.method == METHOD
     return "; ".join(judged.doubts)
 
 
 def test_a_ball_of_the_right_size_is_believed(finder: BrainFinder) -> None:
     volume = volume_of(((150, 120, 90), 40))
-    judged = finder.judged(finder.find(volume.numpy()), "fetal")
+    judged = finder.judged(finder.find(volume.numpy()), volume.numpy(), "fetal")
     assert judged is not None
     assert judged.doubts == ()
     assert judged.radius_mm == pytest.approx(40, abs=1.5)
@@ -59,6 +59,13 @@ def test_a_shape_that_no_brain_has_is_told(finder: BrainFinder) -> None:
     assert "its shape is not that of a brain" in _doubts(finder, chain, None)
 
 
+def test_a_bottle_is_told(finder: BrainFinder) -> None:
+    bottle = volume_of(((150, 120, 90), 40), structure=0.0)
+    shaded = bottle * torch.linspace(0.9, 1.1, bottle.shape[0])[:, None, None]
+    for volume in (bottle, shaded + 20 * torch.randn(bottle.shape)):
+        assert "a phantom?" in _doubts(finder, volume, "fetal")
+
+
 def test_nothing_is_nothing(finder: BrainFinder) -> None:
     broken = np.full((100, 90, 40), np.nan)
-    assert finder.judged(finder.find(broken), None) is None
+    assert finder.judged(finder.find(broken), broken, None) is None

@@ -55,7 +55,7 @@ def extract_brain(
     if method == "epi":
         return epi.find_brain(volume, affine)
     finder = BrainFinder(affine, device)
-    found = finder.judged(finder.find(volume, population), population)
+    found = finder.judged(finder.find(volume, population), volume, population)
     if found is not None and (method == "unimo" or UNCLEAR not in found.doubts):
         return found
     simple = epi.find_brain(volume, affine)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Bool3 = NDArray[np.bool_]
 Float3 = NDArray[np.float32]
@@ -15,6 +16,8 @@ Population = Literal["fetal", "infant", "adult"]
 
 # Solidity of a brain at least; brains and slabs of them have 0.86 to 0.97.
 SOLID = 0.8
+# Of its measure of structure
+_RIM_MM, _SMOOTH_MM, _FEWEST = 4.0, 3.0, 50
 # A ball's section is as wide as the ball. A whole brain is longer than it is high, and its widest
 # section that of a ball larger by this factor.
 _SECTION = 0.9
@@ -102,6 +105,29 @@ def ball_volume(radius: float) -> float:
 def mask_radius(mask: Bool3, sizes: NDArray[np.float64]) -> float:
     """Radius in mm of a ball with the volume of a mask of voxels of these sizes, mm."""
     return ball_radius(float(mask.sum() * sizes.prod() / 1000))
+
+
+def structure(
+    volume: NDArray[np.generic], mask: Bool3, sizes: Sequence[float] | NDArray[np.float64]
+) -> float:
+    """How far intensity departs from a smooth field inside a mask, relative to its mean.
+
+    Noise is smoothed away, and the rim, in whose voxels there are other things as well, left out.
+    """
+    inner = ndimage.distance_transform_edt(mask, sampling=sizes) > _RIM_MM
+    if inner.sum() < _FEWEST:
+        return np.inf
+    within = np.where(inner, np.nan_to_num(np.asarray(volume, dtype=np.float64)), 0)
+    smooth, share = (
+        ndimage.gaussian_filter(image, _SMOOTH_MM / np.asarray(sizes))[inner]
+        for image in (within, inner.astype(np.float64))
+    )
+    values = smooth / share
+    places = np.argwhere(inner) * np.asarray(sizes)
+    x, y, z = ((places - places.mean(axis=0)) / max(places.std(), 1e-6)).T
+    field = np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], axis=1)
+    fit = field @ np.linalg.lstsq(field, values, rcond=None)[0]
+    return float((values - fit).std() / max(values.mean(), 1e-9))
 
 
 def solidity(mask: Bool3, sizes: Sequence[float] | NDArray[np.float64]) -> float:

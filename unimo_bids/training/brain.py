@@ -41,7 +41,8 @@ def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
         example = scenes.draw(np.random.default_rng([_VALIDATION_SEED, number]))
         whose = None if example.scenery == "none" else example.scenery
         finder = BrainFinder(np.diag([*example.sizes, 1.0]), str(scenes.device), trained)
-        found = finder.judged(finder.find(example.image.cpu().numpy(), whose), whose)
+        volume = example.image.cpu().numpy()
+        found = finder.judged(finder.find(volume, whose), volume, whose)
         truth = example.brain.cpu().numpy() > 0.5
         inside = np.zeros_like(truth) if found is None else found.mask
         dice = 2 * (inside & truth).sum() / max(inside.sum() + truth.sum(), 1)

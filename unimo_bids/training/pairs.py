@@ -42,10 +42,10 @@ _ANY_ROTATION = 0.5  # of the pairs; the others turn by less
 _OTHER_CONTRAST = 0.35
 _OTHER_GRID = 0.3
 _MASKLESS = 0.12
-_CLEAN = 0.15
+_CLEAN = 0.3
 _CROWDED = 0.6  # with something around what is scanned
 # slices acquired in groups between which it moved, and how far (`slices_apart`)
-_IN_PARTS, _APART = 0.4, {"fetal": 1.0, "adult": 0.3, "organ": 0.5}
+_IN_PARTS, _APART = 0.25, {"fetal": 0.7, "adult": 0.3, "organ": 0.4}
 _ORGAN_VOXELS = 64
 
 
@@ -227,7 +227,8 @@ class _Scan:
             points, squeeze = distorted(points, 3, rng, generator)
             groups = int(rng.integers(2, 5)) if rng.random() < _IN_PARTS else 1
         amount = apart * rng.uniform(0, 1)
-        own = slices_apart(points, self.pose, groups, amount, rng, grid) @ shrink.to(points)
+        own = slices_apart(points, self.pose, groups, amount, rng, grid, centered=True)
+        own = own @ shrink.to(points)
         lookup = torch.from_numpy(look).to(self.device)
         width = min(grid.sizes) * float(shrink.det().abs()) ** (1 / 3)
         image, present, brain = sampled(thing, labels, lookup, own, width)
@@ -277,8 +278,10 @@ def _roughened(brain: Tensor, grid: Grid, rng: Random) -> Tensor:
     """A mask as a program might draw it: too wide or narrow, its edge wanders, a part is wrong."""
     generator = torch.Generator(brain.device).manual_seed(int(rng.integers(2**62)))
     blurred = _blurred(brain, grid, 4.0)
-    wander = rng.normal(0, 0.2) + rng.uniform(0, 0.4) * noise(grid, rng.uniform(12, 40), generator)
-    if rng.random() < 0.3:  # something beside it, or less than all of it
+    wander = rng.normal(0, 0.12) + rng.uniform(0, 0.25) * noise(
+        grid, rng.uniform(12, 40), generator
+    )
+    if rng.random() < 0.15:  # something beside it, or less than all of it
         place = torch.as_tensor(rng.standard_normal(3) * 0.3 * grid.extent / 2).float()
         ball = (grid.points(brain.device) - place.to(brain)).norm(dim=-1)
         ball = (1 - ball / float(rng.uniform(8, 20))).clamp(0, 1)

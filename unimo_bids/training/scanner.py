@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import roma
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, grid_sample, interpolate
@@ -63,18 +64,26 @@ def slices_apart(
     amount: float,
     rng: Random,
     grid: Grid,
+    *,
+    centered: bool = False,
 ) -> Tensor:
     """Points of the head that the voxels show, each group of slices at a pose of its own.
 
-    `amount` says how far apart: 1 is up to 10 degrees and 3 mm of standard deviation.
+    `amount` says how far apart: 1 is up to 10 degrees and 3 mm of standard deviation. If they are
+    `centered`, the pose is their mean.
     """
     rotation, place = (part.to(points) for part in pose)
     if groups == 1:
         return (points - place) @ rotation
+    drawn = [(some_rotation(rng, 10 * amount), rng.normal(0, 3 * amount, 3)) for _ in range(groups)]
+    turns = torch.stack([turn for turn, _ in drawn]).to(points)
+    shifts = torch.as_tensor(np.array([shift for _, shift in drawn]), dtype=points.dtype).to(points)
+    if centered:
+        turns = roma.special_procrustes(turns.mean(dim=0)).mT @ turns
+        shifts = shifts - shifts.mean(dim=0)
     out = torch.empty_like(points)
-    for group in range(groups):
-        turned = rotation @ some_rotation(rng, 10 * amount).to(points)
-        shift = torch.as_tensor(rng.normal(0, 3 * amount, 3), dtype=torch.float32).to(points)
+    for group, (turn, shift) in enumerate(zip(turns, shifts, strict=True)):
+        turned = rotation @ turn
         which = [slice(None)] * 3
         which[grid.slices] = slice(group, None, groups)
         out[tuple(which)] = (points[tuple(which)] - place - shift) @ turned
