@@ -202,7 +202,10 @@ def _refined(a: _Side, b: _Side, starts: dict[str, Tensor], sure: bool) -> tuple
     answers = []
     for tissues in (False, True):
         found = coarse.tried(poses, tissues=tissues)
-        top = _score(found).topk(_FINALISTS).indices
+        # the first start, the network's, whatever it looks like from afar
+        top = torch.cat(
+            [torch.zeros(1, dtype=torch.long), _score(found).topk(_FINALISTS).indices.cpu()]
+        )
         fine = _fine(a, b, found.poses[top], tissues=tissues)
         best = int(_score(fine).argmax())
         answers.append((_row(fine, best), names[int(top[best])]))

@@ -1,7 +1,7 @@
 """Poses by the network: each volume is summed up once, then any two of them give a pose.
 
-The network looks at a box around the head, as wide as the head asks, and along the volume's own
-axes unless told otherwise. Its answer is carried to the world by where the boxes are.
+The network looks at a box around the head, as wide as the head asks and along the volume's own
+axes. Its answer is carried to the world by where the boxes are.
 """
 
 from __future__ import annotations
@@ -87,7 +87,6 @@ class PoseFinder:
         affine: NDArray[np.float64],
         mask: Tensor | None,
         center: Tensor | None = None,
-        axes: Tensor | None = None,
     ) -> Seen:
         """Sum up a volume ``(X, Y, Z)``.
 
@@ -97,8 +96,6 @@ class PoseFinder:
             ``(X, Y, Z)`` 0 … 1, of what moves; without one, its shape has no say.
         center
             ``(3,)`` RAS mm, where to look; the mask's if not given.
-        axes
-            ``(3, 3)`` rotation, the box's axes in the world; about the volume's if not given.
         """
         grid = torch.as_tensor(np.asarray(affine, dtype=np.float64), device=self.device)
         if center is None:
@@ -109,7 +106,7 @@ class PoseFinder:
                 raise ValueError("the mask is empty")
             center = rigid.transform(grid, within.mean(dim=0)[None].to(grid))[0]
         frame = torch.eye(4, dtype=torch.float64, device=self.device)
-        frame[:3, :3] = self.radius * (_nearest_axes(grid) if axes is None else axes)
+        frame[:3, :3] = self.radius * _nearest_axes(grid)
         frame[:3, 3] = center
         image = self._read(volume, grid, frame)
         shape = None if mask is None else self._read(mask, grid, frame).clamp(0, 1)
@@ -135,11 +132,6 @@ class PoseFinder:
             poses, confidence = self.network.align(fixed.volumes, moving.volumes, self.fusion)
         pose = moving.frame @ poses[0].double() @ torch.linalg.inv(fixed.frame)
         return rigid.orthonormalized(pose), float(confidence)
-
-    def again(self, fixed: Seen, pose: Tensor) -> tuple[Tensor, Tensor]:
-        """Centre and axes of a second look at a moving volume: as the fixed one is seen, about."""
-        axes = pose[:3, :3] @ fixed.frame[:3, :3] / self.radius
-        return rigid.transform(pose, fixed.frame[:3, 3][None])[0], axes
 
 
 def _nearest_axes(affine: Tensor) -> Tensor:
