@@ -110,7 +110,11 @@ class PoseFinder:
         frame[:3, 3] = center
         image = self._read(volume, grid, frame)
         shape = None if mask is None else self._read(mask, grid, frame).clamp(0, 1)
-        with torch.inference_mode(), torch.autocast(self.device.type, inference_type(self.device)):
+        kind = inference_type(self.device)
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, kind, enabled=kind != torch.float32),
+        ):
             found = self.network(seen(image, shape))
         return Seen(found, frame)
 
