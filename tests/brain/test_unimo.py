@@ -66,6 +66,15 @@ def test_a_bottle_is_told(finder: BrainFinder) -> None:
         assert "a phantom?" in _doubts(finder, volume, "fetal")
 
 
+def test_a_dark_part_is_told(finder: BrainFinder) -> None:
+    volume = volume_of(((150, 120, 90), 40))
+    found = finder.find(volume.numpy())
+    volume[:, :, :15] *= 0.1
+    judged = finder.judged(found, volume.numpy(), "fetal")
+    assert judged is not None
+    assert judged.doubts == ("part of it is dark (face, neck, or lost signal)",)
+
+
 def test_nothing_is_nothing(finder: BrainFinder) -> None:
     broken = np.full((100, 90, 40), np.nan)
     assert finder.judged(finder.find(broken), broken, None) is None

@@ -14,6 +14,7 @@ from unimo_bids.bids.names import run_names
 from unimo_bids.cli.correct import _parser
 from unimo_bids.cli.mask import _parser as _mask_parser
 from unimo_bids.cli.options import build_parser
+from unimo_bids.cli.register import _parser as _register_parser
 from unimo_bids.qc.confounds import confounds_table
 from unimo_bids.qc.dvars import SeriesSignals
 from unimo_bids.reports.summary import COLUMNS
@@ -21,7 +22,7 @@ from unimo_bids.reports.summary import COLUMNS
 # of sbatch, of unimo-bids-demo, of unimo-train and of the benchmarks
 _OTHERS = {"--array", "--cpus-per-task", "--job-name", "--partition", "--time", "--gres"}
 _OTHERS |= {"--frames", "--run", "--data", "--out", "--cache", "--tool", "--scenario", "--seed"}
-_OTHERS |= {"--steps"}
+_OTHERS |= {"--steps", "--learning-rate", "--begin", "--pairs"}
 
 
 def options(parser, hidden):
@@ -45,7 +46,7 @@ def test_every_option_is_explained_and_exists():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_options_that_are_mentioned_exist(page):
-    parsers = (build_parser(), _parser(), _mask_parser())
+    parsers = (build_parser(), _parser(), _mask_parser(), _register_parser())
     known = _OTHERS.union(*(options(parser, hidden=True) for parser in parsers))
     text = page.read_text(encoding="utf-8")
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*", text))

@@ -38,6 +38,9 @@ _OWNERS = {"fetal": "a fetal", "infant": "an infant", "adult": "an adult", None:
 # Probability within the mask, on average: 19 in 20 right ones have more, of wrong ones one in five.
 _SURE = 0.905
 _FLAT = 0.025  # structure: 19 real brains have 0.056 and more, simulated ones 0.04, phantoms 0.01
+# Of 19 real brains, masks of 16 hold less than 0.07 of such dark; of the three others, two reach
+# into the face and one holds an eye.
+_DARK, _MOST_DARK = 0.3, 0.08
 _CUT = 0.5  # of the widest section may lie at the edges of the field of view
 
 
@@ -119,6 +122,8 @@ class BrainFinder:
             doubts.append("its shape is not that of a brain")
         if structure(volume, mask, self._sizes) < _FLAT:
             doubts.append("there is nothing to see in it (a phantom?)")
+        if _dark_share(volume, mask) > _MOST_DARK:
+            doubts.append("part of it is dark (face, neck, or lost signal)")
         return doubts
 
     def _tensor(self, volume: NDArray[np.generic]) -> torch.Tensor:
@@ -131,6 +136,12 @@ def _networks(device: str) -> BrainNetworks:
     trained = BrainNetworks()
     load_weights(trained, FOLDER / "brain.safetensors")
     return trained.to(device)
+
+
+def _dark_share(volume: NDArray[np.generic], mask: Bool3) -> float:
+    """How much of a mask is darker than a third of what is usual in it, about."""
+    values = np.nan_to_num(np.asarray(volume, dtype=np.float32)[mask])
+    return float((values < _DARK * np.median(values)).mean())
 
 
 def _area_at_edges(mask: Bool3, sizes: tuple[float, ...]) -> float:
