@@ -48,7 +48,7 @@ def tissue_images(volume: Tensor, weights: Tensor) -> Tensor:
     in part, as a voxel at a border does. The darkest is left out: the constant stands for it.
     """
     values = volume[weights > 0.5]
-    values = values[:: max(1, len(values) // 50_000)]
+    values = values[:: max(1, len(values) // 50_000)].contiguous()
     centers = torch.quantile(values, torch.linspace(0.03, 0.97, _TISSUES).to(values))
     for _ in range(20):
         nearest = torch.bucketize(values, ((centers[1:] + centers[:-1]) / 2).contiguous())
