@@ -270,14 +270,17 @@ def test_a_broken_first_frame_does_not_become_the_reference(moving):
     assert errors(found, moving.poses)[1:].max() < FINE_MM
 
 
-def test_a_head_that_jumped_is_found(moving, head_grown):
+@pytest.mark.parametrize("network", [True, False])
+def test_a_head_that_jumped_is_found(moving, head_grown, network):
     poses = moving.poses.clone()
     poses[7] = pose((170, 0, 0), (3, 0, 0))
     series = moving.series.copy()
     series[..., 7] = (volume(poses[7]) + noise(SHAPE, 1.0, seed=7)).numpy()
-    found = measured(series, head_grown)
+    found = measured(series, head_grown, settings=MotionSettings(network=network))
     assert errors(found, poses).max() < FINE_MM
-    assert found.status.tolist() == ["searched" if t == 7 else "ok" for t in range(COUNT)]
+    status = found.status.tolist()
+    assert status.pop(7) in ({"ok", "searched"} if network else {"searched"})
+    assert set(status) == {"ok"}
     # unless not asked for; then it is not believed either
     unsearched = measured(series, head_grown, settings=MotionSettings(search=False))
     assert unsearched.status[7] == "bridged"
