@@ -282,7 +282,7 @@ def test_a_head_that_jumped_is_found(moving, head_grown, network):
     assert status.pop(7) in ({"ok", "searched"} if network else {"searched"})
     assert set(status) == {"ok"}
     # unless not asked for; then it is not believed either
-    unsearched = measured(series, head_grown, settings=MotionSettings(search=False))
+    unsearched = measured(series, head_grown, settings=MotionSettings(search=False, network=False))
     assert unsearched.status[7] == "bridged"
 
 
