@@ -56,7 +56,7 @@ def test_every_option(bids, tmp_path):
         *("--gpus", "1", "-w", "elsewhere", "--clean-workdir", "--remove-workdir"),
         *("--level", "minimal", "--dummy-scans", "0", "--reference", "3", "--fd-threshold", ".3"),
         *("--dvars-threshold", "2", "--fd-radius", "35", "--population", "fetal"),
-        *("--brain-extraction", "epi"),
+        *("--brain-extraction", "epi", "--fusion", "slerp", "--no-refine"),
         *("--random-seed", "7", "--use-plugin", tmp_path / "plugin.yml", "--stop-on-first-crash"),
         *("--reports-only", "--write-graph", "--resource-monitor", "--dry-run", "-vv", "--debug"),
         "--notrack",
@@ -89,6 +89,8 @@ def test_every_option(bids, tmp_path):
         fd_radius=35.0,
         population="fetal",
         brain_extraction="epi",
+        fusion="slerp",
+        refine=False,
         random_seed=7,
         use_plugin=tmp_path / "plugin.yml",
         stop_on_first_crash=True,
@@ -370,10 +372,11 @@ def test_help_names_every_option_once(capsys):
         parse(["--help"])
     text = capsys.readouterr().out
     for one in fields(Settings):
-        option = {"mem_gb": "mem", "verbosity": "verbose"}.get(one.name, one.name)
+        named = {"mem_gb": "mem", "verbosity": "verbose", "refine": "no-refine"}
+        option = named.get(one.name, one.name)
         if one.name not in ("bids_dir", "out_dir", "analysis_level"):
             assert f"--{option.replace('_', '-')}" in text
-    assert "--no-" not in text.replace("--no-NAME", "").replace("--notrack", "")
+    assert "--no-" not in text.replace("--no-NAME", "").replace("--no-refine", "")
     for group in ("which runs", "resources", "method", "only a part", "settings and diagnostics"):
         assert f"\n{group}:" in text
 
