@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmarks import oddities
 from benchmarks.table import markdown_table
 from unimo_bids.brain.choice import extract_brain
-from unimo_bids.brain.mask import BrainMask
+from unimo_bids.brain.mask import BrainMask, Population
 from unimo_bids.files.series import Series, read_series
 from unimo_bids.motion.series import find_reference
 from unimo_bids.simulation.fetal import fetal_head
@@ -97,7 +97,7 @@ def _adult(folder: Path, out: Path) -> list[list[str]]:
     return lines
 
 
-def _extracted(series: Series, frame: int, population: str) -> tuple[BrainMask, float]:
+def _extracted(series: Series, frame: int, population: Population) -> tuple[BrainMask, float]:
     """The mask by the networks alone; seconds of the second call, with everything loaded."""
     for _ in range(2):
         started = time.perf_counter()
@@ -105,7 +105,7 @@ def _extracted(series: Series, frame: int, population: str) -> tuple[BrainMask, 
             series.frame(frame),
             series.affine,
             "unimo",
-            population=population,  # type: ignore[arg-type]
+            population=population,
         )
         seconds = time.perf_counter() - started
     return found, seconds

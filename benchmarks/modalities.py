@@ -34,7 +34,10 @@ RANGES = {
     "30 mm 20°": (30.0, 20.0),
     "any rotation": (30.0, None),
 }
-WAYS = {"network alone": {"refine": False}, "network + search + refine": {}}
+WAYS: dict[str, dict[str, bool]] = {
+    "network alone": {"refine": False},
+    "network + search + refine": {},
+}
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def _errors(pair: _Pair, options: dict[str, bool]) -> tuple[float, float]:
         pair.affine,
         fixed_mask=pair.masks[0],
         moving_mask=pair.masks[1],
-        **options,  # type: ignore[arg-type]
+        **options,
     )
     errors = pose_errors(found.pose[None], pair.pose[None], pair.points)
     return float(errors.displacement_mm[0]), float(errors.rotation_deg[0])

@@ -27,7 +27,7 @@ Float = NDArray[np.float64]
 
 _SAME_FETUS = [f"ep2d_{number:02d}.nii.gz" for number in range(1, 10)]
 _RIGHT_DEG = 15.0
-WAYS = {
+WAYS: dict[str, dict[str, bool]] = {
     "search + refine": {"network": False},
     "network alone": {"refine": False},
     "network + search + refine": {},
@@ -57,7 +57,7 @@ def judge(data: Path, out: Path, threads: int) -> int:
                 b.affine,
                 fixed_mask=masks[fixed],
                 moving_mask=masks[moving],
-                **options,  # type: ignore[arg-type]
+                **options,
             )
             seconds.append(time.perf_counter() - started)
             angles.append(_angle(found.pose, _kabsch(places[fixed], places[moving])))

@@ -22,7 +22,8 @@ class _Bright(nn.Module):
 def bright_networks() -> BrainNetworks:
     """Networks that find whatever is bright."""
     trained = BrainNetworks().eval()
-    trained.find, trained.segment = _Bright(), _Bright()  # type: ignore[assignment]
+    for part in ("find", "segment"):
+        trained.add_module(part, _Bright())
     return trained
 
 

@@ -25,7 +25,7 @@ def test_what_is_clear_is_found_as_asked(bright: BrainNetworks, method: Method, 
 
 
 def test_what_is_not_clear_is_left_to_the_other_way(bright: BrainNetworks) -> None:
-    bright.segment = _Hesitant()  # type: ignore[assignment]
+    bright.add_module("segment", _Hesitant())
     doubted = extract_brain(ONE, AFFINE, "unimo")
     assert doubted.method == METHOD and doubted.doubts == (UNCLEAR,)
     assert extract_brain(ONE, AFFINE, "auto").method == epi.METHOD
@@ -39,9 +39,11 @@ def test_other_doubts_stay(bright: BrainNetworks) -> None:
 def test_no_brain_is_not_usable(bright: BrainNetworks) -> None:
     specks = np.random.default_rng(0).normal(100, 5, (40, 40, 20))
     specks[::2] += 300
-    bright.find, bright.segment = (_Blind() for _ in range(2))  # type: ignore[assignment]
-    for method in ("auto", "unimo"):
-        brain = extract_brain(specks, AFFINE, method)  # type: ignore[arg-type]
+    for part in ("find", "segment"):
+        bright.add_module(part, _Blind())
+    methods: tuple[Method, ...] = ("auto", "unimo")
+    for method in methods:
+        brain = extract_brain(specks, AFFINE, method)
         assert not brain.usable and brain.doubts == (NOTHING,)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -10,10 +12,11 @@ from unimo_bids.brain.following import Followed, follow_series, same_brain
 from unimo_bids.brain.unimo import BrainFinder
 
 STILL = ((150.0, 120.0, 90.0), 34.0)
-DARK: tuple[tuple[tuple[float, float, float], float], ...] = ()
+Balls = tuple[tuple[tuple[float, float, float], float], ...]
+DARK: Balls = ()
 
 
-def _follow(finder: BrainFinder, frames, reference: int) -> Followed:  # type: ignore[no-untyped-def]
+def _follow(finder: BrainFinder, frames: Sequence[Balls], reference: int) -> Followed:
     volumes = [volume_of(*balls).numpy() for balls in frames]
     brain = volume_of(STILL).numpy() > 0
     done: list[float] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from unimo_bids.training import brain
 from unimo_bids.training.anatomies import Packed, save
 from unimo_bids.training.loop import Schedule
 from unimo_bids.training.recipe import follow
-from unimo_bids.training.scenes import Scenes
+from unimo_bids.training.scenes import Example, Scenes
 
 
 def test_the_recipe_leaves_weights_that_load_and_a_card(
@@ -46,14 +47,14 @@ def test_validation_sees_a_network_that_is_right_and_one_that_is_not(
 ) -> None:
     scenes = Scenes(balls)
     drawn = scenes.draw
-    last = []
+    last: list[Example] = []
 
-    def remembered(rng):  # type: ignore[no-untyped-def]
+    def remembered(rng: np.random.Generator) -> Example:
         last[:] = [drawn(rng)]
         return last[0]
 
-    def answers(probability):  # type: ignore[no-untyped-def]
-        def found(*_args):  # type: ignore[no-untyped-def]
+    def answers(probability: Callable[[np.ndarray], np.ndarray]) -> dict[str, list[str]]:
+        def found(*_args: object) -> Segmented:
             return Segmented(probability(last[0].brain.numpy()), 0)
 
         monkeypatch.setattr(unimo, "segment_brain", found)

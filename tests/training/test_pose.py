@@ -14,7 +14,7 @@ from unimo_bids.spatial import rigid
 from unimo_bids.training import pose
 from unimo_bids.training.anatomies import Packed, save
 from unimo_bids.training.loop import Schedule
-from unimo_bids.training.pairs import Pairs
+from unimo_bids.training.pairs import Pair, Pairs
 from unimo_bids.training.recipe import follow
 
 
@@ -85,24 +85,22 @@ def test_confidence_is_calibrated_on_evidence_that_tells(
     rng = np.random.default_rng(0)
     told: list[tuple[float, bool]] = []
 
-    def evidence(_network: PoseNetwork, pair: object) -> tuple[torch.Tensor, torch.Tensor]:
+    def evidence(_network: PoseNetwork, pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
         telling = rng.standard_normal()
         right = rng.random() < 1 / (1 + np.exp(-3 * telling))
         told.append((telling, right))
-        turned = pair.pose if right else -pair.pose  # type: ignore[attr-defined]
+        turned = pair.pose if right else -pair.pose
         return torch.tensor([[telling, *rng.standard_normal(2)]]), turned
 
-    class Fixed:
-        def draw(self, _rng: np.random.Generator) -> object:
-            class Pair:
-                pose = torch.eye(4).double()
-
-            return Pair()
+    class AtRest(Pairs):
+        def draw(self, *_args: object, **_options: object) -> Pair:
+            nothing = torch.zeros(2, 1, 1, 1)
+            return Pair(nothing, nothing, torch.eye(4).double(), True, "organ", 40.0)
 
     monkeypatch.setattr(pose, "_evidence", evidence)
     monkeypatch.setattr(pose, "_angle", lambda found, truth: 90.0 * bool((found != truth).any()))
     network = PoseNetwork()
-    pose.calibrate(network, Fixed(), 600)  # type: ignore[arg-type]
+    pose.calibrate(network, AtRest([]), 600)
     assert network.odds.weight[0, 0].item() == pytest.approx(3, abs=0.8)
     assert network.odds.weight[0, 1:].abs().max() < 0.5
     assert network.odds.bias.item() == pytest.approx(0, abs=0.4)

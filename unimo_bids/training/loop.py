@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,15 @@ from unimo_bids.files.staging import atomic
 from unimo_bids.training.muon import Muon
 
 Drawn = TypeVar("Drawn")
+
+
+class _Stateful(Protocol):
+    """A network or an optimiser: what a checkpoint holds the state of."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.tsv"
@@ -94,7 +103,7 @@ def train(
         multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(schedule.averaging),
         use_buffers=True,
     )
-    state = {"network": network, "averaged": averaged, **optimisers}
+    state: dict[str, _Stateful] = {"network": network, "averaged": averaged, **optimisers}
     first = _resumed(folder / CHECKPOINT, state, schedule)
     started = since = time.monotonic()
     waited, history = 0.0, list[dict[str, float]]()  # since the last line of the log
@@ -138,13 +147,13 @@ def _over(started: float, minutes: float | None) -> bool:
     return minutes is not None and time.monotonic() - started > 60 * minutes
 
 
-def _checkpoint(path: Path, state: dict[str, object], schedule: Schedule, step: int) -> None:
-    parts = {name: part.state_dict() for name, part in state.items()}  # type: ignore[attr-defined]
+def _checkpoint(path: Path, state: dict[str, _Stateful], schedule: Schedule, step: int) -> None:
+    parts = {name: part.state_dict() for name, part in state.items()}
     with atomic(path) as staged:
         torch.save({"step": step, "schedule": asdict(schedule), **parts}, staged)
 
 
-def _resumed(path: Path, state: dict[str, object], schedule: Schedule) -> int:
+def _resumed(path: Path, state: dict[str, _Stateful], schedule: Schedule) -> int:
     """Restore what a checkpoint holds and return the next step; 0 without one."""
     if not path.exists():
         return 0
@@ -156,7 +165,7 @@ def _resumed(path: Path, state: dict[str, object], schedule: Schedule) -> int:
             "train in another folder, or with the options that this one was begun with",
         )
     for name, part in state.items():
-        part.load_state_dict(saved[name])  # type: ignore[attr-defined]
+        part.load_state_dict(saved[name])
     return int(saved["step"])
 
 
