@@ -19,9 +19,10 @@ from torch import Tensor
 
 from unimo_bids.motion.contrast import common_images, contrast_changes, tissue_images
 from unimo_bids.motion.frames import Frames
+from unimo_bids.motion.guesses import Guesses
 from unimo_bids.motion.joint import align_jointly
 from unimo_bids.motion.levels import Level, make_level
-from unimo_bids.motion.masks import ADULT_RADIUS, centroid, find_head
+from unimo_bids.motion.masks import ADULT_RADIUS, find_head
 from unimo_bids.motion.quality import bridge, similarity_threshold
 from unimo_bids.motion.refinement import Refined, refine
 from unimo_bids.motion.registration import IntensityModel, Target, make_target, register
@@ -34,7 +35,6 @@ from unimo_bids.motion.template import (
     robust_mean,
 )
 from unimo_bids.motion.tracking import Targets, Track, track
-from unimo_bids.motion.unimo import PoseFinder, Seen
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import voxel_sizes
 
@@ -153,6 +153,9 @@ class Estimation:
             largest=1.5 * ADULT_RADIUS,
         )
         self.window = self._around_head()
+        self.guesses = Guesses(
+            self.frames, self.affine, mask, chosen, self.head, self.settings.fusion
+        )
         return usable
 
     def _around_head(self) -> Window:
@@ -214,13 +217,13 @@ class Estimation:
             self.coarse.image(self.head.weights).clamp(0, 1),
             usable,
             starts=starts,
-            guess=self._guess if self.settings.network else None,
+            guess=self.guesses if self.settings.network else None,
             search=self.settings.search,
         )
 
     def _track_any_contrast(self, usable: NDArray[np.bool_]) -> tuple[Track, bool]:
         """Track by the reference's intensity, or by its tissues if these explain far more."""
-        by_image = self._track(self.raw_reference[None], usable, self._mask_starts())
+        by_image = self._track(self.raw_reference[None], usable, self.guesses.by_masks())
         doubtful = usable & (by_image.similarity < _UNEXPLAINED)
         if doubtful.sum() < max(3, _UNEXPLAINED_SHARE * usable.sum()):
             return by_image, False
@@ -234,49 +237,12 @@ class Estimation:
         by_tissue.searched |= by_image.searched
         return by_tissue, True
 
-    def _mask_starts(self) -> Tensor | None:
-        """Where masks of every frame put the head's centre; they know nothing of its turns."""
-        if self.given_mask is None or self.given_mask.ndim != 4:
-            return None
-        starts = torch.eye(4, dtype=torch.float64, device=self.device)
-        starts = starts.repeat(self.frames.count, 1, 1)
-        for t in range(self.frames.count):
-            mask = self._mask_of(t)
-            if mask is not None:
-                starts[t, :3, 3] = centroid(mask, self.affine) - self.head.center
-        return starts
-
     # --------------------------------------------------------------------------------- network
-    def _guess(self, frames: NDArray[np.int_]) -> Tensor:
-        """The network's poses ``(F, 4, 4)`` of some frames."""
-        finder = PoseFinder(self.head.radius, self.device, self.settings.fusion)
-        affine = self.affine.numpy()
-        fixed: dict[bool, Seen] = {}
-        poses = []
-        for t in frames.tolist():
-            mask = self._mask_of(t)
-            if (mask is not None) not in fixed:
-                of_reference = None if mask is None else self._mask_of(self.reference)
-                fixed[mask is not None] = finder.look(
-                    self.raw_reference, affine, of_reference, self.head.center
-                )
-            center = self.head.center if mask is None else None
-            moving = finder.look(self.frames([t])[0], affine, mask, center)
-            poses.append(finder.pose(fixed[mask is not None], moving)[0])
-        return torch.stack(poses)
-
-    def _mask_of(self, t: int) -> Tensor | None:
-        """Mask of a frame, if there are masks of every frame and this one's shows anything."""
-        if self.given_mask is None or self.given_mask.ndim != 4:
-            return None
-        mask = torch.from_numpy(self.given_mask[..., t].astype(np.float32)).to(self.device)
-        return mask if bool((mask > 0.5).any()) else None
-
     def _as_guessed(self, usable: NDArray[np.bool_]) -> Tracking:
         """The network's poses of all frames, compared with the reference but not refined."""
         everything = np.flatnonzero(usable)
         poses = torch.eye(4, dtype=torch.float64).repeat(len(usable), 1, 1)
-        poses[everything] = self._guess(everything).cpu()
+        poses[everything] = self.guesses(everything).cpu()
         poses[self.reference] = torch.eye(4, dtype=torch.float64)
         similarity = np.full(len(usable), np.nan)
         self._read_coarsely()
@@ -294,12 +260,13 @@ class Estimation:
 
     def _unrefined(self, tracked: Track) -> MotionEstimate:
         """Tracking as it is; nothing is known of its precision."""
+        good = self._well_tracked(tracked, self.usable)
         self._tell(1.0, "done")
         return MotionEstimate(
             poses=tracked.poses.cpu().numpy(),
             covariance=np.full((self.frames.count, 6, 6), np.nan),
             similarity=tracked.similarity,
-            status=np.where(self.usable, "ok", "lost").astype("<U8"),
+            status=np.where(good, "ok", "lost").astype("<U8"),
             template=(self.raw_reference * self.frames.scale).cpu().numpy(),
             mask=self.head.weights.cpu().numpy(),
             reference=self.reference,
@@ -316,7 +283,7 @@ class Estimation:
     def _choose(self, tracked: Track, good: NDArray[np.bool_]) -> tuple[Tensor, list[int]]:
         """Frames for the template, finely aligned to the reference (the others as they were)."""
         rest = torch.eye(4, dtype=torch.float64, device=self.device)
-        moved = rigid.displacement(tracked.poses, rest, self._extent()).mean(dim=-1)
+        moved = rigid.displacement(tracked.poses, rest, self.head.surface()).mean(dim=-1)
         wanted = int(np.clip(len(good) // 4, 6, _MOST_FRAMES))
         chosen = choose_frames(
             self.reference, tracked.similarity, moved.cpu().numpy(), good, wanted
@@ -339,11 +306,6 @@ class Estimation:
         template = self._placed(robust_mean(aligned)[None], self.raw_reference)
         refined = self._refine(template, poses, usable)
         return refined, template, self._contrast_changes(aligned, refined)
-
-    def _extent(self) -> Tensor:
-        """Six points on the head's surface, ``(6, 3)`` mm."""
-        arms = torch.eye(3, dtype=torch.float64, device=self.device) * self.head.radius
-        return self.head.center + torch.cat([arms, -arms])
 
     def _aligned(self, poses: Tensor, chosen: list[int]) -> Tensor:
         """Frames without their motion, around the head."""

@@ -38,6 +38,11 @@ class Head:
     center: Tensor
     radius: float
 
+    def surface(self) -> Tensor:
+        """Six points on it, ``(6, 3)`` mm."""
+        arms = torch.eye(3, dtype=torch.float64, device=self.center.device) * self.radius
+        return self.center + torch.cat([arms, -arms])
+
 
 def find_head(
     reference: Tensor, affine: Tensor, mask: NDArray[np.generic] | None, largest: float
