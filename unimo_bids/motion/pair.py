@@ -18,13 +18,18 @@ from torch import Tensor
 from unimo_bids.motion.contrast import tissue_images
 from unimo_bids.motion.levels import Level, make_level
 from unimo_bids.motion.masks import ADULT_RADIUS, Head, find_head
-from unimo_bids.motion.registration import Registration, make_target, register
+from unimo_bids.motion.registration import (
+    IntensityModel,
+    Registration,
+    make_target,
+    register,
+)
 from unimo_bids.motion.search import search_poses
 from unimo_bids.motion.unimo import SURE, PoseFinder
 from unimo_bids.networks.pose import Fusion
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import voxel_sizes, world_points
-from unimo_bids.spatial.interpolation import sample_linear
+from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
 
 Affine = NDArray[np.float64]
 Volume = NDArray[np.generic]
@@ -32,9 +37,10 @@ Volume = NDArray[np.generic]
 # below this correlation at the coarse level a pose does not explain the moving volume
 _UNEXPLAINED = 0.9
 # tissues explain the moving volume so much better than intensity that contrasts must differ
-_CLEARLY_BETTER = 0.85
+_CLEARLY_BETTER = 0.5
 _REACH = 2.2  # radii around a head that anything is looked at
-_FINALISTS = 3  # starts that are refined at full resolution
+_EVEN = 0.25  # radii, over which the coils' sensitivity may vary
+_DARKEST, _BRIGHTEST = 0.05, 4.0  # of the average, so that nothing outside the head takes over
 _COARSE_POINTS, _FINE_POINTS, _FINE_BLUR = 8_192, 30_000, 0.7
 
 
@@ -89,6 +95,19 @@ class _Side:
             None if self.mask is None else self.mask[window],
             replace(self.head, weights=self.head.weights[window]),
         )
+
+    def evened(self) -> _Side:
+        """Each voxel relative to the average around it: without the coils' sensitivity."""
+        weights = self.head.weights
+        widths = (_EVEN * self.head.radius / voxel_sizes(self.affine)).tolist()
+        near = gaussian_blur(weights, widths).clamp(min=1e-3)
+        average = gaussian_blur(weights * self.volume, widths) / near
+        least = _DARKEST * (weights * self.volume).sum() / weights.sum()
+        return replace(self, volume=(self.volume / average.clamp(min=least)).clamp(max=_BRIGHTEST))
+
+    def widest(self) -> float:
+        """Of the voxel's sizes, mm."""
+        return float(voxel_sizes(self.affine).max())
 
     def level(self, blur: float, *, cubic: bool = False, spacing: float = 0.0) -> Level:
         return make_level(
@@ -190,27 +209,30 @@ def _by_network(a: _Side, b: _Side, fusion: Fusion) -> tuple[Tensor, float]:
 
 def _refined(a: _Side, b: _Side, starts: dict[str, Tensor], sure: bool) -> tuple[Registration, str]:
     """The pose that explains most at full resolution, and what it started from."""
-    coarse = _Coarse(a, b)
+    even = a.evened(), b.evened()
+    coarse = _Coarse(*even)
     names, poses = list(starts), torch.stack(list(starts.values()))
-    found = coarse.tried(poses, tissues=False)
-    if sure and float(_score(found).max()) > _UNEXPLAINED:
-        best = int(_score(found).argmax())
-        return _fine(a, b, found.poses[best][None], tissues=False), names[best]
+    near = coarse.tried(poses, tissues=False)
     # with nothing to compare it with, a good coarse fit alone is no proof
-    poses = torch.cat([poses, coarse.searched()])
-    names += ["search"] * (len(poses) - len(names))
-    answers = []
-    for tissues in (False, True):
-        found = coarse.tried(poses, tissues=tissues)
-        # the first start, the network's, whatever it looks like from afar
-        top = torch.cat(
-            [torch.zeros(1, dtype=torch.long), _score(found).topk(_FINALISTS).indices.cpu()]
-        )
-        fine = _fine(a, b, found.poses[top], tissues=tissues)
-        best = int(_score(fine).argmax())
-        answers.append((_row(fine, best), names[int(top[best])]))
-    left = [1 - float(_score(fine)) ** 2 for fine, _ in answers]
-    return answers[1] if left[1] < _CLEARLY_BETTER * left[0] else answers[0]
+    if sure and float(_score(near).max()) > _UNEXPLAINED:
+        found = [near]
+    else:
+        poses = torch.cat([poses, coarse.searched()])
+        names += ["search"] * (len(poses) - len(names))
+        found = [coarse.tried(poses, tissues=tissues) for tissues in (False, True)]
+    fine, starts_of = [], []
+    for tissues, tried in enumerate(found):
+        refined = _fine(*even, tried.poses, tissues=bool(tissues))
+        best = int(_score(refined).argmax())
+        fine.append(_row(refined, best))
+        starts_of.append(names[best])
+    left = [1 - float(_score(one)) ** 2 for one in fine]
+    tissues = left[-1] < _CLEARLY_BETTER * left[0]
+    # averages near an edge differ between the volumes: intensities as they are may fit better
+    model: IntensityModel = "gain" if tissues else "bias"
+    last = _fine(a, b, fine[tissues].poses, tissues=tissues, model=model)
+    better = max(fine[tissues], last, key=lambda one: float(_score(one)))
+    return better, starts_of[tissues]
 
 
 def _row(found: Registration, row: int) -> Registration:
@@ -225,7 +247,7 @@ class _Coarse:
 
     def __init__(self, fixed: _Side, moving: _Side) -> None:
         self.fixed, self.moving = fixed, moving
-        widest = max(float(voxel_sizes(side.affine).max()) for side in (fixed, moving))
+        widest = max(side.widest() for side in (fixed, moving))
         self.blur = max(5.0 * fixed.head.radius / ADULT_RADIUS, 0.7 * widest)
         self.levels = [side.level(self.blur, spacing=1.2 * self.blur) for side in (fixed, moving)]
         self.weights = self.levels[0].image(fixed.head.weights).clamp(0, 1)
@@ -286,8 +308,10 @@ class _Coarse:
         return found
 
 
-def _fine(fixed: _Side, moving: _Side, poses: Tensor, *, tissues: bool) -> Registration:
-    blur = _FINE_BLUR * max(float(voxel_sizes(side.affine).max()) for side in (fixed, moving))
+def _fine(
+    fixed: _Side, moving: _Side, poses: Tensor, *, tissues: bool, model: IntensityModel = "gain"
+) -> Registration:
+    blur = _FINE_BLUR * max(side.widest() for side in (fixed, moving))
     levels = [side.level(blur, cubic=True) for side in (fixed, moving)]
     target = make_target(
         [levels[0].image(_images(fixed, tissues=tissues))],
@@ -295,7 +319,7 @@ def _fine(fixed: _Side, moving: _Side, poses: Tensor, *, tissues: bool) -> Regis
         levels[0],
         center=fixed.head.center,
         radius=fixed.head.radius,
-        model="gain" if tissues else "bias",
+        model=model,
         max_points=_FINE_POINTS,
     )
     sampled = levels[1].sampled(moving.volume[None])[:, None]
