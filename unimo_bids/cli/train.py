@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +57,13 @@ def _add_brain(parser: argparse.ArgumentParser) -> None:
 def _add_pose(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_pose)
     _add_training(parser, steps=8000, learning_rate=2e-2, batch="pairs", validate=100)
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        choices=["votes", "vectors"],
+        default=[],
+        help="parts that the network is to do without, to see what they are worth",
+    )
 
 
 def _add_training(
@@ -69,6 +78,9 @@ def _add_training(
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", type=device, default="auto")
     parser.add_argument("--threads", type=positive_int, help="CPU threads (default: all)")
+    parser.add_argument(
+        "--most", metavar="N", type=positive_int, help="anatomies of each kind (default: all)"
+    )
     parser.add_argument("--minutes", type=positive, help="stop after so long; call again to go on")
     parser.add_argument(
         "--validate",
@@ -97,9 +109,11 @@ def _brain(arguments: argparse.Namespace) -> None:
 
 
 def _pose(arguments: argparse.Namespace) -> None:
+    from unimo_bids.networks.pose import PoseNetwork
     from unimo_bids.training.pose import RECIPE
 
-    _train(RECIPE, arguments)
+    network = partial(PoseNetwork, without=arguments.without)
+    _train(replace(RECIPE, network=network), arguments)
 
 
 def _train(recipe: Recipe, arguments: argparse.Namespace) -> None:
@@ -122,5 +136,6 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> None:
             device=torch_device(arguments.device),
             minutes=arguments.minutes,
             validation=arguments.validate,
+            most=arguments.most,
         )
     )

@@ -11,7 +11,7 @@ Lengths are relative to the radius of what moves, and places to the middle of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ from unimo_bids.networks.steerable import (
 from unimo_bids.spatial import rigid
 
 Fusion = Literal["information", "slerp", "image", "shape"]
+Part = Literal["votes", "vectors"]  # that a network may be trained without, to see their worth
 
 VOXELS = 48  # of the box, along each side
 WIDTH = 3.0  # of the box, radii
@@ -195,6 +196,8 @@ class Encoder(nn.Module):
         How many at half the resolution.
     points, vectors, pseudovectors
         How many to make.
+    without
+        Votes: key points are then centres of mass; or vectors: they then hardly count.
     """
 
     def __init__(
@@ -207,8 +210,10 @@ class Encoder(nn.Module):
         points: int,
         vectors: int,
         pseudovectors: int,
+        without: Collection[Part] = (),
     ) -> None:
         super().__init__()
+        self.without = without
         self.stem = _Block(((channels, 0, 1),), fine, size=6)
         self.fine = nn.ModuleList(_Block(fine, fine) for _ in range(fine_blocks))
         self.wide = _Block(fine, coarse)
@@ -237,6 +242,8 @@ class Encoder(nn.Module):
         heads = self.head(features).float().flatten(2)  # (B, channels, voxels)
         votes, offsets, directions = heads.split([k, 3 * k, 3 * (m + p)], dim=1)
         with torch.autocast(features.device.type, enabled=False):  # half a per cent would be felt
+            if "votes" in self.without:
+                offsets = torch.zeros_like(offsets)
             inside = mask.float().flatten(2)
             share = _shares(inside * softplus(votes).square())
             places = box_places(mask.shape[2:], mask.device).flatten(0, 2)
@@ -245,6 +252,8 @@ class Encoder(nn.Module):
             vectors = (inside * directions).sum(-1).unflatten(1, (m + p, 3))
             scalars = features[:, : self.trust.in_features].float().flatten(2)
             weights = softplus(self.trust((inside * scalars).sum(-1)))
+            if "vectors" in self.without:
+                weights = torch.cat([weights[:, :k], 1e-4 * weights[:, k:]], dim=1)
         return Representation(points, vectors, weights)
 
 
@@ -327,13 +336,27 @@ def box_places(shape: Sequence[int], device: torch.device) -> Tensor:
 class PoseNetwork(nn.Module):
     """Image and shape of volumes to representations, and pairs of these to poses."""
 
-    def __init__(self) -> None:
+    def __init__(self, without: Collection[Part] = ()) -> None:
         super().__init__()
         self.image = Encoder(
-            3, _IMAGE_FINE, _IMAGE_COARSE, fine_blocks=1, points=32, vectors=12, pseudovectors=6
+            3,
+            _IMAGE_FINE,
+            _IMAGE_COARSE,
+            fine_blocks=1,
+            points=32,
+            vectors=12,
+            pseudovectors=6,
+            without=without,
         )
         self.shape = Encoder(
-            1, _SHAPE_FINE, _SHAPE_COARSE, fine_blocks=0, points=16, vectors=6, pseudovectors=4
+            1,
+            _SHAPE_FINE,
+            _SHAPE_COARSE,
+            fine_blocks=0,
+            points=16,
+            vectors=6,
+            pseudovectors=4,
+            without=without,
         )
         # shape's part in the fusion, before the sigmoid: by information, by slerp
         self.shares = nn.Parameter(torch.zeros(2))

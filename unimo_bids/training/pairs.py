@@ -47,6 +47,7 @@ _CROWDED = 0.6  # with something around what is scanned
 # slices acquired in groups between which it moved, and how far (`slices_apart`)
 _IN_PARTS, _APART = 0.25, {"fetal": 0.7, "adult": 0.3, "organ": 0.4}
 _ORGAN_VOXELS = 64
+_DISTORTION_MM, _SENSITIVITY = 4.0, 0.7  # at most, about
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ class _Scan:
         points, groups = grid.points(self.device), 1
         squeeze: Tensor | float = 1.0
         if not self.clean:
-            points, squeeze = distorted(points, 3, rng, generator)
+            points, squeeze = distorted(points, _DISTORTION_MM, rng, generator)
             groups = int(rng.integers(2, 5)) if rng.random() < _IN_PARTS else 1
         amount = apart * rng.uniform(0, 1)
         own = slices_apart(points, self.pose, groups, amount, rng, grid, centered=True)
@@ -235,7 +236,7 @@ class _Scan:
         if crowded:
             image = image + (1 - present) * shapes(grid, rng, generator, float(rng.uniform(12, 60)))
         if not self.clean:
-            image = image * squeeze * sensitivity(grid, rng, generator)
+            image = image * squeeze * sensitivity(grid, rng, generator, _SENSITIVITY)
             image = scanned(image, grid, rng, generator)
         return image, brain, grid
 
@@ -281,10 +282,10 @@ def _roughened(brain: Tensor, grid: Grid, rng: Random) -> Tensor:
     wander = rng.normal(0, 0.12) + rng.uniform(0, 0.25) * noise(
         grid, rng.uniform(12, 40), generator
     )
-    if rng.random() < 0.15:  # something beside it, or less than all of it
+    if rng.random() < 0.25:  # something beside it, or less than all of it
         place = torch.as_tensor(rng.standard_normal(3) * 0.3 * grid.extent / 2).float()
         ball = (grid.points(brain.device) - place.to(brain)).norm(dim=-1)
-        ball = (1 - ball / float(rng.uniform(8, 20))).clamp(0, 1)
+        ball = (1 - ball / float(rng.uniform(8, 25))).clamp(0, 1)
         wander = wander + rng.choice((-1.0, 1.0)) * ball
     mask = (0.5 + 4 * (blurred - 0.5 + wander)).clamp(0, 1)
     return mask * (_blurred(blurred, grid, 8.0) > 0.02)

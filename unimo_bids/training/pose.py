@@ -276,14 +276,16 @@ def _calibration(believed: Sequence[tuple[float, bool]]) -> list[str]:
 def _about(network: PoseNetwork) -> str:
     counts = [sum(p.numel() for p in part.parameters()) for part in (network.image, network.shape)]
     by_information, by_slerp = network.shares.sigmoid().tolist()
+    without = "".join(f" Trained without {part}." for part in network.image.without)
     return f"""# Rigid pose from image and shape
 
 Equivariant encoders (`unimo_bids.networks.pose`) of image ({counts[0]} weights) and shape
 ({counts[1]}). Shape's part in the fusion: {by_information:.2f} by information, {by_slerp:.2f} by
-slerp. Synthetic pairs only (`unimo_bids.training.pairs`): SynthSeg's adult label maps (Apache-2.0),
-or nilearn's MNI152 maps without them; fetal label maps of Fidon et al. 2021 (CC0); procedural fetal
-heads and organs. In the table: pairs of held-back anatomies with independent artefacts, one pass of
-the network and nothing else; displacement is the mean over a ball as large as the brain.
+slerp.{without} Synthetic pairs only (`unimo_bids.training.pairs`): SynthSeg's adult label maps
+(Apache-2.0), or nilearn's MNI152 maps without them; fetal label maps of Fidon et al. 2021 (CC0);
+procedural fetal heads and organs. In the table: pairs of held-back anatomies with independent
+artefacts, one pass of the network and nothing else; displacement is the mean over a ball as
+large as the brain.
 """
 
 

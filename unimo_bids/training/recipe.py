@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -56,6 +57,17 @@ class Recipe:
     examples: str
 
 
+def _first(objects: list[Packed], most: int | None) -> list[Packed]:
+    """All that is held back, and at most so many others of each kind."""
+    kept: list[Packed] = []
+    counts: Counter[str] = Counter()
+    for thing in objects:
+        counts[thing.kind] += not thing.held_back
+        if thing.held_back or most is None or counts[thing.kind] <= most:
+            kept.append(thing)
+    return kept
+
+
 def follow(
     recipe: Recipe,
     data: Path,
@@ -67,9 +79,13 @@ def follow(
     device: str = "cpu",
     minutes: float | None = None,
     validation: int = 100,
+    most: int | None = None,
 ) -> str:
-    """Train, write weights and model card into a folder, and say what came out."""
-    objects = load(data)
+    """Train, write weights and model card into a folder, and say what came out.
+
+    Of each kind of anatomy the first ones are trained on, at `most` so many.
+    """
+    objects = _first(load(data), most)
     grounds = [
         recipe.ground([thing for thing in objects if thing.held_back is held_back], device)
         for held_back in (False, True)

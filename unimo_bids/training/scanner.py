@@ -143,9 +143,11 @@ def shapes(grid: Grid, rng: Random, generator: torch.Generator, size: float) -> 
     return lookup.to(field)[torch.bucketize(field.contiguous(), levels)]
 
 
-def sensitivity(grid: Grid, rng: Random, generator: torch.Generator) -> Tensor:
+def sensitivity(
+    grid: Grid, rng: Random, generator: torch.Generator, strongest: float = 0.4
+) -> Tensor:
     """Sensitivity of the coils: smooth, at times strong, at times falling off from one place."""
-    log = rng.uniform(0, 0.4) * _smooth(grid.shape, [4, 4, 4], generator)
+    log = rng.uniform(0, strongest) * _smooth(grid.shape, [4, 4, 4], generator)
     if rng.random() < 0.4:
         place = torch.as_tensor(rng.uniform(-0.3, 0.3, 3) * grid.extent, dtype=torch.float32)
         distance = (grid.points(log.device) - place.to(log)).square().sum(-1)
