@@ -10,6 +10,7 @@ import csv
 import itertools
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import roma
@@ -27,7 +28,7 @@ Float = NDArray[np.float64]
 
 _SAME_FETUS = [f"ep2d_{number:02d}.nii.gz" for number in range(1, 10)]
 _RIGHT_DEG = 15.0
-WAYS: dict[str, dict[str, bool]] = {
+WAYS: dict[str, dict[str, Any]] = {
     "search + refine": {"network": False},
     "network alone": {"refine": False},
     "network + search + refine": {},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -37,12 +37,12 @@ def _prepare(problem: Problem) -> Callable[[], Estimate]:
     if problem.mask is not None:
         method.SetMetricFixedMask(image((problem.mask > 0.5).astype(np.uint8)))
 
-    reference = problem.frame(problem.reference)
-    center = plain @ [*(_center_of_mass(reference)), 1]
+    center = plain @ [*(_center_of_mass(problem.frame(problem.reference))), 1]
 
-    def start() -> sitk.VersorRigid3DTransform:
+    def start(shift: Sequence[float] = (0.0, 0.0, 0.0)) -> sitk.VersorRigid3DTransform:
         transform = sitk.VersorRigid3DTransform()
         transform.SetCenter(center[:3].tolist())
+        transform.SetTranslation(list(shift))
         return transform
 
     def run() -> Estimate:
@@ -51,9 +51,11 @@ def _prepare(problem: Problem) -> Callable[[], Estimate]:
         for t in range(len(poses)):
             if t == problem.reference:
                 continue
-            moving = image(problem.frame(t))
+            frame = problem.frame(t)
+            moving = image(frame)
+            shift = plain @ [*(_center_of_mass(frame)), 1] - center
             candidates: list[tuple[float, int, sitk.Transform]] = []
-            for guess in (start(), before):
+            for guess in (start(), start(shift[:3].tolist()), before):
                 method.SetInitialTransform(guess, inPlace=False)
                 candidates.append((method.MetricEvaluate(fixed, moving), len(candidates), guess))
             method.SetInitialTransform(min(candidates)[2], inPlace=False)
@@ -85,6 +87,6 @@ TOOLS = (
         package_version("SimpleITK"),
         _prepare,
         "VersorRigid3D, Mattes MI with 32 bins on 50 %, regular-step gradient descent, 3 levels, "
-        "from the identity or the frame before, whichever fits better",
+        "from the identity, the centres of mass or the frame before, whichever fits best",
     ),
 )

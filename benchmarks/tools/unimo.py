@@ -11,7 +11,7 @@ from benchmarks.tools.base import Estimate, Problem, Tool, package_version
 
 
 def _preparer(
-    *, extraction: bool = False, follow: bool = False, **settings: bool
+    *, extraction: bool = False, follow: bool = False, **settings: Any
 ) -> Callable[[Problem], Callable[[], Estimate]]:
     def prepare(problem: Problem) -> Callable[[], Estimate]:
         import torch
@@ -49,7 +49,7 @@ def _extracted(problem: Problem, follow: bool) -> NDArray[Any] | None:
     return found.motion_mask
 
 
-def _tool(name: str, options: str, *, slow: bool = True, **settings: bool) -> Tool:
+def _tool(name: str, options: str, *, slow: bool = True, **settings: Any) -> Tool:
     version = package_version("unimo-bids")
     return Tool(name, version, _preparer(**settings), options, plain=False, slow=slow)
 

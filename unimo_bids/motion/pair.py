@@ -230,9 +230,10 @@ def _refined(a: _Side, b: _Side, starts: dict[str, Tensor], sure: bool) -> tuple
     tissues = left[-1] < _CLEARLY_BETTER * left[0]
     # averages near an edge differ between the volumes: intensities as they are may fit better
     model: IntensityModel = "gain" if tissues else "bias"
-    last = _fine(a, b, fine[tissues].poses, tissues=tissues, model=model)
-    better = max(fine[tissues], last, key=lambda one: float(_score(one)))
-    return better, starts_of[tissues]
+    last = [
+        _fine(*way, fine[tissues].poses, tissues=tissues, model=model) for way in (even, (a, b))
+    ]
+    return max(last, key=lambda one: float(_score(one))), starts_of[tissues]
 
 
 def _row(found: Registration, row: int) -> Registration:
