@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     pairs.add_argument("--out", type=Path, default=RESULTS / "pairs", help="folder of the pictures")
     pairs.add_argument("--threads", type=int, default=2)
     modalities = commands.add_parser("modalities", help="UniMo's experiment, and unseen modalities")
+    modalities.add_argument("--objects", nargs="+", help="only these, as the table names them")
     modalities.add_argument("--peers", action="store_true", help="other tools as well, as found")
     modalities.add_argument("--pairs", type=int, default=12, help="of each kind and range")
     modalities.add_argument("--threads", type=int, default=2)
@@ -169,7 +170,7 @@ def _pairs(options: argparse.Namespace) -> int:
 def _modalities(options: argparse.Namespace) -> int:
     from benchmarks.modalities import judge
 
-    return judge(options.pairs, options.threads, options.peers)
+    return judge(options.objects, options.pairs, options.threads, options.peers)
 
 
 def _refuse(why: str) -> int:

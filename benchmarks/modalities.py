@@ -6,7 +6,7 @@ not use, on 3 mm grids with noise, an independent receive bias, and the object's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -113,7 +113,7 @@ MODALITIES: dict[str, Callable[[int], Modality]] = {
 }
 
 
-def judge(count: int, threads: int, peers: bool) -> int:
+def judge(objects: Sequence[str] | None, count: int, threads: int, peers: bool) -> int:
     """Print the table: errors in the median, Dice with the fixed mask, and how many are right."""
     torch.set_num_threads(threads)
     ways: dict[str, Callable[[_Pair], Float]] = {
@@ -127,7 +127,8 @@ def judge(count: int, threads: int, peers: bool) -> int:
         ["object", "motion", "Dice at the truth"]
         + [f"{way}: mm, degrees, Dice, within {RIGHT_DEG:g}°" for way in ways]
     ]
-    for name, make in MODALITIES.items():
+    for name in objects or MODALITIES:
+        make = MODALITIES[name]
         for motion, (shift, turn) in RANGES.items():
             pairs = [_pair(make(seed % 3), shift, turn, seed) for seed in range(count)]
             lines.append([name, motion, f"{np.mean([_dice(p, p.pose) for p in pairs]):.3f}"])

@@ -6,6 +6,7 @@ import os
 import re
 from argparse import ArgumentParser, ArgumentTypeError, _ActionsContainer
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from unimo_bids.settings import FUSIONS
@@ -117,6 +118,23 @@ def add_population(parser: ArgumentParser) -> None:
         choices=("fetal", "infant", "adult"),
         help="who was scanned; a brain of another size is doubted (default: anyone)",
     )
+
+
+def add_machine(parser: ArgumentParser) -> None:
+    """Where to compute, what to do with files that exist, and what every command has."""
+    parser.add_argument(
+        "--device",
+        metavar="auto|cpu|cuda[:i]",
+        type=device,
+        default="auto",
+        help="where to compute (default: auto, a GPU if there is one)",
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=positive_int, help="CPU threads (default: all)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.add_argument("--version", action="version", version=version("unimo-bids"))
 
 
 def add_network(parser: _ActionsContainer) -> None:

@@ -10,18 +10,16 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from unimo_bids.cli.arguments import (
+    add_machine,
     add_network,
     add_population,
-    device,
     frame,
     positive,
-    positive_int,
 )
 from unimo_bids.cli.progress import progress
 from unimo_bids.errors import MachineError, UnimoError
@@ -82,21 +80,10 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="frame whose pose is the identity, counted from 0 (default: auto, a still one)",
     )
-    parser.add_argument(
-        "--device",
-        metavar="auto|cpu|cuda[:i]",
-        type=device,
-        default="auto",
-        help="where to compute (default: auto, a GPU if there is one)",
-    )
-    parser.add_argument(
-        "--threads", metavar="N", type=positive_int, help="CPU threads (default: all)"
-    )
     parser.add_argument("--interpolation", choices=("cubic", "linear"), default="cubic")
     parser.add_argument(
         "--prefix", metavar="NAME", help="how output names begin (default: the input's name)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument("--no-figure", dest="figure", action="store_false", help="draw no PNG")
     parser.add_argument(
         "--fd-radius",
@@ -108,8 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quiet", action="store_true", help="no progress, only warnings and results"
     )
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    parser.add_argument("--version", action="version", version=version("unimo-bids"))
+    add_machine(parser)
     return parser
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
-from unimo_bids.cli.arguments import add_population, device, frame, positive_int
+from unimo_bids.cli.arguments import add_machine, add_population, frame
 from unimo_bids.cli.correct import guarded
 
 
@@ -45,11 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="frame in which the brain is looked for first (default: auto, a still one)",
     )
-    parser.add_argument("--device", metavar="auto|cpu|cuda[:i]", type=device, default="auto")
-    parser.add_argument("--threads", metavar="N", type=positive_int, help="CPU threads")
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    parser.add_argument("--version", action="version", version=version("unimo-bids"))
+    add_machine(parser)
     return parser
 
 

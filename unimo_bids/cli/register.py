@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
-from unimo_bids.cli.arguments import add_network, device, positive_int
+from unimo_bids.cli.arguments import add_machine, add_network
 from unimo_bids.cli.correct import guarded
 
 
@@ -42,11 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_network(parser)
     parser.set_defaults(fusion="information")
-    parser.add_argument("--device", metavar="auto|cpu|cuda[:i]", type=device, default="auto")
-    parser.add_argument("--threads", metavar="N", type=positive_int, help="CPU threads")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    parser.add_argument("--version", action="version", version=version("unimo-bids"))
+    add_machine(parser)
     return parser
 
 

@@ -32,7 +32,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(kernels, {"lr": 1e-2, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]  # torch's takes a closure; none is used
         """Change the kernels against their gradients."""
         for group in self.param_groups:
             for kernel in group["params"]:
