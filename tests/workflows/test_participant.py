@@ -133,3 +133,11 @@ def test_methods_say_what_these_runs_were_given(study, tmp_path):
     assert read_citation(tmp_path) == auto
     page = (tmp_path / "logs" / "CITATION.html").read_text()
     assert page.startswith("<!doctype html>") and "References</h3>" in page
+
+
+def test_the_network_alone_sees_the_brain_of_every_frame(study):
+    for refine in (True, False):
+        steps = nodes(built(study, refine=refine))
+        brains = [step for name, step in steps.items() if name.endswith(".brain")]
+        assert brains
+        assert all(step.inputs.follow is not refine for step in brains)

@@ -211,6 +211,7 @@ def _estimate(
             reference,
             method=options.brain_extraction,
             population=options.population,
+            follow=not options.refine,  # the network reads the shape of every frame's
             device=device,
             progress=lambda share: report(_ESTIMATION_SHARE * begun * share, "finding the brain"),
         )

@@ -69,6 +69,7 @@ class _BrainInput(BaseInterfaceInputSpec):
     given_mask = File(exists=True, desc="of another program, 3D or 4D")
     method = traits.Enum("auto", "unimo", "epi", "derivatives", usedefault=True)
     population = traits.Either(None, traits.Str, usedefault=True, desc="if it is known")
+    follow = traits.Bool(False, usedefault=True, desc="through all frames, whosoever it is")
     device = DEVICE
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
@@ -143,6 +144,7 @@ class FindBrain(SimpleInterface):
             read_volume(given.volume, series),
             given.method,
             population=given.population,
+            follow=given.follow,
             device=torch_device(given.device),
         )
 

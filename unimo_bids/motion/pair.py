@@ -1,9 +1,10 @@
 """The rigid transform between two volumes, whatever their grids: starts, then Gauss–Newton.
 
 The network's pose, aligned centres and no motion at all are refined coarsely side by side; unless
-the network is sure, and right as far as can be seen, all rotations are searched. The best is
-refined at full resolution. Where contrasts differ, classes of the fixed volume's intensity stand
-for its tissues.
+the network is sure, and right as far as can be seen, all rotations are searched. Each is refined at
+full resolution, and the one that explains most is believed. Until the last step volumes are evened:
+what lies still in the scanner, as the coils' sensitivity, would pull a turned head back. Where
+contrasts differ, classes of the fixed volume's intensity stand for its tissues.
 """
 
 from __future__ import annotations

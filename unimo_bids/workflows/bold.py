@@ -81,6 +81,7 @@ def init_bold_wf(
             in_file=first,
             population=population[0],
             method=settings.brain_extraction,
+            follow=not settings.refine,  # the network reads the shape of every frame's
             **device,
         ),
         name="brain",
@@ -262,7 +263,8 @@ def _brain_told(run: BoldRun, settings: Settings) -> str:
     )
     if settings.brain_extraction == "auto":
         told += ", or by intensity and shape where these were in doubt"
-    return told + ". Brains of fetuses were followed through all frames."
+    followed = "Brains of fetuses were" if settings.refine else "It was"
+    return told + f". {followed} followed through all frames."
 
 
 def _motion_told(settings: Settings) -> str:
