@@ -29,7 +29,7 @@ from unimo_bids.motion.search import search_poses
 from unimo_bids.motion.unimo import SURE, PoseFinder
 from unimo_bids.networks.pose import Fusion
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import voxel_sizes, world_points
+from unimo_bids.spatial.grids import inside, voxel_sizes, world_points
 from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
 
 Affine = NDArray[np.float64]
@@ -40,6 +40,7 @@ _UNEXPLAINED = 0.9
 # tissues explain the moving volume so much better than intensity that contrasts must differ
 _CLEARLY_BETTER = 0.5
 _REACH = 2.2  # radii around a head that anything is looked at
+_AGREE = 0.75  # of one mask inside the other, at least
 _EVEN = 0.25  # radii, over which the coils' sensitivity may vary
 _DARKEST, _BRIGHTEST = 0.05, 4.0  # of the average, so that nothing outside the head takes over
 _COARSE_POINTS, _FINE_POINTS, _FINE_BLUR = 8_192, 30_000, 0.7
@@ -191,9 +192,9 @@ def _side(volume: Volume, affine: Affine, mask: Volume | None, device: str | tor
     if float(values.std()) <= 1e-6 * float(values.abs().max()):
         raise ValueError("a volume is empty or constant")
     values = values / (bright if bright > 0 else values.abs().max())
-    inside = None if mask is None else torch.from_numpy(np.asarray(mask, np.float32)).to(device)
+    given = None if mask is None else torch.from_numpy(np.asarray(mask, np.float32)).to(device)
     head = find_head(values, world, mask, largest=1.5 * ADULT_RADIUS)
-    return _Side(values, world, inside, head)
+    return _Side(values, world, given, head)
 
 
 def _by_network(a: _Side, b: _Side, fusion: Fusion) -> tuple[Tensor, float]:
@@ -215,7 +216,7 @@ def _refined(a: _Side, b: _Side, starts: dict[str, Tensor], sure: bool) -> tuple
     names, poses = list(starts), torch.stack(list(starts.values()))
     near = coarse.tried(poses, tissues=False)
     # with nothing to compare it with, a good coarse fit alone is no proof
-    if sure and float(_score(near).max()) > _UNEXPLAINED:
+    if sure and float(_score(near, a, b).max()) > _UNEXPLAINED:
         found = [near]
     else:
         poses = torch.cat([poses, coarse.searched()])
@@ -224,17 +225,17 @@ def _refined(a: _Side, b: _Side, starts: dict[str, Tensor], sure: bool) -> tuple
     fine, starts_of = [], []
     for tissues, tried in enumerate(found):
         refined = _fine(*even, tried.poses, tissues=bool(tissues))
-        best = int(_score(refined).argmax())
+        best = int(_score(refined, a, b).argmax())
         fine.append(_row(refined, best))
         starts_of.append(names[best])
-    left = [1 - float(_score(one)) ** 2 for one in fine]
+    left = [1 - float(_score(one, a, b)) ** 2 for one in fine]
     tissues = left[-1] < _CLEARLY_BETTER * left[0]
     # averages near an edge differ between the volumes: intensities as they are may fit better
     model: IntensityModel = "gain" if tissues else "bias"
     last = [
         _fine(*way, fine[tissues].poses, tissues=tissues, model=model) for way in (even, (a, b))
     ]
-    return max(last, key=lambda one: float(_score(one))), starts_of[tissues]
+    return max(last, key=lambda one: float(_score(one, a, b))), starts_of[tissues]
 
 
 def _row(found: Registration, row: int) -> Registration:
@@ -342,6 +343,18 @@ def _corners(side: _Side) -> Tensor:
     return rigid.transform(side.affine, torch.cartesian_prod(*ends))
 
 
-def _score(found: Registration) -> Tensor:
-    """Similarity, less where little of what moves is in view: a sliver fits anything."""
-    return found.similarity * (found.in_view / 0.5).clamp(max=1)
+def _score(found: Registration, a: _Side, b: _Side) -> Tensor:
+    """Similarity, less where little of what moves is in view: a sliver fits anything.
+
+    Less also where masks of both volumes would miss each other.
+    """
+    score = found.similarity * (found.in_view / 0.5).clamp(max=1)
+    if a.mask is None or b.mask is None:
+        return score
+    voxels = (a.head.weights > 0.5).nonzero().double()
+    points = rigid.transform(a.affine.to(voxels), voxels[:: max(1, len(voxels) // 2000)])
+    onto = torch.linalg.inv(b.affine).to(found.poses) @ found.poses
+    images = b.head.weights[None, None].expand(len(onto), -1, -1, -1, -1)
+    indices = rigid.transform(onto, points)
+    within = sample_linear(images, indices.float())[:, 0] * inside(indices, b.volume.shape)
+    return score * (within.mean(dim=-1) / _AGREE).clamp(max=1)
