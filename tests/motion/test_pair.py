@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from tests.motion import phantom
-from unimo_bids.motion.pair import register_volumes
+from unimo_bids.motion.pair import _score, _side, register_volumes
+from unimo_bids.motion.registration import Registration
+from unimo_bids.spatial.grids import world_points
 
 FINE = (44, 48, 42)
 _GRIDS = [
@@ -107,3 +109,35 @@ def test_nothing_to_register_is_refused():
         register_volumes(volume, affine, np.zeros_like(volume), affine, network=False)
     with pytest.raises(ValueError, match="nothing to do"):
         register_volumes(volume, affine, volume, affine, network=False, refine=False)
+
+
+def _lit(volume: torch.Tensor) -> np.ndarray:
+    """As a coil beside the head sees it."""
+    away = world_points(tuple(volume.shape), phantom.AFFINE) - torch.tensor([60.0, 20.0, 0.0])
+    seen = torch.exp(-away.norm(dim=-1) / 60).reshape(volume.shape)
+    return (volume * seen).numpy()
+
+
+@pytest.mark.parametrize("angles", [(10, -25, 40), (0, 60, 30)])
+def test_a_coil_that_lies_still_does_not_hold_another_contrast_back(angles: tuple[float, ...]):
+    pose = phantom.pose(angles, (3, -2, 4))
+    found = register_volumes(
+        _lit(phantom.volume(phantom.rest(1)[0])),
+        phantom.AFFINE.numpy(),
+        _lit((phantom.volume(pose) - 70).abs()),
+        phantom.AFFINE.numpy(),
+        fixed_mask=phantom.head_mask().numpy(),
+        network=False,
+    )
+    assert _off(found.pose, pose) < 1.5  # 5 mm by the intensities as they are
+
+
+def test_masks_of_both_have_to_meet():
+    mask = phantom.head_mask()
+    volume = phantom.volume(phantom.rest(1)[0]).numpy()
+    a, b = (_side(volume, phantom.AFFINE.numpy(), mask.numpy(), "cpu") for _ in range(2))
+    poses = torch.stack([phantom.rest(1)[0], phantom.pose((0, 0, 0), (40, 0, 0))])
+    both = Registration(poses, torch.zeros(2, 6, 6), torch.ones(2), torch.ones(2))
+    met, missed = _score(both, a, b).tolist()
+    assert met == pytest.approx(1)
+    assert missed < 0.7
