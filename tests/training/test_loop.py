@@ -57,6 +57,15 @@ def test_it_learns_and_logs(tmp_path: Path) -> None:
     assert float(lines[-1][-1]) < 0.9 * float(lines[1][-1])
 
 
+def test_a_short_training_forgets_what_it_began_with(tmp_path: Path) -> None:
+    network = _network()
+    first = dict(network.named_parameters())["1.weight"].detach().clone()
+    averaged = train(network, _draw, _losses(network), Schedule(40), tmp_path)
+    assert averaged is not None
+    last, mean = (dict(one.named_parameters())["1.weight"] for one in (network, averaged))
+    assert (mean - last).norm() < 0.3 * (first - last).norm()
+
+
 def test_an_interrupted_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     schedule = Schedule(30, seed=3)
     whole = _network()

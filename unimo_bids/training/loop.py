@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -49,7 +50,8 @@ class Schedule:
     learning_rate
         At its height; it rises over the first 2 % of the steps and falls to 0 as a cosine.
     averaging
-        Of the exponential moving average of the weights that is kept in the end, per step.
+        Of the exponential moving average of the weights that is kept in the end, per step; less at
+        first, so that the weights it began with are forgotten.
     seed
         Of all draws, and of the first weights.
     """
@@ -63,6 +65,19 @@ class Schedule:
         """Learning rate at a step."""
         warm = min(1.0, (step + 1) / (0.02 * self.steps))
         return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+
+@torch.no_grad()
+def _average(
+    most: float, averages: Sequence[Tensor], weights: Sequence[Tensor], number: Tensor | int
+) -> None:
+    """Move averages of so many weights towards new ones."""
+    share = max(1 - most, 9 / (9 + int(number)))
+    for average, weight in zip(averages, weights, strict=True):
+        if average.is_floating_point():
+            average.lerp_(weight, share)
+        else:  # a count
+            average.copy_(weight)
 
 
 def train(
@@ -100,7 +115,7 @@ def train(
         optimisers["muon"] = Muon(kernels)
     averaged = torch.optim.swa_utils.AveragedModel(
         network,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(schedule.averaging),
+        multi_avg_fn=partial(_average, schedule.averaging),
         use_buffers=True,
     )
     state: dict[str, _Stateful] = {"network": network, "averaged": averaged, **optimisers}
