@@ -285,7 +285,7 @@ slerp.{without} Synthetic pairs only (`unimo_bids.training.pairs`): SynthSeg's a
 (Apache-2.0), or nilearn's MNI152 maps without them; fetal label maps of Fidon et al. 2021 (CC0);
 procedural fetal heads and organs. In the table: pairs of held-back anatomies with independent
 artefacts, one pass of the network and nothing else; displacement is the mean over a ball as
-large as the brain.
+large as the brain. What votes, vectors and more anatomies are worth: docs/benchmarks.md.
 """
 
 
