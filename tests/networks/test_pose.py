@@ -8,29 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from unimo_bids.networks.pose import (
-    VOXELS,
-    PoseNetwork,
-    Representation,
-    align,
-    nearest_rotation,
-    seen,
-    slerp,
-    together,
-)
-from unimo_bids.spatial import rigid
+from unimo_bids.networks.alignment import align
+from unimo_bids.networks.pose import VOXELS, PoseNetwork, seen
 
 
 @pytest.fixture(scope="module")
 def network() -> PoseNetwork:
     torch.manual_seed(0)
     return PoseNetwork().eval()
-
-
-def _poses(count: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    turn = torch.randn(count, 3, generator=generator, dtype=torch.float64)
-    return rigid.from_parameters(turn, 0.3 * torch.randn(count, 3, generator=generator).double())
 
 
 def _lump() -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,55 +33,6 @@ def _lump() -> tuple[torch.Tensor, torch.Tensor]:
     bumps = 0.25 * (x + y * z + x**2) + 0.15 * y - 0.1 * z
     mask = ((points / torch.tensor([1.1, 0.9, 0.7])).norm(dim=-1) + bumps < 1).float()
     return image[None, None], mask[None, None]
-
-
-def test_nearest_rotation_has_a_gradient_that_can_be_trusted():
-    moments = torch.randn(6, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(nearest_rotation, (moments,), atol=1e-3, rtol=5e-3)
-
-
-@pytest.mark.parametrize("values", [(1.0, 1.0, 1.0), (2.0, 1.0, 1.0), (1.0, 1.0, 0.0)])
-def test_gradient_is_finite_where_singular_values_agree(values: tuple[float, ...]):
-    moments = torch.diag(torch.tensor(values)).double()[None].requires_grad_()
-    nearest_rotation(moments).sum().backward()
-    assert moments.grad is not None and moments.grad.isfinite().all()
-
-
-def test_nearest_rotation_never_mirrors():
-    rotation = nearest_rotation(torch.diag(torch.tensor([1.0, 1.0, -0.5]))[None])
-    assert torch.linalg.det(rotation).item() == pytest.approx(1)
-
-
-def test_alignment_finds_the_pose_of_its_terms():
-    pose = _poses(4)
-    points, vectors = torch.randn(4, 9, 3).double(), torch.randn(4, 5, 3).double()
-    weights = torch.rand(4, 14).double() + 0.1
-    moved = Representation(
-        rigid.transform(pose, points), vectors @ pose[:, :3, :3].mT, torch.ones(4, 14).double()
-    )
-    found = align(Representation(points, vectors, weights), moved)
-    assert torch.allclose(found.poses, pose)
-    assert (found.evidence[:, :2] < -8).all()
-
-
-def test_wrong_terms_count_by_their_weights():
-    pose = _poses(1)
-    points, weights = torch.randn(1, 8, 3).double(), torch.ones(1, 8).double()
-    moved = rigid.transform(pose, points)
-    moved[0, 0] += 5.0
-    weights[0, 0] = 1e-6
-    none = torch.zeros(1, 0, 3).double()
-    fixed, moving = Representation(points, none, weights), Representation(moved, none, weights)
-    assert torch.allclose(align(fixed, moving).poses, pose, atol=1e-6)
-
-
-def test_together_keeps_points_and_vectors_apart():
-    one = Representation(torch.zeros(1, 2, 3), torch.zeros(1, 1, 3), torch.tensor([[1.0, 2, 3]]))
-    other = Representation(torch.ones(1, 1, 3), torch.ones(1, 2, 3), torch.tensor([[4.0, 5, 6]]))
-    both = together((one, other), (torch.tensor(1.0), torch.tensor(10.0)))
-    assert both.weights.tolist() == [[1, 2, 40, 3, 50, 60]]
-    assert both.points[0, :, 0].tolist() == [0, 0, 1]
-    assert both.vectors[0, :, 0].tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize("part", ["image", "shape"])
@@ -153,16 +89,6 @@ def test_distance_is_signed_and_in_radii():
     assert (distance[0, 0][near] - (1 - radius[near])).abs().max() < 0.07
 
 
-def test_slerp_takes_the_shortest_way():
-    one, other = _poses(3), _poses(3, seed=1)
-    assert torch.allclose(slerp(one, other, torch.tensor(0.0)), one)
-    assert torch.allclose(slerp(one, other, torch.tensor(1.0)), other)
-    half = slerp(one, other, torch.tensor(0.5))
-    assert torch.allclose(
-        one[:, :3, :3].mT @ half[:, :3, :3], half[:, :3, :3].mT @ other[:, :3, :3]
-    )
-
-
 def test_gradients_reach_every_weight():
     torch.manual_seed(1)
     trained = PoseNetwork()
@@ -184,3 +110,23 @@ def _turned(volume: torch.Tensor, turn: np.ndarray) -> torch.Tensor:
     signs = turn[np.arange(3), order]
     moved = volume.permute(0, 1, *(2 + order).tolist())
     return moved.flip([2 + axis for axis in range(3) if signs[axis] < 0])
+
+
+def test_parts_can_be_left_out(network: PoseNetwork):
+    def read(*without: str) -> tuple[torch.Tensor, ...]:
+        other = PoseNetwork(without).eval()
+        other.load_state_dict(network.state_dict())
+        with torch.inference_mode():
+            found = other(seen(*_lump())).image
+        many = found.points.shape[1]
+        return found.points, found.vectors, *found.weights.split([many, 18], dim=1)
+
+    points, vectors, of_points, of_vectors = read()
+    for left, right in zip(
+        read("vectors"), (points, vectors, of_points, 1e-4 * of_vectors), strict=True
+    ):
+        torch.testing.assert_close(left, right)
+    centres, *rest = read("votes")
+    assert (centres - points).abs().max() > 1e-3
+    for left, right in zip(rest, (vectors, of_points, of_vectors), strict=True):
+        torch.testing.assert_close(left, right)

@@ -33,3 +33,15 @@ def test_it_finds_a_kernel_that_is_known() -> None:
         optimiser.step()
     far = (found.weight - wanted.weight).norm() / wanted.weight.norm()
     assert far < 0.1
+
+
+def test_a_closure_is_asked_for_gradients() -> None:
+    kernel = nn.Parameter(torch.ones(2, 2))
+
+    def closure() -> float:
+        loss = kernel.square().sum()
+        loss.backward()
+        return float(loss)
+
+    assert Muon([kernel]).step(closure) == 4
+    assert (kernel != 1).any()

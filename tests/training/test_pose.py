@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from unimo_bids.networks.alignment import Representation
 from unimo_bids.networks.pose import PoseNetwork
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.spatial import rigid
@@ -65,17 +66,15 @@ def test_displacement_counts_what_is_said_to_count() -> None:
 def test_terms_at_the_truth_cost_nothing_if_they_are_spread() -> None:
     truth = rigid.from_parameters(torch.randn(2, 3), torch.randn(2, 3))
     points, vectors = 0.4 * torch.randn(2, 20, 3), torch.randn(2, 5, 3)
-    fixed = pose.Representation(points, vectors, torch.ones(2, 25))
-    right = pose.Representation(
+    fixed = Representation(points, vectors, torch.ones(2, 25))
+    right = Representation(
         rigid.transform(truth, points), vectors @ truth[:, :3, :3].mT, torch.ones(2, 25)
     )
     counts = torch.ones(2)
     assert pose._terms(fixed, right, truth, counts) < 1e-4
     assert pose._terms(fixed, fixed, truth, counts) > 0.1
-    narrow = pose.Representation(0.01 * points, vectors, torch.ones(2, 25))
-    moved = pose.Representation(
-        rigid.transform(truth, 0.01 * points), right.vectors, torch.ones(2, 25)
-    )
+    narrow = Representation(0.01 * points, vectors, torch.ones(2, 25))
+    moved = Representation(rigid.transform(truth, 0.01 * points), right.vectors, torch.ones(2, 25))
     assert pose._terms(narrow, moved, truth, counts) > 1
 
 

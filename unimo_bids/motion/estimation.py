@@ -26,7 +26,6 @@ from unimo_bids.motion.masks import ADULT_RADIUS, find_head
 from unimo_bids.motion.quality import bridge, similarity_threshold
 from unimo_bids.motion.refinement import Refined, refine
 from unimo_bids.motion.registration import IntensityModel, Target, make_target, register
-from unimo_bids.motion.resampling import Window
 from unimo_bids.motion.results import MotionEstimate, MotionSettings, Tracking
 from unimo_bids.motion.template import (
     align,
@@ -152,21 +151,11 @@ class Estimation:
             mask[..., chosen] if mask is not None and mask.ndim == 4 else mask,
             largest=1.5 * ADULT_RADIUS,
         )
-        self.window = self._around_head()
+        self.window = self.head.window(_WINDOW_RIM)
         self.guesses = Guesses(
             self.frames, self.affine, mask, chosen, self.head, self.settings.fusion
         )
         return usable
-
-    def _around_head(self) -> Window:
-        """What is blurred or interpolated into the head; the rest of a template is not needed."""
-        seen = torch.nonzero(self.head.weights > 0)
-        low, high = seen.amin(dim=0) - _WINDOW_RIM, seen.amax(dim=0) + _WINDOW_RIM + 1
-        first, second, third = (
-            slice(max(0, start), min(n, stop))
-            for start, stop, n in zip(low.tolist(), high.tolist(), self.frames.shape, strict=True)
-        )
-        return first, second, third
 
     def _target(self, images: Tensor, level: Level, points: int, model: IntensityModel) -> Target:
         """Target of images ``(J, X, Y, Z)`` at full resolution, any combination of which counts."""
@@ -261,17 +250,12 @@ class Estimation:
     def _unrefined(self, tracked: Track) -> MotionEstimate:
         """Tracking as it is; nothing is known of its precision."""
         good = self._well_tracked(tracked, self.usable)
-        self._tell(1.0, "done")
-        return MotionEstimate(
-            poses=tracked.poses.cpu().numpy(),
-            covariance=np.full((self.frames.count, 6, 6), np.nan),
-            similarity=tracked.similarity,
-            status=np.where(good, "ok", "lost").astype("<U8"),
-            template=(self.raw_reference * self.frames.scale).cpu().numpy(),
-            mask=self.head.weights.cpu().numpy(),
-            reference=self.reference,
-            center=self.head.center.cpu().numpy(),
-            radius=self.head.radius,
+        return self._estimate(
+            tracked.poses.cpu(),
+            torch.full((self.frames.count, 6, 6), torch.nan, dtype=torch.float64),
+            tracked.similarity,
+            np.where(good, "ok", "lost"),
+            self.raw_reference,
         )
 
     def _well_tracked(self, tracked: Track, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -414,13 +398,23 @@ class Estimation:
         status = np.where(tracked.searched, "searched", "ok").astype("<U8")
         status[~good] = "lost"
         status[bridged] = "bridged"
+        return self._estimate(poses, covariance, refined.similarity, status, template[0])
+
+    def _estimate(
+        self,
+        poses: Tensor,
+        covariance: Tensor,
+        similarity: NDArray[np.float64],
+        status: NDArray[np.str_],
+        template: Tensor,
+    ) -> MotionEstimate:
         self._tell(1.0, "done")
         return MotionEstimate(
             poses=poses.numpy(),
             covariance=covariance.numpy(),
-            similarity=refined.similarity,
-            status=status,
-            template=(template[0] * self.frames.scale).cpu().numpy(),
+            similarity=similarity,
+            status=status.astype("<U8"),
+            template=(template * self.frames.scale).cpu().numpy(),
             mask=self.head.weights.cpu().numpy(),
             reference=self.reference,
             center=self.head.center.cpu().numpy(),

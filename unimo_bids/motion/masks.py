@@ -43,6 +43,16 @@ class Head:
         arms = torch.eye(3, dtype=torch.float64, device=self.center.device) * self.radius
         return self.center + torch.cat([arms, -arms])
 
+    def window(self, rim: int) -> tuple[slice, slice, slice]:
+        """The part of the grid that holds it, and a rim of so many voxels."""
+        inside = torch.nonzero(self.weights > 0)
+        low, high = inside.amin(dim=0) - rim, inside.amax(dim=0) + rim + 1
+        first, second, third = (
+            slice(max(0, start), min(n, stop))
+            for start, stop, n in zip(low.tolist(), high.tolist(), self.weights.shape, strict=True)
+        )
+        return first, second, third
+
 
 def find_head(
     reference: Tensor, affine: Tensor, mask: NDArray[np.generic] | None, largest: float

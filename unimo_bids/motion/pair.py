@@ -357,4 +357,5 @@ def _score(found: Registration, a: _Side, b: _Side) -> Tensor:
     images = b.head.weights[None, None].expand(len(onto), -1, -1, -1, -1)
     indices = rigid.transform(onto, points)
     within = sample_linear(images, indices.float())[:, 0] * inside(indices, b.volume.shape)
-    return score * (within.mean(dim=-1) / _AGREE).clamp(max=1)
+    enough = _AGREE * min(1.0, (b.head.radius / a.head.radius) ** 3)  # a smaller one holds less
+    return score * (within.mean(dim=-1) / enough).clamp(max=1)

@@ -15,11 +15,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import roma
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, max_pool3d, softplus
 
+from unimo_bids.networks.alignment import Alignment, Representation, align, slerp, together
 from unimo_bids.networks.steerable import (
     FieldNorm,
     Fields,
@@ -28,7 +28,6 @@ from unimo_bids.networks.steerable import (
     blur_pool,
     gated,
 )
-from unimo_bids.spatial import rigid
 
 Fusion = Literal["information", "slerp", "image", "shape"]
 Part = Literal["votes", "vectors"]  # that a network may be trained without, to see their worth
@@ -46,128 +45,6 @@ _IMAGE_FINE: Fields = ((10, 0, 1), (4, 1, -1), (1, 2, 1))
 _IMAGE_COARSE: Fields = ((24, 0, 1), (8, 1, -1), (4, 1, 1), (4, 2, 1))
 _SHAPE_FINE: Fields = ((6, 0, 1), (1, 1, -1), (1, 2, 1))
 _SHAPE_COARSE: Fields = ((12, 0, 1), (4, 1, -1), (2, 1, 1), (2, 2, 1))
-
-
-@dataclass(frozen=True)
-class Representation:
-    """What B volumes are known by.
-
-    Attributes
-    ----------
-    points
-        ``(B, K, 3)`` key points.
-    vectors
-        ``(B, M, 3)`` directions, of any length.
-    weights
-        ``(B, K + M)`` how much each counts.
-    """
-
-    points: Tensor
-    vectors: Tensor
-    weights: Tensor
-
-    def __getitem__(self, which: Any) -> Representation:
-        """Representations of some of the volumes."""
-        return Representation(self.points[which], self.vectors[which], self.weights[which])
-
-
-def together(parts: Sequence[Representation], shares: Sequence[Tensor]) -> Representation:
-    """Several representations as one, with a share of the weight for each."""
-    points = [part.points.shape[1] for part in parts]
-    weights = [share * part.weights for part, share in zip(parts, shares, strict=True)]
-    of_points = [w[:, :many] for w, many in zip(weights, points, strict=True)]
-    of_vectors = [w[:, many:] for w, many in zip(weights, points, strict=True)]
-    return Representation(
-        torch.cat([part.points for part in parts], dim=1),
-        torch.cat([part.vectors for part in parts], dim=1),
-        torch.cat(of_points + of_vectors, dim=1),
-    )
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """How one representation is carried onto another.
-
-    Attributes
-    ----------
-    poses
-        ``(B, 4, 4)`` fixed → moving, radii.
-    evidence
-        ``(B, 3)`` logarithms of what is left of the key points' spread and of the vectors' length
-        after alignment, and of how far the second-best rotation is.
-    """
-
-    poses: Tensor
-    evidence: Tensor
-
-
-def align(fixed: Representation, moving: Representation) -> Alignment:
-    """Solve the weighted Procrustes problem of key points and vectors."""
-    weights = fixed.weights * moving.weights
-    many = fixed.points.shape[1]
-    of_points, of_vectors = weights[:, :many, None], weights[:, many:, None]
-    total = of_points.sum(1, keepdim=True)
-    means = [(of_points * r.points).sum(1, keepdim=True) / total for r in (fixed, moving)]
-    a, b = fixed.points - means[0], moving.points - means[1]
-    moments = (of_points * b).mT @ a + (of_vectors * moving.vectors).mT @ fixed.vectors
-    rotation = nearest_rotation(moments)
-    translation = (means[1] - means[0] @ rotation.mT)[:, 0]
-    left = [
-        (w * (y - x @ rotation.mT).square()).sum((1, 2))
-        / (w * (x.square() + y.square())).sum((1, 2))
-        for w, x, y in ((of_points, a, b), (of_vectors, fixed.vectors, moving.vectors))
-    ]
-    stretch = torch.linalg.eigvalsh(_symmetric(rotation.mT @ moments.detach()))
-    gap = (stretch[:, 0] + stretch[:, 1]) / stretch.sum(-1)  # 0: a turn changes nothing
-    evidence = torch.stack([*left, gap], dim=-1).clamp(min=1e-6).log()
-    return Alignment(rigid.from_rotation(rotation, translation), evidence)
-
-
-def _symmetric(matrix: Tensor) -> Tensor:
-    return (matrix + matrix.mT) / 2
-
-
-def nearest_rotation(moments: Tensor) -> Tensor:
-    """The rotations R that maximise ``tr(Rᵀ H)``, ``(B, 3, 3)``; differentiable at any H."""
-    return _NearestRotation.apply(moments)
-
-
-class _NearestRotation(torch.autograd.Function):
-    """By singular values; the gradient by the symmetric part of ``Rᵀ H``, finite where they agree.
-
-    Where R changes by ``R [ω]``, ``(tr(P) - P) ω = vex(Rᵀ dH - dHᵀ R)`` with ``P = Rᵀ H``.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, moments: Tensor) -> Tensor:
-        u, _, vh = torch.linalg.svd(moments)
-        sign = torch.ones_like(moments[:, 0])
-        sign[:, 2] = torch.linalg.det(u @ vh).sign()
-        rotation = (u * sign[:, None]) @ vh
-        ctx.save_for_backward(rotation, moments)
-        return rotation
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        rotation, moments = ctx.saved_tensors
-        stretch = _symmetric(rotation.mT @ moments)
-        trace = stretch.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
-        eye = torch.eye(3, dtype=stretch.dtype, device=stretch.device)
-        system = trace * eye - stretch + 1e-4 * trace.abs().clamp(min=1e-12) * eye
-        pulled = rotation.mT @ gradients[0]
-        turn = torch.linalg.solve(system, _vex(pulled - pulled.mT))
-        return rotation @ _cross(turn)
-
-
-def _vex(skew: Tensor) -> Tensor:
-    return torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], dim=-1)
-
-
-def _cross(vector: Tensor) -> Tensor:
-    x, y, z = vector.unbind(-1)
-    zero = torch.zeros_like(x)
-    rows = [(zero, -z, y), (z, zero, -x), (-y, x, zero)]
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 class _Block(nn.Module):
@@ -412,11 +289,3 @@ class Volumes:
     def fused(self, shares: Sequence[Tensor]) -> Representation:
         """One representation of both, with shares of the weight for image and shape."""
         return self.image if self.shape is None else together((self.image, self.shape), shares)
-
-
-def slerp(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """Poses on the way: rotations along the shortest arc, translations along the line."""
-    turn = roma.rotmat_to_rotvec(one[:, :3, :3].mT @ other[:, :3, :3])
-    rotation = one[:, :3, :3] @ roma.rotvec_to_rotmat(share * turn)
-    translation = (1 - share) * one[:, :3, 3] + share * other[:, :3, 3]
-    return rigid.from_rotation(rotation, translation)

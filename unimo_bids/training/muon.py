@@ -2,12 +2,14 @@
 
 After Jordan et al. 2024 (Newton–Schulz iteration, its coefficients) and Liu et al. 2025 (the size
 of a step as Adam would make it, so that one learning rate serves both).
+PyTorch's own, where it has one, takes matrices only.
 On a set of 500 volumes, *segment* has after 100 steps the loss that Adam needs 250 steps for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +34,12 @@ class Muon(torch.optim.Optimizer):
         super().__init__(kernels, {"lr": 1e-2, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]  # torch's takes a closure; none is used
-        """Change the kernels against their gradients."""
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Change the kernels against their gradients; what a closure returns is handed on."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             for kernel in group["params"]:
                 if kernel.grad is None:
@@ -45,6 +51,7 @@ class Muon(torch.optim.Optimizer):
                 direction = orthogonal(ahead.flatten(1))
                 size = _ADAM_SIZE * max(direction.shape) ** 0.5
                 kernel.sub_(direction.view_as(kernel), alpha=group["lr"] * size)
+        return loss
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

@@ -12,18 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
+from unimo_bids.networks.alignment import Representation, align, slerp
 from unimo_bids.networks.pose import (
     RIGHT_DEG,
     VOXELS,
     WIDTH,
     Fusion,
     PoseNetwork,
-    Representation,
     Seen,
     Volumes,
-    align,
     seen,
-    slerp,
 )
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import sample_linear
