@@ -34,6 +34,8 @@ IntensityModel = Literal["gain", "bias"]
 
 # Cauchy weights with 95 % efficiency on Gaussian residuals (Holland & Welsch 1977)
 _CAUCHY = 2.385
+# structure below this share of the intensity is rounding: of float32, in a fit of ten terms
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,8 @@ def _normal_equations(
         squares = (view * residual**2).sum(dim=-1)
         empty = _backdrop_squares(channel.backdrop, view, m)
         # a place without any structure explains nothing, however well it fits
-        fraction = torch.where(empty > 1e-12 * in_view, squares / empty, 1.0)
+        structured = empty > _ROUNDING**2 * (view * m**2).sum(dim=-1)
+        fraction = torch.where(structured, squares / empty, 1.0)
         unexplained += fraction / n_channels
         if robust:
             squared = (residual / (_CAUCHY * sigma[:, None])) ** 2
