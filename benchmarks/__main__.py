@@ -1,4 +1,4 @@
-"""Commands: list, run, table, short, real, brain, pairs, modalities, app; each has ``--help``."""
+"""Commands: list, run, table, short, real, outside, brain, pairs, modalities, app (``--help``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {
         **{"list": _list, "run": _run, "table": _table},
         **{"short": _short, "real": _real, "brain": _brain, "pairs": _pairs},
-        **{"modalities": _modalities, "app": _app},
+        **{"outside": _outside, "modalities": _modalities, "app": _app},
     }
     return commands[options.command](options)
 
@@ -55,6 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     real.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "epi")
     real.add_argument("--out", type=Path, default=RESULTS / "real", help="folder of the pictures")
     real.add_argument("--threads", type=int, default=2)
+    outside = commands.add_parser("outside", help="series that this project did not simulate")
+    outside.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    outside.add_argument("--out", type=Path, default=RESULTS / "outside", help="folder of the JSON")
+    outside.add_argument("--only", nargs="+", default=[], help="series whose names hold this")
+    outside.add_argument("--reference", default="auto", help="a frame, or auto")
+    outside.add_argument("--mask", action="store_true", help="give the true mask, if any")
+    outside.add_argument("--threads", type=int, default=1)
     brain = commands.add_parser("brain", help="brain extraction on real scans")
     brain.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     brain.add_argument("--out", type=Path, default=RESULTS / "brain", help="folder of the pictures")
@@ -153,6 +160,13 @@ def _real(options: argparse.Namespace) -> int:
     from benchmarks.real import compare
 
     return compare(options.data, options.tool, options.out, options.threads)
+
+
+def _outside(options: argparse.Namespace) -> int:
+    from benchmarks.outside import run
+
+    how = (options.only, options.reference, options.mask, options.threads)
+    return run(options.data, options.out, *how)
 
 
 def _brain(options: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from unimo_bids.motion.contrast import common_images, contrast_changes, tissue_i
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.guesses import Guesses
 from unimo_bids.motion.joint import align_jointly
+from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.levels import Level, make_level
 from unimo_bids.motion.masks import ADULT_RADIUS, find_head
 from unimo_bids.motion.quality import bridge, similarity_threshold
@@ -109,16 +110,23 @@ class Estimation:
         )
         if not self.settings.refine:
             return self._unrefined(tracked)
-        if not tracking.contrasts:
-            refined, template, contrasts = self._refine_to_one_image(tracked)
-            if not contrasts:
-                return self._judge(refined, usable, tracked, template)
-            tracked.poses = refined.poses
-        template, tracked, together = self._separate_contrasts(tracked)
-        refined = self._refine(template, tracked.poses, usable)
+        plain, image, contrasts = self._refine_to_one_image(tracked)
+        if not (contrasts or tracking.contrasts):
+            return self._judge(plain, usable, tracked, image)
+        began = Track(plain.poses, tracked.similarity, tracked.searched)
+        images, followed, together = self._separate_contrasts(
+            tracked if tracking.contrasts else began
+        )
+        refined = self._refine(images, followed.poses, usable)
         # each on its own, frames are misled by what the images leave of them
-        refined.poses[together] = tracked.poses[together]
-        return self._judge(refined, usable, tracked, template)
+        refined.poses[together] = followed.poses[together]
+        if self._prefers(refined.poses, plain.poses):
+            return self._judge(refined, usable, followed, images)
+        return self._judge(plain, usable, tracked, image)
+
+    def _prefers(self, poses: Tensor, plain: Tensor) -> bool:
+        """Whether a model of changing contrast helps, by a judge that knows no model."""
+        return Judge(self.frames, self.affine, self.head, self.usable).prefers(poses, plain)
 
     def scan(self, reference: int | Literal["auto"]) -> NDArray[np.bool_]:
         """Find which frames hold an image, which one to start from, and the head in it."""
@@ -222,6 +230,8 @@ class Estimation:
         by_tissue = self._track(tissues, usable, by_image.poses, flexible="gain")
         left, left_before = (1 - t.similarity[doubtful] ** 2 for t in (by_tissue, by_image))
         if np.median(left / left_before) > _CLEARLY_BETTER:
+            return by_image, False
+        if not self._prefers(by_tissue.poses, by_image.poses):
             return by_image, False
         by_tissue.searched |= by_image.searched
         return by_tissue, True

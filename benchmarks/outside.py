@@ -1,0 +1,213 @@
+"""Series that this project's simulator did not draw: others' simulators, real scans.
+
+Each goes the way of `unimo-correct`: brain found in the reference, motion, judgement. Where the
+truth is known, the error is the mean displacement of the brain's voxels, relative to frame 0 and
+up to a motion common to all frames (a torn frame 0 is wrong in itself). Where it is not, what
+counts is the deviation over time in the brain before and after, and framewise displacement.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.moved import brain_of
+from benchmarks.table import markdown_table, number
+
+Float64 = NDArray[np.float64]
+
+FAR = 2.0  # mm: a frame this far off has to be flagged
+_INTERVAL = 1.96  # standard deviations to either side hold 95 %
+
+
+@dataclass(frozen=True)
+class Case:
+    """A series, and what is known of it."""
+
+    name: str
+    path: Path
+    truth: Float64 | None
+    mask: Path | None
+    scored: NDArray[np.bool_] | None
+
+
+def cases(data: Path) -> list[Case]:
+    """All series below a folder laid out as the development data."""
+    found = []
+    for folder in sorted([*data.glob("semireal/*"), *data.glob("phantom/*")]):
+        meta = folder / "meta.json"
+        scored = _scored(meta)
+        rigid = folder / "apparent.npy"
+        truth = np.load(rigid if rigid.exists() else folder / "truth.npy")
+        series, mask = folder / "bold.nii.gz", folder / "mask.nii.gz"
+        found.append(Case(folder.name, series, truth, mask, scored))
+    for path in sorted(data.glob("epi/*/func/*_bold.nii.gz")):
+        known = path.with_name(path.name.replace("_bold.nii.gz", "_truth.npy"))
+        truth = np.load(known) if known.exists() else None
+        found.append(Case(path.name.split("_")[0], path, truth, None, None))
+    return found
+
+
+def _scored(meta: Path) -> NDArray[np.bool_] | None:
+    valid = json.loads(meta.read_text()).get("valid") if meta.exists() else None
+    return None if valid is None else np.array(valid)
+
+
+def measure(case: Case, reference: str, mask: bool, threads: int) -> dict[str, Any]:
+    """Correct a series and measure what came of it."""
+    import torch
+
+    from unimo_bids.brain.series import find_series_brain
+    from unimo_bids.files.series import read_mask, read_series
+    from unimo_bids.motion.resampling import correct_series
+    from unimo_bids.motion.series import estimate_motion, find_reference
+    from unimo_bids.qc.framewise import framewise_displacement
+
+    torch.set_num_threads(threads)
+    series = read_series(case.path)
+    before = _cpu_seconds()
+    frame = find_reference(series, series.affine) if reference == "auto" else int(reference)
+    if mask and case.mask is not None:
+        where = read_mask(case.mask, series)
+    else:
+        where = find_series_brain(series, frame).motion_mask
+    motion = estimate_motion(series, series.affine, mask=where, reference=frame)
+    spent = _cpu_seconds() - before
+    raw = series[..., :]
+    corrected = np.stack(list(correct_series(raw, series.affine, motion.poses)), axis=-1)
+    inside = motion.mask > 0.5
+    fd = framewise_displacement(motion.poses, motion.center)[1:]
+    row: dict[str, Any] = {
+        "name": case.name,
+        "reference": frame,
+        "mode": getattr(motion, "mode", ""),
+        "status": dict(Counter(motion.status.tolist())),
+        "fd": float(np.nanmean(fd)),
+        "sd": [_deviation(raw, corrected, inside, which) for which in (0, 1)],
+        "cpu": spent,
+        "poses": motion.poses.tolist(),
+    }
+    if case.truth is not None:
+        brain = brain_of(raw[..., 0]) if case.mask is None else read_mask(case.mask, series) > 0.5
+        points = np.argwhere(brain)[::7] @ series.affine[:3, :3].T + series.affine[:3, 3]
+        scored = np.ones(len(fd) + 1, dtype=bool) if case.scored is None else case.scored
+        row |= _errors(motion, case.truth, points, scored)
+    return row
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _deviation(
+    raw: NDArray[np.float32],
+    corrected: NDArray[np.float32],
+    inside: NDArray[np.bool_],
+    which: int,
+) -> float:
+    """Median over the brain of the standard deviation over time, in percent of the mean."""
+    seen = (raw[inside] > 0).all(axis=1) & (corrected[inside] > 0).all(axis=1)
+    signal = (raw, corrected)[which][inside][seen]
+    return 100 * float(np.median(signal.std(axis=1) / signal.mean(axis=1)))
+
+
+def _errors(
+    motion: Any, truth: Float64, points: Float64, scored: NDArray[np.bool_]
+) -> dict[str, Any]:
+    poses, truth = motion.poses @ np.linalg.inv(motion.poses[0]), truth @ np.linalg.inv(truth[0])
+    gauge = _common(poses, truth, points)
+    from_zero, free = _apart(poses, truth, points), _apart(poses @ gauge, truth, points)
+    trusted = np.isin(motion.status, ("ok", "searched"))
+    far = scored & trusted & (free > FAR)
+    center = motion.center
+    off = np.linalg.inv(poses @ gauge) @ truth  # a small motion of the reference before the pose
+    turn = np.stack([off[:, 2, 1], off[:, 0, 2], off[:, 1, 0]], axis=1)
+    shift = off[:, :3, :3] @ center + off[:, :3, 3] - center
+    sd = np.sqrt(np.diagonal(motion.covariance, axis1=1, axis2=2))
+    judged = scored & trusted
+    judged[[0, motion.reference]] = False
+    cover = [
+        float((abs(error[judged]) <= _INTERVAL * of[judged]).mean()) if judged.any() else np.nan
+        for error, of in ((shift, sd[:, 3:]), (turn, sd[:, :3]))
+    ]
+    return {
+        "zero": [float(np.median(from_zero[scored])), float(np.quantile(from_zero[scored], 0.95))],
+        "error": [float(np.median(free[scored])), float(np.quantile(free[scored], 0.95))],
+        "far": int(far.sum()),
+        "scored": int(scored.sum()),
+        "cover": cover,
+        "frames": free.round(2).tolist(),
+    }
+
+
+def _apart(poses: Float64, truth: Float64, points: Float64) -> Float64:
+    gap = poses - truth
+    return np.linalg.norm(points @ gap[:, :3, :3].mT + gap[:, None, :3, 3], axis=-1).mean(axis=1)
+
+
+def _common(poses: Float64, truth: Float64, points: Float64) -> Float64:
+    """The motion that, put before all poses, brings the median frame nearest to the truth."""
+    onto = np.linalg.inv(poses) @ truth
+    moved = points @ onto[:, :3, :3].mT + onto[:, None, :3, 3]
+    middle = np.median(moved, axis=0)
+    a, b = points - points.mean(axis=0), middle - middle.mean(axis=0)
+    u, _, vh = np.linalg.svd(b.T @ a)
+    u[:, 2] *= np.linalg.det(u @ vh)
+    gauge = np.eye(4)
+    gauge[:3, :3] = u @ vh
+    gauge[:3, 3] = middle.mean(axis=0) - gauge[:3, :3] @ points.mean(axis=0)
+    return gauge
+
+
+def run(
+    data: Path, out: Path, only: Sequence[str], reference: str, mask: bool, threads: int
+) -> int:
+    """Print a table of all series, and keep what was found in a JSON file."""
+    chosen = [case for case in cases(data) if not only or any(o in case.name for o in only)]
+    if not chosen:
+        print(f"benchmarks: {data}: no series of semireal/, phantom/ or epi/; give --data")
+        return 2
+    out.mkdir(parents=True, exist_ok=True)
+    lines = [
+        [
+            *("series", "mode", "error, mm", "from frame 0", "> 2 mm unflagged", "95 % cover"),
+            *("FD, mm", "SD, %", "frames", "CPU s"),
+        ]
+    ]
+    for case in chosen:
+        # a process each, so that none inherits another's caches
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            row = pool.submit(measure, case, reference, mask, threads).result()
+        (out / f"{case.name}.json").write_text(json.dumps(row))
+        lines.append(_line(row))
+        print(" | ".join(lines[-1]), flush=True)
+    print(markdown_table(lines))
+    return 0
+
+
+def _line(row: dict[str, Any]) -> list[str]:
+    known = "error" in row
+    pair = [f"{number(a)} / {number(b)}" for a, b in (row["error"], row["zero"])] if known else []
+    status = ", ".join(f"{count} {word}" for word, count in row["status"].items())
+    return [
+        row["name"],
+        str(row["mode"]),
+        *(pair or ["", ""]),
+        f"{row['far']} of {row['scored']}" if known else "",
+        " / ".join(f"{100 * c:.0f}" for c in row["cover"]) if known else "",
+        number(row["fd"]),
+        f"{row['sd'][0]:.2f} → {row['sd'][1]:.2f}",
+        status,
+        f"{row['cpu']:.0f}",
+    ]

@@ -1,0 +1,38 @@
+"""Judging poses without a model of intensity."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.motion.phantom import AFFINE, head_mask, random_poses, volumes
+from unimo_bids.motion.frames import Frames
+from unimo_bids.motion.judge import Judge
+from unimo_bids.motion.masks import find_head
+
+
+@pytest.fixture(scope="module", params=["one contrast", "inverted and curved contrasts"])
+def judged(request):
+    """A judge of eight frames, and their true poses."""
+    poses = random_poses(8, degrees=4, shift=3)
+    frames = volumes(poses)
+    if request.param != "one contrast":
+        frames[1::3] = -2 * frames[1::3] + 5
+        frames[2::3] = (frames[2::3] / frames.amax()).clamp(min=0).sqrt()
+    series = frames.permute(1, 2, 3, 0).numpy()
+    read = Frames(series, torch.device("cpu"))
+    head = find_head(frames[0], AFFINE, np.asarray(head_mask() > 0.5), largest=105.0)
+    return Judge(read, AFFINE, head, np.ones(8, dtype=bool)), poses
+
+
+@pytest.mark.parametrize("millimetres", [0.5, 2.0])
+def test_right_poses_agree_better_than_poses_beside_them(judged, millimetres):
+    judge, poses = judged
+    beside = poses.clone()
+    beside[::2, 0, 3] += millimetres
+    assert judge.prefers(poses, beside)
+    assert not judge.prefers(beside, poses)
+
+
+def test_the_same_poses_are_not_preferred_to_themselves(judged):
+    judge, poses = judged
+    assert not judge.prefers(poses, poses)
