@@ -118,7 +118,8 @@ def to_parameters(pose: Tensor, center: Tensor | None = None) -> tuple[Tensor, T
 
 def from_rotation(rotation: Tensor, translation: Tensor) -> Tensor:
     """Poses ``(..., 4, 4)`` from rotations ``(..., 3, 3)`` and translations ``(..., 3)``."""
-    batch = torch.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])
+    # not `torch.broadcast_shapes`, which loads sympy: half a second
+    batch = (rotation[..., 0] + translation).shape[:-1]
     pose = torch.zeros(*batch, 4, 4, dtype=rotation.dtype, device=rotation.device)
     pose[..., :3, :3] = rotation
     pose[..., :3, 3] = translation
