@@ -6,8 +6,8 @@ mirrored about the centre of the outermost voxel throughout, as `scipy.ndimage` 
 ``mirror`` mode.
 
 Why not a library: `torch.nn.functional.grid_sample` has no 3-D cubic, `scipy.ndimage` runs neither
-batched nor on CUDA, `torch-interpol` needs a compiler for speed. A cubic value costs 36 ns on one
-core, in scipy 130 (`map_coordinates`, also `affine_transform`); a linear one 10, in `grid_sample` 23.
+batched nor on CUDA, `torch-interpol` needs a compiler for speed. On one core a cubic value costs
+36 ns (scipy's `map_coordinates` and `affine_transform` 130), a linear one 10 (`grid_sample` 23).
 """
 
 from __future__ import annotations
