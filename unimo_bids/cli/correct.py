@@ -143,8 +143,10 @@ def guarded(
     left
         What is there when the action was interrupted.
     """
-    # read when torch is imported: threads that wait for work would else take all of a processor
+    # read when torch and numpy are imported: threads that wait for work, as those of numpy's
+    # products do, would else take all of a processor
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         with _ending_politely():
             action()

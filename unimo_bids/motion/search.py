@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from unimo_bids.motion.levels import Level, gradient_magnitude, make_level
@@ -72,6 +71,8 @@ def search_poses(
     scores
         ``(B, candidates)`` correlation with the frame.
     """
+    from scipy.fft import next_fast_len  # most series need no search
+
     turns = rotation_grid(rotations).to(frames.device)
     coarse = make_level(
         level.shape,
