@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import roma
 import torch
 from numpy.typing import NDArray
 
@@ -108,7 +107,7 @@ def _kabsch(fixed: Float, moving: Float) -> Float:
     """Rigid pose ``(4, 4)`` that carries points onto others."""
     means = fixed.mean(axis=0), moving.mean(axis=0)
     moments = (moving - means[1]).T @ (fixed - means[0])
-    rotation = roma.special_procrustes(torch.from_numpy(moments)).numpy()
+    rotation = rigid.nearest_rotation(torch.from_numpy(moments)).numpy()
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = rotation, means[1] - rotation @ means[0]
     return pose

@@ -361,3 +361,15 @@ def test_the_bare_network(tmp_path):
     assert {row["trans_x_sd"] for row in table} == {"n/a"}  # nobody knows
     assert all(float(row["similarity"]) > 0 for row in table[:3])
     assert np.linalg.norm(poses[0] - np.eye(4)) < np.linalg.norm(poses[2] - np.eye(4))
+
+
+def test_what_takes_long_to_import_is_not_imported_in_vain(bold, tmp_path):
+    # half a second to a second each: PyTorch's compiler and sympy, figures
+    heavy = {"torch._dynamo", "sympy", "matplotlib", "pandas", "nilearn", "nipype"}
+    arguments = [str(bold), str(tmp_path / "out"), "--no-figure", "--quiet"]
+    code = (
+        "import sys; from unimo_bids.cli.correct import main; "
+        f"print(main({arguments}), {heavy} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 set()"

@@ -4,6 +4,7 @@ import torch
 
 from tests.motion.phantom import AFFINE, SHAPE, noise, pose, random_poses, rest, volumes
 from unimo_bids.motion.template import (
+    _sorted,
     align,
     choose_frames,
     choose_reference,
@@ -116,3 +117,10 @@ def test_a_part_is_aligned_as_the_whole_is(mask):
     # brightness is measured in the part
     torch.testing.assert_close(found[0], whole[0][part], rtol=0, atol=1e-4, equal_nan=True)
     assert float((found - whole[:, *part]).nanmean().abs()) < 0.5
+
+
+@pytest.mark.parametrize("count", [*range(1, 12), 25, 32])
+def test_images_are_sorted_at_every_voxel(count):
+    images = torch.randn(count, 4, 5, generator=torch.Generator().manual_seed(count))
+    images[count // 2, 0] = torch.inf
+    assert torch.equal(_sorted(images), images.sort(dim=0).values)

@@ -234,3 +234,22 @@ def test_the_gradient_is_that_of_the_spline(shape):
     found = ip.gradient(image, affine).reshape(-1, 3)
     # a cubic's third difference: step² × (6 × a spline's third derivative of some 50) / 6
     assert_same(found[inner], expected[inner], 1e-6)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_the_way_of_a_processor_gives_what_the_way_of_a_gpu_does(kind):
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randn(2, 3, 9, 1, 12, generator=generator, dtype=kind)
+    coefficients = ip.spline_coefficients(images)
+    # more than are taken at once, some beyond the grid
+    indices = torch.rand(2, 20_000, 3, generator=generator, dtype=kind)
+    indices = indices * torch.tensor([12.0, 3, 15]) - torch.tensor([2.0, 1, 2])
+    first, weights = [], []
+    for n, index in zip(coefficients.shape[-3:], indices.unbind(-1), strict=True):
+        before, powers = ip._powers(index, n, kind)
+        first.append(before)
+        weights.append((ip._TAPS.to(kind).mT @ powers).unbind(dim=-2))
+    expected = ip._gathered(coefficients, first, weights)
+    # values of up to 5, the sum of 64 products
+    rounding = 50 * torch.finfo(kind).eps
+    torch.testing.assert_close(ip._bagged(coefficients, indices), expected, rtol=0, atol=rounding)

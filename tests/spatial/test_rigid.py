@@ -17,10 +17,10 @@ def assert_same(found, expected, atol=ROUNDING_MM):
 
 
 def assert_rigid(pose):
-    # roma expands sines of angles under 1e-6 rad to first order: θ² / 2 = 5e-13 is left out
     rotation = pose[..., :3, :3]
-    assert_same(rotation @ rotation.mT, torch.eye(3).double().expand_as(rotation), 1e-12)
-    assert_same(torch.linalg.det(rotation), torch.ones(pose.shape[:-2]).double(), 1e-12)
+    # the products of a few rotations, each entry of them rounded a dozen times
+    assert_same(rotation @ rotation.mT, torch.eye(3).double().expand_as(rotation), 1e-14)
+    assert_same(torch.linalg.det(rotation), torch.ones(pose.shape[:-2]).double(), 1e-14)
     assert torch.equal(pose[..., 3, :], f64([0.0, 0, 0, 1]).expand(pose.shape[:-1]))
 
 
@@ -35,10 +35,51 @@ def test_parameters_come_back(rotation_vector, translation, center):
     pose = rigid.from_parameters(rotation_vector, translation, center)
     assert_rigid(pose)
     rotation_back, translation_back = rigid.to_parameters(pose, center)
-    # matrix → quaternion → angle loses half the digits only at 0, which roma expands in a series
-    assert_same(rotation_back, rotation_vector, 1e-12)
+    assert_same(rotation_back, rotation_vector, 1e-14)
     assert_same(translation_back, translation)
     assert_same(rigid.transform(pose, center[None])[0], center + translation)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("angle", [0.0, 1e-30, 1e-12, 1e-7, 1e-4, 1.0, 3.0, 3.14159, math.pi])
+def test_vectors_and_matrices_agree_at_any_angle(angle, kind):
+    rounding = torch.finfo(kind).eps
+    for axis in ([1.0, 0, 0], [0, 0, -1], [0.6, -0.8, 0], [2 / 3, -1 / 3, 2 / 3]):
+        vector = angle * f64(axis)
+        matrix = rigid.rotation_matrix(vector.to(kind))
+        # the exponential of a matrix by its series and squarings, each in float64
+        x, y, z = vector.tolist()
+        expected = torch.linalg.matrix_exp(f64([[0, -z, y], [z, 0, -x], [-y, x, 0]]))
+        assert_same(matrix.double(), expected, 8 * rounding)
+        back = rigid.rotation_vector(matrix).double()
+        if angle > 3.1415:  # an axis and its opposite are one half turn
+            back = back * (back @ vector).sign()
+        # the rounding of the matrix, a few times over
+        assert_same(back, vector, 8 * rounding)
+
+
+def test_gradients_at_no_turn_are_finite():
+    vector = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    matrix = rigid.rotation_matrix(vector)
+    (matrix[2, 1] - matrix[1, 2]).backward()
+    assert vector.grad.tolist() == [2, 0, 0]
+    still = torch.eye(3, dtype=torch.float64, requires_grad=True)
+    rigid.rotation_vector(still)[0].backward()
+    assert_same(still.grad, f64([[0, 0, 0], [0, 0, -0.5], [0, 0.5, 0]]))
+
+
+@given(ROTATION_VECTORS)
+def test_quaternions_turn_alike(vector):
+    half = vector / 2
+    sine = torch.sinc(torch.linalg.norm(half) / math.pi)
+    quaternion = torch.cat([sine * half, torch.cos(torch.linalg.norm(half))[None]])
+    assert_same(rigid.quaternion_matrix(quaternion), rigid.rotation_matrix(vector), 1e-14)
+
+
+def test_the_nearest_rotation_to_a_mirror_image_is_no_mirror_image():
+    matrix = f64([[[3, 0, 0], [0, 2, 0], [0, 0, -1]], [[-1, 0, 0], [0, -1, 0], [0, 0, 2]]])
+    expected = f64([[1.0, 1, 1], [-1, -1, 1]]).diag_embed()
+    assert_same(rigid.nearest_rotation(matrix), expected)
 
 
 def test_a_quarter_turn_about_a_center_is_known():

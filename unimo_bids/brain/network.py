@@ -53,8 +53,9 @@ def segment_box(center: Sequence[float] | NDArray[np.float64], radius: float) ->
 def normalised(image: Tensor) -> Tensor:
     """Square root of an image ``(X, Y, Z)`` relative to its bright end."""
     image = image.clamp(min=0)
-    bright = torch.quantile(image.flatten()[:: max(1, image.numel() // 2**20)], _BRIGHT)
-    return (image / bright.clamp(min=1e-6)).clamp(max=_BRIGHTEST).sqrt()
+    values = image.flatten()[:: max(1, image.numel() // 2**20)]
+    bright = float(np.quantile(values.cpu().numpy(), _BRIGHT))  # torch's sorts all values
+    return (image / max(bright, 1e-6)).clamp(max=_BRIGHTEST).sqrt()
 
 
 def answer(

@@ -120,7 +120,7 @@ def add_population(parser: ArgumentParser) -> None:
     )
 
 
-def add_machine(parser: ArgumentParser) -> None:
+def add_machine(parser: ArgumentParser, threads: str = "all") -> None:
     """Where to compute, what to do with files that exist, and what every command has."""
     parser.add_argument(
         "--device",
@@ -130,7 +130,7 @@ def add_machine(parser: ArgumentParser) -> None:
         help="where to compute (default: auto, a GPU if there is one)",
     )
     parser.add_argument(
-        "--threads", metavar="N", type=positive_int, help="CPU threads (default: all)"
+        "--threads", metavar="N", type=positive_int, help=f"CPU threads (default: {threads})"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")

@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quiet", action="store_true", help="no progress, only warnings and results"
     )
-    add_machine(parser)
+    add_machine(parser, threads="1, from 200 frames on all")
     return parser
 
 
@@ -143,6 +143,10 @@ def guarded(
     left
         What is there when the action was interrupted.
     """
+    # read when torch and numpy are imported: threads that wait for work, as those of numpy's
+    # products do, would else take all of a processor
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         with _ending_politely():
             action()

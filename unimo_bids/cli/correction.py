@@ -43,6 +43,7 @@ Float64 = npt.NDArray[np.float64]
 _COVER_THE_BRAIN = "give a mask that covers the brain"
 _BRAIN_SHARE = 0.2  # of the estimation
 _ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing
+_MANY_FRAMES = 200  # of fewer, threads save less than they cost
 _SUFFIXES = {
     "corrected": "_corrected.nii.gz",
     "transforms": "_xfm.txt",
@@ -110,11 +111,11 @@ def correct_file(options: Options, report: Report) -> Corrected:
     started = time.monotonic()
     paths = _output_paths(options)
     device = torch_device(options.device)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     with staged(options.out_dir) as stage:
         places = {key: stage / path.name for key, path in paths.items()}
         series = read_series(options.input)
+        if options.threads is not None or series.shape[3] < _MANY_FRAMES:
+            torch.set_num_threads(options.threads or 1)
         _check_reference(options, series)
         estimate, doubts = _estimate(series, options, device, report)
         non_steady = count_non_steady(series)

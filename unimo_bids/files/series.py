@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
+from isal import igzip, isal_zlib
 from nibabel.nifti1 import Nifti1Header
 
 from unimo_bids.errors import InputError, MachineError
@@ -34,6 +34,8 @@ _FEW_SLICES, _THIN_SLAB_MM = 5, 15.0
 _MOST_LABELS, _MOST_FRACTION = 200, 255
 _BROKEN = "NaN, infinite or beyond 3e38"
 _AGAIN = "copy or export the file again"
+# isal's stubs call its error a value, not a type
+_DAMAGED = (EOFError, gzip.BadGzipFile, cast(type[Exception], isal_zlib.error))
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Series:
     ----------
     data
         ``(X, Y, Z, T)`` stored values: the type on disk, or float32 where that is wider. Values
-        that are not finite have been set to signal 0.
+        that are not finite have been set to signal 0. A frame lies in one piece, in C order.
     affine
         ``(4, 4)`` indices to RAS mm.
     header
@@ -258,9 +260,9 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             if not compressed:
                 yield file
                 return
-            with gzip.open(file) as stream:
+            with igzip.IGzipFile(fileobj=file) as stream:
                 yield cast(BinaryIO, stream)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except _DAMAGED as error:
         finding = f"its compressed data are damaged or cut short ({error})"
         raise InputError(path, finding, _AGAIN) from error
     except OSError as error:
@@ -311,7 +313,7 @@ def _read_frames(
     kept: np.dtype[np.generic] = np.dtype(np.float32) if wide else dtype.newbyteorder("=")
     try:
         # pages are only taken as frames arrive, so a false claim costs nothing here
-        data = np.empty(shape[::-1], kept)
+        data = np.empty((shape[3], *shape[:3]), kept)
         buffer = np.empty(shape[2::-1], dtype)
     except MemoryError as error:
         length = _length(stream)
@@ -335,10 +337,10 @@ def _read_frames(
             if bad.any():
                 broken += int(bad.sum())
                 frame[bad] = 0 if wide else -intercept / slope
-        data[t] = frame
+        data[t] = frame.T
     if stream.read(1):
         raise _size_lie(path, shape, claimed, _length(stream))
-    return data.T, 1.0 if wide else slope, 0.0 if wide else intercept, broken
+    return np.moveaxis(data, 0, -1), 1.0 if wide else slope, 0.0 if wide else intercept, broken
 
 
 def _fill(stream: BinaryIO, target: memoryview) -> int:

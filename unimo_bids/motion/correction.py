@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unimo_bids.files.series import Series
 from unimo_bids.files.writing import SeriesWriter
 from unimo_bids.motion.resampling import Interpolation, correct_series
-from unimo_bids.qc.similarity import correlation
+from unimo_bids.qc.similarity import Likeness
 from unimo_bids.qc.tsnr import TemporalMoments
 
 # a line through a handful of frames explains most of their noise
@@ -82,6 +82,7 @@ def write_corrected(
     counts = ~np.isin(status, ("bridged", "lost")) & (np.arange(frames) >= non_steady)
     moments = TemporalMoments(series.shape[:3]), TemporalMoments(series.shape[:3])
     similarity = np.full(frames, np.nan), np.full(frames, np.nan)
+    likeness = Likeness(template, mask)
     volumes = correct_series(
         series, series.affine, poses, interpolation=interpolation, device=device
     )
@@ -89,7 +90,7 @@ def write_corrected(
         for t, corrected in enumerate(volumes):
             writer.append(corrected)
             for when, volume in enumerate((series.frame(t), corrected)):
-                similarity[when][t] = correlation(volume, template, mask)
+                similarity[when][t] = likeness(volume)
                 if counts[t]:
                     moments[when].update(volume, time=t)
             progress((t + 1) / frames)

@@ -41,7 +41,8 @@ class Frames:
     def chunks(self, indices: Sequence[int]) -> Iterator[Sequence[int]]:
         """Indices in groups whose frames fit a bounded working set (64 MiB of raw voxels)."""
         voxels = int(np.prod(self.shape))
-        size = max(1, min(32, (1 << 24) // voxels))
+        most = 32 if self.device.type == "cuda" else 8  # more are no quicker on a processor
+        size = max(1, min(most, (1 << 24) // voxels))
         for start in range(0, len(indices), size):
             yield indices[start : start + size]
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -61,6 +62,28 @@ class Channel:
     slopes: Tensor
     image_of: Tensor
     backdrop: Tensor
+
+    # Sums of these with a frame's weights make up its normal equations: for all frames at once, in
+    # one product of matrices.
+    @cached_property
+    def term_products(self) -> Tensor:
+        """Of each two terms, ``(K (K + 1) / 2, N)``."""
+        return _products(self.terms)
+
+    @cached_property
+    def backdrop_products(self) -> Tensor:
+        """Of each two parts of the backdrop, ``(L (L + 1) / 2, N)``."""
+        return _products(self.backdrop)
+
+    @cached_property
+    def steepest_products(self) -> Tensor:
+        """Of the first image's changes, ``(21, N)``."""
+        return _products(self.steepest[0].mT)
+
+    @cached_property
+    def mixed_products(self) -> Tensor:
+        """Of the first image's changes with each term, ``(6 K, N)``."""
+        return (self.steepest[0].mT[:, None] * self.terms).flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -218,7 +241,8 @@ def _normal_equations(
 ) -> _Normal:
     to_index = torch.linalg.inv(level.affine).to(poses) @ poses
     origin = rigid.transform(to_index, target.center.to(poses)[None])  # float64: keeps 1e-5 voxel
-    indices = target.points @ to_index[:, :3, :3].float().mT + origin.float()
+    # each coordinate in one piece, as sampling likes it
+    indices = (to_index[:, :3, :3].float() @ target.points.mT + origin.float().mT).mT
     view = level.validity(indices) * target.weights  # (B, N)
     values = level.sample(sampled, indices)  # (B, C, N)
 
@@ -232,39 +256,36 @@ def _normal_equations(
     unexplained = torch.zeros_like(cost)
     for c, channel in enumerate(target.channels):
         m, terms = values[:, c], channel.terms
-        weighted = view[:, None] * terms  # (B, K, N)
-        gram = weighted @ terms.mT
-        coefficients = solve(gram.double(), (weighted @ m[..., None])[..., 0].double()).float()
+        seen = view * m
+        gram = _symmetric(view @ channel.term_products.mT, len(terms))
+        coefficients = solve(gram, (seen @ terms.mT).double()).float()
         residual = m - coefficients @ terms
 
         weights = view
         sigma = robust_scale(residual, view)
         new_scale[:, c] = sigma
         squares = (view * residual**2).sum(dim=-1)
-        empty = _backdrop_squares(channel.backdrop, view, m)
+        empty = _backdrop_squares(channel, view, m)
         # a place without any structure explains nothing, however well it fits
-        structured = empty > _ROUNDING**2 * (view * m**2).sum(dim=-1)
+        structured = empty > _ROUNDING**2 * (seen * m).sum(dim=-1)
         fraction = torch.where(structured, squares / empty, 1.0)
         unexplained += fraction / n_channels
         if robust:
             squared = (residual / (_CAUCHY * sigma[:, None])) ** 2
             weights = view / (1 + squared)
-            weighted = weights[:, None] * terms
-            cost += (view * torch.log1p(squared)).sum(dim=-1) / in_view
+            share = (view * torch.log1p(squared)).sum(dim=-1) / in_view
+            cost += share
             if scale is not None:
                 squared = squared * (sigma / scale[:, c])[:, None] ** 2
-            cost_old_scale += (view * torch.log1p(squared)).sum(dim=-1) / in_view
+                share = (view * torch.log1p(squared)).sum(dim=-1) / in_view
+            cost_old_scale += share
         else:
             cost += fraction
             cost_old_scale += fraction
 
-        motion = _motion_of(channel, coefficients)  # (B, N, 6): Σⱼ sⱼ Jⱼ
-        weighted_motion = weights[..., None] * motion
-        h_motion = (motion.mT @ weighted_motion).double()
-        h_mixed = (weighted @ motion).mT.double()
-        h_terms = (weighted @ terms.mT).double()
-        g_motion = (weighted_motion.mT @ residual[..., None]).double()
-        g_terms = (weighted @ residual[..., None]).double()
+        h_motion, h_mixed, g_motion = _motion_moments(channel, coefficients, weights, residual)
+        h_terms = _symmetric(weights @ channel.term_products.mT, len(terms))
+        g_terms = ((weights * residual) @ terms.mT).double()[..., None]
         # the intensity model adapts along with the motion: eliminate it (Schur complement)
         eliminated = solve(h_terms, torch.cat([h_mixed.mT, g_terms], dim=-1))
         precision = 1 / sigma.double().clamp(min=1e-12) ** 2
@@ -281,26 +302,57 @@ def _normal_equations(
     )
 
 
-def _backdrop_squares(backdrop: Tensor, view: Tensor, m: Tensor) -> Tensor:
+def _backdrop_squares(channel: Channel, view: Tensor, m: Tensor) -> Tensor:
     """What is left of frames ``(B, N)`` without the head's structure, sum of squares ``(B,)``.
 
     The yardstick of similarity: a smooth field can bend a flat head to any smooth place, so what a
     smooth field explains alone must not count.
     """
-    weighted = view[:, None] * backdrop
-    gram = weighted @ backdrop.mT
-    fit = solve(gram.double(), (weighted @ m[..., None])[..., 0].double()).float() @ backdrop
+    backdrop = channel.backdrop
+    gram = _symmetric(view @ channel.backdrop_products.mT, len(backdrop))
+    fit = solve(gram, ((view * m) @ backdrop.mT).double()).float() @ backdrop
     return (view * (m - fit) ** 2).sum(dim=-1)
 
 
-def _motion_of(channel: Channel, coefficients: Tensor) -> Tensor:
-    """Change of the modelled frame per mm of the six parameters, ``(B, N, 6)``."""
-    change = torch.zeros((), device=coefficients.device)
-    for j, steepest in enumerate(channel.steepest):
-        mine = channel.image_of == j
-        gain = coefficients[:, mine] @ channel.slopes[mine]
-        change = change + gain[..., None] * steepest
-    return change
+def _motion_moments(
+    channel: Channel, coefficients: Tensor, weights: Tensor, residual: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted sums over the points, of what the motion changes in the modelled frame.
+
+    That is ``(B, N, 6)``, Σⱼ sⱼ Jⱼ per mm. Its products with itself ``(B, 6, 6)``, with the terms
+    ``(B, 6, K)`` and with the residual ``(B, 6, 1)``, all float64.
+    """
+    many = len(channel.terms)
+    gains = [
+        coefficients[:, mine] @ channel.slopes[mine]
+        for mine in (channel.image_of == j for j in range(len(channel.steepest)))
+    ]
+    if len(gains) == 1:  # one product of matrices for all frames
+        weighted = weights * gains[0]
+        squares = _symmetric((weighted * gains[0]) @ channel.steepest_products.mT, 6)
+        mixed = (weighted @ channel.mixed_products.mT).reshape(-1, 6, many)
+        rest = ((weighted * residual) @ channel.steepest[0])[..., None]
+        return squares, mixed.double(), rest.double()
+    motion = torch.zeros((), device=weights.device)
+    for gain, steepest in zip(gains, channel.steepest, strict=True):
+        motion = motion + gain[:, None] * steepest.mT
+    weighted = weights[:, None] * motion  # (B, 6, N)
+    squares, mixed = weighted @ motion.mT, weighted @ channel.terms.mT
+    return squares.double(), mixed.double(), (weighted @ residual[..., None]).double()
+
+
+def _products(rows: Tensor) -> Tensor:
+    """Products of each two of ``(K, N)``, ``(K (K + 1) / 2, N)``."""
+    first, second = torch.triu_indices(len(rows), len(rows), device=rows.device)
+    return rows[first] * rows[second]
+
+
+def _symmetric(sums: Tensor, size: int) -> Tensor:
+    """Matrices ``(B, K, K)`` float64 from what the rows of `_products` sum up to, ``(B, ...)``."""
+    first, second = torch.triu_indices(size, size, device=sums.device)
+    matrix = torch.empty(len(sums), size, size, dtype=torch.float64, device=sums.device)
+    matrix[:, first, second] = matrix[:, second, first] = sums.double()
+    return matrix
 
 
 def register(

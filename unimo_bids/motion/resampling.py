@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.spatial.grids import index_map, voxel_centers
+from unimo_bids.spatial.grids import index_map
 from unimo_bids.spatial.interpolation import sample_cubic, sample_linear, spline_coefficients
-from unimo_bids.spatial.rigid import transform
 
 Interpolation = Literal["cubic", "linear"]
 Window = tuple[slice, slice, slice]
-_POINTS_AT_ONCE = 1 << 18  # bounds the working memory: about 100 MB for cubic
+_POINTS_AT_ONCE = 1 << 20  # bounds the working memory: about 80 MB
 
 
 def resample(
@@ -51,18 +50,34 @@ def resample(
     shape = [part.stop - part.start for part in window]
     images = spline_coefficients(volume) if interpolation == "cubic" else volume
     sample = sample_cubic if interpolation == "cubic" else sample_linear
-    to_index = index_map(affine, pose, affine_wanted).double()
-    size = torch.tensor(volume.shape, dtype=torch.float32, device=volume.device)
-    centers = voxel_centers(shape, volume.device)
-    centers += torch.tensor([part.start for part in window]).to(centers)
-    out = torch.empty(len(centers), dtype=volume.dtype, device=volume.device)
-    for start in range(0, len(centers), _POINTS_AT_ONCE):
-        indices = transform(to_index.to(centers), centers[start : start + _POINTS_AT_ONCE]).float()
-        values = sample(images[None, None], indices[None])[0, 0]
-        # 1e-3: rounding must not put the border of an unmoved frame outside
-        seen = ((indices > -0.501) & (indices < size - 0.499)).all(dim=-1)
-        out[start : start + len(values)] = torch.where(seen, values, outside)
-    return out.reshape(shape)
+    to_index = index_map(affine, pose, affine_wanted).double().cpu()
+    steps = [
+        torch.arange(part.start, part.stop, dtype=torch.float64, device=volume.device)
+        for part in window
+    ]
+    out = torch.empty(*shape, dtype=volume.dtype, device=volume.device)
+    planes = max(1, _POINTS_AT_ONCE // (shape[1] * shape[2]))
+    for start in range(0, shape[0], planes):
+        block = slice(start, start + planes)
+        indices = _indices(to_index, steps[0][block], *steps[1:])
+        values = sample(images[None, None], indices.reshape(3, -1).T[None])[0, 0]
+        unseen = torch.zeros(indices.shape[1:], dtype=torch.bool, device=volume.device)
+        for n, index in zip(volume.shape, indices, strict=True):
+            # 1e-3: rounding must not put the border of an unmoved frame outside
+            unseen |= (index <= -0.501) | (index >= n - 0.499)
+        out[block] = values.reshape(unseen.shape).masked_fill_(unseen, outside)
+    return out
+
+
+def _indices(to_index: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Where the voxels of a grid are in another, ``(3, X, Y, Z)`` float32 but summed in float64."""
+    indices = torch.empty(3, len(x), len(y), len(z), dtype=torch.float32, device=x.device)
+    for index, (along_x, along_y, along_z, first) in zip(
+        indices, to_index[:3].tolist(), strict=True
+    ):
+        plane = (along_x * x + first)[:, None] + along_y * y
+        torch.add(plane[..., None], along_z * z, out=index)
+    return indices
 
 
 def correct_series(

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import math
 
-import roma
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from unimo_bids.motion.levels import Level, gradient_magnitude, make_level
@@ -41,7 +39,7 @@ def rotation_grid(count: int) -> Tensor:
         ],
         dim=-1,
     )
-    return roma.unitquat_to_rotmat(quaternion)
+    return rigid.quaternion_matrix(quaternion)
 
 
 def search_poses(
@@ -73,6 +71,8 @@ def search_poses(
     scores
         ``(B, candidates)`` correlation with the frame.
     """
+    from scipy.fft import next_fast_len  # most series need no search
+
     turns = rotation_grid(rotations).to(frames.device)
     coarse = make_level(
         level.shape,
@@ -165,8 +165,8 @@ def _distinct(
     candidates: int,
 ) -> tuple[Tensor, Tensor]:
     """Best candidates of each frame that are not neighbours of a better one."""
-    angle = torch.rad2deg(roma.rotmat_geodesic_distance(turns[:, None], turns[None]))
-    near = angle < _DISTINCT_DEG
+    trace = turns.reshape(-1, 9) @ turns.reshape(-1, 9).mT  # of Rᵀ S: 1 + 2 cos of the angle
+    near = (trace - 1) / 2 > math.cos(math.radians(_DISTINCT_DEG))
     _, ny, nz = level.shape
     index = torch.stack([places // (ny * nz), places // nz % ny, places % nz], dim=-1)
     world = rigid.transform(level.affine.to(turns), index.to(turns.dtype))

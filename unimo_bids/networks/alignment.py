@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import roma
 import torch
 from torch import Tensor
 
@@ -140,7 +139,7 @@ def _cross(vector: Tensor) -> Tensor:
 
 def slerp(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
     """Poses on the way: rotations along the shortest arc, translations along the line."""
-    turn = roma.rotmat_to_rotvec(one[:, :3, :3].mT @ other[:, :3, :3])
-    rotation = one[:, :3, :3] @ roma.rotvec_to_rotmat(share * turn)
+    turn = rigid.rotation_vector(one[:, :3, :3].mT @ other[:, :3, :3])
+    rotation = one[:, :3, :3] @ rigid.rotation_matrix(share * turn)
     translation = (1 - share) * one[:, :3, 3] + share * other[:, :3, 3]
     return rigid.from_rotation(rotation, translation)

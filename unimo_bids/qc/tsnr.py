@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 Float64 = npt.NDArray[np.float64]
 
+_AT_ONCE = 1 << 14  # voxels: what is known of so many stays near the processor
+
 
 class TemporalMoments:
     """Mean, standard deviation and linear trend of each voxel, one volume at a time.
@@ -38,11 +40,18 @@ class TemporalMoments:
         time_before = time - self._time_mean
         self._time_mean += time_before / self.count
         self._time_squares += time_before * (time - self._time_mean)
-        delta = volume - self.mean
-        self.mean += delta / self.count
-        self._products += time_before * (volume - self.mean)
-        delta *= volume - self.mean
-        self._squares += delta
+        share = 1 - 1 / self.count  # of the distance from the old mean, from the new one
+        flat = [part.reshape(-1) for part in (self.mean, self._squares, self._products)]
+        values = np.asarray(volume).reshape(-1)
+        for start in range(0, values.size, _AT_ONCE):
+            block = slice(start, start + _AT_ONCE)
+            mean, squares, products = (part[block] for part in flat)
+            delta = values[block] - mean
+            mean += delta / self.count
+            products += delta * (time_before * share)
+            delta *= delta
+            delta *= share
+            squares += delta
 
     def std(self, detrend: bool = False) -> Float64:
         """Give the deviation over time, optionally about the linear trend; 0 if undetermined."""

@@ -6,8 +6,8 @@ mirrored about the centre of the outermost voxel throughout, as `scipy.ndimage` 
 ``mirror`` mode.
 
 Why not a library: `torch.nn.functional.grid_sample` has no 3-D cubic, `scipy.ndimage` runs neither
-batched nor on CUDA, `torch-interpol` needs a compiler for speed. Gathering the taps ourselves is no
-faster on one core (30,000 points: cubic 5.1 ms, scipy 4.4 ms; linear 0.8 ms, grid_sample 0.7 ms).
+batched nor on CUDA, `torch-interpol` needs a compiler for speed. On one core a cubic value costs
+36 ns (scipy's `map_coordinates` and `affine_transform` 130), a linear one 10 (`grid_sample` 23).
 """
 
 from __future__ import annotations
@@ -18,6 +18,14 @@ from functools import cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+# powers of f → weights of the four taps
+_TAPS = (
+    torch.tensor([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]], dtype=torch.float64)
+    / 6
+)
+_POINTS_AT_ONCE = 1 << 14  # what is made of them on the way, 4 MB, stays near the processor
 
 
 def apply_separable(images: Tensor, matrices: Sequence[Tensor]) -> Tensor:
@@ -149,18 +157,21 @@ def sample_linear(images: Tensor, indices: Tensor) -> Tensor:
         ``(B, C, X, Y, Z)``
     indices
         ``(B, N, 3)`` in voxels; beyond the grid the border's value holds (mask with
-        `grids.inside`).
+        `grids.inside`). Quickest where each of the three lies in one piece in memory.
 
     Returns
     -------
     Tensor
         ``(B, C, N)``
     """
-    size = _size(images.shape[-3:], indices)
-    position = torch.minimum(indices.clamp(min=0), size - 1)
-    first = torch.minimum(position.floor(), (size - 2).clamp(min=0))
-    f = (position - first).to(images.dtype)
-    return _weighted_taps(images, first, torch.stack([1 - f, f]))
+    first, weights = [], []
+    for n, index in zip(images.shape[-3:], indices.unbind(dim=-1), strict=True):
+        position = index.clamp(0, n - 1)
+        lower = position.floor().clamp(max=max(n - 2, 0))
+        f = (position - lower).to(images.dtype)
+        first.append(lower)
+        weights.append([1 - f, f])
+    return _gathered(images, first, weights)
 
 
 def sample_cubic(coefficients: Tensor, indices: Tensor) -> Tensor:
@@ -169,20 +180,31 @@ def sample_cubic(coefficients: Tensor, indices: Tensor) -> Tensor:
     The four taps of a point at ``i + f`` have the weights ``(1-f)³/6``, ``2/3 - f²(2-f)/2``,
     and the same with ``1 - f`` for f in reverse order.
     """
-    size = _size(coefficients.shape[-3:], indices) - 3
-    position = torch.minimum(indices.clamp(min=0), size - 1)
-    first = position.floor()  # the tap before it has the same index in the padded grid
-    f = (position - first).to(coefficients.dtype)
-    e = 1 - f
-    weights = [e**3 / 6, 2 / 3 - f**2 * (2 - f) / 2, 2 / 3 - e**2 * (2 - e) / 2, f**3 / 6]
-    return _weighted_taps(coefficients, first, torch.stack(weights))
+    if coefficients.device.type == "cpu":
+        return _bagged(coefficients, indices)
+    first, weights = [], []
+    for n, index in zip(coefficients.shape[-3:], indices.unbind(dim=-1), strict=True):
+        before, powers = _powers(index, n, coefficients.dtype)
+        first.append(before)
+        weights.append((_TAPS.to(powers).mT @ powers).unbind(dim=-2))
+    return _gathered(coefficients, first, weights)
 
 
-def _size(shape: Sequence[int], like: Tensor) -> Tensor:
-    return torch.tensor(shape, dtype=like.dtype, device=like.device)
+def _powers(index: Tensor, n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Whole parts of indices ``(..., N)``, and 1, f, f², f³ of the rest f, ``(..., 4, N)``.
+
+    The tap before a point has its whole part as index, in the padded grid of n coefficients.
+    """
+    position = index.clamp(0, n - 4)
+    before = position.floor()
+    f = (position - before).to(dtype)
+    square = f * f
+    return before, torch.stack([torch.ones_like(f), f, square, square * f], dim=-2)
 
 
-def _weighted_taps(images: Tensor, first: Tensor, weights: Tensor) -> Tensor:
+def _gathered(
+    images: Tensor, first: Sequence[Tensor], weights: Sequence[Sequence[Tensor]]
+) -> Tensor:
     """Sum of K³ neighbours, each axis with its own weights.
 
     Parameters
@@ -190,33 +212,74 @@ def _weighted_taps(images: Tensor, first: Tensor, weights: Tensor) -> Tensor:
     images
         ``(B, C, X, Y, Z)``
     first
-        ``(B, N, 3)`` the neighbour with the lowest indices.
+        Along each axis ``(B, N)``: the neighbour with the lowest index.
     weights
-        ``(K, B, N, 3)`` of the K neighbours along each axis.
+        Along each axis those of the K neighbours, ``(B, N)`` each.
     """
     batch, channels, nx, ny, nz = images.shape
-    taps, _, points, _ = weights.shape
     flat = images.reshape(-1)
-    cell = first.to(torch.int32)
+    x, y, z = (part.to(torch.int32) for part in first)
     volume = torch.arange(batch * channels, dtype=torch.int32, device=images.device)
     volume = volume.reshape(batch, channels, 1) * (nx * ny * nz)
-    start = (cell[..., 0] * ny + cell[..., 1]) * nz + cell[..., 2]
-    start = (volume + start[:, None]).reshape(-1)
+    start = (volume + ((x * ny + y) * nz + z)[:, None]).reshape(-1)
     along_x, along_y, along_z = (
-        weights[..., axis][:, :, None].expand(-1, -1, channels, -1).reshape(taps, -1)
-        for axis in range(3)
+        [w[:, None].expand(-1, channels, -1).reshape(-1) for w in along] for along in weights
     )
     # a single voxel along an axis is its own neighbour
     strides = [ny * nz * (nx > 1), nz * (ny > 1), int(nz > 1)]
     value = torch.zeros_like(along_x[0])
-    for i in range(taps):
+    for i, weight_x in enumerate(along_x):
         plane = torch.zeros_like(value)
-        for j in range(taps):
+        for j, weight_y in enumerate(along_y):
             offset = i * strides[0] + j * strides[1]
-            line = flat[offset:].index_select(0, start).mul_(along_z[0])
-            for k in range(1, taps):
+            line = torch.zeros_like(value)
+            for k, weight_z in enumerate(along_z):
                 tap = flat[offset + k * strides[2] :].index_select(0, start)
-                line.addcmul_(tap, along_z[k])
-            plane.addcmul_(line, along_y[j])
-        value.addcmul_(plane, along_x[i])
-    return value.reshape(batch, channels, points)
+                line.addcmul_(tap, weight_z)
+            plane.addcmul_(line, weight_y)
+        value.addcmul_(plane, weight_x)
+    return value.reshape(batch, channels, -1)
+
+
+def _bagged(coefficients: Tensor, indices: Tensor) -> Tensor:
+    """`sample_cubic` on a processor, in less than half the time of `_gathered`.
+
+    Four neighbours along the last axis are read as one; the 16 lines of a point are an "embedding
+    bag", for which PyTorch has a compiled loop.
+    """
+    batch, channels, nx, ny, nz = coefficients.shape
+    of_lines = [
+        _TAPS.repeat_interleave(4, dim=1).to(coefficients),
+        _TAPS.repeat(1, 4).to(coefficients),
+    ]
+    steps = torch.arange(4, dtype=torch.int32)
+    lines = (steps[:, None] * (ny * nz) + steps * nz).reshape(-1)
+    values = torch.empty(batch, channels, indices.shape[1], dtype=coefficients.dtype)
+    for b in range(batch):
+        # only planes that are looked at
+        low, high = (int(end.clamp(0, nx - 4)) for end in indices[b, :, 0].aminmax())
+        planes = coefficients[b, :, low : high + 4].reshape(channels, -1)
+        strips = [_strips(plane, 4) for plane in planes]
+        for at in range(0, indices.shape[1], _POINTS_AT_ONCE):
+            part = slice(at, at + _POINTS_AT_ONCE)
+            (x, along_x), (y, along_y), (z, along_z) = (
+                _powers(index, n, coefficients.dtype)
+                for index, n in zip(indices[b, part].unbind(-1), (nx, ny, nz), strict=True)
+            )
+            start = ((x.int() - low) * ny + y.int()) * nz + z.int()
+            weights = (along_x.mT @ of_lines[0]).mul_(along_y.mT @ of_lines[1])
+            last = _TAPS.to(along_z).mT @ along_z
+            for c, strip in enumerate(strips):
+                line = embedding_bag(
+                    start[:, None] + lines, strip, per_sample_weights=weights, mode="sum"
+                )
+                value = values[b, c, part]
+                torch.mul(line[:, 0], last[0], out=value)
+                for k in range(1, 4):
+                    value.addcmul_(line[:, k], last[k])
+    return values
+
+
+def _strips(flat: Tensor, length: int) -> Tensor:
+    """Every value with those that follow it, ``(N - length + 1, length)``."""
+    return flat.as_strided((len(flat) - length + 1, length), (1, 1)).contiguous()

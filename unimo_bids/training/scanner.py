@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import roma
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, grid_sample, interpolate
+
+from unimo_bids.spatial import rigid
 
 Random = np.random.Generator
 
@@ -79,7 +80,7 @@ def slices_apart(
     turns = torch.stack([turn for turn, _ in drawn]).to(points)
     shifts = torch.as_tensor(np.array([shift for _, shift in drawn]), dtype=points.dtype).to(points)
     if centered:
-        turns = roma.special_procrustes(turns.mean(dim=0)).mT @ turns
+        turns = rigid.nearest_rotation(turns.mean(dim=0)).mT @ turns
         shifts = shifts - shifts.mean(dim=0)
     out = torch.empty_like(points)
     for group, (turn, shift) in enumerate(zip(turns, shifts, strict=True)):
