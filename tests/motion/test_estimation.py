@@ -50,7 +50,10 @@ def test_frames_aligned_together_keep_their_poses(moved, monkeypatch):
     tracked = Track(off, np.ones(COUNT), np.zeros(COUNT, dtype=bool))
     template = made.raw_reference[None]
     monkeypatch.setattr(Estimation, "_separate_contrasts", lambda *_: (template, tracked, together))
-    monkeypatch.setattr(Estimation, "_prefers", lambda *_: True)
+    monkeypatch.setattr(Estimation, "_do_no_harm", lambda *_: None)
+    monkeypatch.setattr(
+        estimation, "best_way", lambda _judge, ways, *_: ("common", ways["common"], ())
+    )
     rough = Tracking(0, off.numpy(), tracked.similarity, tracked.searched, contrasts=True)
     found = torch.from_numpy(made.refine(rough).poses)
     torch.testing.assert_close(found[together], off[together])

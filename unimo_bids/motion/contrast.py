@@ -11,6 +11,8 @@ from unimo_bids.spatial.grids import smooth_fields, voxel_centers
 # leave three carry (of the many images that distortion and wrong poses leave, three carry a third)
 _LEAST_SHARE, _LEAST_OF_REST = 0.01, 0.67
 _LEAST_SHARED_BY = 3.0
+# of an image that is not noise: its share of the variance, and over the rest
+_LEAST_LEADING, _ABOVE_REST = 0.003, 5.0
 _FEWEST = 7  # frames; of fewer, one that is torn makes up too much
 _TISSUES = 6  # classes of intensity; fewer merge tissues, more are noise
 
@@ -60,6 +62,22 @@ def tissue_images(volume: Tensor, weights: Tensor) -> Tensor:
     return torch.stack(
         [a - b for a, b in zip(climbed, [*climbed[1:], torch.zeros_like(volume)], strict=True)]
     )
+
+
+def leading_images(aligned: Tensor, mean: Tensor, weights: Tensor, most: int) -> Tensor:
+    """What aligned frames differ by most beside gain, offset and a receive field, ``(J, X, Y, Z)``.
+
+    At most so many images; those that carry little, or do not stand out from the rest, are noise.
+    """
+    complete = (weights > 0.5) & torch.isfinite(aligned).all(dim=0)
+    data = aligned[:, complete].double()
+    residual = data - _explained(aligned, mean, complete)[:, complete]
+    energy, loadings = torch.linalg.eigh(residual @ residual.T)
+    energy, loadings = energy.flip(0), loadings.flip(1)
+    total = float((data - data.mean(dim=1, keepdim=True)).square().sum())
+    of_rest = float(energy[len(energy) // 2 :].median())
+    stand_out = int((energy > max(_LEAST_LEADING * total, _ABOVE_REST * of_rest)).sum())
+    return common_images(aligned, mean, weights, loadings[:, : min(most, stand_out)])
 
 
 def common_images(aligned: Tensor, mean: Tensor, weights: Tensor, loadings: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ Where contrast changes from frame to frame, a few images take the template's pla
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,26 +17,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.contrast import common_images, contrast_changes, tissue_images
+from unimo_bids.motion.contrast import common_images, contrast_changes, leading_images
+from unimo_bids.motion.cycles import contrast_cycle, cycle_finding, without_cycle
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.guesses import Guesses
 from unimo_bids.motion.joint import align_jointly
 from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.levels import Level, make_level
 from unimo_bids.motion.masks import ADULT_RADIUS, find_head
-from unimo_bids.motion.quality import bridge, similarity_threshold
+from unimo_bids.motion.quality import NEVER_FAILED, bridge, similarity_threshold
 from unimo_bids.motion.refinement import Refined, refine
 from unimo_bids.motion.registration import IntensityModel, Target, make_target, register
-from unimo_bids.motion.results import MotionEstimate, MotionSettings, Tracking
+from unimo_bids.motion.results import Mode, MotionEstimate, MotionSettings, Tracking
 from unimo_bids.motion.template import (
     align,
     choose_frames,
     choose_reference,
     robust_mean,
 )
+from unimo_bids.motion.ties import Tying
 from unimo_bids.motion.tracking import Targets, Track, track
+from unimo_bids.motion.ways import Way, best_way
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import voxel_sizes
+from unimo_bids.spatial.grids import voxel_centers, voxel_sizes
 
 Progress = Callable[[float, str], None]
 
@@ -44,11 +47,14 @@ Progress = Callable[[float, str], None]
 _WINDOW_RIM = 3
 # frames in the template: more lower its noise no further than interpolation allows
 _MOST_FRAMES = 24
-# frames that their best pose explains worse are not all torn: if a quarter of the series is, and
-# tissues of any intensity explain them clearly better, the contrast changes
-# (three frames below 0.98 are worth a closer look, too)
+# frames that their best pose explains worse are not all torn: if a quarter of the series is, the
+# contrast may change (three frames below 0.98 are worth a closer look, too)
 _SUSPECT, _FEWEST_SUSPECTS = 0.98, 3
-_UNEXPLAINED, _UNEXPLAINED_SHARE, _CLEARLY_BETTER = 0.8, 0.25, 0.85
+_UNEXPLAINED, _UNEXPLAINED_SHARE = 0.8, 0.25
+_EVEN = 0.25  # radii, over which the coils' sensitivity may vary
+# of tied frames, beside their mean; frames that were not tied may be explained by these, and count
+# in a second round
+_COMMON_IMAGES, _ROUNDS = 2, 2
 
 
 class Estimation:
@@ -102,7 +108,6 @@ class Estimation:
         """Poses at full resolution, judged, from rough ones."""
         if not hasattr(self, "head"):
             self.scan(tracking.reference)
-        usable = self.usable
         tracked = Track(
             torch.from_numpy(tracking.poses).to(self.device),
             tracking.similarity,
@@ -111,22 +116,50 @@ class Estimation:
         if not self.settings.refine:
             return self._unrefined(tracked)
         plain, image, contrasts = self._refine_to_one_image(tracked)
-        if not (contrasts or tracking.contrasts):
-            return self._judge(plain, usable, tracked, image)
-        began = Track(plain.poses, tracked.similarity, tracked.searched)
-        images, followed, together = self._separate_contrasts(
-            tracked if tracking.contrasts else began
+        ways: dict[Mode, Way] = {"plain": Way(plain, image, tracked)}
+        if contrasts or tracking.contrasts:
+            ways |= self._any_contrast(tracked, plain, tracking.contrasts)
+        judge = Judge(self.frames, self.affine, self.head, self.usable)
+        mode, way, findings = best_way(
+            judge, ways, self.head.center, "tied" if tracking.contrasts else "plain"
         )
-        refined = self._refine(images, followed.poses, usable)
+        if mode != "rest":
+            self._do_no_harm(judge, way)
+        return self._judge(way, mode, findings, len(ways) > 1 and mode != "rest")
+
+    def _any_contrast(self, tracked: Track, plain: Refined, tied: bool) -> dict[Mode, Way]:
+        """Ways to explain frames whose contrast changes."""
+        began = tracked if tied else Track(plain.poses, tracked.similarity, tracked.searched)
+        images, followed, together = self._separate_contrasts(began)
+        refined = self._refine(images, followed.poses, self.usable)
         # each on its own, frames are misled by what the images leave of them
         refined.poses[together] = followed.poses[together]
-        if self._prefers(refined.poses, plain.poses):
-            return self._judge(refined, usable, followed, images)
-        return self._judge(plain, usable, tracked, image)
+        return {
+            "common": Way(refined, images, followed),
+            "tied": self._refine_tied(began if tied else self._tie(plain.poses)),
+        }
 
-    def _prefers(self, poses: Tensor, plain: Tensor) -> bool:
-        """Whether a model of changing contrast helps, by a judge that knows no model."""
-        return Judge(self.frames, self.affine, self.head, self.usable).prefers(poses, plain)
+    def _do_no_harm(self, judge: Judge, way: Way) -> None:
+        """Start again from rest or a neighbour's pose where that clearly suits a frame better."""
+        poses = way.refined.poses
+        places = np.flatnonzero(self.usable)
+        before, after = np.arange(len(poses)), np.arange(len(poses))
+        before[places[1:]], after[places[:-1]] = places[:-1], places[1:]
+        rest = torch.eye(4, dtype=torch.float64).expand(len(poses), 4, 4).to(poses)
+        others = torch.stack([rest, poses[before.tolist()], poses[after.tolist()]], dim=1)
+        better = judge.better(poses, others)
+        better[self.reference] = -1
+        frames = np.flatnonzero(better >= 0)
+        if len(frames) == 0:
+            return
+        starts = poses.clone()
+        starts[frames.tolist()] = others[frames.tolist(), better[frames].tolist()]
+        again = self._refine(way.images, starts, better >= 0, share=0.0, evened=way.evened)
+        way.refined.take(again, frames)
+        # where that leads back to what was worse, the frame is not explained at all
+        candidates = torch.stack([others[:, 0], starts], dim=1)
+        still = judge.better(way.refined.poses, candidates)[frames] >= 0
+        way.refined.similarity[frames[still]] = 0.0
 
     def scan(self, reference: int | Literal["auto"]) -> NDArray[np.bool_]:
         """Find which frames hold an image, which one to start from, and the head in it."""
@@ -219,22 +252,56 @@ class Estimation:
         )
 
     def _track_any_contrast(self, usable: NDArray[np.bool_]) -> tuple[Track, bool]:
-        """Track by the reference's intensity, or by its tissues if these explain far more."""
+        """Track by the reference's intensity; tie frames in pairs if that leaves too many."""
         by_image = self._track(self.raw_reference[None], usable, self.guesses.by_masks())
         doubtful = usable & (by_image.similarity < _UNEXPLAINED)
         if doubtful.sum() < max(3, _UNEXPLAINED_SHARE * usable.sum()):
             return by_image, False
-        smooth = self._level(blur=0.5 * float(self.sizes.max())).image(self.raw_reference)
-        tissues = tissue_images(smooth, self.head.weights)
-        # a class of tissue in a receive field bends to anything
-        by_tissue = self._track(tissues, usable, by_image.poses, flexible="gain")
-        left, left_before = (1 - t.similarity[doubtful] ** 2 for t in (by_tissue, by_image))
-        if np.median(left / left_before) > _CLEARLY_BETTER:
-            return by_image, False
-        if not self._prefers(by_tissue.poses, by_image.poses):
-            return by_image, False
-        by_tissue.searched |= by_image.searched
-        return by_tissue, True
+        known = by_image.poses.clone()
+        known[doubtful.tolist()] = torch.eye(4).to(known)  # what a search finds in vain misleads
+        tied = self._refine_tied(self._tie(known)).track
+        judge = Judge(self.frames, self.affine, self.head, usable)
+        return (tied, True) if judge.prefers(tied.poses, by_image.poses) else (by_image, False)
+
+    def _tie(self, starts: Tensor) -> Track:
+        """Frames tied to each other in pairs; those that are not have no similarity."""
+        if not hasattr(self, "coarse"):
+            self._read_coarsely()
+        tying = Tying(
+            self._evened(),
+            self.affine,
+            self.head,
+            self.coarse,
+            self._level(blur=self.fine_blur, cubic=True),
+            (self.settings.coarse_points, self.settings.fine_points),
+            self.settings.tolerance,
+        )
+        poses, similarity = tying(self.reference, starts, self.usable)
+        return Track(poses, similarity, np.zeros(len(similarity), dtype=bool))
+
+    def _evened(self) -> Frames:
+        return self.frames.evened(self.affine, _EVEN * self.head.radius)
+
+    def _refine_tied(self, tied: Track) -> Way:
+        """Poses by what tied frames have in common, evened."""
+        frames, poses = self._evened(), tied.poses
+        good = self.usable & (tied.similarity > 0)
+        for _ in range(_ROUNDS):
+            aligned = self._aligned(poses, self._spread(good), frames)
+            mean = robust_mean(aligned)
+            more = leading_images(aligned, mean, self.head.weights[self.window], _COMMON_IMAGES)
+            around = frames([self.reference])[0]
+            images = torch.cat(
+                [self._placed(mean[None], around), self._placed(more, torch.zeros_like(around))]
+            )
+            refined = self._refine(images, poses, self.usable, evened=True)
+            poses = refined.poses
+            good = self.usable & (refined.similarity >= NEVER_FAILED)
+            good[self.reference] = True
+        template = robust_mean(self._aligned(poses, self._spread(good)))[None]
+        template = self._placed(template, self.raw_reference)
+        track = Track(poses, refined.similarity, tied.searched)
+        return Way(refined, images, track, template=template, evened=True)
 
     # --------------------------------------------------------------------------------- network
     def _as_guessed(self, usable: NDArray[np.bool_]) -> Tracking:
@@ -301,19 +368,20 @@ class Estimation:
         refined = self._refine(template, poses, usable)
         return refined, template, self._contrast_changes(aligned, refined)
 
-    def _aligned(self, poses: Tensor, chosen: list[int]) -> Tensor:
+    def _aligned(self, poses: Tensor, chosen: list[int], frames: Frames | None = None) -> Tensor:
         """Frames without their motion, around the head."""
         affine, weights = self.affine.to(self.device), self.head.weights[self.window]
-        return align(self.frames(chosen), poses[chosen], affine, weights, self.window)
+        images = (frames or self.frames)(chosen)
+        return align(images, poses[chosen], affine, weights, self.window)
 
     def _contrast_changes(self, aligned: Tensor, refined: Refined) -> bool:
         """Whether it differs among the template's frames, or in those that fit it less well."""
-        weights = self.head.weights[self.window]
-        if contrast_changes(aligned, robust_mean(aligned), weights):
-            return True
         suspects = np.nan_to_num(refined.similarity, nan=1.0) < _SUSPECT
         if suspects.sum() < _FEWEST_SUSPECTS:
             return False
+        weights = self.head.weights[self.window]
+        if contrast_changes(aligned, robust_mean(aligned), weights):
+            return True
         aligned = self._aligned(refined.poses, self._spread(self.usable))
         return contrast_changes(aligned, robust_mean(aligned), weights)
 
@@ -370,7 +438,13 @@ class Estimation:
 
     # ------------------------------------------------------------------------------ refinement
     def _refine(
-        self, images: Tensor, poses: Tensor, wanted: NDArray[np.bool_], share: float = 0.7
+        self,
+        images: Tensor,
+        poses: Tensor,
+        wanted: NDArray[np.bool_],
+        share: float = 0.7,
+        *,
+        evened: bool = False,
     ) -> Refined:
         """Poses of the wanted frames against images ``(J, X, Y, Z)``, at full resolution."""
         whole = self._level(blur=self.fine_blur, cubic=True)
@@ -380,7 +454,7 @@ class Estimation:
                 self._tell(1 - share + share * done, "refining")
 
         return refine(
-            self.frames,
+            self._evened() if evened else self.frames,
             self.affine,
             self._target(images, whole, self.settings.fine_points, "bias"),
             poses,
@@ -390,25 +464,45 @@ class Estimation:
         )
 
     def _judge(
-        self, refined: Refined, usable: NDArray[np.bool_], tracked: Track, template: Tensor
+        self, way: Way, mode: Mode, findings: tuple[str, ...], contrasts: bool
     ) -> MotionEstimate:
+        refined, usable = way.refined, self.usable
         score = refined.similarity * np.minimum(refined.in_view / 0.5, 1)  # a sliver fits anything
         good = usable & (score >= similarity_threshold(score[usable]))
         good[self.reference] = True
+        center, radius = self.head.center.cpu(), self.head.radius
         poses, covariance, bridged = bridge(
-            refined.poses.cpu(),
-            refined.covariance.cpu(),
-            good,
-            score,
-            self.head.center.cpu(),
-            self.head.radius,
+            refined.poses.cpu(), refined.covariance.cpu(), good, score, center, radius
         )
+        period = contrast_cycle(self._contrast_over_time(poses)) if contrasts else 0
+        if period:
+            poses, covariance, extent = without_cycle(poses, covariance, period, center, radius)
+            findings = (*findings, cycle_finding(period, extent))
         poses = rigid.orthonormalized(poses @ rigid.inverse(poses[self.reference]))
         poses[self.reference] = torch.eye(4, dtype=torch.float64)
-        status = np.where(tracked.searched, "searched", "ok").astype("<U8")
+        status = np.where(way.track.searched, "searched", "ok").astype("<U8")
         status[~good] = "lost"
         status[bridged] = "bridged"
-        return self._estimate(poses, covariance, refined.similarity, status, template[0])
+        return self._estimate(
+            poses, covariance, refined.similarity, status, way.mean, mode, findings
+        )
+
+    def _contrast_over_time(self, poses: Tensor) -> NDArray[np.float64]:
+        """How much each frame shows of what differs most among frames, ``(T,)``."""
+        if not hasattr(self, "coarse"):
+            self._read_coarsely()
+        inside = self.coarse.image(self.head.weights).flatten() > 0.5
+        points = voxel_centers(self.coarse.shape, self.device)[inside].double()
+        points = rigid.transform(self.coarse.affine.to(points), points)
+        indices = rigid.transform(torch.linalg.inv(self.coarse.affine) @ poses, points.cpu())
+        values = self.coarse.sample(
+            self.coarse_images.float()[:, None], indices.float().to(self.device)
+        )[:, 0].double()
+        values = values - values.mean(dim=1, keepdim=True)
+        values = values / torch.linalg.norm(values, dim=1, keepdim=True).clamp(min=1e-12)
+        usable = torch.from_numpy(self.usable).to(values.device)
+        values = (values - values[usable].mean(dim=0)) * usable[:, None]
+        return torch.linalg.eigh(values @ values.T).eigenvectors[:, -1].cpu().numpy()
 
     def _estimate(
         self,
@@ -417,6 +511,8 @@ class Estimation:
         similarity: NDArray[np.float64],
         status: NDArray[np.str_],
         template: Tensor,
+        mode: Mode = "plain",
+        findings: Sequence[str] = (),
     ) -> MotionEstimate:
         self._tell(1.0, "done")
         return MotionEstimate(
@@ -429,4 +525,6 @@ class Estimation:
             reference=self.reference,
             center=self.head.center.cpu().numpy(),
             radius=self.head.radius,
+            mode=mode,
+            findings=tuple(findings),
         )

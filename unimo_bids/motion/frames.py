@@ -9,6 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unimo_bids.spatial.grids import voxel_sizes
+from unimo_bids.spatial.interpolation import gaussian_blur
+
+_DARKEST, _BRIGHTEST = 0.05, 4.0  # of the average around a voxel
+
 
 class Frames:
     """The raw frames of ``(X, Y, Z, T)`` as ``(B, X, Y, Z)`` float32 tensors.
@@ -38,6 +43,10 @@ class Frames:
         frames = torch.from_numpy(out).to(self.device)
         return torch.nan_to_num_(frames, nan=0.0, posinf=0.0, neginf=0.0).div_(self.scale)
 
+    def evened(self, affine: Tensor, width: float) -> Evened:
+        """The same frames, each voxel relative to the average ``width`` mm around it."""
+        return Evened(self, affine, width)
+
     def chunks(self, indices: Sequence[int]) -> Iterator[Sequence[int]]:
         """Indices in groups whose frames fit a bounded working set (64 MiB of raw voxels)."""
         voxels = int(np.prod(self.shape))
@@ -45,6 +54,32 @@ class Frames:
         size = max(1, min(most, (1 << 24) // voxels))
         for start in range(0, len(indices), size):
             yield indices[start : start + size]
+
+
+class Evened(Frames):
+    """Frames of which each voxel is relative to the average around it.
+
+    So the coils' sensitivity, which stays with the scanner, does not pull a turned head back.
+    """
+
+    def __init__(self, frames: Frames, affine: Tensor, width: float) -> None:
+        super().__init__(frames._series, frames.device)
+        self.scale = frames.scale
+        self._widths = (width / voxel_sizes(affine)).tolist()
+
+    def __call__(self, indices: Sequence[int]) -> Tensor:
+        """Frames at these indices."""
+        frames = super().__call__(indices)
+        return evened(frames, gaussian_blur(frames, self._widths))
+
+
+def evened(images: Tensor, average: Tensor) -> Tensor:
+    """Images ``(B, X, Y, Z)`` relative to the average around each voxel."""
+    thinned = average.flatten(1)[:, :: max(1, average[0].numel() // 50_000)]
+    bright = torch.quantile(thinned, 0.98, dim=1)[:, None, None, None]
+    # air is not brought up, and nothing outside the head takes over
+    least = (_DARKEST * bright).clamp(min=1e-12)
+    return (images / average.maximum(least)).clamp(-_BRIGHTEST, _BRIGHTEST)
 
 
 class Preceded:

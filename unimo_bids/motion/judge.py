@@ -24,7 +24,8 @@ from unimo_bids.spatial.grids import voxel_centers, voxel_sizes
 _POINTS = 8_000
 _BINS = 16  # of equal population: ranks are the same in any monotonous contrast
 _PARTNERS = 8  # frames that each is compared with
-_CLEAR = 2.0  # standard errors over frames by which a more flexible model has to win
+_CLEAR = 2.0  # standard errors by which something else has to win
+_LEAST_GAIN = 0.01  # of a frame's agreement: its noise is read at other places in another pose
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,21 @@ class Readings:
 
     classes: Tensor
     seen: Tensor
+
+    def information(self, one: int, other: int, instead: tuple[Tensor, Tensor] | None) -> float:
+        """Mutual information of two frames, nats; of the first, ``instead`` may be read."""
+        classes, seen = instead or (self.classes[one], self.seen[one])
+        both = seen & self.seen[other]
+        pairs = classes[both].long() * _BINS + self.classes[other][both]
+        joint = torch.bincount(pairs, minlength=_BINS**2).double().reshape(_BINS, _BINS)
+        count = int(both.sum())
+        joint = joint / max(1, count)
+        alone = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+        terms = joint * (joint / alone.clamp(min=1e-30)).log()
+        found = float(torch.where(joint > 0, terms, 0.0).sum())
+        # less what chance finds in so few points, and less where little of the head is in view
+        chance = (_BINS - 1) ** 2 / (2 * max(1, count))
+        return max(0.0, found - chance) * min(1.0, count / (0.5 * len(classes)))
 
 
 class Judge:
@@ -59,37 +75,96 @@ class Judge:
         inside = head.weights.flatten() > 0.5
         places = voxel_centers(frames.shape, frames.device)[inside]
         chosen = places[:: max(1, len(places) // _POINTS)]
+        # beside the voxels' centres: on them, noise would not be averaged, and rest would differ
+        # from a small motion by that alone
+        chosen = chosen + _scattered(len(chosen)).to(chosen)
         self.points = rigid.transform(affine.to(chosen), chosen).double()
         self.partners = _partners(np.flatnonzero(usable))
 
-    def read(self, poses: Tensor) -> Readings:
-        """What every frame shows at the head's points through its pose."""
-        count, n = self.frames.count, len(self.points)
-        classes = torch.zeros((count, n), dtype=torch.int64, device=self.points.device)
-        seen = torch.zeros((count, n), dtype=torch.bool, device=self.points.device)
-        back = torch.linalg.inv(self.level.affine).to(self.points)
+    def read(self, *sets: Tensor) -> list[Readings]:
+        """What every frame shows at the head's points through its pose in each of the sets."""
+        shape = self.frames.count, len(self.points)
+        read = [
+            Readings(*(torch.zeros(shape, dtype=kind, device=self.points.device) for kind in kinds))
+            for kinds in [(torch.uint8, torch.bool)] * len(sets)
+        ]
         for chunk in self.frames.chunks(np.flatnonzero(self.usable).tolist()):
-            rows = list(chunk)
-            indices = rigid.transform(back @ poses[rows].to(back), self.points).float()
-            values = self.level.sample(self.level.sampled(self.frames(rows))[:, None], indices)
-            view = self.level.validity(indices) > 0.5
-            for row, value, in_view in zip(rows, values[:, 0], view, strict=True):
-                classes[row] = _ranked(value, in_view)
-                seen[row] = in_view
-        return Readings(classes, seen)
+            images = self.level.sampled(self.frames(chunk))
+            for t, image in zip(chunk, images, strict=True):
+                found = self._look(image, torch.stack([poses[t] for poses in sets]))
+                for one, classes, seen in zip(read, *found, strict=True):
+                    one.classes[t], one.seen[t] = classes, seen
+        return read
 
-    def prefers(self, poses: Tensor, plain: Tensor) -> bool:
-        """Whether poses under a more flexible model agree clearly better than the plain ones."""
-        ours, theirs = (self.agreement(self.read(one)) for one in (poses, plain))
-        gain = (ours - theirs)[self.usable]
-        return bool(gain.mean() > _CLEAR * gain.std() / np.sqrt(len(gain)))
+    def _look(self, image: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
+        """Classes and view ``(P, N)`` of one frame through each of P poses."""
+        to_index = torch.linalg.inv(self.level.affine).to(self.points) @ poses.to(self.points)
+        indices = rigid.transform(to_index, self.points).float()
+        values = self.level.sample(image.expand(len(poses), 1, -1, -1, -1), indices)[:, 0]
+        seen = self.level.validity(indices) > 0.5
+        classes = [_ranked(*one) for one in zip(values, seen, strict=True)]
+        return torch.stack(classes), seen
 
     def agreement(self, readings: Readings) -> NDArray[np.float64]:
         """Mutual information of every frame with its partners, nats, ``(T,)``; NaN: unusable."""
         out = np.full(self.frames.count, np.nan)
         for t, partners in self.partners.items():
-            out[t] = np.mean([_information(readings, t, other) for other in partners])
+            out[t] = np.mean([readings.information(t, other, None) for other in partners])
         return out
+
+    def gain(self, poses: Tensor, plain: Tensor) -> tuple[float, float]:
+        """Nats by which frames agree better, on average, and the standard error of that."""
+        ours, theirs = (self.agreement(one) for one in self.read(poses, plain))
+        gains = (ours - theirs)[self.usable]
+        return float(gains.mean()), float(gains.std() / np.sqrt(len(gains)))
+
+    def prefers(self, poses: Tensor, plain: Tensor) -> bool:
+        """Whether frames agree clearly better under these poses."""
+        return clear(*self.gain(poses, plain))
+
+    def better(self, poses: Tensor, others: Tensor) -> NDArray[np.int_]:
+        """Which of other poses of a frame clearly suits it better, ``(T,)``; -1: none.
+
+        Each is compared with its partners as they are.
+
+        Parameters
+        ----------
+        poses
+            ``(T, 4, 4)``
+        others
+            ``(T, P, 4, 4)``
+        """
+        (readings,) = self.read(poses)
+        found = np.full(len(poses), -1)
+        for chunk in self.frames.chunks(list(self.partners)):
+            images = self.level.sampled(self.frames(chunk))
+            for t, image in zip(chunk, images, strict=True):
+                partners = self.partners[t]
+                own = np.array([readings.information(t, one, None) for one in partners])
+                gains = [
+                    np.array([readings.information(t, one, seen) for one in partners]) - own
+                    for seen in zip(*self._look(image, others[t]), strict=True)
+                ]
+                best = int(np.argmax([gain.mean() for gain in gains]))
+                gain = gains[best]
+                error = max(
+                    float(gain.std() / np.sqrt(len(gain))), _LEAST_GAIN * own.mean() / _CLEAR
+                )
+                if clear(float(gain.mean()), error):
+                    found[t] = best
+        return found
+
+
+def clear(gain: float, error: float) -> bool:
+    """Whether a gain is more than chance."""
+    return gain > _CLEAR * error
+
+
+def _scattered(count: int) -> Tensor:
+    """Places within a voxel, evenly spread, ``(count, 3)`` in -0.5 … 0.5 (Roberts 2018)."""
+    golden = 1.2207440846057596  # x⁴ = x + 1
+    steps = golden ** -torch.arange(1, 4, dtype=torch.float64)
+    return (torch.arange(1, count + 1, dtype=torch.float64)[:, None] * steps) % 1 - 0.5
 
 
 def _partners(usable: NDArray[np.int_]) -> dict[int, list[int]]:
@@ -100,22 +175,13 @@ def _partners(usable: NDArray[np.int_]) -> dict[int, list[int]]:
         spread = np.linspace(0, len(usable) - 1, _PARTNERS).round().astype(int)
         far = [usable[(place + s) % len(usable)] for s in spread]
         partners[t] = sorted({int(one) for one in (*near, *far)} - {t})
-    return partners
+    return {t: others for t, others in partners.items() if others}
 
 
 def _ranked(values: Tensor, seen: Tensor) -> Tensor:
     """Classes of equal population among what is in view, ``(N,)``."""
     inside = values[seen]
     if len(inside) < _BINS:
-        return torch.zeros_like(values, dtype=torch.int64)
+        return torch.zeros_like(values, dtype=torch.uint8)
     edges = torch.quantile(inside, torch.linspace(0, 1, _BINS + 1)[1:-1].to(inside))
-    return torch.bucketize(values, edges)
-
-
-def _information(readings: Readings, one: int, other: int) -> float:
-    both = readings.seen[one] & readings.seen[other]
-    pairs = readings.classes[one][both] * _BINS + readings.classes[other][both]
-    joint = torch.bincount(pairs, minlength=_BINS**2).double().reshape(_BINS, _BINS)
-    joint = joint / joint.sum().clamp(min=1)
-    alone = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
-    return float(torch.where(joint > 0, joint * (joint / alone.clamp(min=1e-30)).log(), 0.0).sum())
+    return torch.bucketize(values, edges).to(torch.uint8)

@@ -19,7 +19,7 @@ STATUSES: tuple[Status, ...] = ("ok", "searched", "bridged", "lost")
 _LONGEST_BRIDGE = 4
 # correlations beyond a smooth field. A turned head is distorted otherwise and fits less well than
 # one at rest (0.97 at 25°), but a frame with less than 0.91 at its best pose is torn
-_NEVER_FAILED = 0.91
+NEVER_FAILED = 0.91
 _NEVER_GOOD = 0.3
 _SIGMA_PER_MAD = 1.4826
 
@@ -76,7 +76,7 @@ def similarity_threshold(
     better = z[z >= np.median(z)]
     spread = _SIGMA_PER_MAD * float(np.median(np.abs(better - np.median(better)))) * 2
     limit = np.quantile(z, 0.75) - min(max(spreads * spread, at_least), at_most)
-    return float(np.clip(np.tanh(limit), _NEVER_GOOD, _NEVER_FAILED))
+    return float(np.clip(np.tanh(limit), _NEVER_GOOD, NEVER_FAILED))
 
 
 def bridge(

@@ -29,6 +29,15 @@ class Refined:
     similarity: NDArray[np.float64]
     in_view: NDArray[np.float64]
 
+    def take(self, other: Refined, frames: NDArray[np.int_]) -> None:
+        """Replace what is known of some frames."""
+        rows = torch.as_tensor(frames, device=self.poses.device)
+        self.poses[rows], self.covariance[rows] = other.poses[rows], other.covariance[rows]
+        self.similarity[frames], self.in_view[frames] = (
+            other.similarity[frames],
+            other.in_view[frames],
+        )
+
 
 def refine(
     frames: Frames,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unimo_bids.networks.pose import Fusion
+
+# What explains the frames: one image; the few images that all contrasts are made of; frames of
+# other contrast, a pair at a time; or nothing, as no motion at all explains them better.
+Mode = Literal["plain", "common", "tied", "rest"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,11 @@ class MotionEstimate:
         ``(3,)`` RAS mm, centre of the masked head in the reference.
     radius
         mm, of a ball with the masked head's volume.
+    mode
+        What explains the frames: ``plain``, one image; ``common``, the few images that contrasts
+        which change are made of; ``tied``, other frames, a pair at a time; ``rest``, no motion.
+    findings
+        What was decided about the series and by how much, a sentence each.
     """
 
     poses: NDArray[np.float64]
@@ -116,3 +126,5 @@ class MotionEstimate:
     reference: int
     center: NDArray[np.float64]
     radius: float
+    mode: Mode = "plain"
+    findings: tuple[str, ...] = ()

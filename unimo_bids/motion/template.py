@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unimo_bids.motion.resampling import Window, resample
 
+_MOST_EMPTY = 0.2  # of the head; where more is 0, the frame is
 _STRETCH = 2  # frames either side that must be still as well
 
 
@@ -71,7 +72,8 @@ def choose_frames(
 def align(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor, window: Window) -> Tensor:
     """Part of frames without their motion, at the intensity of the first, ``(B, X', Y', Z')``.
 
-    Gain and offset come from the mask. NaN where a frame did not see the place.
+    Gain and offset come from the mask. NaN where a frame did not see the place, or is exactly 0
+    there, as another program's resampling leaves what it did not see.
 
     Parameters
     ----------
@@ -88,6 +90,12 @@ def align(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor, window
     aligned: list[Tensor] = []
     for frame, pose in zip(frames, poses, strict=True):
         moved = resample(frame, affine, pose, outside=torch.nan, window=window)
+        empty = frame == 0
+        if 0 < float(empty[window][inside].float().mean()) < _MOST_EMPTY:
+            near = resample(
+                empty.to(frame), affine, pose, interpolation="linear", outside=1.0, window=window
+            )
+            moved[near > 0.05] = torch.nan
         both = inside & torch.isfinite(moved)
         if aligned and int(both.sum()) > 10:
             here, there = moved[both], aligned[0][both]
@@ -110,7 +118,7 @@ def robust_mean(aligned: Tensor) -> Tensor:
     middle = (rank >= count // 4) & (rank < count - count // 4)
     total = torch.where(middle, ordered, 0.0).sum(dim=0)
     mean = total / middle.sum(dim=0).clamp(min=1)
-    return torch.where(count >= max(2, len(aligned) // 2), mean, aligned[0])
+    return torch.where(count >= max(2, len(aligned) // 2), mean, torch.nan_to_num(aligned[0]))
 
 
 def _sorted(images: Tensor) -> Tensor:
