@@ -7,6 +7,8 @@ right.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 
@@ -14,6 +16,7 @@ from benchmarks.metrics import Float
 from benchmarks.modalities import (
     MODALITIES,
     RANGES,
+    Modality,
     RenderedPair,
     errors_of,
     rendered_pair,
@@ -54,8 +57,11 @@ def judge(count: int, seed: int, threads: int) -> int:
         errors, doubted, held = [], [], []
         for number in range(count):
             thing = (seed + number) % 3
-            which = MODALITIES[fixed](thing), MODALITIES[moving](thing)
-            pair = rendered_pair(*which, *RANGES["any rotation"], seed=1000 * seed + number)
+            pair = rendered_pair(
+                *(_thing(name, thing) for name in (fixed, moving)),
+                *RANGES["any rotation"],
+                seed=1000 * seed + number,
+            )
             found = _registered(pair)
             errors.append(errors_of(pair, found.pose) if known else (np.inf, 180.0))
             doubted.append(bool(found.doubts))
@@ -64,6 +70,11 @@ def judge(count: int, seed: int, threads: int) -> int:
         print(lines[-1], flush=True)
     print(markdown_table(lines))
     return 0
+
+
+@lru_cache(maxsize=6)
+def _thing(name: str, number: int) -> Modality:
+    return MODALITIES[name](number)
 
 
 def _cells(errors: Float, doubted: Float, held: Float, known: bool) -> list[str]:

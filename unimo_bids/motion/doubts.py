@@ -83,7 +83,10 @@ def doubts(seen: Evidence) -> tuple[str, ...]:
         return tuple(found)
     alike, nearest = seen.stiff.best, min(seen.stiff, seen.last, key=lambda rivals: rivals.lead)
     if alike < _LEAST:
-        found.append(f"The volumes are not much alike at the pose (a similarity of {alike:.2f}).")
+        found.append(
+            f"The volumes are not much alike at the pose (a similarity of {alike:.2f} by gain and "
+            "offset alone)."
+        )
     if nearest.lead < _LEAD:
         found.append(
             f"Another pose explains nearly as much, or more (a similarity of "
