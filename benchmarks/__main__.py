@@ -66,10 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     brain.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     brain.add_argument("--out", type=Path, default=RESULTS / "brain", help="folder of the pictures")
     brain.add_argument("--threads", type=int, default=2)
-    pairs = commands.add_parser("pairs", help="the pose network on real fetal pairs")
+    pairs = commands.add_parser("pairs", help="two volumes: poses, doubts, standard deviations")
     fetal = ROOT.parent / "shared" / "data" / "fetal_epi"
     pairs.add_argument("--data", type=Path, default=fetal)
     pairs.add_argument("--out", type=Path, default=RESULTS / "pairs", help="folder of the pictures")
+    pairs.add_argument("--no-masks", dest="masked", action="store_false", help="the whole uterus")
+    pairs.add_argument("--rendered", metavar="N", type=int, help="so many rendered, of each kind")
+    pairs.add_argument("--seed", type=int, default=0, help="of the rendered")
     pairs.add_argument("--threads", type=int, default=2)
     modalities = commands.add_parser("modalities", help="UniMo's experiment, and unseen modalities")
     modalities.add_argument("--objects", nargs="+", help="only these, as the table names them")
@@ -176,9 +179,13 @@ def _brain(options: argparse.Namespace) -> int:
 
 
 def _pairs(options: argparse.Namespace) -> int:
+    if options.rendered is not None:
+        from benchmarks.rendered import judge as judge_rendered
+
+        return judge_rendered(options.rendered, options.seed, options.threads)
     from benchmarks.pairs import judge
 
-    return judge(options.data, options.out, options.threads)
+    return judge(options.data, options.out, options.threads, options.masked)
 
 
 def _modalities(options: argparse.Namespace) -> int:

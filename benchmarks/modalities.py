@@ -116,7 +116,7 @@ MODALITIES: dict[str, Callable[[int], Modality]] = {
 def judge(objects: Sequence[str] | None, count: int, threads: int, peers: bool) -> int:
     """Print the table: errors in the median, Dice with the fixed mask, and how many are right."""
     torch.set_num_threads(threads)
-    ways: dict[str, Callable[[_Pair], Float]] = {
+    ways: dict[str, Callable[[RenderedPair], Float]] = {
         way: partial(_registered, options=options) for way, options in WAYS.items()
     }
     if peers:
@@ -130,11 +130,14 @@ def judge(objects: Sequence[str] | None, count: int, threads: int, peers: bool) 
     for name in objects or MODALITIES:
         make = MODALITIES[name]
         for motion, (shift, turn) in RANGES.items():
-            pairs = [_pair(make(seed % 3), shift, turn, seed) for seed in range(count)]
+            things = [make(seed % 3) for seed in range(count)]
+            pairs = [
+                rendered_pair(thing, thing, shift, turn, seed) for seed, thing in enumerate(things)
+            ]
             lines.append([name, motion, f"{np.mean([_dice(p, p.pose) for p in pairs]):.3f}"])
             for way in ways.values():
                 poses = [way(pair) for pair in pairs]
-                found = [_errors(pair, pose) for pair, pose in zip(pairs, poses, strict=True)]
+                found = [errors_of(pair, pose) for pair, pose in zip(pairs, poses, strict=True)]
                 mm, degrees = np.array(found).T
                 dice = np.mean([_dice(*both) for both in zip(pairs, poses, strict=True)])
                 within = 100 * np.mean(degrees < RIGHT_DEG)
@@ -147,7 +150,21 @@ def judge(objects: Sequence[str] | None, count: int, threads: int, peers: bool) 
 
 
 @dataclass(frozen=True)
-class _Pair:
+class RenderedPair:
+    """Two volumes of one thing, its soft masks in them, and the pose that carries it over.
+
+    Attributes
+    ----------
+    volumes, masks
+        Two ``(X, Y, Z)`` each.
+    affine
+        ``(4, 4)`` of both.
+    pose
+        ``(4, 4)`` RAS mm, fixed → moving.
+    points
+        ``(N, 3)`` mm, within the fixed mask.
+    """
+
     volumes: list[NDArray[np.float32]]
     masks: list[NDArray[np.float32]]
     affine: Float
@@ -155,7 +172,10 @@ class _Pair:
     points: Float
 
 
-def _pair(modality: Modality, shift: float, turn: float | None, seed: int) -> _Pair:
+def rendered_pair(
+    fixed: Modality, moving: Modality, shift: float, turn: float | None, seed: int
+) -> RenderedPair:
+    """Render two things (or one twice), up to `shift` mm and `turn` degrees apart (None: any)."""
     rng = np.random.default_rng([seed, 78])
     affine = np.diag([_VOXEL_MM, _VOXEL_MM, _VOXEL_MM, 1.0])
     affine[:3, 3] = -_VOXEL_MM * (np.array(_SHAPE) - 1) / 2
@@ -165,23 +185,23 @@ def _pair(modality: Modality, shift: float, turn: float | None, seed: int) -> _P
         else kinematics.uniform_range(2, shift, turn, seed)
     )
     pose = moves[1] @ np.linalg.inv(moves[0])
-    own = replace(modality.anatomy, intensities=modality.contrast)
-    whole = np.zeros(len(modality.contrast), dtype=np.float32)
-    whole[list(modality.labels)] = 1
-    shape = replace(modality.anatomy, intensities=whole, texture=None)
     places = world_points(_SHAPE, torch.from_numpy(affine)).numpy()
     volumes, masks = [], []
-    for at in (np.eye(4), pose):
+    for modality, at in ((fixed, np.eye(4)), (moving, pose)):
+        own = replace(modality.anatomy, intensities=modality.contrast)
+        whole = np.zeros(len(modality.contrast), dtype=np.float32)
+        whole[list(modality.labels)] = 1
+        shape = replace(modality.anatomy, intensities=whole, texture=None)
         clean = render(own, at, _SHAPE, affine)
         field = np.exp(_BIAS * (places @ rng.standard_normal(3) / 100)).reshape(_SHAPE)
         noisy = clean * field + _NOISE * 1000 * rng.standard_normal(_SHAPE)
         volumes.append(noisy.astype(np.float32))
         masks.append(render(shape, at, _SHAPE, affine).clip(0, 1))
     inside = places[masks[0].ravel() > 0.5]
-    return _Pair(volumes, masks, affine, pose, inside[:: max(1, len(inside) // 2000)])
+    return RenderedPair(volumes, masks, affine, pose, inside[:: max(1, len(inside) // 2000)])
 
 
-def _registered(pair: _Pair, options: dict[str, Any]) -> Float:
+def _registered(pair: RenderedPair, options: dict[str, Any]) -> Float:
     return register_volumes(
         pair.volumes[0],
         pair.affine,
@@ -193,7 +213,7 @@ def _registered(pair: _Pair, options: dict[str, Any]) -> Float:
     ).pose
 
 
-def _by_peer(tool: Tool, threads: int, pair: _Pair) -> Float:
+def _by_peer(tool: Tool, threads: int, pair: RenderedPair) -> Float:
     """The pair as a series of two frames."""
     with TemporaryDirectory(prefix="benchmark-") as folder:
         problem = Problem(
@@ -210,12 +230,13 @@ def _by_peer(tool: Tool, threads: int, pair: _Pair) -> Float:
         return tool.prepare(problem)().poses[1]
 
 
-def _errors(pair: _Pair, pose: Float) -> tuple[float, float]:
+def errors_of(pair: RenderedPair, pose: Float) -> tuple[float, float]:
+    """Mean displacement of the points, mm, and angle, degrees."""
     errors = pose_errors(pose[None], pair.pose[None], pair.points)
     return float(errors.displacement_mm[0]), float(errors.rotation_deg[0])
 
 
-def _dice(pair: _Pair, pose: Float) -> float:
+def _dice(pair: RenderedPair, pose: Float) -> float:
     """Of the fixed mask with the moving one carried onto it by a pose; 0 without one."""
     if not np.isfinite(pose).all():
         return 0.0

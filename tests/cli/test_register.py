@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.brain.bright import AFFINE as UTERUS
+from tests.brain.bright import bright_networks, volume_of
 from tests.motion import phantom
-from unimo_bids.cli.register import main
+from unimo_bids.brain import unimo
+from unimo_bids.cli.register import DOUBTED, main
 from unimo_bids.files.transforms import read_itk
 
+UTERUS_T = torch.from_numpy(UTERUS)
 POSE = phantom.pose((25, -10, 40), (12, -6, 4))
 FINE = (44, 48, 42)
 OTHER = phantom.grid_affine((-2.5, 2.5, 2.5), (0.1, 0.2, 0.0), FINE)
@@ -41,13 +45,20 @@ def test_pose_is_written_in_all_forms(
     volumes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prefix = tmp_path / "out" / "pair"
-    assert main([*volumes, str(prefix)]) == 0
+    assert main([*volumes, str(prefix), "--whole-image"]) == 0
     pose = np.load(f"{prefix}_pose.npy")
     assert _off(pose) < 0.05
     assert np.allclose(read_itk(f"{prefix}_xfm.txt")[0], pose)
     facts = json.loads(Path(f"{prefix}_pose.json").read_text())
     assert np.allclose(facts["pose_fixed_to_moving"], pose)
     assert 0 <= facts["confidence"] <= 1 and facts["similarity"] > 0.99
+    assert facts["doubted"] is False and facts["doubts"] == []
+    assert facts["runner_up"] is None or facts["runner_up"] < facts["similarity"]
+    for side in ("fixed", "moving"):
+        registered = facts["registered"][side]
+        assert registered["what"] == "whole image"
+        # an ellipsoid of 31, 38 and 34 mm, and the 4 mm around it that are not air when blurred
+        assert registered["volume_ml"] == pytest.approx(4 / 3 * np.pi * 3.5 * 4.2 * 3.8, rel=0.1)
     assert all(0 < sd < 0.1 for sd in facts["standard_deviations"].values())
     moved, fixed = nib.load(f"{prefix}_moved.nii.gz"), nib.load(volumes[0])
     assert moved.shape == fixed.shape and np.allclose(moved.affine, fixed.affine)
@@ -65,7 +76,7 @@ def test_bare_network_has_no_standard_deviations(volumes: list[str], tmp_path: P
     given = ["--fixed-mask", masks[0], "--moving-mask", masks[1], "--no-refine"]
     for fusion in ("information", "slerp", "image", "shape"):
         prefix = tmp_path / fusion
-        assert main([*volumes, str(prefix), *given, "--fusion", fusion]) == 0
+        assert main([*volumes, str(prefix), *given, "--fusion", fusion]) in (0, DOUBTED)
         facts = json.loads(Path(f"{prefix}_pose.json").read_text())
         assert facts["standard_deviations"] is None and facts["start"] == "network"
 
@@ -74,7 +85,7 @@ def test_what_is_there_is_not_overwritten_unasked(
     volumes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "x_pose.npy").write_bytes(b"mine")
-    call = [*volumes, str(tmp_path / "x"), "--no-network"]
+    call = [*volumes, str(tmp_path / "x"), "--no-network", "--whole-image"]
     assert main(call) == 2
     assert "exists already" in capsys.readouterr().err
     assert main([*call, "--overwrite"]) == 0
@@ -106,3 +117,83 @@ def test_a_series_is_refused(
     _saved(series, torch.rand(8, 8, 8, 3), torch.eye(4))
     assert main([str(series), volumes[1], str(tmp_path / "x")]) == 2
     assert "3 volumes" in capsys.readouterr().err
+
+
+@pytest.fixture
+def bright(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that take whatever is bright for brain."""
+    trained = bright_networks()
+    monkeypatch.setattr(unimo, "_networks", lambda _device: trained)
+
+
+def _ball(path: Path, center: tuple[float, float, float], radius: float, seed: int) -> str:
+    """A ball among dimmer things, of a pattern of its own."""
+    ball = volume_of((center, radius))
+    generator = torch.Generator().manual_seed(seed)
+    lumps = torch.rand(1, 1, 16, 15, 7, generator=generator)
+    fine = torch.nn.functional.interpolate(lumps, ball.shape, mode="trilinear")[0, 0]
+    return _saved(path, ball * (0.8 + 0.2 * fine) + 150 * fine, UTERUS_T)
+
+
+@pytest.mark.usefixtures("bright")
+def test_the_brain_is_looked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fixed = _ball(tmp_path / "fixed.nii", (150, 120, 90), 40, seed=0)
+    prefix = tmp_path / "x"
+    assert main([fixed, fixed, str(prefix), "--no-network"]) == 0
+    facts = json.loads(Path(f"{prefix}_pose.json").read_text())
+    for side in ("fixed", "moving"):
+        registered = facts["registered"][side]
+        assert registered["what"] == "brain found" and registered["doubts"] == []
+        assert registered["volume_ml"] == pytest.approx(4 / 3 * np.pi * 4**3, rel=0.1)
+    assert "registered: brain found (2" in capsys.readouterr().out
+    # a mask that is given is believed, and nothing else looked for
+    mask = _saved(tmp_path / "mask.nii", (volume_of(((150, 120, 90), 30)) > 0).float(), UTERUS_T)
+    given = ["--fixed-mask", mask, "--moving-mask", mask, "--no-network", "--overwrite"]
+    assert main([fixed, fixed, str(prefix), *given]) == 0
+    facts = json.loads(Path(f"{prefix}_pose.json").read_text())
+    assert facts["registered"]["moving"]["what"] == "given mask"
+    assert facts["registered"]["moving"]["volume_ml"] == pytest.approx(113, rel=0.1)
+
+
+@pytest.mark.usefixtures("bright")
+def test_different_things_are_doubted_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fixed = _ball(tmp_path / "fixed.nii", (150, 120, 90), 40, seed=0)
+    moving = _ball(tmp_path / "moving.nii", (140, 126, 90), 40, seed=1)
+    prefix = tmp_path / "x"
+    assert main([fixed, moving, str(prefix), "--no-network"]) == DOUBTED == 4
+    facts = json.loads(Path(f"{prefix}_pose.json").read_text())
+    assert facts["doubted"] is True and facts["doubts"]
+    said = capsys.readouterr()
+    for doubt in facts["doubts"]:
+        assert f"{prefix}_pose.npy: the pose is doubted: {doubt}" in said.err
+    for suffix in ("_xfm.txt", "_pose.npy", "_moved.nii.gz"):
+        assert Path(f"{prefix}{suffix}").exists()
+
+
+@pytest.mark.usefixtures("bright")
+def test_without_a_brain_it_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fixed = _ball(tmp_path / "fixed.nii", (150, 120, 90), 40, seed=0)
+    speck = _saved(tmp_path / "speck.nii", volume_of(((150, 120, 90), 6)), UTERUS_T)
+    assert main([fixed, speck, str(tmp_path / "x"), "--no-network"]) == 2
+    error = capsys.readouterr().err
+    assert "speck.nii: no brain was found" in error and "--whole-image" in error
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_what_has_one_intensity_is_refused(
+    volumes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flat = _saved(tmp_path / "flat.nii", torch.ones(20, 20, 20), torch.eye(4))
+    assert main([flat, volumes[1], str(tmp_path / "x")]) == 2
+    assert "flat.nii" in capsys.readouterr().err
+
+
+def test_a_mother_is_doubted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wide = phantom.AFFINE.clone()
+    wide[:3] *= 4
+    body = _saved(tmp_path / "body.nii", phantom.volume(phantom.rest(1)[0]), wide)
+    call = [body, body, str(tmp_path / "x"), "--whole-image", "--no-network"]
+    assert main(call) == DOUBTED
+    assert "larger than a head" in capsys.readouterr().err

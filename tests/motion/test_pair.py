@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from tests.motion import phantom
-from unimo_bids.motion.pair import _score, _side, register_volumes
+from unimo_bids.motion.pair import _score, register_volumes
 from unimo_bids.motion.registration import Registration
+from unimo_bids.motion.sides import make_side
+from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import world_points
 
 FINE = (44, 48, 42)
@@ -135,9 +137,65 @@ def test_a_coil_that_lies_still_does_not_hold_another_contrast_back(angles: tupl
 def test_masks_of_both_have_to_meet():
     mask = phantom.head_mask()
     volume = phantom.volume(phantom.rest(1)[0]).numpy()
-    a, b = (_side(volume, phantom.AFFINE.numpy(), mask.numpy(), "cpu") for _ in range(2))
+    a, b = (make_side(volume, phantom.AFFINE.numpy(), mask.numpy(), "cpu") for _ in range(2))
     poses = torch.stack([phantom.rest(1)[0], phantom.pose((0, 0, 0), (40, 0, 0))])
     both = Registration(poses, torch.zeros(2, 6, 6), torch.ones(2), torch.ones(2))
     met, missed = _score(both, a, b).tolist()
     assert met == pytest.approx(1)
     assert missed < 0.7
+
+
+def test_a_pose_that_is_right_is_not_doubted_and_has_a_runner_up_that_explains_less():
+    found = _registered(phantom.random_poses(1, 150, 10, 0)[0])
+    assert found.doubts == ()
+    # ellipsoids are much alike when they are turned over
+    assert found.runner_up is not None and found.runner_up < 0.9 * found.similarity
+    assert np.allclose(found.center, 0, atol=3)  # what the parts weigh is not quite in the middle
+
+
+def test_another_thing_is_doubted():
+    generator = torch.Generator().manual_seed(1)
+    lumps = torch.randn(1, 1, 9, 10, 8, generator=generator)
+    other = torch.nn.functional.interpolate(lumps, phantom.SHAPE, mode="trilinear")[0, 0]
+    found = register_volumes(
+        phantom.volume(phantom.rest(1)[0]).numpy(),
+        phantom.AFFINE.numpy(),
+        ((100 + 40 * other) * phantom.head_mask()).numpy(),
+        phantom.AFFINE.numpy(),
+        fixed_mask=phantom.head_mask().numpy(),
+        moving_mask=phantom.head_mask().numpy(),
+        network=False,
+    )
+    assert found.doubts
+
+
+def test_a_body_is_doubted_unless_a_mask_says_what_moves():
+    affine = phantom.AFFINE.clone()
+    affine[:3] *= 4  # 130 mm in radius
+    body = phantom.volume(phantom.rest(1)[0]).numpy(), affine.numpy()
+    assert "larger than a head" in register_volumes(*body, *body, network=False).doubts[0]
+    masked = {"fixed_mask": phantom.head_mask().numpy()}
+    assert register_volumes(*body, *body, **masked, network=False).doubts == ()
+
+
+def test_intervals_hold_where_the_other_contrast_is_smooth_stains():
+    """Correlated residuals: a covariance that counts points would be far too small."""
+    pose, held = phantom.pose((6, -4, 8), (2, -1, 3)), []
+    points = world_points(phantom.SHAPE, phantom.AFFINE)
+    for seed in range(4):
+        random = torch.Generator().manual_seed(seed)
+        k = torch.randn(40, 3, generator=random).double() / 6
+        phase = 6.3 * torch.rand(40, 1, generator=random)
+        stains = 6 * torch.cos(k @ points.mT + phase).sum(dim=0).reshape(phantom.SHAPE) / 20**0.5
+        found = register_volumes(
+            phantom.volume(phantom.rest(1)[0]).numpy(),
+            phantom.AFFINE.numpy(),
+            (phantom.volume(pose) + stains * phantom.head_mask(grown=1.3)).numpy(),
+            phantom.AFFINE.numpy(),
+            fixed_mask=phantom.head_mask().numpy(),
+            network=False,
+        )
+        back = torch.linalg.inv(torch.from_numpy(found.pose)) @ pose
+        off = torch.cat(rigid.to_parameters(back, torch.from_numpy(found.center))).numpy()
+        held.append(np.abs(off) < 1.96 * found.covariance.diagonal() ** 0.5)
+    assert np.mean(held) > 0.85  # 24 numbers: three may be outside

@@ -3,36 +3,65 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from unimo_bids.cli.arguments import add_machine, add_network
+from unimo_bids.cli.arguments import add_machine, add_network, add_population
 from unimo_bids.cli.correct import guarded
+
+DOUBTED = 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; exit codes as `unimo-correct`."""
+    """Run the command.
+
+    Returns
+    -------
+    int
+        4 where the pose is doubted; else as `unimo-correct`.
+    """
     arguments = _parser().parse_args(argv)
-    return guarded(lambda: _run(arguments), debug=arguments.debug)
+    doubted = False
+
+    def action() -> None:
+        nonlocal doubted
+        doubted = _run(arguments)
+
+    code = guarded(action, debug=arguments.debug)
+    return DOUBTED if code == 0 and doubted else code
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="unimo-register",
         description="Find how one 3D volume is turned and shifted against another: head or organ, "
-        "of any contrast, each on a grid of its own. Writes OUT_PREFIX_xfm.txt (ITK, fixed to "
-        "moving), OUT_PREFIX_pose.npy (4x4, RAS mm, fixed to moving), OUT_PREFIX_moved.nii.gz (the "
-        "moving volume on the grid of the fixed one) and OUT_PREFIX_pose.json (confidence and "
-        "similarity).",
-        epilog="Exit codes: 0 done, 1 the machine did not allow it, 2 the input cannot be used.",
+        "of any contrast, each on a grid of its own. Where no mask is given, the brain is looked "
+        "for. Writes OUT_PREFIX_xfm.txt (ITK, fixed to moving), OUT_PREFIX_pose.npy (4x4, RAS mm, "
+        "fixed to moving), OUT_PREFIX_moved.nii.gz (the moving volume on the grid of the fixed "
+        "one) and OUT_PREFIX_pose.json (what was registered, similarity, doubts).",
+        epilog="Exit codes: 0 done, 1 the machine did not allow it, 2 the input cannot be used, or "
+        "holds no brain: then nothing is written, 4 done, but the pose is doubted: the outputs are "
+        "written, and the reasons told.",
     )
     parser.add_argument("fixed", metavar="FIXED", type=Path, help="a 3D volume")
     parser.add_argument("moving", metavar="MOVING", type=Path, help="another one")
     parser.add_argument("prefix", metavar="OUT_PREFIX", type=Path)
     parser.add_argument(
-        "--fixed-mask", metavar="FILE", type=Path, help="what moves (default: all that is not air)"
+        "--fixed-mask",
+        metavar="FILE",
+        type=Path,
+        help="what moves, in the fixed volume (default: the brain, which is looked for)",
     )
-    parser.add_argument("--moving-mask", metavar="FILE", type=Path)
+    parser.add_argument(
+        "--moving-mask", metavar="FILE", type=Path, help="the same in the moving volume"
+    )
+    parser.add_argument(
+        "--whole-image",
+        action="store_true",
+        help="look for no brain: without a mask, all that is not air is registered",
+    )
+    add_population(parser)
     parser.add_argument(
         "--no-network",
         dest="network",
@@ -45,8 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> bool:
+    """Register, say what came out, and whether it is doubted."""
     # torch takes two seconds: not before the arguments are known to be good
     from unimo_bids.cli.registering import register_files
 
-    print(register_files(arguments))
+    told = register_files(arguments)
+    for warning in told.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(told.sentence, told.path, sep="\n")
+    return told.doubted

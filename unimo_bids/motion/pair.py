@@ -2,7 +2,8 @@
 
 The network's pose, aligned centres and no motion at all are refined coarsely side by side; unless
 the network is sure, and right as far as can be seen, all rotations are searched. Each is refined at
-full resolution, and the one that explains most is believed. Until the last step volumes are evened:
+full resolution, and the one that explains most is the answer; how far the next one is behind says
+whether to believe it (`doubts`). Until the last step volumes are evened:
 what lies still in the scanner, as the coils' sensitivity, would pull a turned head back. Where
 contrasts differ, classes of the fixed volume's intensity stand for its tissues.
 """
@@ -17,20 +18,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.contrast import tissue_images
+from unimo_bids.motion.doubts import Evidence, Rivals, doubts
 from unimo_bids.motion.levels import Level, make_level
-from unimo_bids.motion.masks import ADULT_RADIUS, Head, find_head
+from unimo_bids.motion.masks import ADULT_RADIUS, Head
 from unimo_bids.motion.registration import (
     IntensityModel,
     Registration,
+    block_covariance,
     make_target,
     register,
 )
 from unimo_bids.motion.search import search_poses
+from unimo_bids.motion.sides import REACH, Side, make_side
 from unimo_bids.motion.unimo import SURE, PoseFinder
 from unimo_bids.networks.pose import Fusion
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import inside, voxel_sizes, world_points
-from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
+from unimo_bids.spatial.interpolation import sample_linear
 
 Affine = NDArray[np.float64]
 Volume = NDArray[np.generic]
@@ -39,10 +43,10 @@ Volume = NDArray[np.generic]
 _UNEXPLAINED = 0.9
 # tissues explain the moving volume so much better than intensity that contrasts must differ
 _CLEARLY_BETTER = 0.5
-_REACH = 2.2  # radii around a head that anything is looked at
 _AGREE = 0.75  # of one mask inside the other, at least
-_EVEN = 0.25  # radii, over which the coils' sensitivity may vary
-_DARKEST, _BRIGHTEST = 0.05, 4.0  # of the average, so that nothing outside the head takes over
+_DISTINCT = 0.5  # radii that another pose moves the surface, at least, to be no neighbour
+# of how far evened volumes and those as they are differ in pose: as an error's standard deviation
+_SHARED = 0.3
 _COARSE_POINTS, _FINE_POINTS, _FINE_BLUR = 8_192, 30_000, 0.7
 
 
@@ -54,72 +58,31 @@ class PairPose:
     ----------
     pose
         ``(4, 4)`` float64 RAS mm, fixed → moving.
+    center
+        ``(3,)`` RAS mm, of what was registered, in the fixed volume.
     covariance
         ``(6, 6)`` of a small motion of the fixed volume before the pose: rotation vector (rad)
-        about its centre and translation (mm); None without refinement.
+        about `center` and translation (mm); None without refinement.
     similarity
         Correlation of the moving volume with the fixed one at the pose, 0 … 1.
+    runner_up
+        The same at the best pose that is clearly another; None if there was none to compare with.
     confidence
         The network's, that its rotation is within 15 degrees; None without network.
     start
         What was refined: "network", "centres", "rest" or "search".
+    doubts
+        Why the pose may be wrong, a sentence each; none for one that can be believed.
     """
 
     pose: Affine
+    center: NDArray[np.float64]
     covariance: NDArray[np.float64] | None
     similarity: float
+    runner_up: float | None
     confidence: float | None
     start: str
-
-
-@dataclass(frozen=True)
-class _Side:
-    """A volume, what moves in it, and where it is."""
-
-    volume: Tensor
-    affine: Tensor
-    mask: Tensor | None
-    head: Head
-
-    def around_head(self) -> _Side:
-        """Without the voxels that are far from the head."""
-        back = torch.linalg.inv(self.affine)
-        middle = rigid.transform(back, self.head.center.cpu()[None])[0]
-        reach = _REACH * self.head.radius * torch.linalg.norm(back[:3, :3], dim=1)
-        first = (middle - reach).floor().long().clamp(min=0).tolist()
-        last = (middle + reach).ceil().long().add(1).tolist()
-        window = tuple(slice(start, stop) for start, stop in zip(first, last, strict=True))
-        affine = self.affine.clone()
-        affine[:3, 3] += self.affine[:3, :3] @ torch.tensor(first, dtype=torch.float64)
-        return _Side(
-            self.volume[window],
-            affine,
-            None if self.mask is None else self.mask[window],
-            replace(self.head, weights=self.head.weights[window]),
-        )
-
-    def evened(self) -> _Side:
-        """Each voxel relative to the average around it: without the coils' sensitivity."""
-        weights = self.head.weights
-        widths = (_EVEN * self.head.radius / voxel_sizes(self.affine)).tolist()
-        near = gaussian_blur(weights, widths).clamp(min=1e-3)
-        average = gaussian_blur(weights * self.volume, widths) / near
-        least = _DARKEST * (weights * self.volume).sum() / weights.sum()
-        return replace(self, volume=(self.volume / average.clamp(min=least)).clamp(max=_BRIGHTEST))
-
-    def widest(self) -> float:
-        """Of the voxel's sizes, mm."""
-        return float(voxel_sizes(self.affine).max())
-
-    def level(self, blur: float, *, cubic: bool = False, spacing: float = 0.0) -> Level:
-        return make_level(
-            self.volume.shape,
-            self.affine,
-            blur=blur,
-            spacing=spacing,
-            cubic=cubic,
-            device=self.volume.device,
-        )
+    doubts: tuple[str, ...]
 
 
 def register_volumes(
@@ -161,8 +124,8 @@ def register_volumes(
     if not (refine or network):
         raise ValueError("with neither network nor refinement there is nothing to do")
     with torch.inference_mode():
-        a = _side(fixed, fixed_affine, fixed_mask, device).around_head()
-        b = _side(moving, moving_affine, moving_mask, device)
+        a = make_side(fixed, fixed_affine, fixed_mask, device).around_head()
+        b = make_side(moving, moving_affine, moving_mask, device)
         if moving_mask is not None:
             b = b.around_head()
         starts: dict[str, Tensor] = {}
@@ -170,34 +133,39 @@ def register_volumes(
         if network:
             starts["network"], confidence = _by_network(a, b, fusion)
         rest = torch.eye(4, dtype=torch.float64, device=a.volume.device)
-        if not refine:
-            found = _Coarse(a, b).tried(starts["network"][None], tissues=False, refine=False)
-            start, covariance = "network", None
-        else:
+        if refine:
             shift = rest.clone()
             shift[:3, 3] = b.head.center - a.head.center
             starts |= {"centres": shift, "rest": rest}
-            sure = confidence is not None and confidence > SURE
-            found, start = _refined(a, b, starts, sure)
-            covariance = found.covariance[0].cpu().numpy()
+            found = _refined(a, b, starts, sure=confidence is not None and confidence > SURE)
+        else:
+            fit = _Coarse(a, b).tried(starts["network"][None], tissues=False, refine=False)
+            only = Rivals(float(_score(fit, a, b)), None)
+            found = _Found(fit, "network", only, only)
+        fit = found.fit
+        pose = fit.poses[0]
+        degrees = float(rigid.rotation_angle(starts["network"], pose)) if network else None
+    evidence = Evidence(
+        stiff=found.stiff,
+        last=found.last,
+        confidence=confidence,
+        network_deg=degrees,
+        refined=refine,
+        body=a.body,
+    )
     return PairPose(
-        found.poses[0].cpu().numpy(), covariance, float(found.similarity[0]), confidence, start
+        pose=pose.cpu().numpy(),
+        center=a.head.center.cpu().numpy(),
+        covariance=fit.covariance[0].cpu().numpy() if refine else None,
+        similarity=float(fit.similarity[0]),
+        runner_up=found.last.runner_up,
+        confidence=confidence,
+        start=found.start,
+        doubts=doubts(evidence),
     )
 
 
-def _side(volume: Volume, affine: Affine, mask: Volume | None, device: str | torch.device) -> _Side:
-    values = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32)).to(device)
-    world = torch.as_tensor(np.asarray(affine, dtype=np.float64))
-    bright = torch.quantile(values.flatten()[:: max(1, values.numel() // 1_000_000)], 0.98)
-    if float(values.std()) <= 1e-6 * float(values.abs().max()):
-        raise ValueError("a volume is empty or constant")
-    values = values / (bright if bright > 0 else values.abs().max())
-    given = None if mask is None else torch.from_numpy(np.asarray(mask, np.float32)).to(device)
-    head = find_head(values, world, mask, largest=1.5 * ADULT_RADIUS)
-    return _Side(values, world, given, head)
-
-
-def _by_network(a: _Side, b: _Side, fusion: Fusion) -> tuple[Tensor, float]:
+def _by_network(a: Side, b: Side, fusion: Fusion) -> tuple[Tensor, float]:
     finder = PoseFinder(a.head.radius, a.volume.device, fusion)
     masked = a.mask is not None and b.mask is not None
     fixed, moving = (
@@ -209,8 +177,18 @@ def _by_network(a: _Side, b: _Side, fusion: Fusion) -> tuple[Tensor, float]:
     return finder.pose(fixed, moving)
 
 
-def _refined(a: _Side, b: _Side, starts: dict[str, Tensor], sure: bool) -> tuple[Registration, str]:
-    """The pose that explains most at full resolution, and what it started from."""
+@dataclass(frozen=True)
+class _Found:
+    """A pose, what it started from, how it does against others by the stiff model and the last."""
+
+    fit: Registration
+    start: str
+    stiff: Rivals
+    last: Rivals
+
+
+def _refined(a: Side, b: Side, starts: dict[str, Tensor], sure: bool) -> _Found:
+    """The pose that explains most at full resolution."""
     even = a.evened(), b.evened()
     coarse = _Coarse(*even)
     names, poses = list(starts), torch.stack(list(starts.values()))
@@ -222,20 +200,52 @@ def _refined(a: _Side, b: _Side, starts: dict[str, Tensor], sure: bool) -> tuple
         poses = torch.cat([poses, coarse.searched()])
         names += ["search"] * (len(poses) - len(names))
         found = [coarse.tried(poses, tissues=tissues) for tissues in (False, True)]
-    fine, starts_of = [], []
-    for tissues, tried in enumerate(found):
-        refined = _fine(*even, tried.poses, tissues=bool(tissues))
-        best = int(_score(refined, a, b).argmax())
-        fine.append(_row(refined, best))
-        starts_of.append(names[best])
-    left = [1 - float(_score(one, a, b)) ** 2 for one in fine]
+    fine = [_fine(*even, tried.poses, tissues=bool(tissues)) for tissues, tried in enumerate(found)]
+    scores = [_score(one, a, b) for one in fine]
+    left = [1 - float(score.max()) ** 2 for score in scores]
     tissues = left[-1] < _CLEARLY_BETTER * left[0]
+    tried, score = fine[tissues], scores[tissues]
+    best = int(score.argmax())
+    distinct = _moved(tried.poses, tried.poses[best], a.head) > _DISTINCT * a.head.radius
+    rows = [best, int(score.where(distinct, -1).argmax())][: 1 + bool(distinct.any())]
+    stiff = _rivals(score[rows])
+    fit, last = _last(a, b, even, tried.poses[rows], tissues=tissues)
+    return _Found(fit, names[best], stiff, last)
+
+
+def _last(
+    a: Side, b: Side, even: tuple[Side, Side], poses: Tensor, *, tissues: bool
+) -> tuple[Registration, Rivals]:
+    """A pose and its runner-up refined once more, evened and as they are: what explains more."""
     # averages near an edge differ between the volumes: intensities as they are may fit better
     model: IntensityModel = "gain" if tissues else "bias"
-    last = [
-        _fine(*way, fine[tissues].poses, tissues=tissues, model=model) for way in (even, (a, b))
+    ways = [_fine(*way, poses, tissues=tissues, model=model, last=True) for way in (even, (a, b))]
+    scores = torch.stack([_score(one, a, b) for one in ways])
+    chosen = int(scores[:, 0].argmax())
+    score, other = float(scores[chosen, 0]), float(scores[1 - chosen, 0])
+    fit = _row(ways[chosen], 0)
+    # what a model makes of the coils' sensitivity is an error that all parts of a head share
+    apart = rigid.inverse(fit.poses) @ ways[1 - chosen].poses[:1]
+    believed = min(1.0, other / max(score, 1e-6))
+    shared = [
+        (_SHARED * believed) ** 2 * part.square().mean().expand(3)
+        for part in rigid.to_parameters(apart, a.head.center)
     ]
-    return max(last, key=lambda one: float(_score(one, a, b))), starts_of[tissues]
+    covariance = fit.covariance + torch.diag(torch.cat(shared))
+    return replace(fit, covariance=covariance), _rivals(
+        torch.cat([scores[chosen, :1], scores[:, 1:].amax(dim=0)])
+    )
+
+
+def _rivals(scores: Tensor) -> Rivals:
+    """Of the scores of a pose and its runner-up, or of a pose alone."""
+    best, *others = scores.tolist()
+    return Rivals(best, *others) if others else Rivals(best, None)
+
+
+def _moved(poses: Tensor, other: Tensor, head: Head) -> Tensor:
+    """How far poses ``(N, 4, 4)`` put the head's surface from another's place, ``(N,)`` mm."""
+    return rigid.displacement(poses, other.expand_as(poses), head.surface()).amax(dim=-1)
 
 
 def _row(found: Registration, row: int) -> Registration:
@@ -248,7 +258,7 @@ def _row(found: Registration, row: int) -> Registration:
 class _Coarse:
     """Both volumes at a resolution at which any start within half a head's radius is found."""
 
-    def __init__(self, fixed: _Side, moving: _Side) -> None:
+    def __init__(self, fixed: Side, moving: Side) -> None:
         self.fixed, self.moving = fixed, moving
         widest = max(side.widest() for side in (fixed, moving))
         self.blur = max(5.0 * fixed.head.radius / ADULT_RADIUS, 0.7 * widest)
@@ -283,8 +293,8 @@ class _Coarse:
         """
         spacing = 1.2 * self.blur
         centers = [side.head.center for side in (self.fixed, self.moving)]
-        farthest = (_corners(self.moving) - centers[1].cpu()).abs().amax(dim=0)
-        reach = torch.clamp(farthest, min=_REACH * self.fixed.head.radius)
+        farthest = (self.moving.corners() - centers[1].cpu()).abs().amax(dim=0)
+        reach = torch.clamp(farthest, min=REACH * self.fixed.head.radius)
         x, y, z = (2 * (reach / spacing).ceil().long() + 1).tolist()
         affine = torch.diag(torch.tensor([spacing, spacing, spacing, 1.0], dtype=torch.float64))
         affine[:3, 3] = -spacing * (torch.tensor([x, y, z]) - 1) / 2
@@ -312,7 +322,13 @@ class _Coarse:
 
 
 def _fine(
-    fixed: _Side, moving: _Side, poses: Tensor, *, tissues: bool, model: IntensityModel = "gain"
+    fixed: Side,
+    moving: Side,
+    poses: Tensor,
+    *,
+    tissues: bool,
+    model: IntensityModel = "gain",
+    last: bool = False,
 ) -> Registration:
     blur = _FINE_BLUR * max(side.widest() for side in (fixed, moving))
     levels = [side.level(blur, cubic=True) for side in (fixed, moving)]
@@ -325,11 +341,15 @@ def _fine(
         model=model,
         max_points=_FINE_POINTS,
     )
-    sampled = levels[1].sampled(moving.volume[None])[:, None]
-    return register(target, sampled.expand(len(poses), -1, -1, -1, -1), poses, level=levels[1])
+    sampled = levels[1].sampled(moving.volume[None])[:, None].expand(len(poses), -1, -1, -1, -1)
+    found = register(target, sampled, poses, level=levels[1])
+    if not last:
+        return found
+    covariance = block_covariance(target, sampled, found.poses, level=levels[1])
+    return replace(found, covariance=covariance)
 
 
-def _images(side: _Side, *, tissues: bool) -> Tensor:
+def _images(side: Side, *, tissues: bool) -> Tensor:
     """What stands for a volume, ``(J, X, Y, Z)``."""
     if not tissues:
         return side.volume[None]
@@ -337,13 +357,7 @@ def _images(side: _Side, *, tissues: bool) -> Tensor:
     return tissue_images(smooth, side.head.weights)
 
 
-def _corners(side: _Side) -> Tensor:
-    """Of a volume's grid, ``(8, 3)`` RAS mm."""
-    ends = [torch.tensor([0.0, n - 1.0], dtype=torch.float64) for n in side.volume.shape]
-    return rigid.transform(side.affine, torch.cartesian_prod(*ends))
-
-
-def _score(found: Registration, a: _Side, b: _Side) -> Tensor:
+def _score(found: Registration, a: Side, b: Side) -> Tensor:
     """Similarity, less where little of what moves is in view: a sliver fits anything.
 
     Less also where masks of both volumes would miss each other.

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from unimo_bids.motion.least_squares import robust_scale, solve
 from unimo_bids.motion.levels import Level
+from unimo_bids.motion.uncertainty import EDGE, cubes, jackknife, widened
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import smooth_fields, voxel_centers
 from unimo_bids.spatial.interpolation import gradient
@@ -231,6 +232,15 @@ class _Normal:
             value[index[chosen]] = getattr(other, name)[chosen]
 
 
+def _seen(target: Target, level: Level, sampled: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights ``(B, N)`` of the points in view, and the frames' values there, ``(B, C, N)``."""
+    to_index = torch.linalg.inv(level.affine).to(poses) @ poses
+    origin = rigid.transform(to_index, target.center.to(poses)[None])  # float64: keeps 1e-5 voxel
+    # each coordinate in one piece, as sampling likes it
+    indices = (to_index[:, :3, :3].float() @ target.points.mT + origin.float().mT).mT
+    return level.validity(indices) * target.weights, level.sample(sampled, indices)
+
+
 def _normal_equations(
     target: Target,
     level: Level,
@@ -239,13 +249,7 @@ def _normal_equations(
     scale: Tensor | None,
     robust: bool,
 ) -> _Normal:
-    to_index = torch.linalg.inv(level.affine).to(poses) @ poses
-    origin = rigid.transform(to_index, target.center.to(poses)[None])  # float64: keeps 1e-5 voxel
-    # each coordinate in one piece, as sampling likes it
-    indices = (to_index[:, :3, :3].float() @ target.points.mT + origin.float().mT).mT
-    view = level.validity(indices) * target.weights  # (B, N)
-    values = level.sample(sampled, indices)  # (B, C, N)
-
+    view, values = _seen(target, level, sampled, poses)
     n_frames, n_channels, _ = values.shape
     in_view = view.sum(dim=-1)
     hessian = torch.zeros(n_frames, 6, 6, dtype=torch.float64, device=values.device)
@@ -257,9 +261,7 @@ def _normal_equations(
     for c, channel in enumerate(target.channels):
         m, terms = values[:, c], channel.terms
         seen = view * m
-        gram = _symmetric(view @ channel.term_products.mT, len(terms))
-        coefficients = solve(gram, (seen @ terms.mT).double()).float()
-        residual = m - coefficients @ terms
+        coefficients, residual = _modelled(channel, view, m)
 
         weights = view
         sigma = robust_scale(residual, view)
@@ -302,6 +304,13 @@ def _normal_equations(
     )
 
 
+def _modelled(channel: Channel, view: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+    """Coefficients ``(B, K)`` of the terms in frames ``(B, N)``, and what is left, ``(B, N)``."""
+    gram = _symmetric(view @ channel.term_products.mT, len(channel.terms))
+    coefficients = solve(gram, ((view * m) @ channel.terms.mT).double()).float()
+    return coefficients, m - coefficients @ channel.terms
+
+
 def _backdrop_squares(channel: Channel, view: Tensor, m: Tensor) -> Tensor:
     """What is left of frames ``(B, N)`` without the head's structure, sum of squares ``(B,)``.
 
@@ -314,6 +323,14 @@ def _backdrop_squares(channel: Channel, view: Tensor, m: Tensor) -> Tensor:
     return (view * (m - fit) ** 2).sum(dim=-1)
 
 
+def _gains(channel: Channel, coefficients: Tensor) -> list[Tensor]:
+    """How each of the target's images enters the modelled frames at every point, ``(B, N)``."""
+    return [
+        coefficients[:, mine] @ channel.slopes[mine]
+        for mine in (channel.image_of == j for j in range(len(channel.steepest)))
+    ]
+
+
 def _motion_moments(
     channel: Channel, coefficients: Tensor, weights: Tensor, residual: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -323,10 +340,7 @@ def _motion_moments(
     ``(B, 6, K)`` and with the residual ``(B, 6, 1)``, all float64.
     """
     many = len(channel.terms)
-    gains = [
-        coefficients[:, mine] @ channel.slopes[mine]
-        for mine in (channel.image_of == j for j in range(len(channel.steepest)))
-    ]
+    gains = _gains(channel, coefficients)
     if len(gains) == 1:  # one product of matrices for all frames
         weighted = weights * gains[0]
         squares = _symmetric((weighted * gains[0]) @ channel.steepest_products.mT, 6)
@@ -339,6 +353,49 @@ def _motion_moments(
     weighted = weights[:, None] * motion  # (B, 6, N)
     squares, mixed = weighted @ motion.mT, weighted @ channel.terms.mT
     return squares.double(), mixed.double(), (weighted @ residual[..., None]).double()
+
+
+def block_covariance(
+    target: Target, sampled: Tensor, poses: Tensor, *, level: Level | None = None
+) -> Tensor:
+    """Covariance ``(B, 6, 6)`` as that of `Registration`, from how parts of the head disagree.
+
+    Costs one more sampling of each frame; see `uncertainty`. Robust weights count as given, and so
+    does the intensity model.
+
+    Parameters
+    ----------
+    target, sampled, level
+        As of `register`.
+    poses
+        ``(B, 4, 4)`` where it ended.
+    """
+    view, values = _seen(target, level or target.level, sampled, poses.double())
+    cube_of = cubes(target.points, EDGE * target.radius).to(values)
+    first, second = torch.triu_indices(6, 6, device=values.device)
+    squares, scores = torch.zeros(2, device=values.device).double()
+    for c, channel in enumerate(target.channels):
+        terms = channel.terms
+        coefficients, residual = _modelled(channel, view, values[:, c])
+        sigma = robust_scale(residual, view)[:, None]
+        weights = view / (1 + (residual / (_CAUCHY * sigma)) ** 2) / sigma**2
+        motion = torch.zeros((), device=values.device)
+        for gain, steepest in zip(_gains(channel, coefficients), channel.steepest, strict=True):
+            motion = motion + gain[:, None] * steepest.mT  # (B, 6, N)
+        # the intensity model adapts along: what it takes of motion and residual is not theirs
+        both = torch.cat([motion, residual[:, None]], dim=1)
+        weighted = weights[:, None] * both
+        taken = solve(
+            _symmetric(weights @ channel.term_products.mT, len(terms)),
+            (weighted @ terms.mT).mT.double(),
+        )
+        both = both - taken.mT.float() @ terms
+        weighted = weights[:, None] * both
+        squares = squares + ((weighted[:, first] * both[:, second]) @ cube_of).double()
+        scores = scores + ((weighted[:, :6] * both[:, 6:]) @ cube_of).double()
+    hessians = _symmetric(squares.mT.flatten(0, 1), 6).reshape(len(poses), -1, 6, 6)
+    voxel = float(target.level.spacing.max())
+    return _of_motion(widened(jackknife(hessians, scores.mT), voxel), target)
 
 
 def _products(rows: Tensor) -> Tensor:
@@ -439,5 +496,10 @@ def _covariance(fit: _Normal, target: Target) -> Tensor:
     density = len(target.points) / max(1.0, float(target.weights.sum()))
     ridge = torch.eye(6, dtype=torch.float64, device=fit.hessian.device) * 1e-9
     covariance = torch.linalg.inv(fit.hessian + ridge) * max(1.0, correlated * min(1.0, density))
+    return _of_motion(covariance, target)
+
+
+def _of_motion(covariance: Tensor, target: Target) -> Tensor:
+    """Rotations in radians, not in mm on the head's surface."""
     scale = torch.tensor([1 / target.radius] * 3 + [1.0] * 3).to(covariance)
     return covariance * scale[:, None] * scale
