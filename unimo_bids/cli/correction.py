@@ -317,7 +317,7 @@ def _draw(
     summary: Mapping[str, Any],
 ) -> None:
     # matplotlib costs half a second and a font cache: only who wants a figure pays
-    from unimo_bids.qc.figures import Correction, write_summary
+    from unimo_bids.reports.figures.correction import Correction, write_summary
 
     names = [f"{kind}_{axis}" for kind in ("rot", "trans") for axis in "xyz"]
     before, after = comparison.moments

@@ -190,10 +190,12 @@ def _remove(work: Path, labels: Sequence[str]) -> None:
 
 
 def _about(settings: Settings, enough: Resources, run_id: str, seconds: float) -> dict[str, str]:
+    from unimo_bids.networks.weights import shipped
+
     when = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     about = {
         "Version": f"unimo-bids {version('unimo-bids')}, PyTorch {version('torch')}",
-        "Weights": _weights(),
+        "Weights": shipped(),
         "Data": str(settings.bids_dir),
         "Written": when,
         "Run": run_id,
@@ -204,14 +206,6 @@ def _about(settings: Settings, enough: Resources, run_id: str, seconds: float) -
         if not settings.use_plugin:  # which may have had others
             about["Processors"] = str(enough.nprocs)
     return about
-
-
-def _weights() -> str:
-    """The shipped networks by their checksums."""
-    from unimo_bids.networks.weights import FOLDER, checksum
-
-    named = [f"{path.stem} {checksum(path)}" for path in sorted(FOLDER.glob("*.safetensors"))]
-    return ", ".join(named)
 
 
 def _write_reports(
