@@ -16,6 +16,7 @@ from tests.cli.conftest import AFFINE, save
 from unimo_bids.cli import correction
 from unimo_bids.cli.correct import main
 from unimo_bids.files.transforms import read_itk
+from unimo_bids.motion.masks import MaskError, NoImageError
 from unimo_bids.simulation import artefacts, fetal_head, simulate
 
 NAMES = {
@@ -300,7 +301,7 @@ def test_an_empty_mask_of_the_chosen_reference(bold, data, tmp_path, monkeypatch
     inside[..., 0] = 0
     mask = save(tmp_path / "mask.nii.gz", inside)
     monkeypatch.setattr(
-        correction, "estimate_motion", failing(ValueError("the mask is empty"))
+        correction, "estimate_motion", failing(MaskError("the mask is empty"))
     )  # what the engine says
     refused(capsys, 2, "give every frame a mask", bold, tmp_path / "out", "--mask", mask)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unimo_bids.motion.contrast import tissue_images
 from unimo_bids.motion.levels import Level, make_level
-from unimo_bids.motion.masks import ADULT_RADIUS, Head, find_head
+from unimo_bids.motion.masks import ADULT_RADIUS, Head, NoImageError, find_head
 from unimo_bids.motion.registration import (
     IntensityModel,
     Registration,
@@ -190,7 +190,7 @@ def _side(volume: Volume, affine: Affine, mask: Volume | None, device: str | tor
     world = torch.as_tensor(np.asarray(affine, dtype=np.float64))
     bright = torch.quantile(values.flatten()[:: max(1, values.numel() // 1_000_000)], 0.98)
     if float(values.std()) <= 1e-6 * float(values.abs().max()):
-        raise ValueError("a volume is empty or constant")
+        raise NoImageError("a volume is empty or constant, or nearly so")
     values = values / (bright if bright > 0 else values.abs().max())
     given = None if mask is None else torch.from_numpy(np.asarray(mask, np.float32)).to(device)
     head = find_head(values, world, mask, largest=1.5 * ADULT_RADIUS)
