@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -22,10 +23,11 @@ from pathlib import Path
 
 from unimo_bids.bids.dataset import check_output, prepare_dataset
 from unimo_bids.bids.names import CITATION, log_folder, participant_folder
-from unimo_bids.bids.query import Selection, find_runs
+from unimo_bids.bids.query import Selection, find_runs, used_files
 from unimo_bids.bids.validation import check_dataset
 from unimo_bids.cli.plan import plan
-from unimo_bids.errors import InputError, UnimoError
+from unimo_bids.cli.printing import say
+from unimo_bids.errors import InputError, MachineError, UnimoError
 from unimo_bids.execution.failures import Failure
 from unimo_bids.execution.lock import locked
 from unimo_bids.execution.log import run_log
@@ -51,15 +53,15 @@ _DRAWING_S = 60
 def run_participants(settings: Settings) -> int:
     """Correct all selected runs; the exit code."""
     check_output(settings.out_dir)
-    unchecked = None
-    if not (settings.skip_bids_validation or settings.reports_only):
-        unchecked = check_dataset(settings.bids_dir, settings.participant_label)
     selection = find_runs(settings)
+    about_dataset = None
+    if not (settings.skip_bids_validation or settings.reports_only):
+        about_dataset = check_dataset(settings.bids_dir, used_files(selection, settings))
     if settings.reports_only:
         _refuse_nothing(selection, settings.out_dir)
     enough = resources(settings)
     if settings.dry_run:
-        print(plan(selection, settings, enough))
+        say(plan(selection, settings, enough))
         return 0
     workflow, methods = _workflow(selection, settings, enough)
     if settings.boilerplate_only:
@@ -68,6 +70,7 @@ def run_participants(settings: Settings) -> int:
         return 0
 
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S}_{uuid.uuid4()}"
+    _check_work(settings.work_dir)
     labels = [str(participant_folder(label)) for label in selection.participants]
     folders = {
         f"sub-{label}": settings.out_dir / log_folder(label, run_id)
@@ -79,7 +82,7 @@ def run_participants(settings: Settings) -> int:
         _remove_unfinished(settings, labels)
         warnings = prepare_dataset(settings)
         with run_log(folders, verbosity=settings.verbosity, console=progress.console):
-            for sentence in (unchecked, *warnings, *selection.warnings):
+            for sentence in (about_dataset, *warnings, *selection.warnings):
                 if sentence:
                     _LOG.warning(sentence)
             started = time.monotonic()
@@ -96,6 +99,17 @@ def run_participants(settings: Settings) -> int:
         if settings.remove_workdir and not failures:
             _remove(work, labels)
     return _told(written, failures, unwritten)
+
+
+def _check_work(folder: Path) -> None:
+    """Refuse a work folder that cannot be written; nobody need have asked for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        finding = f"the work folder cannot be written ({error.strerror})"
+        raise MachineError(folder, finding, "choose another by --work-dir") from error
 
 
 def _refuse_nothing(selection: Selection, out_dir: Path) -> None:
@@ -238,13 +252,13 @@ def _write_reports(
 
 def _told(written: Sequence[Path], failures: Sequence[Failure], unwritten: Sequence[str]) -> int:
     """Say how it ended, the reasons last; the exit code."""
-    for page in written:
-        print(page)
     for failure in failures:
         where = f" ({failure.crash_file})" if failure.crash_file else ""
         print(f"failed: {failure.run}, {failure.step}: {failure.reason}{where}", file=sys.stderr)
     for sentence in unwritten:
         print(f"failed: {sentence}", file=sys.stderr)
+    if written:
+        say(*written)
     if failures:
         return FAILED
     return REPORT_FAILED if unwritten else 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unimo_bids.cli.arguments import add_machine, add_network
 from unimo_bids.cli.correct import guarded
+from unimo_bids.cli.printing import say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,4 +50,4 @@ def _run(arguments: argparse.Namespace) -> None:
     # torch takes two seconds: not before the arguments are known to be good
     from unimo_bids.cli.registering import register_files
 
-    print(register_files(arguments))
+    say(register_files(arguments))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +28,10 @@ def write_arrays(path: Path, result: MotionEstimate | Tracking) -> str:
     """Keep a result of the library; the path as nipype wants it."""
     import numpy as np
 
-    np.savez(path, **asdict(result))
+    from unimo_bids.files.staging import atomic
+
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **asdict(result))
     return str(path)
 
 
@@ -44,7 +50,15 @@ def read_motion(path: str) -> MotionEstimate:
 
 
 def _arrays(path: str) -> dict[str, Any]:
+    """Read what a step left; of a damaged file, remove all its step did, so that it is done anew."""
     import numpy as np
 
-    with np.load(path) as file:
-        return {name: array if array.ndim else array.item() for name, array in file.items()}
+    from unimo_bids.errors import MachineError
+
+    try:
+        with np.load(path) as file:
+            return {name: array if array.ndim else array.item() for name, array in file.items()}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        shutil.rmtree(Path(path).parent, ignore_errors=True)
+        finding = "this file of the work folder was damaged, and is removed with its step's others"
+        raise MachineError(path, finding, "start again: the step is done anew") from error
