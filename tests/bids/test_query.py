@@ -257,9 +257,9 @@ def test_only_the_sidecars_of_chosen_runs_are_read(several, content):
         run = find_runs(settings(several, participant_label=("01",))).runs[1]
         assert run.repetition_time == 2 and any("inf, is no time" in one for one in run.warnings)
         return
-    with pytest.raises(InputError, match="sub-01_ses-a_run-2_bold.json: "):
+    with pytest.raises(InputError, match=r"sub-01_ses-a_run-2_bold\.json: "):
         find_runs(settings(several, participant_label=("01",)))
-    with pytest.raises(InputError, match="sub-02_bold.json: "):
+    with pytest.raises(InputError, match=r"sub-02_bold\.json: "):
         find_runs(settings(several, participant_label=("02",)))
 
 

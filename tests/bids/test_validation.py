@@ -124,3 +124,15 @@ def _may_unshare() -> bool:
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
     except OSError:
         return False
+
+
+def test_a_link_that_leads_back_does_not_hang(tmp_path):
+    folder = dataset(tmp_path / "raw", *SERIES)
+    (folder / "sub-01" / "loop").symlink_to(folder, target_is_directory=True)
+    said = check_dataset(folder, used(folder))
+    assert said.startswith(f"{folder / 'sub-01/loop'} is linked to a folder that holds it")
+    # other links are no harm
+    (folder / "sub-01" / "loop").unlink()
+    (folder / "sub-02").rename(tmp_path / "sub-02")
+    (folder / "sub-02").symlink_to(tmp_path / "sub-02", target_is_directory=True)
+    assert "not checked" not in str(check_dataset(folder, []))

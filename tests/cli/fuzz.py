@@ -168,9 +168,7 @@ _KNOWN: dict[str, Callable[[bytes], bytes]] = {
     "constant": _stored(lambda data: 0 * data + 7, np.int16),
     "one voxel differs": _stored(lambda data: _one_voxel(8)(0 * data + 7), np.int16),
     "nearly constant": _stored(lambda data: 1e6 + 1e-3 * data),
-    "constant but for one frame": _stored(
-        lambda data: data * (np.arange(FRAMES) == 2), np.int16
-    ),
+    "constant but for one frame": _stored(lambda data: data * (np.arange(FRAMES) == 2), np.int16),
     "negative": _stored(lambda data: -data - 1),
     "all of it NaN": _stored(lambda data: data * np.nan),
     "bytes at the end": lambda whole: whole + b"more",

@@ -153,7 +153,9 @@ def test_what_would_spoil_the_outputs_is_mended(make, tmp_path, fields, said):
         image = nib.load(tmp_path / name)
         np.testing.assert_allclose(image.affine, series.affine, atol=1e-4)
     np.testing.assert_allclose(nib.load(tmp_path / "series.nii.gz").dataobj[..., 3], series[..., 3])
-    assert not [one for one in read_series(tmp_path / "series.nii.gz").warnings if "slab" not in one]
+    assert not [
+        one for one in read_series(tmp_path / "series.nii.gz").warnings if "slab" not in one
+    ]
 
 
 def test_an_origin_beyond_everything_is_refused(make):

@@ -103,9 +103,7 @@ class Index:
         from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
         only = {"suffix": list(suffix), "extension": [*_SERIES, ".json"]} if suffix else {}
-        indexer = BIDSLayoutIndexer(
-            validate=False, ignore=ignore, index_metadata=metadata, **only
-        )
+        indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=metadata, **only)
         return BIDSLayout(
             str(self._bids_dir), validate=False, database_path=database_path, indexer=indexer
         )

@@ -53,6 +53,12 @@ def check_dataset(bids_dir: Path, used: Collection[Path]) -> str | None:
     program = _find()
     if program is None:
         return f"{_PROGRAM} is not installed, so the dataset was not checked."
+    loop = _loop(bids_dir)
+    if loop is not None:
+        return (
+            f"{loop} is linked to a folder that holds it, which {_PROGRAM} would follow for ever, "
+            "so the dataset was not checked."
+        )
     try:
         found = validate(program, bids_dir)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -123,6 +129,16 @@ def _detail(issue: dict[str, Any]) -> str:
     if said.startswith("Field description:"):  # what the key means, over many lines
         said = ""
     return " ".join(filter(None, [issue.get("subCode", ""), said]))
+
+
+def _loop(bids_dir: Path) -> Path | None:
+    """Find a link that leads back up."""
+    for place, folders, _ in os.walk(bids_dir):
+        folders[:] = [one for one in folders if not one.startswith(".")]
+        for link in (Path(place, one) for one in folders):
+            if link.is_symlink() and Path(place).resolve().is_relative_to(link.resolve()):
+                return link
+    return None
 
 
 def _find() -> str | None:

@@ -34,6 +34,7 @@ from unimo_bids.execution.log import run_log
 from unimo_bids.execution.naming import workflow_name
 from unimo_bids.execution.plugins import load_plugin
 from unimo_bids.execution.progress import Progress
+from unimo_bids.execution.remains import remove_damaged
 from unimo_bids.execution.resources import Resources, resources
 from unimo_bids.execution.runner import run_workflow
 from unimo_bids.files.staging import STALE_S, atomic, remove_unfinished
@@ -48,6 +49,7 @@ from unimo_bids.workflows.participant import init_unimo_wf
 _LOG = logging.getLogger("unimo_bids")
 FAILED, REPORT_FAILED = 1, 3
 _DRAWING_S = 60
+_ALL_STEPS = "unimo_bids_wf"
 
 
 def run_participants(settings: Settings) -> int:
@@ -164,6 +166,9 @@ def _correct(
     if settings.clean_workdir:
         _remove(work, list(folders))
     workflow.base_dir = str(work)
+    for label in folders:
+        for path in remove_damaged(_step_folder(work, label)):
+            _LOG.warning("%s was damaged: its step is done anew.", path)
     first = next(iter(folders.values()))
     if settings.write_graph:
         _draw(workflow, first / "workflow.dot")
@@ -195,12 +200,16 @@ def _draw(workflow: DescribedWorkflow, path: Path) -> None:
 
 def _remove(work: Path, labels: Sequence[str]) -> None:
     """Remove what lies between of some participants: others may be at work beside us."""
-    of_all = work / "unimo_bids_wf"
     for label in labels:
-        shutil.rmtree(of_all / f"{workflow_name(label)}_wf", ignore_errors=True)
-    for folder in (of_all, work):
+        shutil.rmtree(_step_folder(work, label), ignore_errors=True)
+    for folder in (work / _ALL_STEPS, work):
         with contextlib.suppress(OSError):  # not empty, or not there
             folder.rmdir()
+
+
+def _step_folder(work: Path, label: str) -> Path:
+    """Where the steps of a participant, ``sub-01``, work."""
+    return work / _ALL_STEPS / f"{workflow_name(label)}_wf"
 
 
 def _about(settings: Settings, enough: Resources, run_id: str, seconds: float) -> dict[str, str]:

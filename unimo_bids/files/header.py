@@ -89,7 +89,7 @@ def sound_header(header: Nifti1Header) -> tuple[Nifti1Header, list[str]]:
     magic = header["magic"].item()
     if magic != header.single_magic:
         mend("magic", header.single_magic, f"magic number is {magic!r}; mended")
-    if "eol_check" in header.keys() and tuple(header["eol_check"]) not in _END_OF_LINE:
+    if isinstance(header, Nifti2Header) and tuple(header["eol_check"]) not in _END_OF_LINE:
         mend("eol_check", _END_OF_LINE[0], "test of line ends fails; mended")
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if np.isinf(slope):

@@ -24,6 +24,6 @@ def read_object(path: Path, remedy: str = "correct it") -> dict[str, Any]:
     except RecursionError as error:
         raise InputError(path, "its JSON is nested too deeply", remedy) from error
     if not isinstance(content, dict):
-        kind = {list: "a list", str: "a text"}.get(type(content), "a single value")
+        kind = "a list" if isinstance(content, list) else "a single value"
         raise InputError(path, f"it is {kind}, not a JSON object ({{…}})", remedy)
     return content

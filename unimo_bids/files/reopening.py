@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -41,7 +42,7 @@ def _fault(path: Path) -> str | None:
     image = nib.loadsave.load(path)
     if not isinstance(image, nib.nifti1.Nifti1Image):
         return "it is no NIfTI image"
-    stored = image.dataobj
+    stored: Any = image.dataobj
     dtype, slope, intercept = image.get_data_dtype(), stored.slope, stored.inter
     if not (np.isfinite(image.affine).all() and np.isfinite([slope, intercept]).all()):
         return "its affine or its scaling is not finite"

@@ -378,7 +378,7 @@ def _read_frames(
     return _Stored(np.moveaxis(data, 0, -1), *scale, broken, warnings if more else [])
 
 
-def _overflows(dtype: np.dtype[np.generic], slope: float, intercept: float) -> bool:
+def _overflows(dtype: np.dtype[Any], slope: float, intercept: float) -> bool:
     """Whether scaled integers may be larger than can be."""
     if dtype.kind not in "iu":
         return False

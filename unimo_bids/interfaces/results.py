@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import zipfile
 import zlib
 from dataclasses import asdict
@@ -50,7 +49,6 @@ def read_motion(path: str) -> MotionEstimate:
 
 
 def _arrays(path: str) -> dict[str, Any]:
-    """Read what a step left; of a damaged file, remove all its step did, so that it is done anew."""
     import numpy as np
 
     from unimo_bids.errors import MachineError
@@ -59,6 +57,5 @@ def _arrays(path: str) -> dict[str, Any]:
         with np.load(path) as file:
             return {name: array if array.ndim else array.item() for name, array in file.items()}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        shutil.rmtree(Path(path).parent, ignore_errors=True)
-        finding = "this file of the work folder was damaged, and is removed with its step's others"
-        raise MachineError(path, finding, "start again: the step is done anew") from error
+        finding = "this file of the work folder is damaged"
+        raise MachineError(path, finding, "start again: its step is done anew") from error
