@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.bids.layouts import dataset, image, raw, settings, write
+from unimo_bids.bids.participants import population_of
 from unimo_bids.bids.query import find_runs
 from unimo_bids.errors import InputError, MachineError
+from unimo_bids.execution.naming import run_and_step
+from unimo_bids.workflows.participant import init_unimo_wf
 
 SEVERAL = (
     "sub-01_ses-a_task-rest_run-01_bold.nii.gz",
@@ -221,8 +229,103 @@ def test_broken_sidecar_is_named(tmp_path):
     with pytest.raises(InputError, match=r"task-rest_bold\.json"):
         find_runs(settings(folder))
     write(folder / "task-rest_bold.json", "[1]")
-    with pytest.raises(InputError, match="cannot index"):
+    with pytest.raises(InputError, match=r"task-rest_bold\.json: it is a list, not a JSON object"):
         find_runs(settings(folder))
+    write(folder / "task-rest_bold.json", '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(InputError, match=r"task-rest_bold\.json: its JSON is nested too deeply"):
+        find_runs(settings(folder))
+
+
+def test_a_description_that_is_nested_too_deeply_is_named(tmp_path):
+    folder = dataset(tmp_path, "sub-01_task-rest_bold.nii.gz")
+    write(folder / "dataset_description.json", '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(InputError, match=r"dataset_description\.json: its JSON is nested"):
+        find_runs(settings(folder))
+    write(folder / "dataset_description.json", "{}")
+    write(folder / "participants.json", "[" * 100_000)
+    assert len(find_runs(settings(folder)).runs) == 1
+    assert population_of(folder, "01")[0] is None
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000, '{"RepetitionTime": 1e999}'])
+def test_only_the_sidecars_of_chosen_runs_are_read(several, content):
+    for name in ("sub-02/sub-02_bold.json", "sub-01/ses-a/func/sub-01_ses-a_run-2_bold.json"):
+        write(several / name, content)
+    chosen = {"participant_label": ("01",), "run_id": ("1",)}
+    assert len(find_runs(settings(several, **chosen)).runs) == 2
+    if content.endswith("}"):  # a number that no file can mean
+        run = find_runs(settings(several, participant_label=("01",))).runs[1]
+        assert run.repetition_time == 2 and any("inf, is no time" in one for one in run.warnings)
+        return
+    with pytest.raises(InputError, match=r"sub-01_ses-a_run-2_bold\.json: "):
+        find_runs(settings(several, participant_label=("01",)))
+    with pytest.raises(InputError, match=r"sub-02_bold\.json: "):
+        find_runs(settings(several, participant_label=("02",)))
+
+
+def test_folders_of_others_need_not_be_readable(tmp_path):
+    folder = dataset(tmp_path / "raw", *SEVERAL)
+    (folder / "sub-02" / "ses-a" / "func").chmod(0)
+    code = """
+import sys
+from tests.bids.layouts import settings
+from unimo_bids.bids.query import find_runs
+from pathlib import Path
+for labels in (("01",), ("02",), ()):
+    try:
+        print(len(find_runs(settings(Path(sys.argv[1]), participant_label=labels)).runs))
+    except Exception as error:
+        print(error)
+"""
+    prefix = ()
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root here, and no setpriv to give up root's rights")
+        prefix = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", code, str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    (folder / "sub-02" / "ses-a" / "func").chmod(0o755)
+    first, second, all_of_them = done.stdout.splitlines()
+    assert first == "3", done.stderr
+    for said in (second, all_of_them):
+        assert said.startswith(f"{folder / 'sub-02/ses-a/func'}: permission denied")
+
+
+def test_links_that_lead_back_are_not_followed(several):
+    """Nor is a folder that only looks like a participant's, or a sidecar of some size."""
+    for place in ("sub-01/loop", "sub-01/ses-a/func/loop", "loop", "sub-loop", "sub-01/ses-loop"):
+        (several / place).symlink_to(several, target_is_directory=True)
+        (several / f"{place}2").symlink_to((several / place).parent, target_is_directory=True)
+    large = {f"key{i}": "x" * 1000 for i in range(10_000)}
+    write(several / "task-rest_bold.json", {"TaskName": "rest", "RepetitionTime": 2.0} | large)
+    begin = time.perf_counter()
+    found = find_runs(settings(several))
+    assert sorted(names(found)) == sorted(name.removesuffix("_bold.nii.gz") for name in SEVERAL)
+    assert time.perf_counter() - begin < 10  # 1 s alone on one core
+
+
+def test_times_that_cannot_be(tmp_path):
+    name = "sub-01_task-rest_bold.nii.gz"
+    for said in (1e300, 10**400, 4e6):
+        sidecar = {"task-rest_bold.json": {"RepetitionTime": said, "EchoTime": 10**400}}
+        folder = dataset(tmp_path / str(len(str(said))), name, sidecars=sidecar)
+        (run,) = find_runs(settings(folder)).runs
+        assert run.repetition_time == 2 and run.echo_times == ()  # the header's
+        assert any("is no time; it is not used" in warning for warning in run.warnings)
+
+
+def test_two_chunks_are_two_runs(tmp_path):
+    chunks = [f"sub-01_task-rest_chunk-{number}_bold.nii.gz" for number in (1, 2)]
+    selection = find_runs(settings(dataset(tmp_path, *chunks)))
+    assert names(selection) == ["sub-01_task-rest_chunk-1", "sub-01_task-rest_chunk-2"]
+    workflow = init_unimo_wf(selection, settings(tmp_path))
+    told = {run_and_step(f"unimo_bids_wf.{node}")[0] for node in workflow.list_node_names()}
+    assert told == {"sub-01 task-rest chunk-1", "sub-01 task-rest chunk-2"}
 
 
 def test_database(several, tmp_path):

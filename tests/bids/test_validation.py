@@ -8,34 +8,51 @@ from pathlib import Path
 
 import pytest
 
-from tests.bids.layouts import dataset, image, write
+from tests.bids.layouts import dataset, image, settings, write
 from unimo_bids.bids import validation
+from unimo_bids.bids.query import find_runs, used_files
 from unimo_bids.bids.validation import check_dataset
 from unimo_bids.errors import InputError
 
 SERIES = ("sub-01_task-rest_bold.nii.gz", "sub-02_task-rest_bold.nii.gz")
 
 
+def used(folder, **options):
+    chosen = settings(folder, **options)
+    return used_files(find_runs(chosen), chosen)
+
+
 def test_a_good_dataset_passes(tmp_path):
-    assert check_dataset(dataset(tmp_path / "raw é", *SERIES)) is None
+    folder = dataset(tmp_path / "raw é", *SERIES)
+    assert check_dataset(folder, used(folder)) is None
 
 
-def test_errors_are_named_as_far_as_they_concern_the_participants(tmp_path):
+def test_errors_in_files_that_no_run_uses_are_a_warning(tmp_path):
     folder = dataset(tmp_path, *SERIES)
     for number in range(4):
         image(folder / "sub-02" / "func" / f"sub-02_stray{number}.nii.gz")
-    with pytest.raises(InputError) as refusal:
-        check_dataset(folder)
-    sentence = str(refusal.value)
-    assert "4 errors (sub-02/func/sub-02_stray0.nii.gz: NOT_INCLUDED;" in sentence
-    assert "and 1 more" in sentence and "--skip-bids-validation" in sentence
-    assert check_dataset(folder, ["01"]) is None
-    with pytest.raises(InputError):
-        check_dataset(folder, ["01", "02"])
-    # what concerns the dataset concerns all
     write(folder / "stray.txt", "x")
-    with pytest.raises(InputError, match=r"1 error \(stray.txt: NOT_INCLUDED\)"):
-        check_dataset(folder, ["01"])
+    # stimuli that are nowhere, as in many a dataset
+    events = "onset\tduration\tstim_file\n0\t1\tface.png\n"
+    write(folder / "sub-01/func/sub-01_task-rest_events.tsv", events)
+    said = check_dataset(folder, used(folder))
+    assert said.startswith("In files that these runs do not use, the BIDS validator finds 6 errors")
+    assert "and 3 more" in said and "sub-01_task-rest_events.tsv: " in said
+
+
+def test_errors_are_named_as_far_as_they_concern_the_runs(tmp_path):
+    sidecars = {
+        "task-rest_bold.json": {"TaskName": "rest", "RepetitionTime": 2.0},
+        "sub-02/func/sub-02_task-rest_bold.json": {"EchoTime": "short"},
+    }
+    folder = dataset(tmp_path, *SERIES, sidecars=sidecars)
+    with pytest.raises(InputError) as refusal:
+        check_dataset(folder, used(folder))
+    sentence = str(refusal.value)
+    assert "1 error (sub-02/func/sub-02_task-rest_bold.json: " in sentence
+    assert "--skip-bids-validation" in sentence
+    said = check_dataset(folder, used(folder, participant_label=("01",)))
+    assert said.startswith("In files that these runs do not use") and "sub-02_task-rest" in said
 
 
 def test_what_is_missing_is_said_once(tmp_path):
@@ -43,7 +60,7 @@ def test_what_is_missing_is_said_once(tmp_path):
     folder = dataset(tmp_path, *SERIES[:1], sidecars=sidecar)
     write(folder / "dataset_description.json", "{}")
     with pytest.raises(InputError) as refusal:
-        check_dataset(folder)
+        check_dataset(folder, used(folder))
     sentence = str(refusal.value)
     assert sentence.count("dataset_description.json") == 1
     assert "dataset_description.json: JSON_KEY_REQUIRED (BIDSVersion, Name)" in sentence
@@ -54,7 +71,7 @@ def test_what_is_missing_is_said_once(tmp_path):
 
 def test_not_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "_find", lambda: None)
-    assert "not installed" in check_dataset(dataset(tmp_path, *SERIES))
+    assert "not installed" in check_dataset(dataset(tmp_path, *SERIES), [])
 
 
 def test_the_one_beside_this_python_is_found_without_an_activated_environment(monkeypatch):
@@ -78,7 +95,7 @@ def test_a_validator_that_fails_does_not_stop_the_run(tmp_path, monkeypatch, scr
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(validation, "_find", lambda: str(program))
     monkeypatch.setattr(validation, "_SECONDS", 0.3)
-    said = check_dataset(dataset(tmp_path / "raw", *SERIES))
+    said = check_dataset(dataset(tmp_path / "raw", *SERIES), [])
     assert reason in said and "not checked" in said
 
 
@@ -87,7 +104,7 @@ def test_home_is_not_needed_nor_network(tmp_path, home):
     (tmp_path / "home").mkdir()
     folder = dataset(tmp_path / "raw", *SERIES)
     code = "import sys, pathlib; from unimo_bids.bids.validation import check_dataset; "
-    code += "print(check_dataset(pathlib.Path(sys.argv[1])))"
+    code += "print(check_dataset(pathlib.Path(sys.argv[1]), []))"
     unshare = ["unshare", "--net", "--map-root-user"] if _may_unshare() else []
     done = subprocess.run(
         [*unshare, sys.executable, "-c", code, str(folder)],
@@ -107,3 +124,15 @@ def _may_unshare() -> bool:
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
     except OSError:
         return False
+
+
+def test_a_link_that_leads_back_does_not_hang(tmp_path):
+    folder = dataset(tmp_path / "raw", *SERIES)
+    (folder / "sub-01" / "loop").symlink_to(folder, target_is_directory=True)
+    said = check_dataset(folder, used(folder))
+    assert said.startswith(f"{folder / 'sub-01/loop'} is linked to a folder that holds it")
+    # other links are no harm
+    (folder / "sub-01" / "loop").unlink()
+    (folder / "sub-02").rename(tmp_path / "sub-02")
+    (folder / "sub-02").symlink_to(tmp_path / "sub-02", target_is_directory=True)
+    assert "not checked" not in str(check_dataset(folder, []))

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tests.cli import faked
+from tests.cli import faked, fuzz
 from tests.cli.conftest import AFFINE, save
+from unimo_bids.brain import series as brain_series
+from unimo_bids.brain.given import given_brain
 from unimo_bids.cli import correction
 from unimo_bids.cli.correct import main
 from unimo_bids.files.transforms import read_itk
+from unimo_bids.motion.masks import MaskError, NoImageError
 from unimo_bids.simulation import artefacts, fetal_head, simulate
 
 NAMES = {
@@ -300,7 +303,7 @@ def test_an_empty_mask_of_the_chosen_reference(bold, data, tmp_path, monkeypatch
     inside[..., 0] = 0
     mask = save(tmp_path / "mask.nii.gz", inside)
     monkeypatch.setattr(
-        correction, "estimate_motion", failing(ValueError("the mask is empty"))
+        correction, "estimate_motion", failing(MaskError("the mask is empty"))
     )  # what the engine says
     refused(capsys, 2, "give every frame a mask", bold, tmp_path / "out", "--mask", mask)
 
@@ -373,3 +376,69 @@ def test_what_takes_long_to_import_is_not_imported_in_vain(bold, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 set()"
+
+
+def test_the_largest_move_is_said_across_lost_frames(bold, data, tmp_path, fake, capsys):
+    data[..., 2:4] = 5
+    save(bold, data)
+    assert main([str(bold), str(tmp_path / "out"), "--reference", "0"]) == 0
+    said = "FD 1.00 mm\nlargest move 3.00 mm (frames 1 to 4, across lost ones)\n"
+    assert said in capsys.readouterr().out
+    summary = json.loads((tmp_path / "out" / "bold_summary.json").read_text())
+    assert summary["largest_move"] == {"mm": 3.0, "before": 1, "after": 4}
+    steps = [row["framewise_displacement"] for row in rows(tmp_path / "out" / "bold_motion.tsv")]
+    assert steps == ["n/a", "1", "n/a", "n/a", "n/a", "1"]
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(-1, 0), (1, -20_000), (-1, 900)])
+def test_a_series_stored_upside_down_or_below_zero_is_corrected_as_well(tmp_path, slope, intercept):
+    poses = []
+    for scaling in ((1, 0), (slope, intercept)):
+        path = tmp_path / f"{len(poses)}.nii"
+        path.write_bytes(fuzz._with(scl_slope=scaling[0], scl_inter=scaling[1])(fuzz.healthy()))
+        words = ["--reference", "0", "--no-figure", "--quiet", "--brain-extraction", "epi"]
+        assert main([str(path), str(tmp_path), *words]) == 0
+        poses.append(np.load(tmp_path / f"{len(poses)}_poses.npy"))
+    apart = np.linalg.norm(poses[0][:, :3, 3] - poses[1][:, :3, 3], axis=1)
+    # another head region is found, and the voxels measure 8 mm
+    assert apart.max() < 0.3
+
+
+@pytest.mark.parametrize(
+    "error", [NoImageError("no frame holds an image"), MaskError("the mask x")]
+)
+def test_what_the_engine_refuses_is_a_refusal(bold, tmp_path, monkeypatch, capsys, error):
+    monkeypatch.setattr(correction, "estimate_motion", failing(error))
+    said = str(error).replace("the mask", "the brain that was found")
+    refused(capsys, 2, said, bold, tmp_path / "out", "--brain-extraction", "none")
+
+
+def test_a_brain_of_a_few_voxels_is_not_believed(bold, tmp_path, monkeypatch, fake, capsys):
+    monkeypatch.setattr(
+        brain_series, "extract_brain",
+        lambda volume, affine, *_, **__: given_brain(np.float32(_eight(volume.shape)), affine),
+    )  # fmt: skip
+    assert main([str(bold), str(tmp_path / "out"), "--quiet", "--no-figure"]) == 0
+    assert "it covers 8 voxels" in capsys.readouterr().err
+
+
+def _eight(shape):
+    mask = np.zeros(shape)
+    mask[3:5, 3:5, 3:5] = 1
+    return mask
+
+
+def test_outputs_that_cannot_be_opened_are_not_called_done(
+    bold, tmp_path, monkeypatch, fake, capsys
+):
+    def broken(*given, **more):
+        estimate = faked.estimate(*given, **more)
+        estimate.template[2, 3, 4] = np.nan
+        return estimate
+
+    monkeypatch.setattr(correction, "estimate_motion", broken)
+    out = tmp_path / "out"
+    assert main([str(bold), str(out), "--no-figure", "--quiet"]) == 1
+    said = f"error: {out / 'bold_template.nii.gz'}: it was written and cannot be used (not all of"
+    assert capsys.readouterr().err.splitlines()[-1].startswith(said)
+    assert not out.exists()

@@ -274,7 +274,7 @@ def test_the_level_may_come_last(bids, tmp_path):
     ("content", "message"),
     [
         ("{", "not valid JSON"),
-        ("[]", "not an object of objects"),
+        ("[]", "it is a list, not a JSON object"),
         ('{"bold": "rest"}', "not an object of objects"),
         ('{"blod": {}}', "filters 'blod', which is not known"),
         ('{"bold": {"tsk": "rest"}}', "by 'tsk', which is no entity; use one of subject"),

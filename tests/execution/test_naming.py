@@ -13,6 +13,11 @@ from unimo_bids.execution.naming import participant, run_and_step, workflow_name
             "motion estimate all",
         ),
         ("wf.sub_01_wf.report", "sub-01", "report"),
+        (
+            "wf.sub_01_wf.task_rest_part_mag_chunk_2_wf.track",
+            "sub-01 task-rest part-mag chunk-2",
+            "track",
+        ),
         # the name of a step is no entity
         ("wf.sub_01_wf.task_rest_wf.run_all", "sub-01 task-rest", "run all"),
         ("group_wf.table", "", "table"),

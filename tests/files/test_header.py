@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
+import nibabel as nib
 import numpy as np
 import pytest
 
 from tests.files.conftest import AFFINE
 from unimo_bids.errors import InputError
+from unimo_bids.files.reopening import check_image
 from unimo_bids.files.series import read_series
+from unimo_bids.files.writing import SeriesWriter, write_volume
 
 
 def about(series, word):
@@ -110,3 +115,50 @@ def test_repetition_time(make, stored, unit, seconds, warned):
     assert series.repetition_time == (None if seconds is None else pytest.approx(seconds))
     assert bool(about(series, "repetition time")) == warned
     np.testing.assert_equal(float(series.header["pixdim"][4]), stored)
+
+
+@pytest.mark.parametrize("seconds", [4000, 1e30])
+def test_a_repetition_time_that_cannot_be(make, seconds):
+    series = read_series(make(header={"pixdim": {4: 1000 * seconds}, "xyzt_units": 2 | 8}))
+    assert series.repetition_time is None and about(series, "cannot be")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"scl_inter": np.inf}, "intercept is inf; it is taken as 0"),
+        ({"scl_slope": 0.5, "scl_inter": np.nan}, "intercept is nan; it is taken as 0"),
+        ({"scl_slope": np.inf}, "slope is inf; values are taken as they are stored"),
+        ({"magic": b"n+1\xf9"}, "magic number is"),
+        ({"xyzt_units": 2 | 56}, "code of units is 58; taken as 2"),
+        ({"xyzt_units": 255}, "code of units is 255; taken as 0"),
+        ({"qform_code": 99, "pixdim": {1: 2.5}}, "qform code is 99, .* 2 .aligned."),
+        ({"sform_code": 300}, "sform code is 300, .* 2 .aligned."),
+        ({"qform_code": -3}, "qform code is -3, .* not used"),
+        ({"qform_code": 1, "quatern_b": 7}, "qform is unusable; the sform is used"),
+        ({"qform_code": 1, "qoffset_x": np.nan}, "qform is unusable; the sform is used"),
+        ({"qform_code": 1, "srow_x": [-3, 0, 0, 1e30]}, "sform is unusable; the qform is used"),
+    ],
+)
+def test_what_would_spoil_the_outputs_is_mended(make, tmp_path, fields, said):
+    path = make(header=fields)
+    series = read_series(path)
+    assert [one for one in series.warnings if re.search(said, one)], series.warnings
+    with SeriesWriter(tmp_path / "series.nii.gz", series) as writer:
+        for t in range(series.shape[3]):
+            writer.append(series[..., t])
+    write_volume(tmp_path / "volume.nii.gz", series[..., 0], series)
+    for name in ("series.nii.gz", "volume.nii.gz"):
+        check_image(tmp_path / name)
+        image = nib.load(tmp_path / name)
+        np.testing.assert_allclose(image.affine, series.affine, atol=1e-4)
+    np.testing.assert_allclose(nib.load(tmp_path / "series.nii.gz").dataobj[..., 3], series[..., 3])
+    assert not [
+        one for one in read_series(tmp_path / "series.nii.gz").warnings if "slab" not in one
+    ]
+
+
+def test_an_origin_beyond_everything_is_refused(make):
+    with pytest.raises(InputError, match="singular, or its origin too far away"):
+        read_series(make(header={"srow_x": [-3, 0, 0, 1e30]}))
+    assert read_series(make(header={"srow_x": [-3, 0, 0, 1e8]})).affine[0, 3] == 1e8

@@ -14,7 +14,7 @@ from tests.motion import phantom
 from tests.reports.conftest import make_record
 from tests.system import study
 from unimo_bids.bids.query import BoldRun
-from unimo_bids.errors import InputError
+from unimo_bids.errors import InputError, MachineError
 from unimo_bids.files.tables import write_table
 from unimo_bids.interfaces.brain import FindBrain, FindReference
 from unimo_bids.interfaces.figures import DrawRun, _about_lost, _numbers
@@ -102,6 +102,21 @@ def test_a_brain_is_found_where_none_is_given(bold, here):
     assert 2 * (mask & head).sum() / (mask.sum() + head.sum()) > 0.9  # Dice
     assert found.warnings == [] and found.population_reason == "the brain's size"
     assert found.motion_mask == found.still_mask
+
+
+def test_a_series_without_an_image_is_refused_with_its_name(bold, here):
+    data = 1e6 + 1e-3 * study.frames(1).astype(float)
+    flat = study.image(here / "flat.nii.gz", data.astype(np.float32))
+    for step in (FindReference(in_file=flat), TrackMotion(in_file=flat, reference=0)):
+        with pytest.raises(InputError, match=r"flat\.nii\.gz: no frame holds an image"):
+            step.run()
+
+
+def test_a_damaged_estimate_is_named(bold, here):
+    estimate_file = here / "motion.npz"
+    estimate_file.write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(MachineError, match=r"motion\.npz: .*work folder is damaged; start again"):
+        read_motion(str(estimate_file))
 
 
 def test_only_given_masks_are_used_if_that_is_asked_for(bold, here):
@@ -213,7 +228,9 @@ def test_a_mask_of_a_few_voxels_is_refused(bold, here):
 def test_a_report_warns_of_lost_frames(here, monkeypatch):
     record = make_record(here / "data", frames=6)
     status = np.array(["ok", "ok", "lost", "ok", "lost", "ok"])
-    motion = estimate(np.tile(np.eye(4), (6, 1, 1)), status=status)
+    poses = np.tile(np.eye(4), (6, 1, 1))
+    poses[3:, 0, 3] = 12
+    motion = estimate(poses, status=status)
     moved = write_arrays(here / "motion.npz", motion)
     columns = [f"{name}{end}" for name in MOTION_NAMES for end in ("", "_sd")]
     table = {name: np.zeros(6) for name in [*columns, "framewise_displacement", "censor"]}
@@ -235,6 +252,8 @@ def test_a_report_warns_of_lost_frames(here, monkeypatch):
     ).run()  # fmt: skip
     said = "2 of 6 frames could not be registered (2, 4): do not use them."
     assert drawn[0].warnings == ["Known before.", "Found.", said]
+    assert drawn[0].facts["Largest move"] == "12.00 mm (frames 1 to 3, across lost ones)"
+    assert drawn[0].numbers["largest_move"] == 12 and drawn[0].numbers["fd_max"] == 0
 
 
 def test_steps_into_and_out_of_lost_frames_are_unknown():
@@ -259,7 +278,13 @@ def sink(tmp_path, bold):
     names = ("bold", "boldref", "mask", "brain", "transforms", "confounds", "confounds_metadata",
              "tsnr_before", "tsnr_after")  # fmt: skip
     for name in names:
-        (made / name).write_text(name)
+        if name in ("transforms", "confounds", "confounds_metadata"):
+            (made / name).write_text(name)
+        else:
+            small = nib.Nifti1Image(np.ones((2, 2, 2), np.float32), np.eye(4))
+            small.header["descrip"] = name
+            small.to_filename(made / f"{name}.nii.gz")
+            (made / f"{name}.nii.gz").rename(made / name)
     figures = [made / f"sub-01_task-rest_desc-{what}_bold.json" for what in ("summary", "zoom")]
     for figure in figures:
         figure.write_text(figure.name)
@@ -282,7 +307,7 @@ def test_results_are_copied_whole_the_summary_last(sink, here, monkeypatch):
     saved = [Path(path) for path in done(save()).out_files]
     assert saved[-1] == out / "sub-01/figures/sub-01_task-rest_desc-summary_bold.json"
     series = out / "sub-01/func/sub-01_task-rest_desc-preproc_bold.nii.gz"
-    assert series.read_text() == "bold"
+    assert nib.load(series).header["descrip"] == b"bold"
     assert json.loads(series.with_name(series.name.replace("nii.gz", "json")).read_text())[
         "Sources"
     ]
@@ -291,7 +316,23 @@ def test_results_are_copied_whole_the_summary_last(sink, here, monkeypatch):
     monkeypatch.setattr("shutil.copyfile", _break_off)
     with pytest.raises(ValueError, match="broken off"):
         save().run()
-    assert series.read_text() == "bold"
+    assert nib.load(series).header["descrip"] == b"bold"
+    assert study.leftovers(out) == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "not finite"])
+def test_results_are_opened_again_before_they_are_called_done(sink, here, damage):
+    save, out = sink
+    mask = here / "made" / "mask"
+    if damage == "cut":
+        mask.write_bytes(mask.read_bytes()[:-9])
+    else:
+        image = nib.Nifti1Image(np.full((2, 2, 2), np.inf, np.float32), np.eye(4))
+        image.to_filename(here / "other.nii.gz")
+        (here / "other.nii.gz").replace(mask)
+    with pytest.raises(MachineError, match=r"desc-brain_mask\.nii\.gz: it was written and cannot"):
+        save().run()
+    assert not list(out.rglob("*_mask.nii.gz")) and not list(out.rglob("*summary*"))
     assert study.leftovers(out) == []
 
 
@@ -333,7 +374,7 @@ def test_figures_that_are_no_longer_made_go(sink, here):
 
 
 def _break_off(source, target):
-    Path(target).write_text(Path(source).read_text()[:2])
+    Path(target).write_bytes(Path(source).read_bytes()[:2])
     raise ValueError("broken off")
 
 

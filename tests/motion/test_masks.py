@@ -3,8 +3,20 @@ import math
 import pytest
 import torch
 
+from tests.motion import phantom
 from tests.motion.phantom import AFFINE, SHAPE, f64, grid_affine, head_mask, noise
-from unimo_bids.motion.masks import centroid, find_head, foreground, radius_of, soft_weights
+from unimo_bids.errors import InputError
+from unimo_bids.motion.masks import (
+    MaskError,
+    NoImageError,
+    above_air,
+    centroid,
+    find_head,
+    foreground,
+    radius_of,
+    refusing,
+    soft_weights,
+)
 from unimo_bids.spatial.grids import world_points
 
 GRIDS = {
@@ -94,3 +106,33 @@ def test_a_mask_where_the_reference_is_blank_is_refused(at_rest):
     mask[:6, :6, :6] = 1
     with pytest.raises(ValueError, match="covers no signal"):
         find_head(at_rest * (1 - mask), AFFINE, mask.numpy(), largest=105.0)
+
+
+def test_both_errors_become_refusals_of_the_file_at_fault():
+    def refusal(error, *given, **more):
+        with pytest.raises(InputError) as caught, refusing("bold.nii", *given, **more):
+            raise error
+        return str(caught.value)
+
+    small = MaskError("the mask covers 11 voxels")
+    assert refusal(NoImageError("no frame holds an image")).startswith("bold.nii: no frame holds")
+    assert refusal(small, "mask.nii") == (
+        "mask.nii: the mask covers 11 voxels; give a mask that covers the brain."
+    )
+    assert refusal(small, "mask.nii", many=True).startswith(
+        "mask.nii: the mask of the reference frame covers 11 voxels; give every frame a mask"
+    )
+    assert refusal(small).startswith("bold.nii: the brain that was found covers 11 voxels")
+    with pytest.raises(ValueError, match="other"), refusing("bold.nii"):
+        raise ValueError("the mask is not the matter, but something other")
+
+
+def test_images_below_zero_are_turned_up():
+    head = phantom.volume(phantom.rest(1)[0])
+    assert above_air(head) is head and above_air(head - 5) is not None
+    torch.testing.assert_close(above_air(head - 1000), head, atol=0.1, rtol=0)
+    torch.testing.assert_close(above_air(-head), head, atol=30, rtol=0)  # up to its 99th per cent
+    inside = foreground(head, phantom.AFFINE) > 0
+    for image in (-head, head - 1000, 300 - head - 1000):
+        found = foreground(image, phantom.AFFINE) > 0
+        assert (found & inside).sum() / (found | inside).sum() > 0.97

@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from unimo_bids.networks.alignment import align
-from unimo_bids.networks.pose import VOXELS, PoseNetwork, seen
+from unimo_bids.networks.pose import VOXELS, WIDTH, PoseNetwork, _signed_distance, seen
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +131,18 @@ def test_parts_can_be_left_out(network: PoseNetwork):
     assert (centres - points).abs().max() > 1e-3
     for left, right in zip(rest, (vectors, of_points, of_vectors), strict=True):
         torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("shape", [(48, 48, 48), (40, 40, 40), (24, 32, 48), (5, 64, 7)])
+def test_distance_from_a_masks_edge_in_any_box(shape: tuple[int, int, int]):
+    masks = torch.rand((2, 1, *shape), generator=torch.Generator().manual_seed(1))
+    masks = torch.nn.functional.avg_pool3d(masks, 5, 1, 2)
+    masks = (masks > masks.quantile(0.9)).float()
+    sizes = [WIDTH / n for n in shape]
+    farthest = 8 * min(sizes)
+    for mask, found in zip(masks[:, 0].numpy() > 0.5, _signed_distance(masks)[:, 0], strict=True):
+        inwards, outwards = (
+            ndimage.distance_transform_edt(region, sampling=sizes).clip(max=farthest)
+            for region in (mask, ~mask)
+        )
+        np.testing.assert_allclose(found.numpy(), inwards - outwards, atol=1e-5)

@@ -9,7 +9,7 @@ import torch
 
 from unimo_bids.errors import MachineError
 from unimo_bids.networks.unet import UNet
-from unimo_bids.networks.weights import checksum, load_weights, save_weights
+from unimo_bids.networks.weights import FOLDER, checksum, load_weights, save_weights, shipped
 
 
 def test_what_is_read_answers_as_what_was_written(tmp_path: Path) -> None:
@@ -48,3 +48,9 @@ def test_the_checksum_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"two")
     assert checksum(tmp_path / "a") == "7692c3ad3540"
     assert checksum(tmp_path / "b") != checksum(tmp_path / "a")
+
+
+def test_what_is_shipped_is_named_with_its_checksum() -> None:
+    brain, pose = shipped().split(", ")
+    assert brain == f"brain {checksum(FOLDER / 'brain.safetensors')}"
+    assert pose == f"pose {checksum(FOLDER / 'pose.safetensors')}"

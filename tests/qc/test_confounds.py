@@ -14,9 +14,11 @@ from unimo_bids.qc.confounds import (
     MOTION_NAMES,
     UNKNOWN_STEP_MM,
     ConfoundSettings,
+    Move,
     auto_fd_radius,
     confounds_table,
     describe_columns,
+    largest_move,
 )
 from unimo_bids.qc.dvars import SeriesSignals
 from unimo_bids.spatial import rigid
@@ -336,3 +338,17 @@ def test_the_written_table_is_the_table(written):
     assert all(name.endswith("_sd") for name in read.columns[gaps[1][gaps[0] == 40]])
     assert (read["motion_status"] == table["motion_status"]).all()
     np.testing.assert_allclose(read["rot_x"], table["rot_x"], rtol=1e-7)
+
+
+def test_the_largest_move_is_found_across_lost_frames():
+    poses = np.tile(np.eye(4), (6, 1, 1))
+    poses[2:, 0, 3] = 0.5
+    poses[3, 1, 3] = 99.0  # a guess
+    poses[4:, 2, 3] = 20.0
+    lost = np.array([False, False, False, True, False, False])
+    move = largest_move(poses, np.zeros(3), 50.0, lost)
+    assert move == Move(20.0, 2, 4)
+    assert str(move) == "20.00 mm (frames 2 to 4, across lost ones)"
+    assert str(largest_move(poses[:3], np.zeros(3), 50.0, lost[:3])) == "0.50 mm (frames 1 to 2)"
+    for lost in (np.ones(6, bool), np.arange(6) != 4):
+        assert largest_move(poses, np.zeros(3), 50.0, lost) is None

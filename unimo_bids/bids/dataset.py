@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from unimo_bids.errors import InputError
+from unimo_bids.errors import InputError, UnimoError
+from unimo_bids.files.objects import read_object
 from unimo_bids.files.staging import atomic, machine_error
 from unimo_bids.settings import Settings
 
@@ -63,13 +64,13 @@ def check_output(out_dir: Path) -> tuple[str, ...]:
     """Refuse a folder of another program's results; warn of those of another version."""
     path = out_dir / "dataset_description.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not path.exists():
+            return ()
+        found = read_object(path)
         programs = {one["Name"]: one.get("Version") for one in found.get("GeneratedBy", [])}
-    except FileNotFoundError:
-        return ()
     except OSError as error:
         raise machine_error(path, error) from error
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except (InputError, AttributeError, KeyError, TypeError) as error:
         finding = "this folder has a description that cannot be read"
         raise InputError(path, finding, "choose another folder, or remove the file") from error
     if NAME not in programs:
@@ -103,8 +104,8 @@ def description(settings: Settings) -> dict[str, Any]:
 
 def _links(path: Path) -> dict[str, str]:
     try:
-        links = json.loads(path.read_text(encoding="utf-8-sig")).get("DatasetLinks")
-    except (OSError, ValueError, AttributeError):
+        links = read_object(path).get("DatasetLinks")
+    except UnimoError:
         return {}
     return links if isinstance(links, dict) else {}
 
@@ -122,9 +123,8 @@ def _container(environment: Mapping[str, str]) -> dict[str, Any]:
 def _source(bids_dir: Path) -> dict[str, str]:
     """The raw dataset by its DOI if it has one, else by its place."""
     try:
-        content = json.loads((bids_dir / "dataset_description.json").read_text("utf-8-sig"))
-        doi = str(content.get("DatasetDOI", ""))
-    except (OSError, ValueError, AttributeError):
+        doi = str(read_object(bids_dir / "dataset_description.json").get("DatasetDOI", ""))
+    except UnimoError:
         doi = ""
     if match := re.search(r"10\.\d{4,}/\S+", doi):
         return {"DOI": f"doi:{match[0]}"}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from unimo_bids.errors import InputError
-from unimo_bids.files.staging import machine_error
+from unimo_bids.files.objects import read_object
 
 USED = ("bold", "sbref")
 # A file may serve several programs: what they look for besides is no mistake.
@@ -41,17 +40,9 @@ def read_filters(path: str | Path) -> dict[str, dict[str, Any]]:
         metadata field) as the file has them: null stands for "without", ``"*"`` for "with any".
     """
     path = Path(path)
-    try:
-        filters = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(path, "there is no such file", "check the path") from error
-    except OSError as error:
-        raise machine_error(path, error) from error
-    except ValueError as error:
-        finding = f"it is not valid JSON ({error})"
-        raise InputError(path, finding, "correct it") from error
     remedy = 'write it like {"bold": {"task": "rest", "acquisition": null}}'
-    if not isinstance(filters, dict) or not all(isinstance(one, dict) for one in filters.values()):
+    filters = read_object(path, remedy)
+    if not all(isinstance(one, dict) for one in filters.values()):
         raise InputError(path, "it is not an object of objects", remedy)
     for kind in filters:
         if kind not in USED + _OTHERS:

@@ -1,15 +1,16 @@
-"""The PyBIDS index of a dataset, and what a query of it finds."""
+"""The PyBIDS index of the series of a dataset, and what a query of it finds."""
 
 from __future__ import annotations
 
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unimo_bids.errors import InputError
+from unimo_bids.files.objects import read_object
 from unimo_bids.files.staging import machine_error
 
 if TYPE_CHECKING:
@@ -20,13 +21,18 @@ _NOT_FUNC = re.compile(
     r"^/(sub-[^/]+/)(ses-[^/]+/)?"
     r"(anat|beh|dwi|eeg|fmap|ieeg|meg|micr|motion|mrs|nirs|perf|pet)(/|$)"
 )
+# Nor does a series lie elsewhere than here, at the end of no link that leads back up.
+_NOT_PLACE = re.compile(
+    r"^/(?!([^/]+|sub-[^/]+/[^/]+|sub-[^/]+/(ses-[^/]+|func)/[^/]+|sub-[^/]+/ses-[^/]+/func/[^/]+)$)"
+)
+_DEEPEST = re.compile(r"^(/[^/]+){10}")
 _NOT_RAW = re.compile(r"^/(code|derivatives|models|phenotype|sourcedata|stimuli)(/|$)")
 _SERIES = (".nii", ".nii.gz")
 _DATABASE = "layout_index.sqlite"
 
 
 class Index:
-    """Files of a raw dataset with their metadata.
+    """Series of a raw dataset.
 
     Parameters
     ----------
@@ -35,14 +41,31 @@ class Index:
     database_dir
         Where an index is kept, to be used if it is there and made if it is not; None for an index
         that is forgotten.
+    participants
+        Labels; of others nothing is looked at (but for an index that is kept). Empty for all.
+    metadata
+        Whether queries will ask for metadata: then all sidecars have to be sound.
     """
 
-    def __init__(self, bids_dir: Path, database_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        bids_dir: Path,
+        database_dir: Path | None = None,
+        *,
+        participants: Sequence[str] = (),
+        metadata: bool = False,
+    ) -> None:
         self._bids_dir = bids_dir
+        self._participants, self._metadata = participants, metadata
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 self._layout = self._opened(database_dir)
+            except RecursionError as error:
+                # it reads one JSON besides those of the series
+                path = bids_dir / "dataset_description.json"
+                read_object(path)
+                raise self._refusal(error) from error
             except OSError as error:
                 if error.errno is not None:
                     raise machine_error(error.filename or bids_dir, error) from error
@@ -58,13 +81,15 @@ class Index:
 
     def _opened(self, database_dir: Path | None) -> BIDSLayout:
         if database_dir is None:
-            return self._indexed(ignore=[_NOT_RAW, _NOT_FUNC])
+            others = [_others(self._participants)] if self._participants else []
+            places = [_NOT_RAW, _NOT_FUNC, _NOT_PLACE, *others]
+            return self._indexed(ignore=places, metadata=self._metadata)
         if not (database_dir / _DATABASE).exists():
             # complete or not there: an index cut short would pass for a dataset with few files
             database_dir.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".index-", dir=database_dir) as temporary:
                 # other programs may share it, and they look for more
-                self._indexed(database_path=temporary, ignore=[_NOT_RAW], suffix=None)
+                self._indexed(database_path=temporary, ignore=[_NOT_RAW, _DEEPEST], suffix=None)
                 (Path(temporary) / _DATABASE).replace(database_dir / _DATABASE)
         return self._known(database_dir)
 
@@ -73,11 +98,12 @@ class Index:
         ignore: list[re.Pattern[str]],
         database_path: str | None = None,
         suffix: tuple[str, ...] | None = ("bold", "sbref"),
+        metadata: bool = True,
     ) -> BIDSLayout:
         from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
         only = {"suffix": list(suffix), "extension": [*_SERIES, ".json"]} if suffix else {}
-        indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, **only)
+        indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=metadata, **only)
         return BIDSLayout(
             str(self._bids_dir), validate=False, database_path=database_path, indexer=indexer
         )
@@ -111,9 +137,11 @@ class Index:
         found = self._layout.get(return_type="filename", invalid_filters="allow", **wanted)
         return sorted(Path(one) for one in found)
 
-    def metadata(self, path: Path) -> dict[str, Any]:
-        """What the sidecars say about a file, the nearest having the last word."""
-        return dict(self._layout.get_metadata(str(path)))
+
+def _others(participants: Sequence[str]) -> re.Pattern[str]:
+    """Folders of all participants but these."""
+    chosen = "|".join(map(re.escape, participants))
+    return re.compile(rf"^/sub-(?!({chosen})(/|$))")
 
 
 def _query(value: Any) -> Any:

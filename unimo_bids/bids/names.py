@@ -24,6 +24,7 @@ _RAW = (
     ("part", "mag|phase|real|imag", False),
     ("chunk", "[0-9]+", False),
 )
+ENTITIES = tuple(name for name, *_ in _RAW)
 
 
 def _pattern() -> re.Pattern[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from unimo_bids.errors import UnimoError
+from unimo_bids.files.objects import read_object
 
 _GESTATIONAL = re.compile(
     r"(gestational|fetal)_?age(_|$).*|gestational_weeks|ga|ga_(weeks?|days?|at_scan|scan)|scan_ga"
@@ -138,11 +141,8 @@ def _description(table: Path, folders: list[Path]) -> dict[str, dict[str, Any]]:
     names = {table.stem, table.stem.rpartition("_")[2]}
     for folder in folders:
         for name in sorted(names, reverse=True):
-            try:
-                content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8-sig"))
-            except (OSError, ValueError):
-                continue
-            if isinstance(content, dict):
+            with contextlib.suppress(UnimoError):  # it explains columns, and is needed by no run
+                content = read_object(folder / f"{name}.json")
                 return {key: one for key, one in content.items() if isinstance(one, dict)}
     return {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +11,18 @@ from typing import Any, TypeVar
 
 from unimo_bids.bids.filters import read_filters
 from unimo_bids.bids.index import Index
+from unimo_bids.bids.inheritance import inherited, sidecars_of
 from unimo_bids.bids.masks import find_mask
 from unimo_bids.bids.names import parse_series, stem
 from unimo_bids.bids.timing import timing_of
 from unimo_bids.errors import InputError
+from unimo_bids.files.staging import machine_error
 from unimo_bids.settings import Settings
 
 # Complex data are corrected by their magnitude; the rest would be the same motion once more.
 _NOT_MAGNITUDE = ("phase", "real", "imag")
+# ms, as some write them
+_LATEST_ECHO = 1000
 
 Entities = dict[str, str]
 Run = TypeVar("Run", bound=Hashable)
@@ -35,6 +40,8 @@ class BoldRun:
         By short name, spelled as in the file's name, without echo: ``{"sub": "01", …}``.
     metadata
         What the sidecars say about the first echo.
+    sidecars
+        Those of all echoes.
     repetition_time, volume_timing
         Seconds: from frame to frame, or, where this is uneven, of each frame's start.
     echoes
@@ -58,6 +65,7 @@ class BoldRun:
     echo_times: tuple[float, ...] = ()
     sbref: Path | None = None
     mask: Path | None = None
+    sidecars: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -97,9 +105,18 @@ def find_runs(settings: Settings) -> Selection:
     InputError
         A label is not in the dataset, a name is not BIDS, or nothing is left to do.
     """
-    index = Index(settings.bids_dir, settings.bids_database_dir)
     filters = read_filters(settings.bids_filter_file) if settings.bids_filter_file else {}
     _check_names(settings)
+    if settings.participant_label:
+        known = raw_runs(settings.bids_dir)
+        if known:  # else there is more to be said than that these are not there
+            _by_label(known, "--participant-label", "sub", settings.participant_label, str)
+    index = Index(
+        settings.bids_dir,
+        settings.bids_database_dir,
+        participants=settings.participant_label,
+        metadata=any(key[:1].isupper() for wanted in filters.values() for key in wanted),
+    )
     there = _parsed(index.series("bold"))
     if not there:
         finding = "there is no BOLD series in this dataset (sub-*/[ses-*/]func/*_bold.nii.gz)"
@@ -118,7 +135,7 @@ def find_runs(settings: Settings) -> Selection:
         grouped[_without_echo(entities)][path] = entities
     participants: dict[str, list[BoldRun]] = defaultdict(list)
     for _, echoes in sorted(grouped.items()):
-        run = _run(echoes, index, references, settings)
+        run = _run(echoes, references, settings)
         participants[run.participant].append(run)
     absent = [one for one in settings.participant_label if one not in participants]
     return Selection(
@@ -131,6 +148,20 @@ def raw_runs(bids_dir: Path) -> dict[str, Entities]:
     """Entities of all runs of a dataset by their names; from the names alone, which is quick."""
     found = _parsed(path for folder in bids_dir.glob("sub-*/") for path in _named_bold(folder))
     return {_without_echo(entities): entities for entities in found.values()}
+
+
+def used_files(selection: Selection, settings: Settings) -> set[Path]:
+    """Files of the raw dataset from which anything is known about the runs."""
+    root = settings.bids_dir
+    used = {root / "dataset_description.json"}
+    for run in selection.runs:
+        used |= {*run.paths, *run.sidecars}
+        used |= {run.sbref} if run.sbref is not None and settings.reference == "sbref" else set()
+        if settings.population == "auto":
+            label = f"sub-{run.participant}"
+            for table in (root / "participants", root / label / f"{label}_sessions"):
+                used |= {table.with_suffix(".tsv"), table.with_suffix(".json")}
+    return used
 
 
 def _parsed(paths: Iterable[Path]) -> dict[Path, Entities]:
@@ -148,11 +179,23 @@ def _check_names(settings: Settings) -> None:
     for folder in sorted(settings.bids_dir.glob("sub-*/")):
         if wanted and folder.name.removeprefix("sub-") not in wanted:
             continue
+        _check_readable(folder)
         for path in sorted(_named_bold(folder)):
             if parse_series(path) is None:
                 finding = "this name of a BOLD series is not BIDS" + _offence(path)
                 remedy = "rename it, and its sidecar, like sub-01[_ses-1]_task-rest[_run-1]_bold"
                 raise InputError(path, finding, remedy)
+
+
+def _check_readable(participant: Path) -> None:
+    """Refuse a folder that may not be read: its series would be passed over."""
+    for pattern in ("", "func", "ses-*", "ses-*/func"):
+        for folder in participant.glob(pattern) if pattern else [participant]:
+            try:
+                if folder.is_dir():
+                    os.scandir(folder).close()
+            except OSError as error:
+                raise machine_error(folder, error) from error
 
 
 def _named_bold(folder: Path) -> Iterator[Path]:
@@ -223,7 +266,6 @@ def _without_echo(entities: Entities) -> str:
 
 def _run(
     series: Mapping[Path, Entities],
-    index: Index,
     references: Mapping[Path, Entities],
     settings: Settings,
 ) -> BoldRun:
@@ -234,7 +276,10 @@ def _run(
         raise InputError(
             second, f"it is the same run as {first.name}", "leave one of the two in the dataset"
         )
-    metadata = {path: index.metadata(path) for path in series}
+    sidecars = {
+        path: sidecars_of(settings.bids_dir, path, entities) for path, entities in series.items()
+    }
+    metadata = {path: inherited(sidecars[path]) for path in series}
     warnings: list[str] = []
     paths = _in_order(series, metadata, warnings)
     first = paths[0]
@@ -242,7 +287,7 @@ def _run(
     echoes = tuple(series[path]["echo"] for path in paths if "echo" in series[path])
     timing = timing_of(first, metadata[first])
     mask, about_masks = find_mask(first, entities, echoes, settings.derivatives)
-    times = [metadata[path].get("EchoTime") for path in paths]
+    times = [_echo_time(metadata[path]) for path in paths]
     return BoldRun(
         paths=tuple(paths),
         entities=entities,
@@ -250,9 +295,10 @@ def _run(
         repetition_time=timing.repetition_time,
         volume_timing=timing.volume_timing,
         echoes=echoes,
-        echo_times=tuple(float(one) for one in times if isinstance(one, int | float)),
+        echo_times=tuple(one for one in times if one is not None),
         sbref=_reference_of(series[first], references),
         mask=mask,
+        sidecars=tuple(sorted({one for each in sidecars.values() for one in each})),
         warnings=(*warnings, *timing.warnings, *about_masks),
     )
 
@@ -262,13 +308,21 @@ def _in_order(
 ) -> list[Path]:
     """Echoes by rising echo time; by their number where times are missing."""
     paths = sorted(series, key=lambda path: int(series[path].get("echo", 0)))
-    times = [metadata[path].get("EchoTime") for path in paths]
+    times = {path: _echo_time(metadata[path]) for path in paths}
     if len(paths) == 1:
         return paths
-    if not all(isinstance(one, int | float) for one in times):
+    if None in times.values():
         warnings.append("Not all echoes have an EchoTime; they are taken in the order of names.")
         return paths
-    return sorted(paths, key=lambda path: float(metadata[path]["EchoTime"]))
+    return sorted(paths, key=lambda path: times[path] or 0)
+
+
+def _echo_time(metadata: Mapping[str, Any]) -> float | None:
+    """Seconds; None where it is not said, or is no time."""
+    said = metadata.get("EchoTime")
+    if isinstance(said, int | float) and 0 <= said <= _LATEST_ECHO:
+        return float(said)
+    return None
 
 
 def _reference_of(entities: Entities, references: Mapping[Path, Entities]) -> Path | None:

@@ -10,14 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
 from unimo_bids.errors import InputError
-from unimo_bids.files.header import LONGEST_TR, data_shape, read_header, repetition_time
+from unimo_bids.files.header import LONGEST_TR, SLOWEST_TR, data_shape, read_header, repetition_time
 
 # Headers round to float32 or to whole milliseconds.
 _SAME_SECONDS = 1.5e-3
+_LATEST_S = 7 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def _seconds(metadata: Mapping[str, Any], warnings: list[str]) -> float | None:
     said = metadata.get("RepetitionTime")
     if said is None:
         return None
-    if not _is_number(said) or not 0 < said < np.inf:
+    # some write milliseconds
+    if not _is_number(said) or not 0 < said <= 1000 * SLOWEST_TR:
         warnings.append(f"The sidecar's RepetitionTime, {said!r}, is no time; it is not used.")
         return None
     if said > LONGEST_TR:
@@ -112,6 +113,8 @@ def _uneven(
         return None
     if not isinstance(said, list) or not all(_is_number(one) for one in said):
         warnings.append("The sidecar's VolumeTiming is no list of times; it is not used.")
+    elif not all(abs(one) <= _LATEST_S for one in said):
+        warnings.append("The sidecar's VolumeTiming has times that cannot be; it is not used.")
     elif not all(before < after for before, after in pairwise(said)):
         warnings.append("The sidecar's VolumeTiming does not increase; it is not used.")
     elif frames is not None and len(said) != frames:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,36 +35,51 @@ class Finding:
         return f"{self.location or 'dataset'}: {self.code}{details}"
 
 
-def check_dataset(bids_dir: Path, participants: Sequence[str] = ()) -> str | None:
-    """Refuse a dataset in which the validator finds errors.
+def check_dataset(bids_dir: Path, used: Collection[Path]) -> str | None:
+    """Refuse a dataset in which the validator finds errors that matter.
 
     Parameters
     ----------
     bids_dir
         The raw dataset.
-    participants
-        Labels; what is wrong with others does not matter. Empty for all.
+    used
+        Its files from which anything will be known; what is wrong with others does not matter.
 
     Returns
     -------
     str or None
-        Why it was not checked, in one sentence; None if it was.
+        What to warn of, in one sentence: errors elsewhere, or why the dataset was not checked.
     """
     program = _find()
     if program is None:
         return f"{_PROGRAM} is not installed, so the dataset was not checked."
+    loop = _loop(bids_dir)
+    if loop is not None:
+        return (
+            f"{loop} is linked to a folder that holds it, which {_PROGRAM} would follow for ever, "
+            "so the dataset was not checked."
+        )
     try:
-        findings = _for(validate(program, bids_dir), participants)
+        found = validate(program, bids_dir)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return f"{_PROGRAM} failed ({_one_line(error)}), so the dataset was not checked."
+    # without a place, it concerns all
+    places = {"", *(path.relative_to(bids_dir).as_posix() for path in used)}
+    findings = [one for one in found if one.location in places]
     if findings:
-        more = f" and {len(findings) - _SHOWN} more" if len(findings) > _SHOWN else ""
-        listed = "; ".join(map(str, findings[:_SHOWN])) + more
-        number = "1 error" if len(findings) == 1 else f"{len(findings)} errors"
-        finding = f"the BIDS validator finds {number} ({listed})"
+        finding = f"the BIDS validator finds {_counted(findings)}"
         remedy = f"correct them (run {_PROGRAM} for details) or give --skip-bids-validation"
         raise InputError(bids_dir, finding, remedy)
+    if found:
+        return f"In files that these runs do not use, the BIDS validator finds {_counted(found)}."
     return None
+
+
+def _counted(findings: Sequence[Finding]) -> str:
+    more = f" and {len(findings) - _SHOWN} more" if len(findings) > _SHOWN else ""
+    listed = "; ".join(map(str, findings[:_SHOWN])) + more
+    number = "1 error" if len(findings) == 1 else f"{len(findings)} errors"
+    return f"{number} ({listed})"
 
 
 def validate(program: str, bids_dir: Path) -> list[Finding]:
@@ -116,15 +131,14 @@ def _detail(issue: dict[str, Any]) -> str:
     return " ".join(filter(None, [issue.get("subCode", ""), said]))
 
 
-def _for(findings: list[Finding], participants: Sequence[str]) -> list[Finding]:
-    chosen = {f"sub-{label}" for label in participants}
-    return [
-        one
-        for one in findings
-        if not chosen
-        or not one.location.startswith("sub-")
-        or one.location.partition("/")[0] in chosen
-    ]
+def _loop(bids_dir: Path) -> Path | None:
+    """Find a link that leads back up."""
+    for place, folders, _ in os.walk(bids_dir):
+        folders[:] = [one for one in folders if not one.startswith(".")]
+        for link in (Path(place, one) for one in folders):
+            if link.is_symlink() and Path(place).resolve().is_relative_to(link.resolve()):
+                return link
+    return None
 
 
 def _find() -> str | None:

@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from unimo_bids.brain import epi
 from unimo_bids.brain.mask import BrainMask, Population
 from unimo_bids.brain.unimo import UNCLEAR, BrainFinder
+from unimo_bids.motion.masks import above_air
 
 Method = Literal["auto", "unimo", "epi"]
 
@@ -49,9 +51,11 @@ def extract_brain(
 
     Raises
     ------
-    ValueError
+    NoImageError
         If there is nothing to see at all.
     """
+    finite = np.nan_to_num(np.asarray(volume, dtype=np.float32), posinf=0, neginf=0)
+    volume = above_air(torch.from_numpy(np.ascontiguousarray(finite))).numpy()
     if method == "epi":
         return epi.find_brain(volume, affine)
     finder = BrainFinder(affine, device)

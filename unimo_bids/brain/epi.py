@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unimo_bids.brain.mask import SOLID, BrainMask, ball_volume, brain_radius, mask_radius, solidity
-from unimo_bids.motion.masks import foreground
+from unimo_bids.motion.masks import NoImageError, foreground
 
 Bool3 = NDArray[np.bool_]
 Float3 = NDArray[np.float32]
@@ -60,7 +60,7 @@ def find_brain(reference: NDArray[np.generic], affine: NDArray[np.float64]) -> B
 
     Raises
     ------
-    ValueError
+    NoImageError
         If there is nothing to see: no voxels, or one intensity everywhere (or none above 0).
     """
     image = np.asarray(reference, dtype=np.float32)
@@ -68,7 +68,7 @@ def find_brain(reference: NDArray[np.generic], affine: NDArray[np.float64]) -> B
     if image.ndim != 3 or image.size == 0:
         raise ValueError(f"a volume has three axes, not the shape {image.shape}")
     if np.ptp(image) == 0:
-        raise ValueError("every voxel of the volume has the same intensity: there is no brain")
+        raise NoImageError("every voxel of the reference has the same intensity")
     affine = np.asarray(affine, dtype=np.float64)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     head = foreground(torch.from_numpy(image), torch.from_numpy(affine)).numpy() > 0

@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unimo_bids.brain.mask import BrainMask, brain_radius
+from unimo_bids.motion.masks import MaskError
 
 
 def given_brain(mask: NDArray[np.float32], affine: NDArray[np.float64]) -> BrainMask:
     """Believe a mask ``(X, Y, Z)``, hard or soft (0 … 1)."""
     inside = mask > 0.5
     if not inside.any():
-        raise ValueError("the mask is empty")
+        raise MaskError("the mask is empty")
     return BrainMask(
         mask=inside,
         probability=np.asarray(mask, dtype=np.float32),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from unimo_bids.brain.following import follow_series
 from unimo_bids.brain.mask import BrainMask, Population, population_of_size
 from unimo_bids.brain.unimo import METHOD, BrainFinder
 from unimo_bids.files.series import Series
+from unimo_bids.motion.masks import too_small
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ def find_series_brain(
     if volume is None:
         volume = series.frame(reference)
     brain = extract_brain(volume, series.affine, method, population=population, device=device)
+    fault = too_small(brain.mask, series.affine)
+    if fault is not None:
+        brain = replace(brain, doubts=(*brain.doubts, f"it {fault}"), usable=False)
     warnings = []
     if brain.doubts:
         listed = "; ".join(brain.doubts)

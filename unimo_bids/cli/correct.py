@@ -21,12 +21,22 @@ from unimo_bids.cli.arguments import (
     frame,
     positive,
 )
+from unimo_bids.cli.printing import say
 from unimo_bids.cli.progress import progress
 from unimo_bids.errors import MachineError, UnimoError
+from unimo_bids.files.staging import machine_error
 
 if TYPE_CHECKING:
     from unimo_bids.cli.correction import Corrected, Options
 
+# as torch, the loader of libraries, threads and C++ say it
+_NO_MEMORY = (
+    "can't allocate memory",
+    "failed to map segment",
+    "annot allocate memory",
+    "can't start new thread",
+    "bad_alloc",
+)
 INTERRUPTED, TERMINATED = 130, 143  # 128 + signal, as shells count
 
 
@@ -124,13 +134,7 @@ def print_result(done: Corrected, also: Sequence[Path] = ()) -> None:
     """Print what came out, the paths last (and those of other files)."""
     from unimo_bids.cli.correction import described
 
-    try:
-        print(*described(done.summary), *also, *done.paths.values(), sep="\n", flush=True)
-    except OSError as error:
-        # else Python tries once more at its end, and complains in its own words
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        finding = f"it cannot be written ({error.strerror}), but all files are in their places"
-        raise MachineError("standard output", finding, "look in the output folder") from error
+    say(*described(done.summary), *also, *done.paths.values())
 
 
 def guarded(
@@ -173,17 +177,19 @@ def _failed(sentence: str, code: int, debug: bool) -> int:
 
 
 def _machine_trouble(error: Exception) -> MachineError | None:
-    """Recognise missing permissions, exhausted memory and a failing graphics card."""
+    """Recognise what the system refuses, exhausted memory and a failing graphics card."""
     text = str(error)
-    if isinstance(error, PermissionError) and error.filename is not None:
-        remedy = "change the permissions or choose another place"
-        return MachineError(error.filename, "permission denied", remedy)
     if "CUDA" in text or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):
         finding = "the graphics card failed: " + (text.strip().splitlines() or ["no reason"])[0]
         return MachineError("--device", finding.rstrip("."), "try --device cpu")
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        remedy = "run on a machine with more, or raise the limit of the job"
+    if isinstance(error, MemoryError) or any(sign in text for sign in _NO_MEMORY):
+        remedy = "run on a machine with more, or raise the limit (ulimit -v, or the job's)"
         return MachineError("memory", "there is not enough memory", remedy)
+    if "No usable temporary directory" in text:
+        finding = "there is none that can be written"
+        return MachineError("temporary folder", finding, "set TMPDIR to a folder that can be")
+    if isinstance(error, OSError) and error.errno is not None:
+        return machine_error(error.filename or "a file", error)
     return None
 
 

@@ -19,19 +19,23 @@ from unimo_bids.brain.series import find_series_brain
 from unimo_bids.cli.progress import Report
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
+from unimo_bids.files.reopening import check_image
 from unimo_bids.files.series import Series, read_mask, read_series
 from unimo_bids.files.staging import atomic, staged
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.correction import Comparison, write_corrected
+from unimo_bids.motion.masks import refusing
 from unimo_bids.motion.quality import STATUSES, warnings_of
 from unimo_bids.motion.series import MotionEstimate, MotionSettings, estimate_motion, find_reference
 from unimo_bids.networks.pose import Fusion
 from unimo_bids.qc.confounds import (
     MOTION_NAMES,
+    Move,
     finite_parameters,
     finite_steps,
+    largest_move,
     parameter_deviations,
 )
 from unimo_bids.qc.framewise import framewise_displacement
@@ -40,7 +44,6 @@ from unimo_bids.qc.steady_state import count_non_steady
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-_COVER_THE_BRAIN = "give a mask that covers the brain"
 _BRAIN_SHARE = 0.2  # of the estimation
 _ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing
 _MANY_FRAMES = 200  # of fewer, threads save less than they cost
@@ -151,6 +154,9 @@ def correct_file(options: Options, report: Report) -> Corrected:
         summary["runtime_s"] = round(time.monotonic() - started, 2)
         with atomic(places["summary"]) as temporary:
             temporary.write_text(json.dumps(summary, indent=2) + "\n")
+        for key, place in places.items():
+            if place.name.endswith((".nii", ".nii.gz")):
+                check_image(place, paths[key])
     return Corrected(estimate, paths, summary)
 
 
@@ -195,29 +201,32 @@ def _estimate(
     """Motion, and warnings about the brain mask that it rests on."""
     mask, reference, warnings = None, options.reference, list[str]()
     begun = 0.0
+    if options.mask is not None:
+        mask = read_mask(options.mask, series)
 
     def partly(done: float, what: str) -> None:
         if done < 1:
             report(_ESTIMATION_SHARE * (begun + (1 - begun) * done), what)
 
-    if options.mask is not None:
-        mask = read_mask(options.mask, series)
-    elif options.brain_extraction != "none":
-        report(0, "finding the brain")
-        if reference == "auto":
-            reference = find_reference(series, series.affine)
-        begun = _BRAIN_SHARE
-        found = find_series_brain(
-            series,
-            reference,
-            method=options.brain_extraction,
-            population=options.population,
-            follow=not options.refine,  # the network reads the shape of every frame's
-            device=device,
-            progress=lambda share: report(_ESTIMATION_SHARE * begun * share, "finding the brain"),
-        )
-        mask, warnings = found.motion_mask, found.warnings
-    try:
+    many = mask is not None and mask.ndim == 4
+    with refusing(options.input, options.mask, many=many):
+        if mask is None and options.brain_extraction != "none":
+            report(0, "finding the brain")
+            if reference == "auto":
+                reference = find_reference(series, series.affine)
+            begun = _BRAIN_SHARE
+            found = find_series_brain(
+                series,
+                reference,
+                method=options.brain_extraction,
+                population=options.population,
+                follow=not options.refine,  # the network reads the shape of every frame's
+                device=device,
+                progress=lambda share: report(
+                    _ESTIMATION_SHARE * begun * share, "finding the brain"
+                ),
+            )
+            mask, warnings = found.motion_mask, found.warnings
         estimate = estimate_motion(
             series,
             series.affine,
@@ -227,15 +236,6 @@ def _estimate(
             settings=MotionSettings(fusion=options.fusion, refine=options.refine),
             progress=partly,
         )
-    except ValueError as error:
-        # which frame is the reference, and so which of the masks counts, is found only there
-        if options.mask is None or mask is None or "the mask" not in str(error):
-            raise
-        if mask.ndim == 3:
-            raise InputError(options.mask, str(error), _COVER_THE_BRAIN) from error
-        finding = str(error).replace("the mask", "the mask of the reference frame")
-        remedy = "give every frame a mask, or choose another --reference"
-        raise InputError(options.mask, finding, remedy) from error
     return estimate, warnings
 
 
@@ -281,6 +281,8 @@ def _summary(
         for key, value in asdict(options).items()
     }
     warnings = [*series.warnings, *warnings_of(status)]
+    lost = np.asarray(estimate.status) == "lost"
+    move = largest_move(estimate.poses, estimate.center, options.fd_radius, lost)
     return {
         "version": version("unimo-bids"),
         "settings": settings | {"device": device},
@@ -295,6 +297,7 @@ def _summary(
             "max": _rounded(fd.max()) if fd.size else None,
             "radius": options.fd_radius,
         },
+        "largest_move": None if move is None else asdict(move) | {"mm": _rounded(move.mm)},
         "tsnr_median": {"before": tsnr[0], "after": tsnr[1]},
     }
 
@@ -317,7 +320,7 @@ def _draw(
     summary: Mapping[str, Any],
 ) -> None:
     # matplotlib costs half a second and a font cache: only who wants a figure pays
-    from unimo_bids.qc.figures import Correction, write_summary
+    from unimo_bids.reports.figures.correction import Correction, write_summary
 
     names = [f"{kind}_{axis}" for kind in ("rot", "trans") for axis in "xyz"]
     before, after = comparison.moments
@@ -347,7 +350,9 @@ def described(summary: Mapping[str, Any]) -> list[str]:
     fd, tsnr = summary["framewise_displacement_mm"], summary["tsnr_median"]
     phrases = [f"frames: {frames}"]
     if fd["mean"] is not None:
-        phrases.append(f"FD {fd['mean']:.2f} mm (largest {fd['max']:.2f})")
+        phrases.append(f"FD {fd['mean']:.2f} mm")
+    if summary["largest_move"] is not None:
+        phrases.append(f"largest move {Move(**summary['largest_move'])}")
     if None not in tsnr.values():
         phrases.append(f"median tSNR {tsnr['before']:.1f} → {tsnr['after']:.1f}")
     return phrases

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from unimo_bids.bids.dataset import check_output
 from unimo_bids.bids.query import by_labels, raw_runs
+from unimo_bids.cli.printing import say
 from unimo_bids.errors import InputError
 from unimo_bids.execution.lock import locked
 from unimo_bids.files.staging import remove_unfinished
@@ -37,7 +38,7 @@ def run_group(settings: Settings) -> int:
         table, page = write_group_report(
             settings.out_dir, {name: there[name] for name in chosen if name in there}, lacking
         )
-    print(table, page, sep="\n")
+    say(table, page)
     if lacking:
         more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
         print(f"no results of: {', '.join(lacking[:_SHOWN])}{more}", file=sys.stderr)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unimo_bids.cli.arguments import add_machine, add_population, frame
 from unimo_bids.cli.correct import guarded
+from unimo_bids.cli.printing import say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,4 +56,4 @@ def _run(arguments: argparse.Namespace) -> None:
     told = mask_file(arguments)
     for warning in told.warnings:
         print(f"warning: {arguments.input}: {warning}", file=sys.stderr)
-    print(told.sentence, arguments.output, sep="\n")
+    say(told.sentence, arguments.output)

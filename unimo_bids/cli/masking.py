@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from unimo_bids.brain.series import SeriesBrain, find_series_brain
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
+from unimo_bids.files.reopening import check_image
 from unimo_bids.files.series import Series, read_series
 from unimo_bids.files.writing import write_volume
+from unimo_bids.motion.masks import refusing
 from unimo_bids.motion.series import find_reference
 
 
@@ -32,6 +34,18 @@ def mask_file(options: argparse.Namespace) -> Told:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     series = read_series(options.input, single=True)
+    with refusing(options.input):
+        found = _found(series, options)
+    if not found.brain.usable:
+        finding = "; ".join(found.brain.doubts)
+        raise InputError(options.input, finding, "look at the image; no mask was written")
+    masks = found.brain.mask.astype(np.uint8) if found.frame_masks is None else found.frame_masks
+    write_volume(options.output, masks, series)
+    check_image(options.output)
+    return Told(_sentence(series, found, masks), found.warnings)
+
+
+def _found(series: Series, options: argparse.Namespace) -> SeriesBrain:
     many = series.shape[3] > 1
     reference = options.reference
     if reference == "auto":
@@ -39,7 +53,7 @@ def mask_file(options: argparse.Namespace) -> Told:
     if reference >= series.shape[3]:
         finding = f"there is no frame {reference} (they are 0 to {series.shape[3] - 1})"
         raise InputError(options.input, finding, "choose another --reference, or auto")
-    found = find_series_brain(
+    return find_series_brain(
         series,
         reference,
         method=options.method,
@@ -47,12 +61,6 @@ def mask_file(options: argparse.Namespace) -> Told:
         follow=many,
         device=torch_device(options.device),
     )
-    if not found.brain.usable:
-        finding = "; ".join(found.brain.doubts)
-        raise InputError(options.input, finding, "look at the image; no mask was written")
-    masks = found.brain.mask.astype(np.uint8) if found.frame_masks is None else found.frame_masks
-    write_volume(options.output, masks, series)
-    return Told(_sentence(series, found, masks), found.warnings)
 
 
 def _check_output(options: argparse.Namespace) -> None:

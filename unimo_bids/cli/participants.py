@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -22,16 +23,18 @@ from pathlib import Path
 
 from unimo_bids.bids.dataset import check_output, prepare_dataset
 from unimo_bids.bids.names import CITATION, log_folder, participant_folder
-from unimo_bids.bids.query import Selection, find_runs
+from unimo_bids.bids.query import Selection, find_runs, used_files
 from unimo_bids.bids.validation import check_dataset
 from unimo_bids.cli.plan import plan
-from unimo_bids.errors import InputError, UnimoError
+from unimo_bids.cli.printing import say
+from unimo_bids.errors import InputError, MachineError, UnimoError
 from unimo_bids.execution.failures import Failure
 from unimo_bids.execution.lock import locked
 from unimo_bids.execution.log import run_log
 from unimo_bids.execution.naming import workflow_name
 from unimo_bids.execution.plugins import load_plugin
 from unimo_bids.execution.progress import Progress
+from unimo_bids.execution.remains import remove_damaged
 from unimo_bids.execution.resources import Resources, resources
 from unimo_bids.execution.runner import run_workflow
 from unimo_bids.files.staging import STALE_S, atomic, remove_unfinished
@@ -46,20 +49,21 @@ from unimo_bids.workflows.participant import init_unimo_wf
 _LOG = logging.getLogger("unimo_bids")
 FAILED, REPORT_FAILED = 1, 3
 _DRAWING_S = 60
+_ALL_STEPS = "unimo_bids_wf"
 
 
 def run_participants(settings: Settings) -> int:
     """Correct all selected runs; the exit code."""
     check_output(settings.out_dir)
-    unchecked = None
-    if not (settings.skip_bids_validation or settings.reports_only):
-        unchecked = check_dataset(settings.bids_dir, settings.participant_label)
     selection = find_runs(settings)
+    about_dataset = None
+    if not (settings.skip_bids_validation or settings.reports_only):
+        about_dataset = check_dataset(settings.bids_dir, used_files(selection, settings))
     if settings.reports_only:
         _refuse_nothing(selection, settings.out_dir)
     enough = resources(settings)
     if settings.dry_run:
-        print(plan(selection, settings, enough))
+        say(plan(selection, settings, enough))
         return 0
     workflow, methods = _workflow(selection, settings, enough)
     if settings.boilerplate_only:
@@ -68,6 +72,7 @@ def run_participants(settings: Settings) -> int:
         return 0
 
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S}_{uuid.uuid4()}"
+    _check_work(settings.work_dir)
     labels = [str(participant_folder(label)) for label in selection.participants]
     folders = {
         f"sub-{label}": settings.out_dir / log_folder(label, run_id)
@@ -79,7 +84,7 @@ def run_participants(settings: Settings) -> int:
         _remove_unfinished(settings, labels)
         warnings = prepare_dataset(settings)
         with run_log(folders, verbosity=settings.verbosity, console=progress.console):
-            for sentence in (unchecked, *warnings, *selection.warnings):
+            for sentence in (about_dataset, *warnings, *selection.warnings):
                 if sentence:
                     _LOG.warning(sentence)
             started = time.monotonic()
@@ -96,6 +101,17 @@ def run_participants(settings: Settings) -> int:
         if settings.remove_workdir and not failures:
             _remove(work, labels)
     return _told(written, failures, unwritten)
+
+
+def _check_work(folder: Path) -> None:
+    """Refuse a work folder that cannot be written; nobody need have asked for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        finding = f"the work folder cannot be written ({error.strerror})"
+        raise MachineError(folder, finding, "choose another by --work-dir") from error
 
 
 def _refuse_nothing(selection: Selection, out_dir: Path) -> None:
@@ -150,6 +166,9 @@ def _correct(
     if settings.clean_workdir:
         _remove(work, list(folders))
     workflow.base_dir = str(work)
+    for label in folders:
+        for path in remove_damaged(_step_folder(work, label)):
+            _LOG.warning("%s was damaged: its step is done anew.", path)
     first = next(iter(folders.values()))
     if settings.write_graph:
         _draw(workflow, first / "workflow.dot")
@@ -181,19 +200,25 @@ def _draw(workflow: DescribedWorkflow, path: Path) -> None:
 
 def _remove(work: Path, labels: Sequence[str]) -> None:
     """Remove what lies between of some participants: others may be at work beside us."""
-    of_all = work / "unimo_bids_wf"
     for label in labels:
-        shutil.rmtree(of_all / f"{workflow_name(label)}_wf", ignore_errors=True)
-    for folder in (of_all, work):
+        shutil.rmtree(_step_folder(work, label), ignore_errors=True)
+    for folder in (work / _ALL_STEPS, work):
         with contextlib.suppress(OSError):  # not empty, or not there
             folder.rmdir()
 
 
+def _step_folder(work: Path, label: str) -> Path:
+    """Where the steps of a participant, ``sub-01``, work."""
+    return work / _ALL_STEPS / f"{workflow_name(label)}_wf"
+
+
 def _about(settings: Settings, enough: Resources, run_id: str, seconds: float) -> dict[str, str]:
+    from unimo_bids.networks.weights import shipped
+
     when = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     about = {
         "Version": f"unimo-bids {version('unimo-bids')}, PyTorch {version('torch')}",
-        "Weights": _weights(),
+        "Weights": shipped(),
         "Data": str(settings.bids_dir),
         "Written": when,
         "Run": run_id,
@@ -204,14 +229,6 @@ def _about(settings: Settings, enough: Resources, run_id: str, seconds: float) -
         if not settings.use_plugin:  # which may have had others
             about["Processors"] = str(enough.nprocs)
     return about
-
-
-def _weights() -> str:
-    """The shipped networks by their checksums."""
-    from unimo_bids.networks.weights import FOLDER, checksum
-
-    named = [f"{path.stem} {checksum(path)}" for path in sorted(FOLDER.glob("*.safetensors"))]
-    return ", ".join(named)
 
 
 def _write_reports(
@@ -244,13 +261,13 @@ def _write_reports(
 
 def _told(written: Sequence[Path], failures: Sequence[Failure], unwritten: Sequence[str]) -> int:
     """Say how it ended, the reasons last; the exit code."""
-    for page in written:
-        print(page)
     for failure in failures:
         where = f" ({failure.crash_file})" if failure.crash_file else ""
         print(f"failed: {failure.run}, {failure.step}: {failure.reason}{where}", file=sys.stderr)
     for sentence in unwritten:
         print(f"failed: {sentence}", file=sys.stderr)
+    if written:
+        say(*written)
     if failures:
         return FAILED
     return REPORT_FAILED if unwritten else 0

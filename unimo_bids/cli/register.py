@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unimo_bids.cli.arguments import add_machine, add_network, add_population
 from unimo_bids.cli.correct import guarded
+from unimo_bids.cli.printing import say
 
 DOUBTED = 4
 
@@ -82,5 +83,5 @@ def _run(arguments: argparse.Namespace) -> bool:
     told = register_files(arguments)
     for warning in told.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(told.sentence, told.path, sep="\n")
+    say(f"{told.sentence}\n{told.path}")
     return told.doubted

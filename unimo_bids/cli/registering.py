@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from unimo_bids.brain.choice import extract_brain
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
+from unimo_bids.files.reopening import check_image
 from unimo_bids.files.series import Series, read_mask, read_series
 from unimo_bids.files.staging import atomic
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
-from unimo_bids.motion.masks import foreground
+from unimo_bids.motion.masks import MaskError, NoImageError, foreground
 from unimo_bids.motion.pair import PairPose, register_volumes
 from unimo_bids.motion.resampling import resample
 
@@ -94,14 +95,16 @@ def register_files(options: argparse.Namespace) -> Told:
             fusion=options.fusion,
             device=torch_device(options.device),
         )
-    except ValueError as error:
-        raise InputError(options.fixed, str(error), "look at both volumes and masks") from error
+    except (NoImageError, MaskError) as error:
+        both = f"{options.fixed}, {options.moving}"
+        raise InputError(both, str(error), "look at both volumes, and at their masks") from error
     facts = _facts(fixed, moving, found)
     options.prefix.parent.mkdir(parents=True, exist_ok=True)
     write_itk(paths["transform"], found.pose[None])
     with atomic(paths["pose"]) as temporary, temporary.open("wb") as file:
         np.save(file, found.pose)
     write_volume(paths["moved"], _moved(fixed.series, moving.series, found), fixed.series)
+    check_image(paths["moved"])
     with atomic(paths["facts"]) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n")
     warnings = [

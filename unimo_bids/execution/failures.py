@@ -12,11 +12,14 @@ from typing import Any
 
 from unimo_bids.errors import UnimoError
 from unimo_bids.execution.naming import participant, run_and_step
+from unimo_bids.files.staging import machine_error
 
 _LOG = logging.getLogger(__name__)
 
 # a node's own refusals are sentences already; the class they were raised with says nothing to users
 _OWN = re.compile(rf"^{re.escape(UnimoError.__module__)}\.\w+: ")
+# what Python says of a full disk, a missing permission, …
+_SYSTEM = re.compile(r"\w*Error: \[Errno (\d+)\] (.+?)(?:: '(.+)')?$")
 _SOURCE_LINE = re.compile(r'^\s*File "')
 
 
@@ -46,6 +49,8 @@ def reason(text: str) -> str:
     --------
     >>> reason('Traceback …\n  File "a.py", line 3, in f\n    g()\nValueError: no mask\nat all')
     'ValueError: no mask'
+    >>> reason("OSError: [Errno 28] No space left on device: '/work/a.npz'")
+    '/work/a.npz: the disk or your quota on it is full; free some space or write somewhere else.'
     >>> reason("The process was killed.\nIt had printed: …")
     'The process was killed.'
     """
@@ -59,6 +64,11 @@ def reason(text: str) -> str:
         while start < len(lines) and _indent(lines[start]) > depth:
             start += 1
     said = next((line.strip() for line in lines[start:] if line.strip()), "no reason was given")
+    if system := _SYSTEM.match(said):
+        error = OSError(int(system[1]), system[2])
+        return str(machine_error(system[3] or "a file of the work folder", error))
+    if said.startswith("MemoryError"):
+        return f"there is not enough memory ({said}); give --mem, or fewer --nprocs"
     return _OWN.sub("", said)
 
 

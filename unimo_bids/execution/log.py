@@ -34,14 +34,15 @@ def prepare_environment() -> None:
     os.environ["NO_ET"] = os.environ["NIPYPE_NO_ET"] = "1"
     os.environ["NIPYPE_CONFIG_DIR"] = os.devnull
     os.environ.setdefault("LOGNAME", user_name())  # nipype's plugins for clusters need it
-    home = Path.home() if "HOME" in os.environ else None
-    if home is None or not os.access(home, os.W_OK):
-        cache = Path(tempfile.gettempdir()) / f"unimo-bids-{os.getuid()}"
-        with contextlib.suppress(OSError):
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path's fails without a home
+    if not os.access(home, os.W_OK) or home == "~":
+        with contextlib.suppress(OSError):  # there may be no temporary folder either
+            cache = Path(tempfile.gettempdir()) / f"unimo-bids-{os.getuid()}"
             cache.mkdir(mode=0o700, exist_ok=True)
             if cache.stat().st_uid == os.getuid():  # anyone may make this name in /tmp
                 os.environ.setdefault("MPLCONFIGDIR", str(cache))
-                if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path's fails here, as PyBIDS
+                # PyBIDS looks for its settings at home, and ends where it may not
+                if home == "~" or (os.path.lexists(home) and not os.access(home, os.X_OK)):
                     os.environ["HOME"] = str(cache)
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 
-# the order in which BIDS writes them
-_ENTITIES = ("sub", "ses", "task", "acq", "ce", "rec", "dir", "run", "echo", "part")
-_PAIR = re.compile(rf"(?:^|_)({'|'.join(_ENTITIES)})_([0-9A-Za-z]+)(?=_|$)")
+from unimo_bids.bids.names import ENTITIES
 
-
+_PAIR = re.compile(rf"(?:^|_)({'|'.join(ENTITIES)})_([0-9A-Za-z]+)(?=_|$)")
 _PLUS = "PLUS"
 
 
@@ -49,7 +47,7 @@ def run_and_step(fullname: str) -> tuple[str, str]:
     found = [_PAIR.findall(part) for part in parts[:-1]]
     last = max((index for index, pairs in enumerate(found) if pairs), default=len(parts) - 2)
     labels = {entity: label.replace(_PLUS, "+") for pairs in found for entity, label in pairs}
-    run = " ".join(f"{entity}-{labels[entity]}" for entity in _ENTITIES if entity in labels)
+    run = " ".join(f"{entity}-{labels[entity]}" for entity in ENTITIES if entity in labels)
     return run, " ".join(parts[last + 1 :]).replace("_", " ")
 
 

@@ -13,6 +13,7 @@ from unimo_bids.execution.failures import Failure
 from unimo_bids.execution.log import nipype_settings
 from unimo_bids.execution.plugins import PluginChoice, make_plugin
 from unimo_bids.execution.progress import Progress
+from unimo_bids.files.staging import machine_error
 from unimo_bids.files.tables import write_table
 
 if TYPE_CHECKING:
@@ -72,9 +73,12 @@ def run_workflow(
             runner._status_callback = progress.update
         try:
             workflow.run(plugin=runner)
-        except Exception:
+        except Exception as error:
             # nipype ends a run with failed nodes by raising the first of their errors
             if not runner.failures or not (runner.completed or stop_on_first_crash):
+                if isinstance(error, OSError):  # as on a full disk, and then without a name
+                    place = error.filename or workflow.base_dir
+                    raise machine_error(place, error) from error
                 raise
     usage: Sequence[Usage] = getattr(runner, "usage", [])
     if resource_table is not None and usage:

@@ -27,9 +27,15 @@ SAME_GRID_VOXELS = 0.05
 SMALLEST_VOXEL, LARGEST_VOXEL = 0.1, 20.0
 # A series with one frame in more than this many seconds is one whose TR is in milliseconds.
 LONGEST_TR = 60.0
+# Nothing is imaged slower, whatever the unit.
+SLOWEST_TR = 3600.0
+# mm. Beyond, float64 no longer tells a tenth of a micrometre.
+_FARTHEST_ORIGIN = 1e9
 # Room for DICOM extensions; an offset beyond it is a broken header.
 _LARGEST_OFFSET = 256 * 2**20
 
+_LAST_FORM_CODE = 5
+_END_OF_LINE = ((13, 10, 26, 10), (0, 0, 0, 0))
 _MAGIC = {348: b"n+1", 540: b"n+2"}
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 _SECONDS_PER_UNIT = {16: 1e-3, 24: 1e-6}
@@ -61,6 +67,48 @@ def read_header(stream: BinaryIO, path: Path) -> Nifti1Header:
         finding = f"its header says that the data begin at byte {offset:g}, which cannot be"
         raise InputError(path, finding, "export or convert the series again")
     return header
+
+
+def sound_header(header: Nifti1Header) -> tuple[Nifti1Header, list[str]]:
+    """Repair fields that would make unreadable what is written with them.
+
+    Returns
+    -------
+    header
+        A copy.
+    warnings
+        What was found and done, a sentence each.
+    """
+    sound, warnings = header.copy(), list[str]()
+    sound.extensions = header.extensions
+
+    def mend(field: str, value: object, finding: str) -> None:
+        sound[field] = value
+        warnings.append(f"The header's {finding}.")
+
+    magic = header["magic"].item()
+    if magic != header.single_magic:
+        mend("magic", header.single_magic, f"magic number is {magic!r}; mended")
+    if isinstance(header, Nifti2Header) and tuple(header["eol_check"]) not in _END_OF_LINE:
+        mend("eol_check", _END_OF_LINE[0], "test of line ends fails; mended")
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if np.isinf(slope):
+        mend("scl_slope", 0, f"slope is {slope:g}; values are taken as they are stored")
+    if np.isinf(intercept) or (np.isnan(intercept) and np.isfinite(slope) and slope != 0):
+        mend("scl_inter", 0, f"intercept is {intercept:g}; it is taken as 0")
+    for form in ("qform", "sform"):
+        code = int(header[f"{form}_code"])
+        if code < 0:
+            mend(f"{form}_code", 0, f"{form} code is {code}, which nobody knows; it is not used")
+        elif code > _LAST_FORM_CODE:
+            known = f"{form} code is {code}, which nobody knows; it is taken as 2 (aligned)"
+            mend(f"{form}_code", 2, known)
+    units = int(header["xyzt_units"])
+    space, time = units & 7, units & 56
+    if units > 63 or space > 3 or time == 56:
+        kept = (space if space <= 3 else 0) | (time if time < 56 else 0)
+        mend("xyzt_units", kept, f"code of units is {units}; taken as {kept}")
+    return sound, warnings
 
 
 def data_shape(header: Nifti1Header, path: Path) -> tuple[int, ...]:
@@ -113,8 +161,8 @@ def grid_distance(affine_a: Float64, affine_b: Float64, shape: tuple[int, ...]) 
 
 
 def _sound(affine: Float64) -> bool:
-    """Whether an affine is finite and spans all of space."""
-    if not np.isfinite(affine).all():
+    """Whether an affine is finite, not too far away, and spans all of space."""
+    if not np.isfinite(affine).all() or abs(affine[:3, 3]).max() > _FARTHEST_ORIGIN:
         return False
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     # a shear of 87° leaves 0.05 of the volume; no scanner comes near
@@ -163,7 +211,7 @@ def world_affine(
         finding = f"its header gives voxels of {said} mm"
         raise InputError(path, finding, "set the voxel sizes or the sform in the header")
     if sform is None and qform is None and (coded_s or coded_q):
-        finding = "the affine in its header is singular"
+        finding = "the affine in its header is singular, or its origin too far away"
         raise InputError(path, finding, "set a usable sform or qform in the header")
     if not usable_sizes or (sizes < 0).any():
         source = "sform's are used" if sform is not None else "sign is ignored"
@@ -172,6 +220,9 @@ def world_affine(
     if sform is not None:
         affine = sform
         apart = 0.0 if qform is None else grid_distance(sform, qform, shape)
+        if coded_q and qform is None and usable_sizes:
+            warnings.append("The qform is unusable; the sform is used, and written to both.")
+            repaired = True
         if apart > SAME_GRID_VOXELS:
             warnings.append(
                 f"The sform and the qform disagree by up to {apart:.1f} voxels;"
@@ -258,6 +309,8 @@ def repetition_time(header: Nifti1Header) -> tuple[float | None, list[str]]:
     if unit == 0 and stored == 1:  # what nibabel and others write where nobody told them
         return None, ["The header has no repetition time (1 without a unit); it is left as it is."]
     seconds = stored * _SECONDS_PER_UNIT.get(unit, 1.0)
+    if seconds > SLOWEST_TR * (1 if unit in _SECONDS_PER_UNIT else 1000):
+        return None, [f"A repetition time of {seconds:g} s cannot be; it is left as it is."]
     if unit in _SECONDS_PER_UNIT or seconds <= LONGEST_TR:
         return seconds, []
     warning = f"A repetition time of {stored:g} s is taken to be milliseconds."

@@ -32,7 +32,10 @@ _FEWEST_VOXELS = 4
 _FEW_SLICES, _THIN_SLAB_MM = 5, 15.0
 # Maps of labels have fewer different values, series more. Fractions may be percent, or of 255.
 _MOST_LABELS, _MOST_FRACTION = 200, 255
-_BROKEN = "NaN, infinite or beyond 3e38"
+# Sums of squares of larger values overflow float32, of smaller ones they vanish; no scanner's units
+# come near. Nor is there an image where values differ by less than float32 can hold.
+_LARGEST, _SMALLEST, _FLAT = 1e15, 1e-15, 1e-6
+_BROKEN = "NaN, infinite or beyond 1e15"
 _AGAIN = "copy or export the file again"
 # isal's stubs call its error a value, not a type
 _DAMAGED = (EOFError, gzip.BadGzipFile, cast(type[Exception], isal_zlib.error))
@@ -62,7 +65,7 @@ class Series:
     slope, intercept
         Signal = slope · data + intercept.
     empty_frames
-        Frames that have the same value everywhere.
+        Frames that have the same value everywhere, or nearly.
     """
 
     data: npt.NDArray[Any]
@@ -135,14 +138,15 @@ def read_series(path: str | Path, *, single: bool = False) -> Series:
         if single and len(shape) == 3:
             shape = (*shape, 1)
         _check_series_shape(shape, path, fewest=1 if single else 2)
-        affine, fixed, warnings = headers.world_affine(header, shape, path)
-        data, slope, intercept, broken = _read_frames(stream, header, shape, path)
+        header, warnings = headers.sound_header(header)
+        affine, fixed, about_space = headers.world_affine(header, shape, path)
+        stored = _read_frames(stream, header, shape, path)
     seconds, about_time = headers.repetition_time(header)
-    warnings += about_time
-    frames = shape[3]
-    empty = tuple(t for t in range(frames) if data[..., t].min() == data[..., t].max())
+    warnings += about_space + about_time + stored.warnings
+    frames, broken = shape[3], stored.broken
+    empty = tuple(t for t in range(frames) if stored.is_flat(t))
     if len(empty) == frames:
-        finding = "every frame is empty (one value everywhere)"
+        finding = "every frame is empty (one value everywhere, or nearly)"
         if broken:
             finding += f" where values that are {_BROKEN} are left out"
         raise InputError(path, finding, _AGAIN)
@@ -155,7 +159,15 @@ def read_series(path: str | Path, *, single: bool = False) -> Series:
     if empty:
         warnings.append(f"{_counted(empty)} the same value everywhere and cannot be registered.")
     return Series(
-        data, affine, fixed, seconds, tuple(warnings), path, slope, intercept, empty_frames=empty
+        stored.data,
+        affine,
+        fixed,
+        seconds,
+        tuple(warnings),
+        path,
+        stored.slope,
+        stored.intercept,
+        empty_frames=empty,
     )
 
 
@@ -183,8 +195,9 @@ def read_volume(path: str | Path, series: Series) -> Float32:
             finding = f"it is not on the grid of {series.path.name}"
             raise InputError(path, finding, "resample it, or do without it")
         four = (*shape, 1)[:4]
-        data, slope, intercept, _ = _read_frames(stream, header, four, path)
-    return (data.mean(axis=-1, dtype=np.float64) * slope + intercept).astype(np.float32)
+        stored = _read_frames(stream, header, four, path)
+    mean = stored.data.mean(axis=-1, dtype=np.float64)
+    return (mean * stored.slope + stored.intercept).astype(np.float32)
 
 
 def read_mask(path: str | Path, series: Series) -> npt.NDArray[Any]:
@@ -217,17 +230,17 @@ def read_mask(path: str | Path, series: Series) -> npt.NDArray[Any]:
             finding = "the mask lies elsewhere in space than the series (other affine)"
             raise InputError(path, finding, "resample the mask to the grid of the series")
         four = (*shape, 1)[:4]
-        data, slope, intercept, broken = _read_frames(stream, header, four, path)
+        stored = _read_frames(stream, header, four, path)
 
     def values(t: int) -> npt.NDArray[np.floating]:
-        return np.asarray(data[..., t] * slope + intercept)
+        return np.asarray(stored.data[..., t] * stored.slope + stored.intercept)
 
     peaks = [float(values(t).max()) for t in range(four[3])]
     peak = max(peaks)
-    soft = data.dtype.kind == "f" or (slope, intercept) != (1, 0)
+    soft = stored.data.dtype.kind == "f" or (stored.slope, stored.intercept) != (1, 0)
     if peak <= (0.5 if soft else 0):
         finding = "the mask is empty" + (" (nowhere above one half)" if peak > 0 else "")
-        finding += f" where values that are {_BROKEN} are left out" if broken else ""
+        finding += f" where values that are {_BROKEN} are left out" if stored.broken else ""
         raise InputError(path, finding, "give a mask that covers the brain")
     if peak > 1:
         found = np.unique(values(peaks.index(peak)))
@@ -293,10 +306,27 @@ def _about_slabs(shape: tuple[int, ...], affine: Float64) -> list[str]:
     ]
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """Values ``(X, Y, Z, T)`` of a file, and how many of them had to be set to signal 0."""
+
+    data: npt.NDArray[Any]
+    slope: float
+    intercept: float
+    broken: int
+    warnings: list[str]
+
+    def is_flat(self, t: int) -> bool:
+        """Whether a frame has the same signal everywhere, or nearly."""
+        frame = self.data[..., t]
+        low, high = (self.slope * float(one) + self.intercept for one in (frame.min(), frame.max()))
+        return abs(high - low) <= max(_SMALLEST, _FLAT * max(abs(low), abs(high)))
+
+
 def _read_frames(
     stream: BinaryIO, header: Nifti1Header, shape: tuple[int, ...], path: Path
-) -> tuple[npt.NDArray[Any], float, float, int]:
-    """Read values ``(X, Y, Z, T)``, their slope and intercept, how many were not finite."""
+) -> _Stored:
+    """Read the values, and no more."""
     dtype = headers.data_type(header, path)
     slope, intercept = headers.scaling(header)
     frame_bytes = int(np.prod([int(n) for n in shape[:3]], dtype=object)) * dtype.itemsize
@@ -304,12 +334,12 @@ def _read_frames(
     claimed = offset + frame_bytes * shape[3]
     on_disk = path.stat().st_size
     compressed = isinstance(stream, gzip.GzipFile)
-    if not compressed and claimed != on_disk:
+    if not compressed and claimed > on_disk:
         raise _size_lie(path, shape, claimed, on_disk)
     if compressed and claimed > _BEST_COMPRESSION * on_disk:
         raise _size_lie(path, shape, claimed, None)
 
-    wide = dtype.itemsize > 4
+    wide = dtype.itemsize > 4 or _overflows(dtype, slope, intercept)
     kept: np.dtype[np.generic] = np.dtype(np.float32) if wide else dtype.newbyteorder("=")
     try:
         # pages are only taken as frames arrive, so a false claim costs nothing here
@@ -317,10 +347,11 @@ def _read_frames(
         buffer = np.empty(shape[2::-1], dtype)
     except MemoryError as error:
         length = _length(stream)
-        if length != claimed:
+        if length < claimed:
             raise _size_lie(path, shape, claimed, length) from error
-        finding = f"the series needs {claimed / 2**30:.1f} GiB of memory, more than there is"
-        raise MachineError(path, finding, "run on a machine with more memory") from error
+        finding = f"the series needs {claimed / 2**20:.0f} MiB of memory, more than is left"
+        remedy = "run on a machine with more memory, or raise the limit (ulimit -v, or the job's)"
+        raise MachineError(path, finding, remedy) from error
 
     stream.seek(offset)
     broken = 0
@@ -333,14 +364,26 @@ def _read_frames(
             with np.errstate(over="ignore"):  # beyond float32 is infinite, and counted below
                 frame = (buffer * slope + intercept).astype(np.float32)
         if frame.dtype.kind == "f":
-            bad = ~np.isfinite(frame)
+            with np.errstate(over="ignore", invalid="ignore"):
+                signal = frame if wide or slope == 1 else frame * slope + intercept
+                bad = ~(abs(signal) <= _LARGEST)
             if bad.any():
                 broken += int(bad.sum())
                 frame[bad] = 0 if wide else -intercept / slope
         data[t] = frame.T
-    if stream.read(1):
-        raise _size_lie(path, shape, claimed, _length(stream))
-    return np.moveaxis(data, 0, -1), 1.0 if wide else slope, 0.0 if wide else intercept, broken
+    # to the end: there stands the checksum of compressed data
+    more = _rest(stream)
+    warnings = [f"What follows its {shape[3]} frames in the file, {more} bytes, is left out."]
+    scale = (1.0, 0.0) if wide else (slope, intercept)
+    return _Stored(np.moveaxis(data, 0, -1), *scale, broken, warnings if more else [])
+
+
+def _overflows(dtype: np.dtype[Any], slope: float, intercept: float) -> bool:
+    """Whether scaled integers may be larger than can be."""
+    if dtype.kind not in "iu":
+        return False
+    limits = np.iinfo(dtype)
+    return max(abs(slope * one + intercept) for one in (limits.min, limits.max)) > _LARGEST
 
 
 def _fill(stream: BinaryIO, target: memoryview) -> int:
@@ -358,6 +401,11 @@ def _fill(stream: BinaryIO, target: memoryview) -> int:
 def _length(stream: BinaryIO) -> int:
     """Bytes in a stream, by reading it through."""
     stream.seek(0)
+    return _rest(stream)
+
+
+def _rest(stream: BinaryIO) -> int:
+    """Bytes from here to the end of a stream, by reading on."""
     length = 0
     while chunk := stream.read(_CHUNK_BYTES):
         length += len(chunk)

@@ -43,6 +43,7 @@ class FindReference(SimpleInterface):
         from unimo_bids.errors import InputError
         from unimo_bids.files.series import read_series, read_volume
         from unimo_bids.files.writing import write_volume
+        from unimo_bids.motion.masks import refusing
         from unimo_bids.motion.series import find_reference
 
         series = read_series(self.inputs.in_file)
@@ -54,7 +55,8 @@ class FindReference(SimpleInterface):
             if frame is not None and not 0 <= frame < frames:
                 finding = f"there is no frame {frame} (they are 0 to {frames - 1})"
                 raise InputError(self.inputs.in_file, finding, "choose another --reference")
-            reference = find_reference(series, series.affine) if frame is None else frame
+            with refusing(self.inputs.in_file):
+                reference = find_reference(series, series.affine) if frame is None else frame
             volume = series.frame(reference)
         self._results["reference"] = reference
         self._results["volume"] = str(Path(runtime.cwd) / "reference.nii.gz")
@@ -133,20 +135,22 @@ class FindBrain(SimpleInterface):
         from unimo_bids.devices import torch_device
         from unimo_bids.errors import InputError
         from unimo_bids.files.series import read_volume
+        from unimo_bids.motion.masks import refusing
 
         given = self.inputs
         if given.method == "derivatives":
             finding = "no folder of --derivatives holds a brain mask for it"
             raise InputError(given.in_file, finding, "add one, or choose --brain-extraction auto")
-        return find_series_brain(
-            series,
-            given.reference,
-            read_volume(given.volume, series),
-            given.method,
-            population=given.population,
-            follow=given.follow,
-            device=torch_device(given.device),
-        )
+        with refusing(given.in_file):
+            return find_series_brain(
+                series,
+                given.reference,
+                read_volume(given.volume, series),
+                given.method,
+                population=given.population,
+                follow=given.follow,
+                device=torch_device(given.device),
+            )
 
     def _given(self, series: Series) -> SeriesBrain:
         """The mask of another program, in the reference."""

@@ -68,7 +68,7 @@ class DrawRun(SimpleInterface):
         from unimo_bids.files.tables import read_columns
         from unimo_bids.interfaces.results import read_motion
         from unimo_bids.motion.quality import warnings_of
-        from unimo_bids.qc.confounds import MOTION_NAMES
+        from unimo_bids.qc.confounds import MOTION_NAMES, largest_move
         from unimo_bids.qc.framewise import framewise_displacement
         from unimo_bids.reports.drawing import draw_run
         from unimo_bids.reports.record import RunRecord
@@ -80,6 +80,8 @@ class DrawRun(SimpleInterface):
         after = framewise_displacement(residual.poses, residual.center, given.fd_radius)
         for displacement in (before, after):
             displacement[_about_lost(motion.status)] = np.nan
+        lost = motion.status == "lost"
+        move = largest_move(motion.poses, motion.center, given.fd_radius, lost)
         series = read_series(given.original)
         brain = read_volume(given.mask, series) > 0
         tsnr = [
@@ -89,7 +91,8 @@ class DrawRun(SimpleInterface):
         brain_ml = float(brain.sum() * abs(np.linalg.det(series.affine[:3, :3])) / 1000)
         del series
         censored = columns["censor"] == 1
-        numbers = _numbers(motion, before, after, tsnr, censored) | {"brain_ml": brain_ml}
+        numbers = _numbers(motion, before, after, tsnr, censored)
+        numbers |= {"brain_ml": brain_ml, "largest_move": None if move is None else move.mm}
         similarity = json.loads(Path(given.similarity).read_text())
         record = RunRecord(
             entities=given.entities,
@@ -113,7 +116,7 @@ class DrawRun(SimpleInterface):
             fd_threshold=given.fd_threshold,
             reference=motion.reference,
             motion_mask=Path(given.motion_mask) if isdefined(given.motion_mask) else None,
-            facts={**given.facts, **self._found(motion)},
+            facts={**given.facts, **self._found(motion), "Largest move": str(move or "n/a")},
             warnings=[
                 *given.known_warnings,
                 *given.series_warnings,

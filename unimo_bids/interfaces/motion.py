@@ -55,14 +55,16 @@ class TrackMotion(SimpleInterface):
 
         series = read_series(self.inputs.in_file)
         frames, reference = _with_reference(self.inputs, series)
-        tracking = track_motion(
-            frames,
-            series.affine,
-            mask=_mask(self.inputs, series),
-            reference=reference,
-            device=torch_device(self.inputs.device),
-            settings=MotionSettings(fusion=self.inputs.fusion, refine=self.inputs.refine),
-        )
+        mask = _mask(self.inputs, series)
+        with _refusing(self.inputs, mask):
+            tracking = track_motion(
+                frames,
+                series.affine,
+                mask=mask,
+                reference=reference,
+                device=torch_device(self.inputs.device),
+                settings=MotionSettings(fusion=self.inputs.fusion, refine=self.inputs.refine),
+            )
         path = Path(runtime.cwd) / "tracking.npz"
         self._results["tracking"] = write_arrays(path, tracking)
         return runtime
@@ -108,14 +110,16 @@ class EstimateMotion(SimpleInterface):
         else:
             tracking = Tracking.at_rest(frames.shape[3], reference)
         device = torch_device(self.inputs.device)
-        motion = estimate_motion(
-            frames,
-            series.affine,
-            mask=_mask(self.inputs, series),
-            device=device,
-            settings=MotionSettings(fusion=self.inputs.fusion, refine=self.inputs.refine),
-            tracking=tracking,
-        )
+        mask = _mask(self.inputs, series)
+        with _refusing(self.inputs, mask):
+            motion = estimate_motion(
+                frames,
+                series.affine,
+                mask=mask,
+                device=device,
+                settings=MotionSettings(fusion=self.inputs.fusion, refine=self.inputs.refine),
+                tracking=tracking,
+            )
         self._results["device_used"] = device_name(device)
         if isdefined(self.inputs.reference_file):
             of_series = {
@@ -139,6 +143,14 @@ def _with_reference(inputs: Any, series: Series) -> tuple[Any, int]:
     if not isdefined(inputs.reference_file):
         return series, inputs.reference
     return Preceded(read_volume(inputs.reference_file, series), series), 0
+
+
+def _refusing(inputs: Any, mask: Any) -> Any:
+    """Name the file that is at fault where there is no motion to be told."""
+    from unimo_bids.motion.masks import refusing
+
+    given = inputs.mask if isdefined(inputs.mask) else None
+    return refusing(inputs.in_file, given, many=mask is not None and mask.ndim == 4)
 
 
 def _mask(inputs: Any, series: Series) -> Any:

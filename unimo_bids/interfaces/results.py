@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,10 @@ def write_arrays(path: Path, result: MotionEstimate | Tracking) -> str:
     """Keep a result of the library; the path as nipype wants it."""
     import numpy as np
 
-    np.savez(path, **asdict(result))
+    from unimo_bids.files.staging import atomic
+
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **asdict(result))
     return str(path)
 
 
@@ -46,5 +51,11 @@ def read_motion(path: str) -> MotionEstimate:
 def _arrays(path: str) -> dict[str, Any]:
     import numpy as np
 
-    with np.load(path) as file:
-        return {name: array if array.ndim else array.item() for name, array in file.items()}
+    from unimo_bids.errors import MachineError
+
+    try:
+        with np.load(path) as file:
+            return {name: array if array.ndim else array.item() for name, array in file.items()}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        finding = "this file of the work folder is damaged"
+        raise MachineError(path, finding, "start again: its step is done anew") from error

@@ -96,8 +96,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def _copy(source: str, path: Path) -> None:
+    from unimo_bids.files.reopening import check_image
     from unimo_bids.files.staging import atomic
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         shutil.copyfile(source, temporary)
+        if path.name.endswith(".nii.gz"):
+            check_image(temporary, path)

@@ -24,7 +24,7 @@ from unimo_bids.motion.guesses import Guesses
 from unimo_bids.motion.joint import align_jointly
 from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.levels import Level, make_level
-from unimo_bids.motion.masks import ADULT_RADIUS, find_head
+from unimo_bids.motion.masks import ADULT_RADIUS, NoImageError, find_head
 from unimo_bids.motion.quality import NEVER_FAILED, bridge, similarity_threshold
 from unimo_bids.motion.refinement import Refined, refine
 from unimo_bids.motion.registration import IntensityModel, Target, make_target, register
@@ -174,12 +174,12 @@ class Estimation:
             self._tell(0.1 * (chunk[-1] + 1) / count, "reading")
         images = torch.cat(small)
         if not usable.any():
-            raise ValueError("no frame holds an image: all are empty or constant")
+            raise NoImageError("no frame holds an image: all are empty or constant, or nearly so")
         chosen = choose_reference(images, usable) if reference == "auto" else int(reference)
         if not 0 <= chosen < count:
             raise ValueError(f"reference {chosen}: the series has frames 0 … {count - 1}")
         if not usable[chosen]:
-            raise ValueError(f"reference {chosen}: the frame is empty or constant")
+            raise NoImageError(f"reference {chosen}: the frame is empty or constant, or nearly so")
         bright = torch.quantile(images[chosen], 0.98)
         self.frames.scale = float(bright) if bright > 0 else float(images[chosen].abs().max())
         self.usable = usable

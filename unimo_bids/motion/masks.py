@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from unimo_bids.errors import InputError
 from unimo_bids.spatial.grids import voxel_sizes
 from unimo_bids.spatial.interpolation import gaussian_blur
 
@@ -18,6 +22,47 @@ ADULT_RADIUS = 70.0
 # Of a mask at least. In a simulated head, 8 voxels of 4 mm left deviations of 1 mm, 27 of 0.25 mm,
 # 64 of 0.14 mm. A single slice of the smallest brain (fetus of 20 weeks, 30 ml) has 70 such voxels.
 _FEWEST_VOXELS, _SMALLEST_ML = 50, 1.0
+
+
+class MaskError(ValueError):
+    """A mask from which no motion can be told; the message begins with "the mask"."""
+
+
+class NoImageError(ValueError):
+    """Every frame, or the one that counts, is empty or constant."""
+
+
+@contextlib.contextmanager
+def refusing(
+    image: str | Path, mask: str | Path | None = None, *, many: bool = False
+) -> Iterator[None]:
+    """Turn both errors into refusals of a file.
+
+    Parameters
+    ----------
+    image
+        The file in which motion is looked for.
+    mask
+        The mask that was given; without one, the brain was found by the program.
+    many
+        Whether it is one mask for each frame.
+    """
+    try:
+        yield
+    except NoImageError as error:
+        remedy = "look at the image, and export or convert it again"
+        raise InputError(image, str(error), remedy) from error
+    except MaskError as error:
+        if mask is None:
+            whose, remedy = "the brain that was found", "give a mask that covers the brain"
+        elif many:
+            # which frame is the reference, and so which of the masks counts, may be found only here
+            whose = "the mask of the reference frame"
+            remedy = "give every frame a mask, or choose another --reference"
+        else:
+            whose, remedy = "the mask", "give a mask that covers the brain"
+        finding = str(error).replace("the mask", whose, 1)
+        raise InputError(image if mask is None else mask, finding, remedy) from error
 
 
 @dataclass(frozen=True)
@@ -72,7 +117,7 @@ def find_head(
 
     Raises
     ------
-    ValueError
+    MaskError
         The mask is too small, or there is no signal in it.
     """
     if mask is None:
@@ -82,9 +127,9 @@ def find_head(
         inside = found > 0.5
         fault = too_small(inside.cpu().numpy(), affine.cpu().numpy())
         if fault is not None:
-            raise ValueError(f"the mask {fault}")
+            raise MaskError(f"the mask {fault}")
         if bool((reference[inside] == reference[inside][0]).all()):
-            raise ValueError("the mask covers no signal")
+            raise MaskError("the mask covers no signal")
     radius = min(radius_of(found, affine), largest)
     reach = max(3.0 * radius / ADULT_RADIUS, 0.8 * float(voxel_sizes(affine).max()))
     return Head(
@@ -116,7 +161,7 @@ def foreground(volume: Tensor, affine: Tensor) -> Tensor:
     where that is lower.
     """
     sizes = voxel_sizes(affine).tolist()
-    smooth = gaussian_blur(volume, [3.0 / s for s in sizes]).cpu().numpy()
+    smooth = gaussian_blur(above_air(volume), [3.0 / s for s in sizes]).cpu().numpy()
     bright = float(np.quantile(smooth, 0.98))
     threshold = min(0.25 * bright, _otsu(smooth))
     binary = ndimage.binary_opening(smooth > threshold)
@@ -126,6 +171,21 @@ def foreground(volume: Tensor, affine: Tensor) -> Tensor:
     largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
     filled = ndimage.binary_fill_holes(pieces == largest)
     return torch.as_tensor(filled).to(volume)
+
+
+def above_air(volume: Tensor) -> Tensor:
+    """Intensities ``(X, Y, Z)`` above those of air, for an image that is below 0 for the most part.
+
+    A file may be stored with an offset, or turned upside down by a negative slope. Air is what lies
+    at the border. Any other image is given back as it is.
+    """
+    values = volume.flatten()[:: max(1, volume.numel() // 2**20)]
+    low, high = float(values.quantile(0.01)), float(values.quantile(0.99))
+    if high >= -low:
+        return volume
+    faces = [volume.select(axis, edge).flatten() for axis in range(3) for edge in (0, -1)]
+    air = float(torch.cat(faces).median())
+    return high - volume if high - air < air - low else volume - low
 
 
 def _otsu(values: np.ndarray) -> float:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from unimo_bids.motion.least_squares import robust_scale, solve
 from unimo_bids.motion.levels import Level
+from unimo_bids.motion.masks import MaskError
 from unimo_bids.motion.uncertainty import EDGE, cubes, jackknife, widened
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import smooth_fields, voxel_centers
@@ -174,7 +175,7 @@ def make_target(
         chosen = torch.zeros_like(chosen).index_fill_(0, keep, True)
     index = torch.nonzero(chosen)[:, 0]
     if len(index) == 0:
-        raise ValueError("nothing of the mask lies inside the field of view")
+        raise MaskError("the mask lies outside the field of view")
 
     world = rigid.transform(level.affine.to(grid), grid[index])
     points = (world - center.to(world)).float()

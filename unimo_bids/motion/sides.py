@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.levels import Level, make_level
-from unimo_bids.motion.masks import ADULT_RADIUS, Head, find_head
+from unimo_bids.motion.masks import ADULT_RADIUS, Head, NoImageError, find_head
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import voxel_sizes
 from unimo_bids.spatial.interpolation import gaussian_blur
@@ -93,7 +93,7 @@ def make_side(
     world = torch.as_tensor(np.asarray(affine, dtype=np.float64))
     bright = torch.quantile(values.flatten()[:: max(1, values.numel() // 1_000_000)], 0.98)
     if float(values.std()) <= 1e-6 * float(values.abs().max()):
-        raise ValueError("a volume is empty or constant")
+        raise NoImageError("a volume is empty or constant, or nearly so")
     values = values / (bright if bright > 0 else values.abs().max())
     given = None if mask is None else torch.from_numpy(np.asarray(mask, np.float32)).to(device)
     head = find_head(values, world, mask, largest=_LARGEST)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.motion.masks import MaskError
 from unimo_bids.networks.pose import (
     VOXELS,
     WIDTH,
@@ -103,7 +104,7 @@ class PoseFinder:
                 raise ValueError("without a mask, the centre of what moves has to be given")
             within = (mask > 0.5).nonzero().double()
             if len(within) == 0:
-                raise ValueError("the mask is empty")
+                raise MaskError("the mask is empty")
             center = rigid.transform(grid, within.mean(dim=0)[None].to(grid))[0]
         frame = torch.eye(4, dtype=torch.float64, device=self.device)
         frame[:3, :3] = self.radius * _nearest_axes(grid)

@@ -186,22 +186,25 @@ def _standardised(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def _signed_distance(masks: Tensor) -> Tensor:
-    """From the edge of masks ``(B, 1, X, Y, Z)``, up to `_FARTHEST` voxels, in radii."""
+    """From the edge of masks ``(B, 1, X, Y, Z)``, up to `_FARTHEST` shortest edges, in radii."""
+    most = max(masks.shape[2:])
     both = []
     for region in (masks <= 0.5, masks > 0.5):  # to the nearest voxel of either
         square = torch.where(region, 0.0, float(_FARTHEST**2))
         for axis in (2, 3, 4):
+            n = masks.shape[axis]
             nearest = square.clone()
-            for step in range(1, _FARTHEST):
-                ahead = square.narrow(axis, step, VOXELS - step) + step**2
-                behind = square.narrow(axis, 0, VOXELS - step) + step**2
-                part = nearest.narrow(axis, 0, VOXELS - step)
+            for step in range(1, min(n, _FARTHEST)):
+                way = (step * most / n) ** 2  # a box is as wide along an axis of fewer voxels
+                ahead = square.narrow(axis, step, n - step) + way
+                behind = square.narrow(axis, 0, n - step) + way
+                part = nearest.narrow(axis, 0, n - step)
                 torch.minimum(part, ahead, out=part)
-                part = nearest.narrow(axis, step, VOXELS - step)
+                part = nearest.narrow(axis, step, n - step)
                 torch.minimum(part, behind, out=part)
             square = nearest
         both.append(square.sqrt())
-    return (both[0] - both[1]) * (WIDTH / VOXELS)
+    return (both[0] - both[1]) * (WIDTH / most)
 
 
 def box_places(shape: Sequence[int], device: torch.device) -> Tensor:

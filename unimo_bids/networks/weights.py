@@ -47,6 +47,12 @@ def checksum(path: Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
 
 
+def shipped() -> str:
+    """Name the networks that come with the program, each with its checksum."""
+    found = sorted(FOLDER.glob("*.safetensors"))
+    return ", ".join(f"{path.stem} {checksum(path)}" for path in found) or "none"
+
+
 def inference_type(device: torch.device) -> torch.dtype:
     """bfloat16 where the processor multiplies it natively, else float32."""
     if device.type == "cuda":

@@ -178,14 +178,52 @@ def finite_steps(
     What is known is that between good frames, across lost ones too: a step out of a lost frame is
     given that length, and like one into it `UNKNOWN_STEP_MM` at least.
     """
-    step = np.full(len(poses), np.nan)
-    if not lost.all():
-        step[~lost] = measure(poses[~lost], center, radius)
+    step = _known_steps(measure, poses, center, radius, lost)
     unknown = lost.copy()
     unknown[1:] |= lost[:-1]
     step[unknown] = np.fmax(step[unknown], UNKNOWN_STEP_MM)
     step[0] = np.nan
     return step
+
+
+def _known_steps(
+    measure: Callable[[Float64, Float64, float], Float64],
+    poses: Float64,
+    center: Float64,
+    radius: float,
+    lost: Bool,
+) -> Float64:
+    """Displacement ``(T,)`` mm since the good frame before, NaN in lost ones and in the first."""
+    step = np.full(len(poses), np.nan)
+    if not lost.all():
+        step[~lost] = measure(poses[~lost], center, radius)
+    return step
+
+
+@dataclass(frozen=True)
+class Move:
+    """The way of the head from one frame to another, mm of framewise displacement."""
+
+    mm: float
+    before: int
+    after: int
+
+    def __str__(self) -> str:
+        """With the frames, and whether any between them are lost."""
+        across = ", across lost ones" if self.after - self.before > 1 else ""
+        return f"{self.mm:.2f} mm (frames {self.before} to {self.after}{across})"
+
+
+def largest_move(poses: Float64, center: Float64, radius: float, lost: Bool) -> Move | None:
+    """Find the largest step from a good frame to the next, across lost ones too; None without any.
+
+    Framewise displacement is silent about steps into and out of lost frames, where heads move most.
+    """
+    step = _known_steps(framewise_displacement, poses, center, radius, lost)
+    if np.isnan(step).all():
+        return None
+    after = int(np.nanargmax(step))
+    return Move(float(step[after]), int(np.flatnonzero(~lost[:after])[-1]), after)
 
 
 def parameter_deviations(poses: Float64, covariance: Float64, lost: Bool) -> Float64:

@@ -6,11 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from unimo_bids.bids.names import ENTITIES
 from unimo_bids.errors import InputError
 
 _NAME = re.compile(r"(?P<entities>sub-.+)_desc-(?P<what>[a-z]+)_bold\.(?P<kind>svg|jpg|json)")
-# the order of entities in BIDS names
-_ORDER = ("sub", "ses", "task", "acq", "ce", "rec", "dir", "run", "echo")
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,9 @@ def labels(entities: str) -> dict[str, str]:
 
 
 def run_order(entities: str) -> list[tuple[tuple[int, str], ...]]:
-    """Sort key of runs: by session, task, … run, echo; run 10 comes after run 9."""
+    """Sort key of runs: by session, task, … run, chunk; run 10 comes after run 9."""
     given = labels(entities)
-    texts = [given.get(key, "") for key in _ORDER] + [entities]
+    texts = [given.get(key, "") for key in ENTITIES] + [entities]
     return [
         tuple(
             (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)

@@ -29,6 +29,7 @@ COLUMNS = (
     Column("fd_mean", "FD mean, mm"),
     Column("fd_median", "FD median, mm"),
     Column("fd_max", "FD max, mm"),
+    Column("largest_move", "Largest move, mm"),
     Column("fd_after_mean", "FD mean left, mm", 3),
     Column("tsnr_before", "tSNR before", 1),
     Column("tsnr_after", "tSNR after", 1),

@@ -18,12 +18,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from nibabel.orientations import apply_orientation, io_orientation
 
+from unimo_bids.reports.figures.style import STATUS
+
 Array = npt.NDArray[np.floating]
 
 # Okabe & Ito: told apart by all eyes
 _AXES = (("x", "#0072B2"), ("y", "#D55E00"), ("z", "#009E73"))
 _BEFORE, _AFTER, _INK, _QUIET = "#9a9a9a", "#0072B2", "#222222", "#6b6b6b"
-_STATUS = {"searched": "#F0E442", "bridged": "#E69F00", "lost": "#CC3311"}
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
@@ -161,15 +162,15 @@ def _draw_three(ax: Axes, values: Array, deviations: Array) -> None:
 
 
 def _shade(ax: Axes, status: Sequence[str]) -> None:
-    for kind, color in _STATUS.items():
+    for kind, color in STATUS.items():
         for t in np.flatnonzero(np.asarray(status) == kind):
             ax.axvspan(t - 0.5, t + 0.5, color=color, alpha=0.3, lw=0, zorder=0.5)
 
 
 def _name_shades(figure: SubFigure, result: Correction) -> None:
-    counts = {kind: list(result.status).count(kind) for kind in _STATUS}
+    counts = {kind: list(result.status).count(kind) for kind in STATUS}
     handles: list[Artist] = [
-        Patch(color=_STATUS[kind], alpha=0.4, lw=0, label=f"{kind} ({count})")
+        Patch(color=STATUS[kind], alpha=0.4, lw=0, label=f"{kind} ({count})")
         for kind, count in counts.items()
         if count
     ]

@@ -1,0 +1,29 @@
+"""JSON objects, as BIDS describes files with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unimo_bids.errors import InputError
+from unimo_bids.files.staging import machine_error
+
+
+def read_object(path: Path, remedy: str = "correct it") -> dict[str, Any]:
+    """Read a JSON object; refuse anything else with the file's name."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise InputError(path, "there is no such file", "check the path") from error
+    except OSError as error:
+        raise machine_error(path, error) from error
+    except ValueError as error:  # UnicodeDecodeError is one
+        finding = f"it is not valid JSON ({' '.join(str(error).split())})"
+        raise InputError(path, finding, remedy) from error
+    except RecursionError as error:
+        raise InputError(path, "its JSON is nested too deeply", remedy) from error
+    if not isinstance(content, dict):
+        kind = "a list" if isinstance(content, list) else "a single value"
+        raise InputError(path, f"it is {kind}, not a JSON object ({{…}})", remedy)
+    return content
