@@ -224,3 +224,17 @@ def test_something_runs_whatever_little_there_is(tmp_path, notes):
     """nipype waits for ever for resources if less than 0.01 GB is free."""
     workflow = whole(tmp_path, run_of("01", "rest", node(work, "a", notes)))
     assert run_workflow(workflow, nprocs=1, mem_gb=0.001, crash_dir=tmp_path) == []
+
+
+def test_what_was_done_before_is_passed_over_at_once(tmp_path, notes):
+    def run():
+        steps = (node(work, f"step{k}", notes) for k in range(10))
+        workflow = whole(tmp_path / "work", run_of("01", "rest", *steps))
+        return run_workflow(workflow, **SMALL, crash_dir=tmp_path)
+
+    assert run() == []
+    begin = time.monotonic()
+    assert run() == []
+    # nipype looks every 0.2 s, and would look at one node at a time
+    assert time.monotonic() - begin < 1
+    assert len(times(notes, "step9.ended")) == 1
