@@ -48,6 +48,7 @@ FULL = Settings(
     reports_only=True,
     boilerplate_only=True,
     write_graph=True,
+    aggregate_session_reports=2,
     resource_monitor=True,
     dry_run=True,
     verbosity=2,

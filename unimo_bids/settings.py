@@ -61,6 +61,8 @@ class Settings:
         Without it, poses are the network's, as they stand.
     population
         ``auto``, ``fetal``, ``infant`` or ``adult``.
+    aggregate_session_reports
+        The most sessions of a participant that one page shows.
     verbosity
         How many ``-v``.
     """
@@ -101,6 +103,7 @@ class Settings:
     reports_only: bool = False
     boilerplate_only: bool = False
     write_graph: bool = False
+    aggregate_session_reports: int = 4
     resource_monitor: bool = False
     dry_run: bool = False
     verbosity: int = 0

@@ -58,6 +58,7 @@ def test_every_option(bids, tmp_path):
         *("--dvars-threshold", "2", "--fd-radius", "35", "--population", "fetal"),
         *("--brain-extraction", "epi", "--fusion", "slerp", "--no-refine"),
         *("--random-seed", "7", "--use-plugin", tmp_path / "plugin.yml", "--stop-on-first-crash"),
+        *("--aggregate-session-reports", "2"),
         *("--reports-only", "--write-graph", "--resource-monitor", "--dry-run", "-vv", "--debug"),
         "--notrack",
     )
@@ -96,6 +97,7 @@ def test_every_option(bids, tmp_path):
         stop_on_first_crash=True,
         reports_only=True,
         write_graph=True,
+        aggregate_session_reports=2,
         resource_monitor=True,
         dry_run=True,
         verbosity=2,

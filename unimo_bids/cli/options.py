@@ -227,6 +227,12 @@ def _add_diagnostics(parser: Parser) -> None:
         help="TOML of settings, as lies beside the results; the command line overrides it, "
         "and --no-NAME switches off what it switches on",
     )
+    add(
+        "--aggregate-session-reports",
+        metavar="N",
+        type=arguments.positive_int,
+        help="the most sessions on one page of a report; with more, each has its own (default: 4)",
+    )
     _flag(add, "--stop-on-first-crash", help="stop all when one step fails")
     _flag(add, "--write-graph", help="draw the workflow")
     _flag(add, "--resource-monitor", help="record memory and processor use of every step")

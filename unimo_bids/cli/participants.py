@@ -121,7 +121,8 @@ def _remove_unfinished(settings: Settings, labels: Sequence[str]) -> None:
     # which may live on when their call was killed.
     age = STALE_S if settings.use_plugin else 0.0
     for label in labels:
-        remove_unfinished(out, f"{label}.html")
+        for page in (f"{label}.html", f"{label}_ses-*.html"):
+            remove_unfinished(out, page)
         for inside, _, _ in os.walk(out / label):
             remove_unfinished(Path(inside), older_than_s=age)
     # of the whole dataset: calls on other participants may be writing it
@@ -234,6 +235,7 @@ def _write_reports(
                 methods=methods,
                 errors=[read_crash(path) for path in sorted(crashes)],
                 runs=[run.name for run in runs],
+                most_sessions=settings.aggregate_session_reports,
             )
             written.append(page)
         except Exception as error:

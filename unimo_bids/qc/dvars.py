@@ -105,7 +105,9 @@ def _share_of_noise(frames: int) -> float:
     >>> [round(_share_of_noise(frames), 2) for frames in (6, 10, 20, 100, 1000)]
     [0.68, 0.8, 1.01, 1.0, 1.0]
     """
-    lower, upper = ((int(share * (frames - 1)) + 5 / 8) / (frames + 1 / 4) for share in (0.25, 0.75))
+    lower, upper = (
+        (int(share * (frames - 1)) + 5 / 8) / (frames + 1 / 4) for share in (0.25, 0.75)
+    )
     return float(np.sqrt(1 + 1 / frames) * _SIGMA_PER_IQR * (ndtri(upper) - ndtri(lower)))
 
 
