@@ -22,7 +22,7 @@ from pathlib import Path
 
 from unimo_bids.bids.dataset import check_output, prepare_dataset
 from unimo_bids.bids.names import CITATION, log_folder, participant_folder
-from unimo_bids.bids.query import Selection, find_runs
+from unimo_bids.bids.query import Selection, check_bold, find_runs
 from unimo_bids.bids.validation import check_dataset
 from unimo_bids.cli.plan import plan
 from unimo_bids.errors import InputError, UnimoError
@@ -51,6 +51,7 @@ _DRAWING_S = 60
 def run_participants(settings: Settings) -> int:
     """Correct all selected runs; the exit code."""
     check_output(settings.out_dir)
+    check_bold(settings.bids_dir)
     unchecked = None
     if not (settings.skip_bids_validation or settings.reports_only):
         unchecked = check_dataset(settings.bids_dir, settings.participant_label)
