@@ -305,3 +305,10 @@ def test_a_dataset_without_bold_is_refused_before_it_is_validated(tmp_path, monk
     assert run.main([str(folder), str(tmp_path / "out"), "participant"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "there is no BOLD series in this dataset" in line and ", only anat, eeg; check" in line
+
+
+def test_a_plan_reads_the_plugin_file(words, tmp_path, capsys):
+    plugin = tmp_path / "plugin.yml"
+    plugin.write_text("plugin: Magic\n")
+    assert run.main([*words, "--dry-run", "--use-plugin", str(plugin)]) == 2
+    assert "unknown plugin Magic" in capsys.readouterr().err

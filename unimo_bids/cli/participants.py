@@ -30,7 +30,7 @@ from unimo_bids.execution.failures import Failure
 from unimo_bids.execution.lock import locked
 from unimo_bids.execution.log import run_log
 from unimo_bids.execution.naming import workflow_name
-from unimo_bids.execution.plugins import load_plugin
+from unimo_bids.execution.plugins import PluginChoice, load_plugin
 from unimo_bids.execution.progress import Progress
 from unimo_bids.execution.resources import Resources, resources
 from unimo_bids.execution.runner import run_workflow
@@ -50,6 +50,7 @@ _DRAWING_S = 60
 
 def run_participants(settings: Settings) -> int:
     """Correct all selected runs; the exit code."""
+    plugin = load_plugin(settings.use_plugin) if settings.use_plugin else None
     check_output(settings.out_dir)
     check_bold(settings.bids_dir)
     unchecked = None
@@ -91,7 +92,7 @@ def run_participants(settings: Settings) -> int:
                 write_citation(settings.out_dir, methods)
                 for folder in folders.values():
                     settings.write(folder / "settings.toml")
-                failures = _correct(workflow, settings, enough, work, folders, progress)
+                failures = _correct(workflow, settings, enough, plugin, work, folders, progress)
             about = _about(settings, enough, run_id, time.monotonic() - started)
             written, unwritten = _write_reports(selection, settings, about, methods)
         if settings.remove_workdir and not failures:
@@ -145,6 +146,7 @@ def _correct(
     workflow: DescribedWorkflow,
     settings: Settings,
     enough: Resources,
+    plugin: PluginChoice | None,
     work: Path,
     folders: Mapping[str, Path],
     progress: Progress,
@@ -161,7 +163,7 @@ def _correct(
         mem_gb=enough.mem_gb,
         n_gpu=enough.n_gpu,
         crash_dir={**folders, "": first},
-        plugin=load_plugin(settings.use_plugin) if settings.use_plugin else None,
+        plugin=plugin,
         stop_on_first_crash=settings.stop_on_first_crash,
         progress=progress,
         resource_table=first / "resources.tsv" if settings.resource_monitor else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def draw_trajectory(path: Path, record: RunRecord) -> None:
 def _pieces(points: Array) -> tuple[list[Array], Array]:
     """Cut a line ``(T, n)`` into pieces of one colour each, and give the last frame of each."""
     ends = np.unique(np.linspace(0, len(points) - 1, _COLOURS + 1).round().astype(int))
-    cuts = zip(ends[:-1], ends[1:], strict=True)
+    cuts = itertools.pairwise(ends)
     return [points[start : end + 1] for start, end in cuts], ends[1:].astype(float)
 
 
