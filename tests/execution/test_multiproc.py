@@ -13,6 +13,7 @@ from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, Traite
 from nipype.pipeline import engine as pe
 
 from tests.execution.workflows import SMALL, node, note, run_of, times, whole, work
+from unimo_bids.execution import resources
 from unimo_bids.execution.plugins import PluginChoice
 from unimo_bids.execution.runner import run_workflow
 
@@ -238,3 +239,10 @@ def test_what_was_done_before_is_passed_over_at_once(tmp_path, notes):
     # nipype looks every 0.2 s, and would look at one node at a time
     assert time.monotonic() - begin < 1
     assert len(times(notes, "step9.ended")) == 1
+
+
+def test_what_needs_more_than_there_is_runs_alone(tmp_path, notes):
+    pair = [run_of(name, "rest", node(work, name, notes, seconds=0.5)) for name in "ab"]
+    small = {"nprocs": 2, "mem_gb": resources._ALONE_GB}
+    assert run_workflow(whole(tmp_path / "work", *pair), **small, crash_dir=tmp_path) == []
+    assert times(notes, "a.ended") and not overlap(notes, "a", "b")

@@ -66,3 +66,7 @@ def test_memory_is_nine_tenths_of_what_a_limit_leaves(no_gpu, monkeypatch):
     monkeypatch.setattr(module, "available_gb", lambda: 4.0)
     assert resources(asked()).mem_gb == pytest.approx(3.6)
     assert resources(asked(mem_gb=16.0)).mem_gb == 16
+
+
+def test_steps_run_alone_where_memory_is_low(no_gpu):
+    assert resources(asked(low_mem=True, nprocs=8)).mem_gb < 0.5

@@ -157,3 +157,10 @@ def test_a_header_that_claims_more_than_its_file_holds_says_nothing(tmp_path, su
     lying.write_bytes(gzip.compress(lie) if suffix == ".nii.gz" else lie)
     assert series_gb(lying) == 0
     assert series_gb(tmp_path / "none.nii") == 0
+
+
+def test_methods_as_markdown_alone(tmp_path):
+    write_citation(tmp_path, methods_section([]))
+    assert len(list((tmp_path / "logs").iterdir())) == 3
+    write_citation(tmp_path, methods_section([]), only_markdown=True)
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["CITATION.md"]

@@ -66,7 +66,7 @@ def run_participants(settings: Settings) -> int:
     workflow, methods = _workflow(selection, settings, enough)
     if settings.boilerplate_only:
         prepare_dataset(settings)
-        write_citation(settings.out_dir, methods)
+        write_citation(settings.out_dir, methods, only_markdown=settings.md_only_boilerplate)
         return 0
 
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S}_{uuid.uuid4()}"
@@ -89,7 +89,9 @@ def run_participants(settings: Settings) -> int:
             if settings.reports_only:
                 methods = read_citation(settings.out_dir) or methods
             else:
-                write_citation(settings.out_dir, methods)
+                write_citation(
+                    settings.out_dir, methods, only_markdown=settings.md_only_boilerplate
+                )
                 for folder in folders.values():
                     settings.write(folder / "settings.toml")
                 failures = _correct(workflow, settings, enough, plugin, work, folders, progress)

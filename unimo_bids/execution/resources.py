@@ -15,6 +15,8 @@ from unimo_bids.settings import Settings
 # Sums in another order differ in the last digit: so that results do not depend on the machine or
 # on how many runs were chosen, this is fixed. Runs side by side use processors better, too.
 _THREADS = 1
+# Less than any step needs: one that needs more than there is runs alone.
+_ALONE_GB = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def resources(settings: Settings) -> Resources:
     nprocs = settings.nprocs or len(os.sched_getaffinity(0))
     threads = settings.omp_nthreads or _THREADS
     memory = settings.mem_gb or 0.9 * available_gb()
+    if settings.low_mem:
+        memory = _ALONE_GB
     wanted = settings.device.startswith("cuda") or (settings.device == "auto" and _has_gpu())
     gpus = (settings.gpus or 1) if wanted else 0
     return Resources(nprocs, memory, gpus, min(threads, nprocs))
