@@ -7,7 +7,6 @@ import pytest
 from nipype import config
 
 from tests.execution.workflows import count_threads, node
-
 from unimo_bids.errors import InputError
 from unimo_bids.execution.failures import RecordsFailures
 from unimo_bids.execution.multiproc import RobustMultiProcPlugin

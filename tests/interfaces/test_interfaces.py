@@ -297,7 +297,7 @@ def test_results_are_copied_whole_the_summary_last(sink, here, monkeypatch):
 
 
 def test_what_is_in_its_place_is_not_copied_again(sink, here, monkeypatch):
-    save, out = sink
+    save, _ = sink
     assert save().always_run
     done(save())
     monkeypatch.setattr("shutil.copyfile", _break_off)

@@ -10,7 +10,7 @@ import psutil
 
 
 def available_gb() -> float:
-    """GiB that all steps together may use: the least of what the machine has and what limits say."""
+    """GiB that all steps may use: the least of what the machine has and what limits say."""
     limits = [*_of_control_groups(Path("/")), *_of_slurm(os.environ)]
     return min([psutil.virtual_memory().total, *limits]) / 2**30
 
@@ -24,9 +24,9 @@ def _of_control_groups(root: Path) -> Iterator[int]:
     for line in _lines(root / "proc/self/cgroup"):
         number, controllers, path = line.split(":", 2)
         if number == "0":  # version 2
-            name, tops = "memory.max", (tree, tree / "unified")
+            name, tops = "memory.max", [tree, tree / "unified"]
         elif "memory" in controllers.split(","):
-            name, tops = "memory.limit_in_bytes", (tree / "memory",)
+            name, tops = "memory.limit_in_bytes", [tree / "memory"]
         else:
             continue
         for top in tops:

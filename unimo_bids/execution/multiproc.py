@@ -129,7 +129,7 @@ class RobustMultiProcPlugin(RecordsFailures, MultiProcPlugin):  # type: ignore[m
         return sorted(jobids, key=lambda job: -self._steps_before.get(job, math.inf))
 
     def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
-        """Start what can be; nipype would sleep before it looks behind a node that was done before."""
+        """Start what can be; nipype would sleep before it looks behind a node that is done."""
         over = -1
         while over != (over := int((self.proc_done & ~self.proc_pending).sum())):
             super()._send_procs_to_workers(updatehash=updatehash, graph=graph)

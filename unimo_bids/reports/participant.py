@@ -97,9 +97,9 @@ def write_participant_report(
     many = len({session_page(name) for name in expected} - {None}) > most_sessions
     pages = {name: (session_page(name) if many else None) or of_participant for name in expected}
     read = [_read_run(name, pages[name], found.get(name, {}), belonging[name]) for name in expected]
-    for page in out_dir.glob(f"{participant}_ses-*.html"):
-        if page.name not in pages.values():  # of a call with other sessions, or more on a page
-            page.unlink()
+    for former in out_dir.glob(f"{participant}_ses-*.html"):
+        if former.name not in pages.values():  # of a call with other sessions, or more on a page
+            former.unlink()
 
     def write(page: str, overview: Sequence[_Run], **content: object) -> None:
         shown = {run.entities: _shown(run, found) for run in read if pages[run.entities] == page}

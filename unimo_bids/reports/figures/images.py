@@ -89,9 +89,9 @@ def _show(ax: Axes, image: npt.NDArray[np.generic]) -> None:
 
 
 def _outline(ax: Axes, image: Bytes, level: float, color: str, width: float) -> None:
-    """Draw where an image crosses a level; as lines, which are simplified, where contours are not."""
+    """Draw where an image crosses a level; lines are simplified, where contours are not."""
     for line in contour_generator(z=image).lines(level):
-        ax.plot(*line.T, color=color, lw=width, scalex=False, scaley=False)
+        ax.plot(*np.asarray(line).T, color=color, lw=width, scalex=False, scaley=False)
 
 
 def draw_masks(

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from unimo_bids.reports.figures import style
 from unimo_bids.reports.record import Array, RunRecord
 
-
 # of a band: half as many as the page has pixels for it
 _EDGES = 450
 

@@ -15,7 +15,6 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 from unimo_bids.reports.figures import style
 from unimo_bids.reports.record import Array, RunRecord
 
-
 # more are not told apart, and each is a line of its own in the file
 _COLOURS = 100
 
