@@ -30,7 +30,7 @@ from unimo_bids.execution.failures import Failure
 from unimo_bids.execution.lock import locked
 from unimo_bids.execution.log import run_log
 from unimo_bids.execution.naming import workflow_name
-from unimo_bids.execution.plugins import PluginChoice, load_plugin
+from unimo_bids.execution.plugins import PluginChoice, load_plugin, make_plugin
 from unimo_bids.execution.progress import Progress
 from unimo_bids.execution.resources import Resources, resources
 from unimo_bids.execution.runner import run_workflow
@@ -51,6 +51,8 @@ _DRAWING_S = 60
 def run_participants(settings: Settings) -> int:
     """Correct all selected runs; the exit code."""
     plugin = load_plugin(settings.use_plugin) if settings.use_plugin else None
+    if plugin and plugin.local:  # those of clusters may ask the scheduler as they are made
+        make_plugin(plugin, {})
     check_output(settings.out_dir)
     check_bold(settings.bids_dir)
     unchecked = None
