@@ -37,7 +37,7 @@ environment: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) has no venv; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	# torch first, as pinned: an unpinned install pulls gigabytes of CUDA
+	# torch first, as pinned; a build without CUDA that is there already is kept
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[test]"
 	touch $@

@@ -38,6 +38,8 @@ class Settings:
         Processors for all, and for one step; None for all there are.
     mem_gb
         GB of memory for all; None for all there is.
+    low_mem
+        One step at a time.
     device, gpus
         ``auto``, ``cpu``, ``cuda`` or ``cuda:i``; how many GPUs may be busy at once.
     work_dir, clean_workdir, remove_workdir
@@ -46,6 +48,8 @@ class Settings:
         ``minimal`` leaves out the corrected series.
     dummy_scans
         Frames before the steady state; None to detect them.
+    ignore
+        Of what other programs use, what is not to be used.
     reference
         Frame whose pose is the identity, ``auto`` or ``sbref``.
     fd_threshold, dvars_threshold
@@ -61,6 +65,10 @@ class Settings:
         Without it, poses are the network's, as they stand.
     population
         ``auto``, ``fetal``, ``infant`` or ``adult``.
+    md_only_boilerplate
+        The methods text as Markdown alone.
+    aggregate_session_reports
+        The most sessions of a participant that one page shows.
     verbosity
         How many ``-v``.
     """
@@ -80,6 +88,7 @@ class Settings:
     nprocs: int | None = None
     omp_nthreads: int | None = None
     mem_gb: float | None = None
+    low_mem: bool = False
     device: str = "auto"
     gpus: int | None = None
     work_dir: Path = field(default_factory=lambda: Path("work").absolute())
@@ -87,6 +96,7 @@ class Settings:
     remove_workdir: bool = False
     level: str = "full"
     dummy_scans: int | None = None
+    ignore: tuple[str, ...] = ()
     reference: int | str = "auto"
     fd_threshold: float = 0.5
     dvars_threshold: float = 1.5
@@ -100,7 +110,9 @@ class Settings:
     stop_on_first_crash: bool = False
     reports_only: bool = False
     boilerplate_only: bool = False
+    md_only_boilerplate: bool = False
     write_graph: bool = False
+    aggregate_session_reports: int = 4
     resource_monitor: bool = False
     dry_run: bool = False
     verbosity: int = 0

@@ -48,4 +48,11 @@ def test_sizes_and_times_have_units(tmp_path, monkeypatch):
     assert "3.2 GB  about 12 minutes" in lines[3]
     assert lines[4].split()[-2:] == ["?", "?"]  # no header
     # the others are done while the longest is at work
-    assert lines[5].startswith("4 runs, 2 side by side: about 12 minutes; results in")
+    told = "4 runs, 2 side by side: about 12 minutes, 1 of unknown size not counted; results in"
+    assert lines[5].startswith(told)
+
+
+def test_what_is_not_known_is_not_counted(tmp_path, monkeypatch):
+    assert planned(tmp_path, monkeypatch, (0.0, 1))[-1].startswith("1 run: 1 of unknown size; res")
+    lines = planned(tmp_path, monkeypatch, *[(0.0, 1)] * 100, (3.2, 1))
+    assert "about 12 minutes, 100 of unknown size not counted" in lines[-1]

@@ -264,3 +264,58 @@ def test_what_nobody_expected_is_told_in_one_line(words, monkeypatch, capsys):
     assert run.main(words) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "who would have thought" in line and "--debug" in line
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"DatasetType": "derivative", "GeneratedBy": [{"Name": "fMRIPrep", "Version": "24.1.0"}]},
+        {"PipelineDescription": {"Name": "fMRIPrep", "Version": "1.5.0"}},
+    ],
+)
+@pytest.mark.parametrize("series", [True, False])
+def test_results_of_a_program_are_no_raw_data(tmp_path, capsys, about, series):
+    name = "sub-01_task-rest_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
+    folder = dataset(tmp_path / "raw", *([name] if series else []), **about)
+    if "DatasetType" not in about:
+        path = folder / "dataset_description.json"
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({k: v for k, v in content.items() if k != "DatasetType"}))
+    assert run.main([str(folder), str(tmp_path / "out"), "participant"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "this is a derivatives dataset (fMRIPrep)" in line and "give the raw dataset" in line
+    assert "rename" not in line
+
+
+def test_denoised_data_with_raw_names_are_corrected_whatever_they_call_themselves(tmp_path):
+    about = {"DatasetType": "derivative", "GeneratedBy": [{"Name": "a denoiser"}]}
+    folder = dataset(tmp_path / "raw", "sub-01_task-rest_bold.nii.gz", **about)
+    words = [str(folder), str(tmp_path / "out"), "participant", "--skip-bids-validation"]
+    assert run.main([*words, "--dry-run"]) == 0
+
+
+def test_a_dataset_without_bold_is_refused_before_it_is_validated(tmp_path, monkeypatch, capsys):
+    from unimo_bids.cli import participants
+
+    folder = dataset(tmp_path / "raw")
+    for name in ("sub-01/ses-1/eeg/sub-01_ses-1_task-x_eeg.edf", "sub-02/anat/sub-02_T1w.nii.gz"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).touch()  # the validator says EMPTY_FILE
+    monkeypatch.setattr(participants, "check_dataset", lambda *_: pytest.fail("validated"))
+    assert run.main([str(folder), str(tmp_path / "out"), "participant"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "there is no BOLD series in this dataset" in line and ", only anat, eeg; check" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("plugin: Magic", "unknown plugin Magic"),
+        ("plugin: MultiProc\nplugin_args: {n_procs: two}", "do not suit MultiProc"),
+    ],
+)
+def test_a_plan_reads_the_plugin_file(words, tmp_path, capsys, text, told):
+    plugin = tmp_path / "plugin.yml"
+    plugin.write_text(text)
+    assert run.main([*words, "--dry-run", "--use-plugin", str(plugin)]) == 2
+    assert told in capsys.readouterr().err

@@ -23,7 +23,7 @@ from unimo_bids.reports.summary import COLUMNS
 _OTHERS = {"--array", "--cpus-per-task", "--job-name", "--partition", "--time", "--gres"}
 _OTHERS |= {"--frames", "--run", "--data", "--out", "--cache", "--tool", "--scenario", "--seed"}
 _OTHERS |= {"--steps", "--learning-rate", "--begin", "--pairs", "--peers", "--objects"}
-_OTHERS |= {"--most", "--without", "--no-masks", "--rendered"}
+_OTHERS |= {"--most", "--without", "--no-masks", "--rendered", "--torch-backend"}
 
 
 def options(parser, hidden):

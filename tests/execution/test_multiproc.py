@@ -13,6 +13,7 @@ from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, Traite
 from nipype.pipeline import engine as pe
 
 from tests.execution.workflows import SMALL, node, note, run_of, times, whole, work
+from unimo_bids.execution import resources
 from unimo_bids.execution.plugins import PluginChoice
 from unimo_bids.execution.runner import run_workflow
 
@@ -224,3 +225,24 @@ def test_something_runs_whatever_little_there_is(tmp_path, notes):
     """nipype waits for ever for resources if less than 0.01 GB is free."""
     workflow = whole(tmp_path, run_of("01", "rest", node(work, "a", notes)))
     assert run_workflow(workflow, nprocs=1, mem_gb=0.001, crash_dir=tmp_path) == []
+
+
+def test_what_was_done_before_is_passed_over_at_once(tmp_path, notes):
+    def run():
+        steps = (node(work, f"step{k}", notes) for k in range(10))
+        workflow = whole(tmp_path / "work", run_of("01", "rest", *steps))
+        return run_workflow(workflow, **SMALL, crash_dir=tmp_path)
+
+    assert run() == []
+    begin = time.monotonic()
+    assert run() == []
+    # nipype looks every 0.2 s, and would look at one node at a time
+    assert time.monotonic() - begin < 1
+    assert len(times(notes, "step9.ended")) == 1
+
+
+def test_what_needs_more_than_there_is_runs_alone(tmp_path, notes):
+    pair = [run_of(name, "rest", node(work, name, notes, seconds=0.5)) for name in "ab"]
+    small = {"nprocs": 2, "mem_gb": resources._ALONE_GB}
+    assert run_workflow(whole(tmp_path / "work", *pair), **small, crash_dir=tmp_path) == []
+    assert times(notes, "a.ended") and not overlap(notes, "a", "b")

@@ -1,5 +1,12 @@
-import pytest
+import importlib
+import os
+import subprocess
+from pathlib import Path
 
+import pytest
+from nipype import config
+
+from tests.execution.workflows import count_threads, node
 from unimo_bids.errors import InputError
 from unimo_bids.execution.failures import RecordsFailures
 from unimo_bids.execution.multiproc import RobustMultiProcPlugin
@@ -64,6 +71,24 @@ def test_other_clusters_record_their_failures(name):
     plugin = make_plugin(PluginChoice(name), {})
     assert isinstance(plugin, RecordsFailures)
     assert type(plugin).__name__ == f"{name}Plugin"
+
+
+@pytest.mark.parametrize("name", ["PBS", "LSF", "OAR", "Condor"])
+def test_jobs_of_other_clusters_set_their_threads(name, tmp_path, monkeypatch, notes):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    theirs = getattr(importlib.import_module("nipype.pipeline.plugins"), f"{name}Plugin")
+    seen = []
+    monkeypatch.setattr(
+        theirs, "_submit_batchtask", lambda _self, script, _node: seen.append(Path(script))
+    )
+    step = node(count_threads, "count", notes)
+    step.base_dir, step.config = str(tmp_path), config._sections
+    make_plugin(PluginChoice(name), {})._submit_job(step)
+    (script,) = seen
+    # as other shells than bash take it
+    subprocess.run(["sh", str(script)], check=True, env={**os.environ, "OMP_NUM_THREADS": "7"})
+    assert (notes / "count").read_text() == "1 1 1"
+    assert "OPENBLAS_NUM_THREADS=1" in script.read_text()
 
 
 def test_arguments_of_the_file_win():

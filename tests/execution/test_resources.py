@@ -60,3 +60,13 @@ def test_torch_without_cuda_has_no_gpu(monkeypatch):
     assert not module._has_gpu()
     monkeypatch.setattr(module, "version", lambda _name: "2.13.0")
     assert module._has_gpu()
+
+
+def test_memory_is_nine_tenths_of_what_a_limit_leaves(no_gpu, monkeypatch):
+    monkeypatch.setattr(module, "available_gb", lambda: 4.0)
+    assert resources(asked()).mem_gb == pytest.approx(3.6)
+    assert resources(asked(mem_gb=16.0)).mem_gb == 16
+
+
+def test_steps_run_alone_where_memory_is_low(no_gpu):
+    assert resources(asked(low_mem=True, nprocs=8)).mem_gb < 0.5

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.execution.test_multiproc import on_gpu
-from tests.execution.workflows import SMALL, fail, node, run_of, times, whole, work
+from tests.execution.workflows import SMALL, count_threads, fail, node, run_of, times, whole, work
 from unimo_bids.execution import log, slurm
 from unimo_bids.execution.plugins import PluginChoice
 from unimo_bids.execution.runner import run_workflow
@@ -110,6 +110,18 @@ def test_resources_become_options(tmp_path, notes, cluster):
     # Slurm takes the last of two: so the user's word counts, and the node's more
     assert asked["own"][-3:] == ["--time=9", "--comment", "two words"]
     assert shlex.join(asked["own"]).index("--time=5") < shlex.join(asked["own"]).index("--time=9")
+
+
+def test_a_job_has_the_threads_of_its_step(tmp_path, notes, cluster, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "7")  # as a scheduler, or who submits it, may have set it
+    parts = [
+        run_of(str(count), "rest", node(count_threads, f"n{count}", notes, n_procs=count))
+        for count in (1, 2)
+    ]
+    assert run(tmp_path, *parts) == []
+    assert (notes / "n1").read_text() == "1 1 1"
+    assert (notes / "n2").read_text().startswith("2 2 ")  # torch takes no more than there are
 
 
 def test_lost_job_fails_its_node_only(tmp_path, notes, cluster):

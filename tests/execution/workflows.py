@@ -47,6 +47,16 @@ def fail(notes, word, after=None):
     raise InputError("bold.nii.gz", f"{word} has [no] volumes", "give it some")
 
 
+def count_threads(notes, word, after=None):
+    import os
+    from pathlib import Path
+
+    import torch
+
+    told = [os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")]
+    Path(notes, word).write_text(" ".join([*told, str(torch.get_num_threads())]))
+
+
 def node(function, name, notes, *, n_procs=1, mem_gb=0.1, **inputs):
     made = pe.Node(Function(function=function), name=name, n_procs=n_procs, mem_gb=mem_gb)
     made.inputs.notes = str(notes)

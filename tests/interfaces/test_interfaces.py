@@ -313,6 +313,7 @@ def test_results_are_copied_whole_the_summary_last(sink, here, monkeypatch):
     ]
 
     # a copy that breaks off leaves what was there
+    (here / "made" / "bold").write_text("another")
     monkeypatch.setattr("shutil.copyfile", _break_off)
     with pytest.raises(ValueError, match="broken off"):
         save().run()
@@ -334,6 +335,53 @@ def test_results_are_opened_again_before_they_are_called_done(sink, here, damage
         save().run()
     assert not list(out.rglob("*_mask.nii.gz")) and not list(out.rglob("*summary*"))
     assert study.leftovers(out) == []
+
+
+def test_what_is_in_its_place_is_not_copied_again(sink, here, monkeypatch):
+    save, _ = sink
+    assert save().always_run
+    done(save())
+    monkeypatch.setattr("shutil.copyfile", _break_off)
+    assert not save().always_run
+    done(save())
+    assert SaveDerivatives().always_run  # nothing is known of it yet
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_text("BOLD"),  # as long as it was
+        lambda path: path.write_text("another"),
+    ],
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "func/sub-01_task-rest_desc-preproc_bold.nii.gz",
+        "func/sub-01_task-rest_desc-preproc_bold.json",
+        "figures/sub-01_task-rest_desc-summary_bold.json",
+    ],
+)
+def test_what_was_removed_or_changed_is_copied_again(sink, here, name, harm):
+    save, out = sink
+    done(save())
+    path = out / "sub-01" / name
+    was = path.read_text()
+    harm(path)
+    assert save().always_run
+    done(save())
+    assert path.read_text() == was and not save().always_run
+
+
+def test_what_is_no_longer_made_is_looked_for(sink, here):
+    save, out = sink
+    done(save())
+    former = out / "sub-01/func/sub-01_task-rest_echo-2_desc-preproc_bold.nii.gz"
+    former.touch()
+    assert save().always_run
+    done(save())
+    assert not former.exists() and not save().always_run
 
 
 def test_series_that_are_no_longer_made_go(sink, here):

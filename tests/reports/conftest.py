@@ -15,14 +15,17 @@ AFFINE = np.array([[0.2, 0, 3.0, -9], [-3.0, 0.1, 0.2, 20], [0, 4.0, 0.1, -20], 
 SHAPE = (14, 11, 12)
 
 
-def make_record(folder: Path, entities: str = "sub-01_task-rest", frames: int = 12, **changes):
+def make_record(
+    folder: Path, entities: str = "sub-01_task-rest", frames: int = 12, shape=SHAPE, **changes
+):
     """A ball that jumps along the first axis in frame 3, and its correction."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    grid = np.indices(SHAPE).transpose(1, 2, 3, 0) - (np.array(SHAPE) - 1) / 2
-    ball = (np.linalg.norm(grid / [4.5, 3.5, 4], axis=-1) < 1).astype(float)
+    grid = np.indices(shape).transpose(1, 2, 3, 0) - (np.array(shape) - 1) / 2
+    radii = np.array([4.5, 3.5, 4]) * shape / SHAPE
+    ball = (np.linalg.norm(grid / radii, axis=-1) < 1).astype(float)
     masks = np.repeat(ball[..., None], frames, axis=-1)
-    still = 1000 * ball[..., None] + rng.normal(50, 5, (*SHAPE, frames))
+    still = 1000 * ball[..., None] + rng.normal(50, 5, (*shape, frames))
     moved = still.copy()
     if frames > 3:
         moved[..., 3] = np.roll(still[..., 3], 3, axis=0)

@@ -5,14 +5,18 @@ import re
 from pathlib import Path
 
 import html5lib
+import numpy as np
 import pytest
+from scipy import ndimage
 
 from tests.reports.conftest import make_record
 from unimo_bids.errors import InputError
 from unimo_bids.reports.crashes import CrashReport
 from unimo_bids.reports.drawing import draw_run
+from unimo_bids.reports.group import write_group_report
 from unimo_bids.reports.participant import write_participant_report
-from unimo_bids.reports.reportlets import SECTIONS
+from unimo_bids.reports.reportlets import SECTIONS, reportlet
+from unimo_bids.reports.summary import write_summary
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'</script>"
 
@@ -49,9 +53,85 @@ def test_runs_in_order_each_with_all_its_sections(derivatives):
     assert {f"#{place}" for place in ids} >= {"#overview", "#about", "#methods", "#errors"}
 
 
+@pytest.fixture
+def sessions(tmp_path):
+    """Runs of three sessions, and one without: summaries are enough."""
+    record = make_record(tmp_path / "data")
+    figures = tmp_path / "sub-01" / "figures"
+    figures.mkdir(parents=True)
+    for name in (
+        "ses-a_task-rest_run-1",
+        "ses-a_task-rest_run-2",
+        "ses-b_task-rest",
+        "ses-c_task-x",
+    ):
+        write_summary(reportlet(figures, f"sub-01_{name}", "summary", "json"), record)
+    write_summary(reportlet(figures, "sub-01_task-y", "summary", "json"), record)
+    return tmp_path
+
+
+def sections(page):
+    return [one.get("id") for one in parsed(page).iter("section") if one.get("class") == "run"]
+
+
+def test_many_sessions_have_pages_of_their_own(sessions):
+    crash = CrashReport(sessions / "crash.txt", "n", "no head", "no head", "sub-01_ses-d_task-x")
+    page = write(sessions, most_sessions=3, errors=[crash])
+    pages = {path.name: path for path in sessions.glob("*.html")}
+    assert sorted(pages) == ["sub-01.html", *(f"sub-01_ses-{label}.html" for label in "abcd")]
+    assert sections(page) == ["sub-01_task-y"]
+    assert sections(pages["sub-01_ses-a.html"]) == [
+        f"sub-01_ses-a_task-rest_run-{number}" for number in (1, 2)
+    ]
+    assert "no head" in pages["sub-01_ses-d.html"].read_text()
+    # every address leads somewhere, from each page to the others
+    for path in pages.values():
+        for link in parsed(path).iter("a"):
+            name, _, place = link.get("href").partition("#")
+            target = pages[name] if name else path
+            ids = {element.get("id") for element in parsed(target).iter()}
+            assert not place or place in ids, (path.name, link.get("href"))
+    rows = [link.get("href") for link in parsed(page).find(".//table").iter("a")]
+    assert rows[1] == "sub-01_ses-a.html#sub-01_ses-a_task-rest_run-1" and len(rows) == 6
+    group = parsed(write_group_report(sessions)[1])
+    assert rows[1] in [link.get("href") for link in group.iter("a")]
+
+
+def test_few_sessions_share_a_page_and_those_of_earlier_calls_go(sessions):
+    write(sessions, most_sessions=2)
+    (sessions / "sub-011_ses-a.html").touch()
+    page = write(sessions, most_sessions=3)
+    assert len(sections(page)) == 5
+    assert sorted(path.name for path in sessions.glob("*.html")) == [
+        "sub-01.html", "sub-011_ses-a.html",
+    ]  # fmt: skip
+    group = write_group_report(sessions)[1].read_text()
+    assert "sub-01.html#sub-01_ses-a_task-rest_run-1" in group
+
+
+def test_a_run_takes_a_megabyte_at_most(tmp_path):
+    # noise, which nothing compresses well, in as many frames and voxels as large studies have
+    rng, frames = np.random.default_rng(0), 1200
+    names = ("fd_before", "fd_after", "similarity_before", "similarity_after")
+    traces = {name: rng.uniform(0, 0.6, frames) for name in names}
+    drift = ndimage.gaussian_filter1d(rng.normal(size=(frames, 6)).cumsum(axis=0), 8, axis=0)
+    traces["parameters"] = drift + rng.normal(0, 0.02, drift.shape)
+    traces["poses"] = np.tile(np.eye(4), (frames, 1, 1))
+    traces["poses"][:, :3, 3] = traces["parameters"][:, :3]
+    record = make_record(tmp_path / "a", frames=frames, shape=(28, 22, 24), **traces)
+    draw_run(record, tmp_path / "sub-01" / "figures")
+    long = write(tmp_path).stat().st_size
+    record = make_record(tmp_path / "b", frames=40, shape=(70, 60, 50))
+    draw_run(record, tmp_path / "sub-02" / "figures")
+    large = write(tmp_path, "sub-02").stat().st_size
+    assert max(long, large) < 1e6, (long, large)
+
+
 def test_nothing_is_fetched(derivatives):
     text = write(derivatives).read_text(encoding="utf-8")
-    text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
+    for figure in re.findall(r"data:image/svg[^\"]+", text):
+        assert not re.search(r"url\((?!%23)|(href|src)=%22(?!%23|data:)", figure)
+    text = re.sub(r"data:image/[^\"]+", "data:", text)
     assert not re.search(r"(src|href)=\"(?!#|data:)", text)
     assert not re.search(r"https?://(?!www\.w3\.org)", text)
     assert "url(" not in text and "@import" not in text

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gzip
+import struct
+
 import pytest
 
 from tests.bids.layouts import dataset, image, raw, settings
@@ -141,3 +144,23 @@ def test_the_network_alone_sees_the_brain_of_every_frame(study):
         brains = [step for name, step in steps.items() if name.endswith(".brain")]
         assert brains
         assert all(step.inputs.follow is not refine for step in brains)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_header_that_claims_more_than_its_file_holds_says_nothing(tmp_path, suffix):
+    honest = image(tmp_path / f"honest{suffix}")
+    assert series_gb(honest) == 6 * 6 * 5 * 4 * 4 / 2**30
+    content = (gzip.decompress if suffix == ".nii.gz" else bytes)(honest.read_bytes())
+    # dim[1:5], int16
+    lie = content[:42] + struct.pack("<4h", 32767, 32767, 32767, 32767) + content[50:]
+    lying = tmp_path / f"lying{suffix}"
+    lying.write_bytes(gzip.compress(lie) if suffix == ".nii.gz" else lie)
+    assert series_gb(lying) == 0
+    assert series_gb(tmp_path / "none.nii") == 0
+
+
+def test_methods_as_markdown_alone(tmp_path):
+    write_citation(tmp_path, methods_section([]))
+    assert len(list((tmp_path / "logs").iterdir())) == 3
+    write_citation(tmp_path, methods_section([]), only_markdown=True)
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["CITATION.md"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,12 @@ from unimo_bids.settings import Settings
 _NOT_MAGNITUDE = ("phase", "real", "imag")
 # ms, as some write them
 _LATEST_ECHO = 1000
+
+# Folders of a session that hold something else than BOLD.
+_OTHER_DATA = (
+    *("anat", "beh", "dwi", "eeg", "fmap", "ieeg", "meg", "micr", "motion", "mrs", "nirs"),
+    *("perf", "pet"),
+)
 
 Entities = dict[str, str]
 Run = TypeVar("Run", bound=Hashable)
@@ -97,6 +104,50 @@ class Selection:
         return tuple(run for runs in self.participants.values() for run in runs)
 
 
+def check_bold(bids_dir: Path) -> None:
+    """Refuse a dataset in which nothing can be corrected, from its names and description alone.
+
+    The validator would look through all of it, and speak of faults of other data.
+
+    Raises
+    ------
+    InputError
+        It holds results of another program, or no BOLD.
+    """
+    series = [path for folder in bids_dir.glob("sub-*/") for path in _named_bold(folder)]
+    if any(parse_series(path) is not None for path in series):
+        return
+    program = _made_by(bids_dir)
+    if program is not None:
+        finding = f"this is a derivatives dataset{program}, and there is no raw BOLD series in it"
+        raise InputError(bids_dir, finding, "give the raw dataset that it was made from")
+    if not series:
+        raise _no_bold(bids_dir)
+
+
+def _no_bold(bids_dir: Path) -> InputError:
+    found = {path.name for at in ("sub-*/*/", "sub-*/ses-*/*/") for path in bids_dir.glob(at)}
+    others = ", ".join(sorted(found.intersection(_OTHER_DATA)))
+    finding = "there is no BOLD series in this dataset (sub-*/[ses-*/]func/*_bold.nii.gz)"
+    finding += f", only {others}" if others else ""
+    return InputError(bids_dir, finding, "check the folder and the files' names")
+
+
+def _made_by(bids_dir: Path) -> str | None:
+    """Which programs made a derivatives dataset, ' (fMRIPrep)'; None if it is none."""
+    try:
+        about = json.loads((bids_dir / "dataset_description.json").read_text("utf-8-sig"))
+        # of versions of BIDS before 1.4
+        former = about.get("PipelineDescription")
+        programs = about.get("GeneratedBy") or ([former] if former else [])
+        if about.get("DatasetType") != "derivative" and not former:
+            return None
+        names = ", ".join(str(one["Name"]) for one in programs)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return None
+    return f" ({names})" if names else ""
+
+
 def find_runs(settings: Settings) -> Selection:
     """Find the runs that the settings ask for.
 
@@ -119,8 +170,7 @@ def find_runs(settings: Settings) -> Selection:
     )
     there = _parsed(index.series("bold"))
     if not there:
-        finding = "there is no BOLD series in this dataset (sub-*/[ses-*/]func/*_bold.nii.gz)"
-        raise InputError(settings.bids_dir, finding, "check the folder and the files' names")
+        raise _no_bold(settings.bids_dir)
     chosen = by_labels(there, settings)
     if filters.get("bold"):
         passed = set(index.series("bold", filters["bold"]))

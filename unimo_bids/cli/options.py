@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 from unimo_bids.cli import arguments
 
 LEVELS = ("participant", "group")
+# what fMRIPrep can leave out; of it, only single-band references are used here at all
+_IGNORED = ("fieldmaps", "slicetiming", "sbref", "t2w", "flair", "fmap-jacobian")
 # As far as BIDS URIs allow
 _DATASET_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -124,6 +126,7 @@ def _add_resources(parser: Parser) -> None:
         type=arguments.memory,
         help="memory for all: 16G, or 16000 in MB (default: all there is)",
     )
+    _flag(add, "--low-mem", help="run one step at a time, for the least memory")
     add(
         "--device",
         metavar="auto|cpu|cuda[:i]",
@@ -171,6 +174,17 @@ def _add_method(parser: Parser) -> None:
         "or the single-band reference",
     )
     add(
+        "--ignore",
+        nargs="+",
+        choices=_IGNORED,
+        help="what not to use: nothing of it is used anyway, but sbref with --reference sbref",
+    )
+    add(
+        "--me-output-echos",
+        action="store_true",
+        help="does nothing: every echo has its corrected series",
+    )
+    add(
         "--fd-threshold",
         "--fd-spike-threshold",
         metavar="MM",
@@ -216,6 +230,7 @@ def _add_parts(parser: Parser) -> None:
     _flag(add, "--dry-run", help="say what would run, and how long it might take")
     _flag(add, "--reports-only", help="make the reports anew from what there is")
     _flag(add, "--boilerplate-only", help="write the methods text alone")
+    _flag(add, "--md-only-boilerplate", help="write the methods text as Markdown alone")
 
 
 def _add_diagnostics(parser: Parser) -> None:
@@ -226,6 +241,12 @@ def _add_diagnostics(parser: Parser) -> None:
         type=arguments.path,
         help="TOML of settings, as lies beside the results; the command line overrides it, "
         "and --no-NAME switches off what it switches on",
+    )
+    add(
+        "--aggregate-session-reports",
+        metavar="N",
+        type=arguments.positive_int,
+        help="the most sessions on one page of a report; with more, each has its own (default: 4)",
     )
     _flag(add, "--stop-on-first-crash", help="stop all when one step fails")
     _flag(add, "--write-graph", help="draw the workflow")

@@ -21,7 +21,7 @@ from unimo_bids.errors import InputError, UnimoError
 from unimo_bids.files.staging import machine_error
 from unimo_bids.settings import Settings, read_values
 
-_NO_SETTINGS = ("config_file", "notrack")
+_NO_SETTINGS = ("config_file", "notrack", "me_output_echos")
 
 
 def parse(argv: Sequence[str] | None = None) -> Settings:
@@ -78,7 +78,7 @@ def _unknown(words: Sequence[str], parser: Parser) -> str:
     option = next((word for word in words if word.startswith("-")), None)
     if option is None:
         return f"{' '.join(words)!r} is one argument too many"
-    near = difflib.get_close_matches(option.partition("=")[0], options, n=1)
+    near = difflib.get_close_matches(option.partition("=")[0], options, n=1, cutoff=0.75)
     return f"unknown option {option}" + (f" (did you mean {near[0]}?)" if near else "")
 
 
@@ -147,6 +147,8 @@ def _check(settings: Settings) -> None:
         raise InputError("--gpus", "the device is the CPU", "leave it out, or --device cpu")
     if ":" in settings.device and (settings.gpus or 1) > 1:
         raise InputError("--gpus", f"{settings.device} is one GPU", "give --device cuda")
+    if settings.reference == "sbref" and "sbref" in settings.ignore:
+        raise InputError("--ignore sbref", "--reference sbref asks for it", "leave one out")
     if settings.reports_only and settings.boilerplate_only:
         raise InputError("--reports-only", "--boilerplate-only excludes it", "leave one out")
 

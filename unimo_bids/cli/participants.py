@@ -23,7 +23,7 @@ from pathlib import Path
 
 from unimo_bids.bids.dataset import check_output, prepare_dataset
 from unimo_bids.bids.names import CITATION, log_folder, participant_folder
-from unimo_bids.bids.query import Selection, find_runs, used_files
+from unimo_bids.bids.query import Selection, check_bold, find_runs, used_files
 from unimo_bids.bids.validation import check_dataset
 from unimo_bids.cli.plan import plan
 from unimo_bids.cli.printing import say
@@ -32,7 +32,7 @@ from unimo_bids.execution.failures import Failure
 from unimo_bids.execution.lock import locked
 from unimo_bids.execution.log import run_log
 from unimo_bids.execution.naming import workflow_name
-from unimo_bids.execution.plugins import load_plugin
+from unimo_bids.execution.plugins import PluginChoice, load_plugin, make_plugin
 from unimo_bids.execution.progress import Progress
 from unimo_bids.execution.remains import remove_damaged
 from unimo_bids.execution.resources import Resources, resources
@@ -54,7 +54,11 @@ _ALL_STEPS = "unimo_bids_wf"
 
 def run_participants(settings: Settings) -> int:
     """Correct all selected runs; the exit code."""
+    plugin = load_plugin(settings.use_plugin) if settings.use_plugin else None
+    if plugin and plugin.local:  # those of clusters may ask the scheduler as they are made
+        make_plugin(plugin, {})
     check_output(settings.out_dir)
+    check_bold(settings.bids_dir)
     selection = find_runs(settings)
     about_dataset = None
     if not (settings.skip_bids_validation or settings.reports_only):
@@ -68,7 +72,7 @@ def run_participants(settings: Settings) -> int:
     workflow, methods = _workflow(selection, settings, enough)
     if settings.boilerplate_only:
         prepare_dataset(settings)
-        write_citation(settings.out_dir, methods)
+        write_citation(settings.out_dir, methods, only_markdown=settings.md_only_boilerplate)
         return 0
 
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S}_{uuid.uuid4()}"
@@ -92,10 +96,12 @@ def run_participants(settings: Settings) -> int:
             if settings.reports_only:
                 methods = read_citation(settings.out_dir) or methods
             else:
-                write_citation(settings.out_dir, methods)
+                write_citation(
+                    settings.out_dir, methods, only_markdown=settings.md_only_boilerplate
+                )
                 for folder in folders.values():
                     settings.write(folder / "settings.toml")
-                failures = _correct(workflow, settings, enough, work, folders, progress)
+                failures = _correct(workflow, settings, enough, plugin, work, folders, progress)
             about = _about(settings, enough, run_id, time.monotonic() - started)
             written, unwritten = _write_reports(selection, settings, about, methods)
         if settings.remove_workdir and not failures:
@@ -137,7 +143,8 @@ def _remove_unfinished(settings: Settings, labels: Sequence[str]) -> None:
     # which may live on when their call was killed.
     age = STALE_S if settings.use_plugin else 0.0
     for label in labels:
-        remove_unfinished(out, f"{label}.html")
+        for page in (f"{label}.html", f"{label}_ses-*.html"):
+            remove_unfinished(out, page)
         for inside, _, _ in os.walk(out / label):
             remove_unfinished(Path(inside), older_than_s=age)
     # of the whole dataset: calls on other participants may be writing it
@@ -159,6 +166,7 @@ def _correct(
     workflow: DescribedWorkflow,
     settings: Settings,
     enough: Resources,
+    plugin: PluginChoice | None,
     work: Path,
     folders: Mapping[str, Path],
     progress: Progress,
@@ -178,7 +186,7 @@ def _correct(
         mem_gb=enough.mem_gb,
         n_gpu=enough.n_gpu,
         crash_dir={**folders, "": first},
-        plugin=load_plugin(settings.use_plugin) if settings.use_plugin else None,
+        plugin=plugin,
         stop_on_first_crash=settings.stop_on_first_crash,
         progress=progress,
         resource_table=first / "resources.tsv" if settings.resource_monitor else None,
@@ -251,6 +259,7 @@ def _write_reports(
                 methods=methods,
                 errors=[read_crash(path) for path in sorted(crashes)],
                 runs=[run.name for run in runs],
+                most_sessions=settings.aggregate_session_reports,
             )
             written.append(page)
         except Exception as error:

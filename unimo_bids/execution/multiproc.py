@@ -10,6 +10,7 @@ its siblings go on undisturbed, and its memory is given back when it ends.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import math
 import multiprocessing
@@ -103,9 +104,11 @@ class RobustMultiProcPlugin(RecordsFailures, MultiProcPlugin):  # type: ignore[m
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
         """Run all nodes; whatever ends it, no process is left behind."""
         self.usage.clear()
+        gc.freeze()  # nipype collects at every look, which takes longer than all the rest of it
         try:
             super().run(graph, config=config, updatehash=updatehash)
         finally:
+            gc.unfreeze()
             for task in self._tasks.values():
                 if task.process.is_alive():
                     task.process.kill()
@@ -124,6 +127,12 @@ class RobustMultiProcPlugin(RecordsFailures, MultiProcPlugin):  # type: ignore[m
             return super()._sort_jobs(jobids, scheduler=scheduler)
         # parts of a MapNode, which are not in the graph, first of all
         return sorted(jobids, key=lambda job: -self._steps_before.get(job, math.inf))
+
+    def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
+        """Start what can be; nipype would sleep before it looks behind a node that is done."""
+        over = -1
+        while over != (over := int((self.proc_done & ~self.proc_pending).sum())):
+            super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         """Start the node's process; instead of handing it to the pool.

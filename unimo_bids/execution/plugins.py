@@ -93,7 +93,8 @@ def _made(choice: PluginChoice, given: dict[str, Any]) -> Any:
 
         return RobustSlurmPlugin(plugin_args=given)
     from unimo_bids.execution.failures import RecordsFailures
+    from unimo_bids.execution.threads import ThreadsInJob
 
     plugins = importlib.import_module("nipype.pipeline.plugins")
     theirs = getattr(plugins, f"{choice.name}Plugin")
-    return type(theirs.__name__, (RecordsFailures, theirs), {})(plugin_args=given)
+    return type(theirs.__name__, (RecordsFailures, ThreadsInJob, theirs), {})(plugin_args=given)

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import psutil
-
 from unimo_bids.errors import MachineError
+from unimo_bids.execution.memory import available_gb
 from unimo_bids.settings import Settings
 
 # Sums in another order differ in the last digit: so that results do not depend on the machine or
 # on how many runs were chosen, this is fixed. Runs side by side use processors better, too.
 _THREADS = 1
+# Less than any step needs: one that needs more than there is runs alone.
+_ALONE_GB = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Resources:
 
 
 def resources(settings: Settings) -> Resources:
-    """Decide what was not given: all processors and nine tenths of the memory.
+    """Decide what was not given: all processors, and nine tenths of the memory there is for us.
 
     Raises
     ------
@@ -49,7 +50,9 @@ def resources(settings: Settings) -> Resources:
         raise MachineError(f"--device {settings.device}", finding, "use --device cpu or auto")
     nprocs = settings.nprocs or len(os.sched_getaffinity(0))
     threads = settings.omp_nthreads or _THREADS
-    memory = settings.mem_gb or 0.9 * psutil.virtual_memory().total / 2**30
+    memory = settings.mem_gb or 0.9 * available_gb()
+    if settings.low_mem:
+        memory = _ALONE_GB
     wanted = settings.device.startswith("cuda") or (settings.device == "auto" and _has_gpu())
     gpus = (settings.gpus or 1) if wanted else 0
     return Resources(nprocs, memory, gpus, min(threads, nprocs))

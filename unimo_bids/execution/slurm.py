@@ -18,6 +18,7 @@ from nipype.pipeline.plugins.slurm import SLURMPlugin
 
 from unimo_bids.execution.failures import RecordsFailures
 from unimo_bids.execution.log import user_name
+from unimo_bids.execution.threads import set_in_script
 
 _LOG = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class RobustSlurmPlugin(RecordsFailures, SLURMPlugin):  # type: ignore[misc]
 
     def _submit_batchtask(self, scriptfile: str, node: Any) -> int:
         """Call sbatch; nipype's needs LOGNAME, breaks at spaces, and asks for no resources."""
+        set_in_script(Path(scriptfile), node.n_procs)
         output = Path(scriptfile).with_name("slurm-%j.out")
         asked = [f"-c{node.n_procs}", f"--mem={math.ceil(node.mem_gb * 1024)}M"]
         if node.is_gpu_node():

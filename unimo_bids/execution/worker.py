@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from unimo_bids.execution.log import route_nipype
+from unimo_bids.execution.threads import use_threads
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def work(
     os.chdir(surroundings.folder)
     if surroundings.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = surroundings.gpu
-    _use_threads(node.n_procs)
+    use_threads(node.n_procs)
     sender = _ToParent(answers, node.fullname)
     logging.getLogger().handlers[:] = [sender]
     route_nipype(surroundings.log_level)
@@ -109,11 +110,3 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _use_threads(count: int) -> None:
-    """Let a node use as many threads as it was given, in torch and in what it starts."""
-    os.environ["OMP_NUM_THREADS"] = str(count)
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from nipype.interfaces.base import (
     OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -43,12 +45,38 @@ class SaveDerivatives(SimpleInterface):
 
     input_spec = _SaveInput
     output_spec = _SaveOutput
-    _always_run = True  # someone may have removed what it wrote
+
+    @property
+    def always_run(self) -> bool:
+        """Whether something is not there, or not as it was written: someone may have removed it."""
+        if not all(isdefined(value) for value in self.inputs.get().values()):
+            return True
+        copies, texts = self._contents()
+        return (
+            not all(_same(source, path) for path, source in copies.items())
+            or not all(_says(path, text) for path, text in texts.items())
+            or bool(self._former(copies))
+        )
 
     def _run_interface(self, runtime: Any) -> Any:
-        from unimo_bids.bids.names import corrected_series, participant_folder, run_names, sidecar
+        copies, texts = self._contents()
+        figures = [path for path in copies if path.parent.name == "figures"]
+        for path, source in copies.items():
+            if path not in figures:
+                _copy(source, path)
+        for path, text in texts.items():
+            _write(path, text)
+        for path in self._former(copies):
+            path.unlink()
+        for path in figures:
+            _copy(copies[path], path)
+        self._results["out_files"] = [str(path) for path in copies]
+        return runtime
+
+    def _contents(self) -> tuple[dict[Path, str], dict[Path, str]]:
+        """Files to copy, by their places and in order; and texts to write."""
+        from unimo_bids.bids.names import participant_folder, run_names, sidecar
         from unimo_bids.bids.sidecars import sidecars
-        from unimo_bids.reports.reportlets import find_reportlets
 
         given = self.inputs
         run, settings = given.run, given.settings
@@ -65,26 +93,34 @@ class SaveDerivatives(SimpleInterface):
         }
         copies |= dict(zip(names.bold, given.bold, strict=False))  # none at level minimal
         figures = participant_folder(run.participant) / "figures"
-        described = sidecars(run, names, settings, given.parameters)
-        for path, source in copies.items():
-            _copy(source, settings.out_dir / path)
-        for path, content in described.items():
-            _write(settings.out_dir / path, json.dumps(content, indent=2, ensure_ascii=False))
-        # Of earlier calls, which may have had another level, other echoes or masks for each frame,
-        # and whose motion may have been another.
-        for former in corrected_series(settings.out_dir, run.entities):
-            if former.relative_to(settings.out_dir) not in copies:
-                for path in (former, sidecar(former)):
-                    path.unlink(missing_ok=True)
-        for former in find_reportlets(settings.out_dir / figures).get(run.name, {}).values():
-            if former.name not in {Path(one).name for one in given.figures}:
-                former.unlink()
         # the summary marks a run as complete: last
         for figure in sorted(given.figures, key=lambda path: path.endswith("summary_bold.json")):
             copies[figures / Path(figure).name] = figure
-            _copy(figure, settings.out_dir / figures / Path(figure).name)
-        self._results["out_files"] = [str(settings.out_dir / path) for path in copies]
-        return runtime
+        described = sidecars(run, names, settings, given.parameters)
+        out = settings.out_dir
+        texts = {
+            out / path: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            for path, content in described.items()
+        }
+        return {out / path: source for path, source in copies.items()}, texts
+
+    def _former(self, copies: dict[Path, str]) -> list[Path]:
+        """Files of earlier calls that are no longer made.
+
+        These may have had another level, other echoes or masks for each frame, and their motion may
+        have been another.
+        """
+        from unimo_bids.bids.names import corrected_series, participant_folder, sidecar
+        from unimo_bids.reports.reportlets import find_reportlets
+
+        run, out = self.inputs.run, self.inputs.settings.out_dir
+        series = [path for path in corrected_series(out, run.entities) if path not in copies]
+        figures = find_reportlets(out / participant_folder(run.participant) / "figures")
+        return [
+            *series,
+            *(path for path in map(sidecar, series) if path.exists()),
+            *(path for path in figures.get(run.name, {}).values() if path not in copies),
+        ]
 
 
 def _write(path: Path, text: str) -> None:
@@ -92,15 +128,36 @@ def _write(path: Path, text: str) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _says(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _copy(source: str, path: Path) -> None:
+    """Copy a file with its time, by which it is known again; an image is opened before."""
     from unimo_bids.files.reopening import check_image
     from unimo_bids.files.staging import atomic
 
+    if _same(source, path):
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         shutil.copyfile(source, temporary)
         if path.name.endswith(".nii.gz"):
             check_image(temporary, path)
+        known = Path(source).stat()
+        os.utime(temporary, ns=(known.st_atime_ns, known.st_mtime_ns))
+
+
+def _same(source: str, path: Path) -> bool:
+    """Whether a file is the copy that was made of another: as large and as old."""
+    try:
+        there, known = path.stat(), Path(source).stat()
+    except OSError:
+        return False
+    return (there.st_size, there.st_mtime_ns) == (known.st_size, known.st_mtime_ns)

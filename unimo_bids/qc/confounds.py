@@ -381,8 +381,9 @@ def _plain_columns(settings: ConfoundSettings) -> dict[str, dict[str, Any]]:
         },
         "std_dvars": {
             "Description": "Standardised DVARS: DVARS as a multiple of what the voxels' robust"
-            " standard deviation and lag-1 autocorrelation let expect; 1 is noise alone.",
-            "Method": "Nichols 2013",
+            " standard deviation and lag-1 autocorrelation let expect of so many frames; 1 is noise"
+            " alone.",
+            "Method": "Nichols 2013, corrected for the number of frames",
             "Units": "1",
             "Threshold": settings.dvars_threshold,
         },

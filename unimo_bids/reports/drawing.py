@@ -41,7 +41,7 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
     Returns
     -------
     list of Path
-        The files written, ``<entities>_desc-<what>_bold.<svg|jpg|json>``.
+        The files written, ``<entities>_desc-<what>_bold.<svg|webp|json>``.
     """
     folder = Path(figures_dir)
     try:
@@ -72,7 +72,7 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
     before, after = (
         _survey(path, plan, len(record.status)) for path in (record.original, record.corrected)
     )
-    write_movie(place("movie", "jpg"), place("movie", "json"), record, plan.shown, before, after)
+    write_movie(place("movie", "webp"), place("movie", "json"), record, plan.shown, before, after)
     draw_carpet(place("carpet"), record, before, after)
     draw_slices(place("slices"), record, before, after)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from unimo_bids.files.tables import write_table
 from unimo_bids.reports.page import write_page
-from unimo_bids.reports.reportlets import anchor, find_reportlets, run_order
+from unimo_bids.reports.reportlets import anchor, find_reportlets, run_order, session_page
 from unimo_bids.reports.summary import COLUMNS, read_summary
 
 _STRIPS = ("fd_mean", "tsnr_gain", "censored_percent")
@@ -64,7 +64,7 @@ def write_group_report(
         lacking=lacking,
         strips=[column for column in COLUMNS if column.name in _STRIPS],
         runs=[
-            {"name": name, "href": _address(name), "numbers": summary.numbers}
+            {"name": name, "href": _address(name, out_dir), "numbers": summary.numbers}
             for name, summary in runs
         ],
     )
@@ -85,5 +85,9 @@ def _participant(entities: str) -> str:
     return entities.partition("_")[0]
 
 
-def _address(entities: str) -> str:
-    return f"{quote(_participant(entities))}.html#{anchor(entities)}"
+def _address(entities: str, out_dir: Path) -> str:
+    """Where a run is shown: on the page of its session if there is one."""
+    page = session_page(entities)
+    if page is None or not (out_dir / page).exists():
+        page = f"{_participant(entities)}.html"
+    return f"{quote(page)}#{anchor(entities)}"

@@ -7,13 +7,15 @@ import hashlib
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from unimo_bids.files.staging import atomic, machine_error
 
-_MEDIA = {"svg": "image/svg+xml", "jpg": "image/jpeg"}
+# may stand in an address as they are; a line's end may not, which browsers take out
+_PLAIN = " !$&'()*+,-./:;=?@[]_~"
 
 
 def write_page(path: Path, template: str, script: str, **content: object) -> None:
@@ -56,7 +58,10 @@ def data_uri(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise machine_error(path, error) from error
-    return f"data:{_MEDIA[path.suffix[1:]]};base64,{base64.b64encode(content).decode()}"
+    if path.suffix == ".svg":
+        # base64 would make the pictures in it, which are base64, a third larger once more
+        return f"data:image/svg+xml,{quote(content, safe=_PLAIN)}"
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
 
 
 def number(value: float | None, digits: int = 2) -> str:

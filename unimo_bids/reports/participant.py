@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
@@ -20,6 +21,7 @@ from unimo_bids.reports.reportlets import (
     find_reportlets,
     labels,
     run_order,
+    session_page,
 )
 from unimo_bids.reports.summary import AGAIN, Summary, read_json, read_summary
 
@@ -36,16 +38,17 @@ class _Figure:
 
 @dataclass(frozen=True)
 class _Run:
-    """What the page says of a run."""
+    """What a page says of a run; `href` is where it is shown with its figures."""
 
     entities: str
     anchor: str
+    href: str
     session: str | None
     title: str
-    figures: Sequence[_Figure]
     errors: Sequence[CrashReport]
     complete: bool
     summary: Summary
+    figures: Sequence[_Figure] = ()
 
 
 def write_participant_report(
@@ -56,8 +59,9 @@ def write_participant_report(
     methods: str,
     errors: Sequence[CrashReport] = (),
     runs: Sequence[str] = (),
+    most_sessions: int = 4,
 ) -> Path:
-    """Write the page of a participant.
+    """Write the page of a participant, and those of the sessions where these are many.
 
     Parameters
     ----------
@@ -73,6 +77,9 @@ def write_participant_report(
         What failed; see `crashes.find_crashes`.
     runs
         Entities of all runs that were to be corrected. One without figures is named as failed.
+    most_sessions
+        With more than these, each session has a page of its own, ``<participant>_ses-1.html``, to
+        which the participant's leads.
 
     Returns
     -------
@@ -86,22 +93,46 @@ def write_participant_report(
     named = {error.run for error in errors if error.run is not None}
     expected = sorted({*found, *runs, *named}, key=run_order)
     belonging = by_run(errors, expected)
-    path = out_dir / f"{participant}.html"
-    write_page(
-        path,
-        "participant.html.j2",
-        "player.js",
+    of_participant = f"{participant}.html"
+    many = len({session_page(name) for name in expected} - {None}) > most_sessions
+    pages = {name: (session_page(name) if many else None) or of_participant for name in expected}
+    read = [_read_run(name, pages[name], found.get(name, {}), belonging[name]) for name in expected]
+    for former in out_dir.glob(f"{participant}_ses-*.html"):
+        if former.name not in pages.values():  # of a call with other sessions, or more on a page
+            former.unlink()
+
+    def write(page: str, overview: Sequence[_Run], **content: object) -> None:
+        shown = {run.entities: _shown(run, found) for run in read if pages[run.entities] == page}
+        write_page(
+            out_dir / page,
+            "participant.html.j2",
+            "player.js",
+            participant=participant,
+            overview=[shown.get(run.entities, run) for run in overview],
+            runs=list(shown.values()),
+            **content,
+        )
+
+    for page in sorted({*pages.values()} - {of_participant}):
+        those = [run for run in read if pages[run.entities] == page]
+        session = those[0].session
+        title = f"{participant}, session {session}: head motion"
+        write(page, those, title=title, session=session, about={}, methods="", errors=())
+    write(
+        of_participant,
+        read,
         title=f"{participant}: head motion",
-        participant=participant,
-        runs=[_read_run(name, found.get(name, {}), belonging[name]) for name in expected],
+        session=None,
         about=about,
         methods=_rendered(methods),
         errors=[(error, _relative(error.path, out_dir)) for error in errors],
     )
-    return path
+    return out_dir / of_participant
 
 
-def _read_run(entities: str, files: Mapping[str, Path], errors: Sequence[CrashReport]) -> _Run:
+def _read_run(
+    entities: str, page: str, files: Mapping[str, Path], errors: Sequence[CrashReport]
+) -> _Run:
     given = labels(entities)
     rest = [
         f"{key} {value}" if value else key
@@ -111,28 +142,35 @@ def _read_run(entities: str, files: Mapping[str, Path], errors: Sequence[CrashRe
     return _Run(
         entities=entities,
         anchor=anchor(entities),
+        href=f"{quote(page)}#{anchor(entities)}",
         session=given.get("ses"),
         title=" · ".join(rest) or entities,
-        figures=[
-            figure
-            for section in SECTIONS
-            if (figure := _read_figure(section, anchor(entities), files)) is not None
-        ],
         errors=errors,
         complete="summary.json" in files,
         summary=read_summary(files["summary.json"]) if "summary.json" in files else Summary(),
     )
 
 
+def _shown(run: _Run, found: Mapping[str, Mapping[str, Path]]) -> _Run:
+    """Give a run its figures, for the page that has them."""
+    files = found.get(run.entities, {})
+    figures = (_read_figure(section, run.anchor, files) for section in SECTIONS)
+    return replace(
+        run,
+        href=f"#{run.anchor}",
+        figures=[figure for figure in figures if figure is not None],
+    )
+
+
 def _read_figure(section: Section, run: str, files: Mapping[str, Path]) -> _Figure | None:
     what, place = section.what, f"{run}-{section.what}"
     if what == "movie":
-        if not {"movie.jpg", "movie.json"} <= files.keys():
+        if not {"movie.webp", "movie.json"} <= files.keys():
             return None
         track = read_json(files["movie.json"])
         if not isinstance(track.get("shown"), list) or not isinstance(track.get("frames"), int):
             raise InputError(files["movie.json"], "it is not the track of a movie", AGAIN)
-        return _Figure(section, place, data_uri(files["movie.jpg"]), track)
+        return _Figure(section, place, data_uri(files["movie.webp"]), track)
     if f"{what}.svg" not in files:
         return None
     return _Figure(section, place, data_uri(files[f"{what}.svg"]))

@@ -9,7 +9,7 @@ from pathlib import Path
 from unimo_bids.bids.names import ENTITIES
 from unimo_bids.errors import InputError
 
-_NAME = re.compile(r"(?P<entities>sub-.+)_desc-(?P<what>[a-z]+)_bold\.(?P<kind>svg|jpg|json)")
+_NAME = re.compile(r"(?P<entities>sub-.+)_desc-(?P<what>[a-z]+)_bold\.(?P<kind>svg|webp|json)")
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,18 @@ def run_order(entities: str) -> list[tuple[tuple[int, str], ...]]:
         )
         for text in texts
     ]
+
+
+def session_page(entities: str) -> str | None:
+    """Name of the page that a run's session has if sessions have pages; None without a session.
+
+    Examples
+    --------
+    >>> session_page("sub-01_ses-a_task-rest")
+    'sub-01_ses-a.html'
+    """
+    given = labels(entities)
+    return f"sub-{anchor(given['sub'])}_ses-{anchor(given['ses'])}.html" if "ses" in given else None
 
 
 def anchor(entities: str) -> str:

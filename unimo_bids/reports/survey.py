@@ -14,10 +14,10 @@ from unimo_bids.reports.figures.views import PLANES, View, enlarged, side_by_sid
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 
-_CARPET_VOXELS = 480
-_MOVIE_FRAMES = 400
-# A sheet of cuts larger than this is more than some browsers decode.
-_SHEET_PIXELS = 14e6
+# as many rows as the page has for them
+_CARPET_VOXELS = 200
+# Of an adult's brain, so many frames are shown with pixels of 3 mm; a report is sent by mail.
+_MOVIE_FRAMES, _SHEET_PIXELS = 200, 4e6
 _FINEST_PIXEL_MM = 1.0
 
 

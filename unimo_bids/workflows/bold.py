@@ -298,7 +298,8 @@ def _methods(run: BoldRun, settings: Settings) -> list[str]:
     )
     told.append(
         "Framewise displacement (Power et al. 2012), root-mean-square displacement (Jenkinson "
-        "1999) and standardised DVARS (Nichols 2017) were calculated; frames above "
+        "1999) and standardised DVARS (Nichols 2017, corrected for the number of frames) were "
+        "calculated; frames above "
         f"{settings.fd_threshold:g} mm or {settings.dvars_threshold:g} standardised DVARS, bridged "
         "or lost ones are recommended for censoring."
     )

@@ -44,8 +44,18 @@ def read_citation(out_dir: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.exists() else None
 
 
-def write_citation(out_dir: Path, text: str) -> None:
-    """Write the methods section as Markdown and HTML, and the references as BibTeX."""
+def write_citation(out_dir: Path, text: str, *, only_markdown: bool = False) -> None:
+    """Write the methods section as Markdown and HTML, and the references as BibTeX.
+
+    Parameters
+    ----------
+    out_dir
+        Root of the derivatives.
+    text
+        From `methods_section`.
+    only_markdown
+        Write nothing but the Markdown; what is there of the others would no longer fit, and goes.
+    """
     path = out_dir / CITATION
     path.parent.mkdir(parents=True, exist_ok=True)
     html = MarkdownIt("commonmark", {"html": False}).render(text)
@@ -55,6 +65,9 @@ def write_citation(out_dir: Path, text: str) -> None:
         (".html", page + "</html>\n"),
         (".bib", _bibliography()),
     ):
+        if only_markdown and suffix != ".md":
+            path.with_suffix(suffix).unlink(missing_ok=True)
+            continue
         with atomic(path.with_suffix(suffix)) as temporary:
             temporary.write_text(content, encoding="utf-8")
 

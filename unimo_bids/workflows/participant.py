@@ -17,6 +17,9 @@ from unimo_bids.settings import Settings
 from unimo_bids.workflows.bold import init_bold_wf
 from unimo_bids.workflows.described import DescribedWorkflow
 
+# of Deflate, whatever the data
+_BEST_COMPRESSION = 1032
+
 
 def init_unimo_wf(
     selection: Selection, settings: Settings, *, use_gpu: bool = False, omp_nthreads: int = 1
@@ -73,11 +76,17 @@ def init_participant_wf(
 
 
 def series_gb(path: Path) -> float:
-    """Size of a series in memory, float32; 0 if its header cannot be read (its run will say)."""
+    """Size of a series in memory, float32; 0 if that is not known: its run will say why.
+
+    A header that claims more than the file can hold says nothing.
+    """
     try:
-        return math.prod(nib.nifti1.Nifti1Image.from_filename(path).shape) * 4 / 2**30
+        image = nib.nifti1.Nifti1Image.from_filename(path)
+        most = path.stat().st_size * (_BEST_COMPRESSION if path.suffix == ".gz" else 1)
+        values = math.prod(image.shape)
     except Exception:  # nibabel has many ways to fail; the run's own reader names the fault
         return 0.0
+    return values * 4 / 2**30 if values * image.get_data_dtype().itemsize <= most else 0.0
 
 
 def _population(run: BoldRun, settings: Settings) -> tuple[str | None, str]:

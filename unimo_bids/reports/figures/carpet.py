@@ -16,8 +16,8 @@ from unimo_bids.reports.survey import Survey, change_per_cent
 
 Float32 = npt.NDArray[np.float32]
 
-# More columns than a page has pixels.
-_COLUMNS = 1200
+# nearly as many as the page has pixels for them
+_COLUMNS = 750
 
 
 def draw_carpet(path: Path, record: RunRecord, before: Survey, after: Survey) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from contourpy import contour_generator
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -29,12 +30,13 @@ from unimo_bids.reports.record import Array, RunRecord
 Bytes = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
 
-_CUTS, _CUT_PIXELS = 7, 170
+# a row is as wide as the page shows it, 1024 pixels
+_CUTS, _CUT_PIXELS = 7, 146
 _OUTLINE, _SOFT = "#ff9a3c", "#63b3ff"
 # where the soft mask is nearly nothing and nearly everything, of 255
 _SOFT_LEVELS = (25.5, 229.5)
 _GAP = 2
-_FRAMES, _FRAME_PIXELS = 12, 120
+_FRAMES, _FRAME_PIXELS = 12, 85
 
 
 def draw_brain(
@@ -63,10 +65,9 @@ def draw_brain(
         )
         for ax, row, (soft_row, mask_row) in zip(axes, rows, edges, strict=True):
             _show(ax, row)
-            if soft_row.any():
-                ax.contour(soft_row, levels=_SOFT_LEVELS, colors=_SOFT, linewidths=0.55)
-            if mask_row.any():
-                ax.contour(mask_row, levels=[127.5], colors=_OUTLINE, linewidths=1.5)
+            for level in _SOFT_LEVELS:
+                _outline(ax, soft_row, level, _SOFT, 0.55)
+            _outline(ax, mask_row, 127.5, _OUTLINE, 1.5)
 
 
 def _row(
@@ -85,6 +86,12 @@ def _row(
 def _show(ax: Axes, image: npt.NDArray[np.generic]) -> None:
     ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
     style.no_axis(ax)
+
+
+def _outline(ax: Axes, image: Bytes, level: float, color: str, width: float) -> None:
+    """Draw where an image crosses a level; lines are simplified, where contours are not."""
+    for line in contour_generator(z=image).lines(level):
+        ax.plot(*np.asarray(line).T, color=color, lw=width, scalex=False, scaley=False)
 
 
 def draw_masks(
@@ -161,9 +168,7 @@ def _outlined(
         pictures.append(picture)
         edges.append(edge)
     _show(ax, side_by_side(pictures, _GAP))
-    outline = side_by_side(edges, _GAP)
-    if outline.any():
-        ax.contour(outline, levels=[127.5], colors=_OUTLINE, linewidths=1.0)
+    _outline(ax, side_by_side(edges, _GAP), 127.5, _OUTLINE, 1.0)
 
 
 def draw_tsnr(path: Path, before: Array, after: Array, mask: Bool, view: View) -> None:

@@ -14,7 +14,8 @@ from unimo_bids.files.staging import atomic
 from unimo_bids.reports.record import Array, RunRecord
 from unimo_bids.reports.survey import Survey
 
-_QUALITY = 78
+# the first that makes the sheet no larger than this; the last is enough to see motion
+_QUALITIES, _MOST_BYTES = (60, 45, 30, 15), 200_000
 
 
 def write_movie(
@@ -25,7 +26,7 @@ def write_movie(
     before: Survey,
     after: Survey,
 ) -> None:
-    """Write the sheet of tiles (JPEG), and what the player has to know about it (JSON)."""
+    """Write the sheet of tiles (WebP), and what the player has to know about it (JSON)."""
     tiles = np.concatenate([before.cuts, after.cuts], axis=1)
     count, height, width = tiles.shape
     columns = max(round(math.sqrt(count * height / width)), 1)
@@ -35,7 +36,10 @@ def write_movie(
         row, column = divmod(number, columns)
         image[row * height : (row + 1) * height, column * width : (column + 1) * width] = tile
     with atomic(sheet) as temporary:
-        Image.fromarray(image).save(temporary, format="JPEG", quality=_QUALITY, optimize=True)
+        for quality in _QUALITIES:
+            Image.fromarray(image).save(temporary, format="WebP", quality=quality)
+            if temporary.stat().st_size <= _MOST_BYTES:
+                break
     content = {
         "tile": [width, height],
         "columns": columns,
@@ -45,11 +49,11 @@ def write_movie(
         "before": _numbers(record.fd_before),
         "after": _numbers(record.fd_after),
         "status": [str(one) for one in record.status],
-        "censored": [bool(one) for one in record.censored],
+        "censored": [int(one) for one in record.censored],
     }
     with atomic(track) as temporary:
         temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _numbers(values: Array) -> list[float | None]:
-    return [round(float(x), 4) if np.isfinite(x) else None for x in values]
+    return [round(float(x), 3) if np.isfinite(x) else None for x in values]

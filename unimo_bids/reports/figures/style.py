@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from unimo_bids.files.staging import atomic
 
@@ -77,8 +80,15 @@ _RC: dict[Any, Any] = {
     "savefig.facecolor": "none",
     "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
     "svg.hashsalt": "unimo-bids",  # same input, same file
+    "path.simplify_threshold": 0.3,  # pt: less than the width of any line
     "text.parse_math": False,  # a dollar sign in a name is no formula
 }
+
+_PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
+_WAY = re.compile(r' d="[^"]*"')
+_LONG_NUMBER = re.compile(r"-?\d+\.\d\d+")
+# where a picture has a pixel for each of the page's, nobody sees what compression leaves out
+_WIDE_PIXELS, _QUALITY = 400, 50
 
 # Middle tones only, so that both ends are seen on any page.
 TIME = LinearSegmentedColormap.from_list("time", ["#2f80d6", "#8d6fc4", "#cd5f8e", "#e6762c"])
@@ -97,7 +107,7 @@ def svg_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
         yield figure
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    head, tag, body = buffer.getvalue().partition("<defs>")
+    head, tag, body = _slimmed(buffer.getvalue()).partition("<defs>")
     with atomic(path) as temporary:
         temporary.write_text(f"{head}<style>{_theme()}</style>{tag}{body}", encoding="utf-8")
 
@@ -109,6 +119,27 @@ def _theme() -> str:
         for name in ("fill", "stroke")
     )
     return f"text{{font-family:{_FONT}!important}}@media (prefers-color-scheme:dark){{{dark}}}"
+
+
+def _slimmed(svg: str) -> str:
+    """Take from an SVG what nobody sees: hundredths of points, what PNG keeps, spaces."""
+    plain = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    return _PICTURE.sub(_as_webp, _WAY.sub(_shorter, re.sub(r">\s*\n\s*<", "><", plain)))
+
+
+def _shorter(way: re.Match[str]) -> str:
+    """Write a line in few characters: ``M 0 1.2345 L`` is ``M0 1.2L``."""
+    rounded = _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.1f}", way[0][1:])
+    return " " + re.sub(r"\s*([MLCQz])\s*", r"\1", rounded)
+
+
+def _as_webp(found: re.Match[str]) -> str:
+    """Compress a picture, but for a small one as it is: its pixels are seen one by one."""
+    image = Image.open(io.BytesIO(base64.b64decode(found[1])))
+    buffer = io.BytesIO()
+    small = image.width < _WIDE_PIXELS
+    image.save(buffer, format="WebP", lossless=small, quality=_QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def frames_axis(ax: Axes, frames: int) -> None:

@@ -11,6 +11,9 @@ from matplotlib.axes import Axes
 from unimo_bids.reports.figures import style
 from unimo_bids.reports.record import Array, RunRecord
 
+# of a band: half as many as the page has pixels for it
+_EDGES = 450
+
 
 def draw_motion(path: Path, record: RunRecord) -> None:
     """Draw six motion traces with their uncertainty, and displacement from frame to frame."""
@@ -36,16 +39,22 @@ def draw_motion(path: Path, record: RunRecord) -> None:
 def _three(ax: Axes, values: Array, deviations: Array) -> None:
     frames = np.arange(len(values))
     for i, (name, color) in enumerate(style.AXES):
-        spread = 2 * deviations[:, i]
-        ax.fill_between(
-            frames, values[:, i] - spread, values[:, i] + spread, color=color, alpha=0.25, lw=0
-        )
+        ax.fill_between(*_band(values[:, i], 2 * deviations[:, i]), color=color, alpha=0.25, lw=0)
         ax.plot(frames, values[:, i], color=color, label=name, **_dots(len(values)))
     # an unsure frame may have a band that would flatten everything else
     finite = values[np.isfinite(values)]
     if finite.size:
         margin = 0.15 * max(float(np.ptp(finite)), 0.05)
         ax.set_ylim(finite.min() - margin, finite.max() + margin)
+
+
+def _band(values: Array, spread: Array) -> tuple[Array, Array, Array]:
+    """Frames, lower and upper edge; the outermost of neighbours where there are too many to see."""
+    starts = np.arange(0, len(values), -(-len(values) // _EDGES))
+    lower = np.minimum.reduceat(values - spread, starts)
+    upper = np.maximum.reduceat(values + spread, starts)
+    ends = np.append(starts[1:], len(values)) - 1
+    return (starts + ends) / 2, lower, upper
 
 
 def _displacement(ax: Axes, record: RunRecord) -> None:

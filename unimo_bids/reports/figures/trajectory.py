@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from unimo_bids.reports.figures import style
 from unimo_bids.reports.record import Array, RunRecord
+
+# more are not told apart, and each is a line of its own in the file
+_COLOURS = 100
 
 
 def draw_trajectory(path: Path, record: RunRecord) -> None:
@@ -29,13 +33,10 @@ def draw_trajectory(path: Path, record: RunRecord) -> None:
         assert isinstance(space, Axes3D)
         _draw_way(space, way, norm)
         ax = figure.add_axes((0.56, 0.2, 0.435, 0.66))
-        points = np.stack([frames, angle], axis=1)
+        pieces, times = _pieces(np.stack([frames, angle], axis=1))
         ax.add_collection(
-            LineCollection(
-                list(np.stack([points[:-1], points[1:]], axis=1)),
-                array=frames[1:], cmap=style.TIME, norm=norm, linewidths=1.5,
-            )
-        )  # fmt: skip
+            LineCollection(pieces, array=times, cmap=style.TIME, norm=norm, linewidths=1.5)
+        )
         style.shade(ax, np.asarray(record.censored), style.CENSORED)
         style.frames_axis(ax, len(poses))
         top = float(np.nanmax(angle, initial=0.1))
@@ -46,6 +47,13 @@ def draw_trajectory(path: Path, record: RunRecord) -> None:
         scale.outline.set_visible(False)
         bar.set(xticks=[])
         ax.set_xlabel("frame", loc="left", labelpad=1)
+
+
+def _pieces(points: Array) -> tuple[list[Array], Array]:
+    """Cut a line ``(T, n)`` into pieces of one colour each, and give the last frame of each."""
+    ends = np.unique(np.linspace(0, len(points) - 1, _COLOURS + 1).round().astype(int))
+    cuts = itertools.pairwise(ends)
+    return [points[start : end + 1] for start, end in cuts], ends[1:].astype(float)
 
 
 def _draw_way(ax: Axes3D, way: Array, norm: Normalize) -> None:
@@ -59,10 +67,9 @@ def _draw_way(ax: Axes3D, way: Array, norm: Normalize) -> None:
         shadow = way.copy()
         shadow[:, axis] = walls[axis]
         ax.plot(*shadow.T, color=style.LINE, lw=0.7)
-    frames = np.arange(len(way))
-    segments = list(np.stack([way[:-1], way[1:]], axis=1))
+    pieces, times = _pieces(way)
     ax.add_collection(
-        Line3DCollection(segments, array=frames[1:], cmap=style.TIME, norm=norm, linewidths=1.3)
+        Line3DCollection(pieces, array=times, cmap=style.TIME, norm=norm, linewidths=1.3)
     )
     for end, name in ((0, "start"), (-1, "end")):
         if np.isfinite(way[end]).all():
