@@ -110,7 +110,8 @@ def test_results_of_every_command_that_cannot_be_printed(words, tmp_path, data):
     refused(call("unimo_bids.cli.run", *words, *work, "--dry-run", prefix=full), said)
     register = "import sys; from unimo_bids.cli.register import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
-        [*full, sys.executable, "-c", register, volume, volume, tmp_path / "pair", "--no-network"],
+        [*full, sys.executable, "-c", register, volume, volume, tmp_path / "pair", "--no-network",
+         "--whole-image"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     refused(done, said)

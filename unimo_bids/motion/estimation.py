@@ -34,9 +34,12 @@ from unimo_bids.motion.template import (
     choose_frames,
     choose_reference,
     robust_mean,
+    tears,
+    torn_frames,
 )
 from unimo_bids.motion.ties import Tying
 from unimo_bids.motion.tracking import Targets, Track, track
+from unimo_bids.motion.uncertainty import within_frame
 from unimo_bids.motion.ways import Way, best_way
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import voxel_centers, voxel_sizes
@@ -51,10 +54,14 @@ _MOST_FRAMES = 24
 # contrast may change (three frames below 0.98 are worth a closer look, too)
 _SUSPECT, _FEWEST_SUSPECTS = 0.98, 3
 _UNEXPLAINED, _UNEXPLAINED_SHARE = 0.8, 0.25
+_TORN = (
+    "Frame {}, the reference, seems to be torn (neighbouring slices disagree more than in other "
+    "frames): all poses are relative to a frame that has no single pose. Choose another."
+)
 _EVEN = 0.25  # radii, over which the coils' sensitivity may vary
-# of tied frames, beside their mean; frames that were not tied may be explained by these, and count
-# in a second round
-_COMMON_IMAGES, _ROUNDS = 2, 2
+# of tied frames: whether they are evened, and how many images beside their mean explain them.
+# Frames that were not tied may be explained by these, and count in the next round
+_ROUNDS = ((True, 2), (True, 2), (False, 4))
 
 
 class Estimation:
@@ -123,6 +130,8 @@ class Estimation:
         mode, way, findings = best_way(
             judge, ways, self.head.center, "tied" if tracking.contrasts else "plain"
         )
+        if self.torn_reference:
+            findings = (_TORN.format(self.reference), *findings)
         if mode != "rest":
             self._do_no_harm(judge, way)
         return self._judge(way, mode, findings, len(ways) > 1 and mode != "rest")
@@ -154,7 +163,7 @@ class Estimation:
             return
         starts = poses.clone()
         starts[frames.tolist()] = others[frames.tolist(), better[frames].tolist()]
-        again = self._refine(way.images, starts, better >= 0, share=0.0, evened=way.evened)
+        again = self._refine(way.images, starts, better >= 0, share=0.01)
         way.refined.take(again, frames)
         # where that leads back to what was worse, the frame is not explained at all
         candidates = torch.stack([others[:, 0], starts], dim=1)
@@ -166,16 +175,19 @@ class Estimation:
         count = self.frames.count
         usable = np.zeros(count, dtype=bool)
         level = self._level(blur=4.0, spacing=8.0)
-        small = []
+        small, torn = [], []
         for chunk in self.frames.chunks(range(count)):
-            images = level.image(self.frames(chunk)).reshape(len(chunk), -1)
+            raw = self.frames(chunk)
+            torn.append(tears(raw))
+            images = level.image(raw).reshape(len(chunk), -1)
             usable[list(chunk)] = (images.std(dim=1) > 1e-6 * images.abs().amax(dim=1)).cpu()
             small.append(images)
             self._tell(0.1 * (chunk[-1] + 1) / count, "reading")
         images = torch.cat(small)
         if not usable.any():
             raise NoImageError("no frame holds an image: all are empty or constant, or nearly so")
-        chosen = choose_reference(images, usable) if reference == "auto" else int(reference)
+        whole = usable & ~torn_frames(torch.cat(torn).cpu().numpy(), usable)
+        chosen = choose_reference(images, whole) if reference == "auto" else int(reference)
         if not 0 <= chosen < count:
             raise ValueError(f"reference {chosen}: the series has frames 0 … {count - 1}")
         if not usable[chosen]:
@@ -184,6 +196,7 @@ class Estimation:
         self.frames.scale = float(bright) if bright > 0 else float(images[chosen].abs().max())
         self.usable = usable
         self.reference = chosen
+        self.torn_reference = not whole[chosen]
         self.raw_reference = self.frames([chosen])[0]
         mask = self.given_mask
         self.head = find_head(
@@ -284,24 +297,29 @@ class Estimation:
 
     def _refine_tied(self, tied: Track) -> Way:
         """Poses by what tied frames have in common, evened."""
-        frames, poses = self._evened(), tied.poses
+        poses = tied.poses
         good = self.usable & (tied.similarity > 0)
-        for _ in range(_ROUNDS):
+        found = []
+        for even, count in _ROUNDS:
+            frames = self._evened() if even else self.frames
             aligned = self._aligned(poses, self._spread(good), frames)
             mean = robust_mean(aligned)
-            more = leading_images(aligned, mean, self.head.weights[self.window], _COMMON_IMAGES)
+            more = leading_images(aligned, mean, self.head.weights[self.window], count)
             around = frames([self.reference])[0]
             images = torch.cat(
                 [self._placed(mean[None], around), self._placed(more, torch.zeros_like(around))]
             )
-            refined = self._refine(images, poses, self.usable, evened=True)
-            poses = refined.poses
-            good = self.usable & (refined.similarity >= NEVER_FAILED)
+            found.append(self._refine(images, poses, self.usable, even=even))
+            poses = found[-1].poses
+            good = self.usable & (found[-1].similarity >= NEVER_FAILED)
             good[self.reference] = True
-        template = robust_mean(self._aligned(poses, self._spread(good)))[None]
-        template = self._placed(template, self.raw_reference)
-        track = Track(poses, refined.similarity, tied.searched)
-        return Way(refined, images, track, template=template, evened=True)
+        # a field that stays still is a term of the model in the last round, and gone before in the
+        # others: which serves better depends on how many contrasts there are
+        judge = Judge(self.frames, self.affine, self.head, self.usable)
+        readings = judge.read(*(one.poses for one in found[-2:]))
+        agreed = [np.nanmean(judge.agreement(one)) for one in readings]
+        best = found[-2:][int(np.argmax(agreed))]
+        return Way(best, images, Track(best.poses, best.similarity, tied.searched))
 
     # --------------------------------------------------------------------------------- network
     def _as_guessed(self, usable: NDArray[np.bool_]) -> Tracking:
@@ -444,7 +462,7 @@ class Estimation:
         wanted: NDArray[np.bool_],
         share: float = 0.7,
         *,
-        evened: bool = False,
+        even: bool = False,
     ) -> Refined:
         """Poses of the wanted frames against images ``(J, X, Y, Z)``, at full resolution."""
         whole = self._level(blur=self.fine_blur, cubic=True)
@@ -454,12 +472,13 @@ class Estimation:
                 self._tell(1 - share + share * done, "refining")
 
         return refine(
-            self._evened() if evened else self.frames,
+            self._evened() if even else self.frames,
             self.affine,
             self._target(images, whole, self.settings.fine_points, "bias"),
             poses,
             wanted,
             tolerance=self.settings.tolerance,
+            spread=share > 0,
             progress=progress,
         )
 
@@ -478,13 +497,17 @@ class Estimation:
         if period:
             poses, covariance, extent = without_cycle(poses, covariance, period, center, radius)
             findings = (*findings, cycle_finding(period, extent))
+        covariance = covariance + within_frame(poses, good, center)
         poses = rigid.orthonormalized(poses @ rigid.inverse(poses[self.reference]))
         poses[self.reference] = torch.eye(4, dtype=torch.float64)
+        # the reference's own pose in the template is no better known than the others'
+        covariance = covariance + torch.nan_to_num(covariance[self.reference])
+        covariance[self.reference] = 0.0
         status = np.where(way.track.searched, "searched", "ok").astype("<U8")
         status[~good] = "lost"
         status[bridged] = "bridged"
         return self._estimate(
-            poses, covariance, refined.similarity, status, way.mean, mode, findings
+            poses, covariance, refined.similarity, status, way.images[0], mode, findings
         )
 
     def _contrast_over_time(self, poses: Tensor) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.levels import make_level
-from unimo_bids.motion.registration import Target, register
+from unimo_bids.motion.registration import Target, block_covariance, register
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import index_map
 
@@ -47,6 +47,7 @@ def refine(
     wanted: NDArray[np.bool_],
     *,
     tolerance: float,
+    spread: bool = True,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> Refined:
     """Register frames to a target at full resolution.
@@ -63,6 +64,8 @@ def refine(
         ``(T,)`` the frames to register; the others keep their poses, and nothing is said of them.
     tolerance
         Stop when a step moves the head by less, mm.
+    spread
+        Find out how far off the poses may be, too.
     progress
         Told the share done.
     """
@@ -82,11 +85,11 @@ def refine(
             device=poses.device,
         )
         raw = frames(rows)[:, window[0], window[1], window[2]]
-        found = register(
-            target, level.sampled(raw)[:, None], poses[rows], level=level, tolerance=tolerance
-        )
+        sampled = level.sampled(raw)[:, None]
+        found = register(target, sampled, poses[rows], level=level, tolerance=tolerance)
         poses[rows] = found.poses
-        covariance[rows] = found.covariance
+        if spread:
+            covariance[rows] = block_covariance(target, sampled, found.poses, level=level)
         similarity[rows] = found.similarity.cpu().numpy()
         in_view[rows] = found.in_view.cpu().numpy()
         progress((rows[-1] + 1) / count)

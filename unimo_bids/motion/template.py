@@ -10,6 +10,9 @@ from torch import Tensor
 from unimo_bids.motion.resampling import Window, resample
 
 _MOST_EMPTY = 0.2  # of the head; where more is 0, the frame is
+# a torn frame: its slices disagree more than the median frame's by so many robust deviations, and
+# by this share; too few frames have no usual disagreement
+_TORN_SPREADS, _TORN_SHARE, _FEWEST_TO_COMPARE = 5.0, 0.25, 5
 _STRETCH = 2  # frames either side that must be still as well
 
 
@@ -39,6 +42,28 @@ def choose_reference(images: Tensor, usable: NDArray[np.bool_]) -> int:
     others = flat[:: max(1, len(flat) // 200)]
     likeness = (flat @ others.T).median(dim=1).values.cpu().numpy()
     return int(places[np.argmax(np.where(still, likeness, -np.inf))])
+
+
+def tears(frames: Tensor) -> Tensor:
+    """How much slices differ from those beside them, over those beside from each other, ``(B,)``.
+
+    Where the head moves between two packets of slices, every other slice shows another place. Half
+    the square of the step between next neighbours is what two smooth steps would make of that.
+    """
+    before, here, after = frames[..., :-2], frames[..., 1:-1], frames[..., 2:]
+    between = (here - (before + after) / 2).square().flatten(1).mean(dim=1)
+    beside = ((after - before) / 2).square().flatten(1).mean(dim=1)
+    return between / beside.clamp(min=1e-12)
+
+
+def torn_frames(ratios: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Frames whose slices disagree far more than those of most frames, ``(T,)``."""
+    usual = ratios[usable]
+    if len(usual) < _FEWEST_TO_COMPARE:
+        return np.zeros(len(ratios), dtype=bool)
+    middle = float(np.median(usual))
+    spread = 1.4826 * float(np.median(np.abs(usual - middle)))
+    return np.asarray(ratios > middle + max(_TORN_SPREADS * spread, _TORN_SHARE * middle))
 
 
 def choose_frames(
@@ -90,11 +115,9 @@ def align(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor, window
     aligned: list[Tensor] = []
     for frame, pose in zip(frames, poses, strict=True):
         moved = resample(frame, affine, pose, outside=torch.nan, window=window)
-        empty = frame == 0
-        if 0 < float(empty[window][inside].float().mean()) < _MOST_EMPTY:
-            near = resample(
-                empty.to(frame), affine, pose, interpolation="linear", outside=1.0, window=window
-            )
+        empty = _empty(frame)
+        if 0 < float(empty[window][inside].mean()) < _MOST_EMPTY:
+            near = resample(empty, affine, pose, interpolation="linear", outside=1.0, window=window)
             moved[near > 0.05] = torch.nan
         both = inside & torch.isfinite(moved)
         if aligned and int(both.sum()) > 10:
@@ -104,6 +127,18 @@ def align(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor, window
             moved = (moved - here.mean()) * gain + there.mean()
         aligned.append(moved)
     return torch.stack(aligned)
+
+
+def _empty(frame: Tensor) -> Tensor:
+    """1 where a frame is exactly 0, and around it in a plane, ``(X, Y, Z)``: no tissue is."""
+    zero = (frame == 0).to(frame)[None]
+    empty = torch.zeros_like(zero)
+    for size in ((3, 3, 1), (3, 1, 3), (1, 3, 3)):
+        near = [n // 2 for n in size]
+        # eroded, then dilated: what is 0 by chance here and there stays
+        core = -torch.nn.functional.max_pool3d(-zero, size, stride=1, padding=near)
+        empty = empty.maximum(torch.nn.functional.max_pool3d(core, size, stride=1, padding=near))
+    return empty[0]
 
 
 def robust_mean(aligned: Tensor) -> Tensor:

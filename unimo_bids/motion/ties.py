@@ -135,7 +135,15 @@ class Tying:
             onward = poses.clone()
             onward[children] = torch.stack([wanted[t][1] for t in children])
             among = np.isin(np.arange(len(parent)), children)
-            near = refine(self.frames, self.affine, fine, onward, among, tolerance=self.tolerance)
+            near = refine(
+                self.frames,
+                self.affine,
+                fine,
+                onward,
+                among,
+                tolerance=self.tolerance,
+                spread=False,
+            )
             poses[children] = near.poses[children] @ poses[one]
             parent[children] = one
 

@@ -13,15 +13,19 @@ b add to them, δ̄ the mean over the G cubes.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.least_squares import solve
+from unimo_bids.spatial import rigid
 
 EDGE = 0.5  # of a cube, radii of the head: wider than tissues are, and a head has 50 of them
 # of deviations: what all cubes have in common, as a volume's own distortion, no cube can tell.
 # On rendered pairs (`python -m benchmarks pairs --rendered`), for 95 in 100 to hold
 _WIDER = 1.8
+_PART_OF_STEP = 0.08  # from one frame to the next, that is unknown of a frame's own time
 _INTERPOLATION = 0.004  # voxels: what cubic splines err by, however much agrees
 
 
@@ -82,3 +86,24 @@ def widened(covariance: Tensor, voxel: float) -> Tensor:
     """
     floor = (_INTERPOLATION * voxel) ** 2 * torch.eye(covariance.shape[-1]).to(covariance)
     return _WIDER**2 * covariance + floor
+
+
+def within_frame(poses: Tensor, good: NDArray[np.bool_], center: Tensor) -> Tensor:
+    """Covariance ``(T, 6, 6)`` (rad, mm) of what a head may move while a frame is taken.
+
+    A frame has one pose, its slices have many: which of them it stands for is known to a part of
+    the step from the frame before to the frame after. Frames that failed have no say.
+    """
+    places = np.flatnonzero(good)
+    out = torch.zeros(len(poses), 6, 6, dtype=torch.float64)
+    for t in range(len(poses)):
+        at = int(np.searchsorted(places, t))
+        before = places[max(0, at - 1)] if len(places) else t
+        after = places[min(len(places) - 1, at + int(t in places))] if len(places) else t
+        if after > before:
+            rotation, shift = rigid.to_parameters(
+                rigid.inverse(poses[before]) @ poses[after], center
+            )
+            step = torch.cat([rotation, shift]) * _PART_OF_STEP / float(after - before)
+            out[t] = step[:, None] * step
+    return out

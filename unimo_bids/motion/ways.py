@@ -30,23 +30,12 @@ class Way:
     Attributes
     ----------
     images
-        ``(J, X, Y, Z)`` any combination of which explains a frame.
-    template
-        ``(1, X, Y, Z)`` the mean of the frames, where it is not the first of the images.
-    evened
-        Whether frames were evened before (`frames.Evened`).
+        ``(J, X, Y, Z)`` any combination of which explains a frame; the first is their mean.
     """
 
     refined: Refined
     images: Tensor
     track: Track
-    template: Tensor | None = None
-    evened: bool = False
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean of the frames without their motion, ``(X, Y, Z)``."""
-        return (self.images if self.template is None else self.template)[0]
 
     def at_rest(self, center: Tensor) -> Way:
         """The same without motion; how far it was from that adds to the variance."""
