@@ -280,7 +280,7 @@ def _summary(
         key: str(value) if isinstance(value, Path) else value
         for key, value in asdict(options).items()
     }
-    warnings = [*series.warnings, *warnings_of(status)]
+    warnings = [*series.warnings, *map(str, estimate.findings), *warnings_of(status)]
     lost = np.asarray(estimate.status) == "lost"
     move = largest_move(estimate.poses, estimate.center, options.fd_radius, lost)
     return {
@@ -288,6 +288,8 @@ def _summary(
         "settings": settings | {"device": device},
         "shape": list(series.shape),
         "repetition_time_s": series.repetition_time,
+        "mode": str(estimate.mode),
+        "findings": [str(one) for one in estimate.findings],
         "reference": int(estimate.reference),
         "center_mm": [round(float(x), 3) for x in estimate.center],
         "warnings": warnings,

@@ -121,6 +121,7 @@ class DrawRun(SimpleInterface):
                 *given.known_warnings,
                 *given.series_warnings,
                 *given.brain_warnings,
+                *map(str, motion.findings),
                 *warnings_of(motion.status.tolist()),
                 *_unrest(after, given.fd_threshold),
             ],

@@ -19,15 +19,21 @@ from torch import Tensor
 
 from unimo_bids.motion.contrast import common_images, contrast_changes, leading_images
 from unimo_bids.motion.cycles import contrast_cycle, cycle_finding, without_cycle
-from unimo_bids.motion.frames import Frames
+from unimo_bids.motion.frames import Frames, empty
 from unimo_bids.motion.guesses import Guesses
 from unimo_bids.motion.joint import align_jointly
-from unimo_bids.motion.judge import Judge
+from unimo_bids.motion.judge import Judge, clear
 from unimo_bids.motion.levels import Level, make_level
 from unimo_bids.motion.masks import ADULT_RADIUS, NoImageError, find_head
 from unimo_bids.motion.quality import NEVER_FAILED, bridge, similarity_threshold
 from unimo_bids.motion.refinement import Refined, refine
-from unimo_bids.motion.registration import IntensityModel, Target, make_target, register
+from unimo_bids.motion.registration import (
+    LEAST_VALID,
+    IntensityModel,
+    Target,
+    make_target,
+    register,
+)
 from unimo_bids.motion.results import Mode, MotionEstimate, MotionSettings, Tracking
 from unimo_bids.motion.template import (
     align,
@@ -40,7 +46,7 @@ from unimo_bids.motion.template import (
 from unimo_bids.motion.ties import Tying
 from unimo_bids.motion.tracking import Targets, Track, track
 from unimo_bids.motion.uncertainty import within_frame
-from unimo_bids.motion.ways import Way, best_way
+from unimo_bids.motion.ways import Way, best_way, compared
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import voxel_centers, voxel_sizes
 
@@ -59,9 +65,10 @@ _TORN = (
     "frames): all poses are relative to a frame that has no single pose. Choose another."
 )
 _EVEN = 0.25  # radii, over which the coils' sensitivity may vary
-# of tied frames: whether they are evened, and how many images beside their mean explain them.
-# Frames that were not tied may be explained by these, and count in the next round
-_ROUNDS = ((True, 2), (True, 2), (False, 4))
+# of tied frames: whether they are evened, and how many images beside their mean explain them at
+# most. Frames that were not tied may be explained by these, and count in the next round; the last
+# are of frames as they are, in which a field that stays still is a term of the model
+_ROUNDS = ((True, 2), (True, 2), (False, 6), (False, 6))
 
 
 class Estimation:
@@ -102,13 +109,14 @@ class Estimation:
         usable = self.scan(reference)
         if not self.settings.refine:
             return self._as_guessed(usable)
-        tracked, contrasts = self._track_any_contrast(usable)
+        tracked, findings = self._track_any_contrast(usable)
         return Tracking(
             reference=self.reference,
             poses=tracked.poses.cpu().numpy(),
             similarity=tracked.similarity,
             searched=tracked.searched,
-            contrasts=contrasts,
+            contrasts=bool(findings),
+            findings=findings,
         )
 
     def refine(self, tracking: Tracking) -> MotionEstimate:
@@ -122,31 +130,37 @@ class Estimation:
         )
         if not self.settings.refine:
             return self._unrefined(tracked)
-        plain, image, contrasts = self._refine_to_one_image(tracked)
-        ways: dict[Mode, Way] = {"plain": Way(plain, image, tracked)}
-        if contrasts or tracking.contrasts:
-            ways |= self._any_contrast(tracked, plain, tracking.contrasts)
+        ways: dict[Mode, Way] = {}
+        if tracking.contrasts:  # one image has lost already, in tracking
+            ways = self._any_contrast(tracked, _ROUNDS[-1:])
+        else:
+            plain, image, contrasts = self._refine_to_one_image(tracked)
+            ways["plain"] = Way(plain, image, tracked)
+            if contrasts:
+                began = self._tie(plain.poses)
+                ways |= self._any_contrast(began, _ROUNDS, plain.poses)
         judge = Judge(self.frames, self.affine, self.head, self.usable)
         mode, way, findings = best_way(
             judge, ways, self.head.center, "tied" if tracking.contrasts else "plain"
         )
+        findings = (*tracking.findings, *findings)
         if self.torn_reference:
             findings = (_TORN.format(self.reference), *findings)
         if mode != "rest":
             self._do_no_harm(judge, way)
-        return self._judge(way, mode, findings, len(ways) > 1 and mode != "rest")
+        return self._judge(way, mode, findings, "tied" in ways and mode != "rest")
 
-    def _any_contrast(self, tracked: Track, plain: Refined, tied: bool) -> dict[Mode, Way]:
+    def _any_contrast(
+        self, tied: Track, rounds: Sequence[tuple[bool, int]], plain: Tensor | None = None
+    ) -> dict[Mode, Way]:
         """Ways to explain frames whose contrast changes."""
-        began = tracked if tied else Track(plain.poses, tracked.similarity, tracked.searched)
+        began = tied if plain is None else Track(plain, tied.similarity, tied.searched)
         images, followed, together = self._separate_contrasts(began)
         refined = self._refine(images, followed.poses, self.usable)
         # each on its own, frames are misled by what the images leave of them
         refined.poses[together] = followed.poses[together]
-        return {
-            "common": Way(refined, images, followed),
-            "tied": self._refine_tied(began if tied else self._tie(plain.poses)),
-        }
+        common = Way(refined, images, followed)
+        return {"common": common, "tied": self._refine_tied(tied, rounds)}
 
     def _do_no_harm(self, judge: Judge, way: Way) -> None:
         """Start again from rest or a neighbour's pose where that clearly suits a frame better."""
@@ -213,9 +227,13 @@ class Estimation:
 
     def _target(self, images: Tensor, level: Level, points: int, model: IntensityModel) -> Target:
         """Target of images ``(J, X, Y, Z)`` at full resolution, any combination of which counts."""
+        weights = level.image(self.head.weights).clamp(0, 1)
+        nothing = empty(images[:1])[0]
+        if bool(nothing.any()):  # the border of what was seen is no edge of the head
+            weights = weights * (level.image(1 - nothing) > LEAST_VALID)
         return make_target(
             [level.image(images)],
-            level.image(self.head.weights).clamp(0, 1),
+            weights,
             level,
             center=self.head.center,
             radius=self.head.radius,
@@ -264,17 +282,20 @@ class Estimation:
             search=self.settings.search,
         )
 
-    def _track_any_contrast(self, usable: NDArray[np.bool_]) -> tuple[Track, bool]:
+    def _track_any_contrast(self, usable: NDArray[np.bool_]) -> tuple[Track, tuple[str, ...]]:
         """Track by the reference's intensity; tie frames in pairs if that leaves too many."""
         by_image = self._track(self.raw_reference[None], usable, self.guesses.by_masks())
         doubtful = usable & (by_image.similarity < _UNEXPLAINED)
         if doubtful.sum() < max(3, _UNEXPLAINED_SHARE * usable.sum()):
-            return by_image, False
+            return by_image, ()
         known = by_image.poses.clone()
         known[doubtful.tolist()] = torch.eye(4).to(known)  # what a search finds in vain misleads
         tied = self._refine_tied(self._tie(known)).track
         judge = Judge(self.frames, self.affine, self.head, usable)
-        return (tied, True) if judge.prefers(tied.poses, by_image.poses) else (by_image, False)
+        gain = judge.gain(tied.poses, by_image.poses)
+        if not clear(*gain):
+            return by_image, ()
+        return tied, (compared("tied", "plain", *gain),)
 
     def _tie(self, starts: Tensor) -> Track:
         """Frames tied to each other in pairs; those that are not have no similarity."""
@@ -295,31 +316,25 @@ class Estimation:
     def _evened(self) -> Frames:
         return self.frames.evened(self.affine, _EVEN * self.head.radius)
 
-    def _refine_tied(self, tied: Track) -> Way:
-        """Poses by what tied frames have in common, evened."""
+    def _refine_tied(self, tied: Track, rounds: Sequence[tuple[bool, int]] = _ROUNDS) -> Way:
+        """Poses by what tied frames have in common, found and followed in turn."""
         poses = tied.poses
         good = self.usable & (tied.similarity > 0)
-        found = []
-        for even, count in _ROUNDS:
+        for even, most in rounds:
             frames = self._evened() if even else self.frames
-            aligned = self._aligned(poses, self._spread(good), frames)
-            mean = robust_mean(aligned)
-            more = leading_images(aligned, mean, self.head.weights[self.window], count)
+            chosen = self._spread(good)
+            aligned = self._aligned(poses, chosen, frames)
+            mean, weights = robust_mean(aligned), self.head.weights[self.window]
+            more = leading_images(aligned, mean, weights, min(most, len(chosen) // 3))
             around = frames([self.reference])[0]
             images = torch.cat(
                 [self._placed(mean[None], around), self._placed(more, torch.zeros_like(around))]
             )
-            found.append(self._refine(images, poses, self.usable, even=even))
-            poses = found[-1].poses
-            good = self.usable & (found[-1].similarity >= NEVER_FAILED)
+            refined = self._refine(images, poses, self.usable, even=even)
+            poses = refined.poses
+            good = self.usable & (refined.similarity >= NEVER_FAILED)
             good[self.reference] = True
-        # a field that stays still is a term of the model in the last round, and gone before in the
-        # others: which serves better depends on how many contrasts there are
-        judge = Judge(self.frames, self.affine, self.head, self.usable)
-        readings = judge.read(*(one.poses for one in found[-2:]))
-        agreed = [np.nanmean(judge.agreement(one)) for one in readings]
-        best = found[-2:][int(np.argmax(agreed))]
-        return Way(best, images, Track(best.poses, best.similarity, tied.searched))
+        return Way(refined, images, Track(poses, refined.similarity, tied.searched))
 
     # --------------------------------------------------------------------------------- network
     def _as_guessed(self, usable: NDArray[np.bool_]) -> Tracking:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool3d
 
 from unimo_bids.spatial.grids import voxel_sizes
 from unimo_bids.spatial.interpolation import gaussian_blur
 
+_MASKED = 0.2  # of a frame that is 0
 _DARKEST, _BRIGHTEST = 0.05, 4.0  # of the average around a voxel
 
 
@@ -80,6 +82,28 @@ def evened(images: Tensor, average: Tensor) -> Tensor:
     # air is not brought up, and nothing outside the head takes over
     least = (_DARKEST * bright).clamp(min=1e-12)
     return (images / average.maximum(least)).clamp(-_BRIGHTEST, _BRIGHTEST)
+
+
+def empty(frames: Tensor) -> Tensor:
+    """1 where frames ``(B, X, Y, Z)`` hold nothing, exactly 0, and were not looked at.
+
+    That is what is 0 all around in a plane: one voxel that is 0 by chance is dark. Where most of a
+    frame is 0, somebody has masked it, and the border of that is the head's; then only whole planes
+    at the border of the grid count.
+    """
+    zero = (frames == 0).to(frames)
+    found = torch.zeros_like(zero)[:, None]
+    for size in ((3, 3, 1), (3, 1, 3), (1, 3, 3)):
+        near = [n // 2 for n in size]
+        core = -max_pool3d(-zero[:, None], size, stride=1, padding=near)  # eroded, then dilated
+        found = found.maximum(max_pool3d(core, size, stride=1, padding=near))
+    masked = zero.flatten(1).mean(dim=1) > _MASKED
+    planes = torch.zeros_like(zero)
+    for axis in (1, 2, 3):
+        whole = zero.amin(dim=[a for a in (1, 2, 3) if a != axis], keepdim=True)
+        first, last = whole.cumprod(axis), whole.flip(axis).cumprod(axis).flip(axis)
+        planes = planes.maximum(first.maximum(last))
+    return torch.where(masked[:, None, None, None], planes, found[:, 0])
 
 
 class Preceded:

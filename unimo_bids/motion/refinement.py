@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.frames import Frames
+from unimo_bids.motion.frames import Frames, empty
 from unimo_bids.motion.levels import make_level
 from unimo_bids.motion.registration import Target, block_covariance, register
 from unimo_bids.spatial import rigid
@@ -86,10 +86,16 @@ def refine(
         )
         raw = frames(rows)[:, window[0], window[1], window[2]]
         sampled = level.sampled(raw)[:, None]
-        found = register(target, sampled, poses[rows], level=level, tolerance=tolerance)
+        nothing = empty(raw)
+        valid = level.image(1 - nothing) if bool(nothing.any()) else None
+        found = register(
+            target, sampled, poses[rows], level=level, tolerance=tolerance, valid=valid
+        )
         poses[rows] = found.poses
         if spread:
-            covariance[rows] = block_covariance(target, sampled, found.poses, level=level)
+            covariance[rows] = block_covariance(
+                target, sampled, found.poses, level=level, valid=valid
+            )
         similarity[rows] = found.similarity.cpu().numpy()
         in_view[rows] = found.in_view.cpu().numpy()
         progress((rows[-1] + 1) / count)

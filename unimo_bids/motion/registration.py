@@ -31,7 +31,7 @@ from unimo_bids.motion.masks import MaskError
 from unimo_bids.motion.uncertainty import EDGE, cubes, jackknife, widened
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import smooth_fields, voxel_centers
-from unimo_bids.spatial.interpolation import gradient
+from unimo_bids.spatial.interpolation import gradient, sample_linear
 
 IntensityModel = Literal["gain", "bias"]
 
@@ -39,6 +39,8 @@ IntensityModel = Literal["gain", "bias"]
 _CAUCHY = 2.385
 # structure below this share of the intensity is rounding: of float32, in a fit of ten terms
 _ROUNDING = 1e-5
+# of what a place shows at a level, at least this part has to come from valid voxels
+LEAST_VALID = 0.9
 
 
 @dataclass(frozen=True)
@@ -233,13 +235,19 @@ class _Normal:
             value[index[chosen]] = getattr(other, name)[chosen]
 
 
-def _seen(target: Target, level: Level, sampled: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
+def _seen(
+    target: Target, level: Level, sampled: Tensor, poses: Tensor, valid: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Weights ``(B, N)`` of the points in view, and the frames' values there, ``(B, C, N)``."""
     to_index = torch.linalg.inv(level.affine).to(poses) @ poses
     origin = rigid.transform(to_index, target.center.to(poses)[None])  # float64: keeps 1e-5 voxel
     # each coordinate in one piece, as sampling likes it
     indices = (to_index[:, :3, :3].float() @ target.points.mT + origin.float().mT).mT
-    return level.validity(indices) * target.weights, level.sample(sampled, indices)
+    view = level.validity(indices) * target.weights
+    if valid is not None:
+        there = sample_linear(valid[:, None], indices)[:, 0]
+        view = view * ((there - LEAST_VALID) / (1 - LEAST_VALID)).clamp(0, 1)
+    return view, level.sample(sampled, indices)
 
 
 def _normal_equations(
@@ -249,8 +257,9 @@ def _normal_equations(
     poses: Tensor,
     scale: Tensor | None,
     robust: bool,
+    valid: Tensor | None,
 ) -> _Normal:
-    view, values = _seen(target, level, sampled, poses)
+    view, values = _seen(target, level, sampled, poses, valid)
     n_frames, n_channels, _ = values.shape
     in_view = view.sum(dim=-1)
     hessian = torch.zeros(n_frames, 6, 6, dtype=torch.float64, device=values.device)
@@ -357,7 +366,12 @@ def _motion_moments(
 
 
 def block_covariance(
-    target: Target, sampled: Tensor, poses: Tensor, *, level: Level | None = None
+    target: Target,
+    sampled: Tensor,
+    poses: Tensor,
+    *,
+    level: Level | None = None,
+    valid: Tensor | None = None,
 ) -> Tensor:
     """Covariance ``(B, 6, 6)`` as that of `Registration`, from how parts of the head disagree.
 
@@ -366,12 +380,12 @@ def block_covariance(
 
     Parameters
     ----------
-    target, sampled, level
+    target, sampled, level, valid
         As of `register`.
     poses
         ``(B, 4, 4)`` where it ended.
     """
-    view, values = _seen(target, level or target.level, sampled, poses.double())
+    view, values = _seen(target, level or target.level, sampled, poses.double(), valid)
     cube_of = cubes(target.points, EDGE * target.radius).to(values)
     first, second = torch.triu_indices(6, 6, device=values.device)
     squares, scores = torch.zeros(2, device=values.device).double()
@@ -422,6 +436,7 @@ def register(
     iterations: int = 20,
     tolerance: float = 0.005,
     robust: bool = True,
+    valid: Tensor | None = None,
 ) -> Registration:
     """Register frames to a target.
 
@@ -439,6 +454,8 @@ def register(
         At most this many samplings of each frame.
     tolerance
         Stop when a step moves the head by less, mm.
+    valid
+        ``(B, X, Y, Z)`` at the frames' level, 0 … 1: where not, a frame counts as out of view.
     """
     poses = poses.double().clone()
     n = len(poses)
@@ -450,7 +467,10 @@ def register(
     for _ in range(iterations):
         frames = sampled if len(active) == n else sampled[active]
         scale = None if best is None else best.scale[active]
-        now = _normal_equations(target, level or target.level, frames, trial[active], scale, robust)
+        of_active = valid if valid is None or len(active) == n else valid[active]
+        now = _normal_equations(
+            target, level or target.level, frames, trial[active], scale, robust, of_active
+        )
         if best is None:
             best = now
             better = torch.ones(n, dtype=torch.bool, device=device)

@@ -69,6 +69,8 @@ class Tracking:
         ``(T,)`` bool, found only by the global search.
     contrasts
         Whether the contrast changes from frame to frame.
+    findings
+        What was decided, and by how much, a sentence each.
     """
 
     reference: int
@@ -76,6 +78,7 @@ class Tracking:
     similarity: NDArray[np.float64]
     searched: NDArray[np.bool_]
     contrasts: bool = False
+    findings: tuple[str, ...] = ()
 
     @classmethod
     def at_rest(cls, frames: int, reference: int) -> Tracking:

@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.motion.frames import empty
 from unimo_bids.motion.resampling import Window, resample
 
-_MOST_EMPTY = 0.2  # of the head; where more is 0, the frame is
+_MOST_EMPTY = 0.4  # of the head; where more is 0, there is no image
 # a torn frame: its slices disagree more than the median frame's by so many robust deviations, and
 # by this share; too few frames have no usual disagreement
 _TORN_SPREADS, _TORN_SHARE, _FEWEST_TO_COMPARE = 5.0, 0.25, 5
@@ -115,9 +116,11 @@ def align(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor, window
     aligned: list[Tensor] = []
     for frame, pose in zip(frames, poses, strict=True):
         moved = resample(frame, affine, pose, outside=torch.nan, window=window)
-        empty = _empty(frame)
-        if 0 < float(empty[window][inside].mean()) < _MOST_EMPTY:
-            near = resample(empty, affine, pose, interpolation="linear", outside=1.0, window=window)
+        nothing = empty(frame[None])[0]
+        if 0 < float(nothing[window][inside].mean()) < _MOST_EMPTY:
+            near = resample(
+                nothing, affine, pose, interpolation="linear", outside=1.0, window=window
+            )
             moved[near > 0.05] = torch.nan
         both = inside & torch.isfinite(moved)
         if aligned and int(both.sum()) > 10:
@@ -127,18 +130,6 @@ def align(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor, window
             moved = (moved - here.mean()) * gain + there.mean()
         aligned.append(moved)
     return torch.stack(aligned)
-
-
-def _empty(frame: Tensor) -> Tensor:
-    """1 where a frame is exactly 0, and around it in a plane, ``(X, Y, Z)``: no tissue is."""
-    zero = (frame == 0).to(frame)[None]
-    empty = torch.zeros_like(zero)
-    for size in ((3, 3, 1), (3, 1, 3), (1, 3, 3)):
-        near = [n // 2 for n in size]
-        # eroded, then dilated: what is 0 by chance here and there stays
-        core = -torch.nn.functional.max_pool3d(-zero, size, stride=1, padding=near)
-        empty = empty.maximum(torch.nn.functional.max_pool3d(core, size, stride=1, padding=near))
-    return empty[0]
 
 
 def robust_mean(aligned: Tensor) -> Tensor:

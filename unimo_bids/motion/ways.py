@@ -55,8 +55,8 @@ def best_way(
     So does rest, against all: a small motion that is as good as none stays. Returns also what was
     found, a sentence for each comparison that mattered.
     """
-    plain = ways["plain"].refined.poses
-    rest = torch.eye(4, dtype=torch.float64, device=plain.device).expand_as(plain)
+    poses = ways[best].refined.poses
+    rest = torch.eye(4, dtype=torch.float64, device=poses.device).expand_as(poses)
     sets: dict[Mode, Tensor] = {mode: way.refined.poses for mode, way in ways.items()}
     readings = judge.read(*sets.values(), rest)
     agreed = dict(zip([*sets, "rest"], map(judge.agreement, readings), strict=True))
@@ -64,13 +64,13 @@ def best_way(
     for mode in ways:
         if mode != first:
             gain = _gain(agreed[mode], agreed[first])
-            findings.append(f"{_compared(mode, *gain)} than {_TOLD[first]}.")
+            findings.append(compared(mode, first, *gain))
             if clear(*gain) and np.nanmean(agreed[mode]) > np.nanmean(agreed[best]):
                 best = mode
     gain = _gain(agreed["rest"], agreed[best])
     if not clear(*gain):
         return best, ways[best], tuple(findings)
-    findings.append(f"{_compared('rest', *gain)} than with any motion found: none is corrected.")
+    findings.append(f"{compared('rest', best, *gain)} No motion is corrected.")
     return "rest", ways[best].at_rest(center), tuple(findings)
 
 
@@ -82,6 +82,10 @@ def _gain(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float
     return float(gains.mean()), float(gains.std() / np.sqrt(len(gains)))
 
 
-def _compared(mode: Mode, gain: float, error: float) -> str:
+def compared(mode: Mode, other: Mode, gain: float, error: float) -> str:
+    """Say how two ways compare."""
     how = "better" if clear(gain, error) else "no better"
-    return f"Frames agree {how} {_TOLD[mode]} (mutual information {gain:+.4f} ± {error:.4f} nats)"
+    return (
+        f"Frames agree {how} {_TOLD[mode]} than {_TOLD[other]} "
+        f"(mutual information {gain:+.4f} ± {error:.4f} nats)."
+    )

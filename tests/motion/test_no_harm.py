@@ -1,0 +1,108 @@
+"""Series that no model of ours foresees: never worse than what is left alone, or told.
+
+Drawn at random: each seed is another head motion, and another fault of the kind.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.motion.phantom import AFFINE, error_mm, head_mask, noise, random_poses, volume
+from unimo_bids.motion.series import estimate_motion
+from unimo_bids.qc.framewise import framewise_displacement
+
+COUNT = 16
+MASK = head_mask().numpy() > 0.5
+
+
+def drawn(seed, shift=1.5, gains=None):
+    """Frames ``(T, X, Y, Z)`` of a head that moves by `shift` mm and as many degrees, and poses."""
+    poses = random_poses(COUNT, shift, shift, seed)
+    poses[0] = torch.eye(4)
+    gains = gains if gains is not None else [(1.0, 1.0, 1.0)] * COUNT
+    frames = torch.stack([volume(p, gains=g) for p, g in zip(poses, gains, strict=True)])
+    return frames + noise(frames.shape, 0.7, seed) + 5, poses
+
+
+def measured(frames):
+    series = np.ascontiguousarray(frames.permute(1, 2, 3, 0).numpy())
+    return estimate_motion(series, AFFINE.numpy(), mask=MASK, reference=0)
+
+
+def off(found, poses):
+    return error_mm(torch.from_numpy(found.poses), poses).numpy()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_planes_of_zeros_at_the_border(seed):
+    """As after any other program's resampling, in every frame elsewhere."""
+    rng = np.random.default_rng(seed)
+    frames, poses = drawn(seed)
+    for frame in frames:
+        frame[:, :, -int(rng.integers(4, 7)) :] = 0
+        frame[:, : int(rng.integers(1, 5))] = 0
+    found = measured(frames)
+    assert found.mode == "plain"
+    assert off(found, poses).max() < 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_first_frames_of_another_kind(seed):
+    """Ten times brighter, of another contrast, before labels and controls."""
+    rng = np.random.default_rng(seed)
+    first = tuple(rng.uniform(0.5, 1.5, 3))
+    frames, poses = drawn(seed, gains=[first] * 3 + [(1.0, 1.0, 1.0)] * (COUNT - 3))
+    frames[:3] *= 10
+    found = measured(frames)
+    relative = off(found, poses)
+    # frame 0 is of the other kind: all later poses share what ties the two kinds
+    undone = error_mm(torch.eye(4, dtype=torch.float64).expand(COUNT, 4, 4), poses)
+    assert relative.max() < float(undone.max()) / 2
+    steps = torch.from_numpy(found.poses[3:]) @ torch.linalg.inv(torch.from_numpy(found.poses[3]))
+    assert float(error_mm(steps, poses[3:] @ torch.linalg.inv(poses[3])).max()) < 0.2
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_cycle_of_contrast_in_a_head_at_rest(seed):
+    rng = np.random.default_rng(seed)
+    kinds = [tuple(one) for one in rng.uniform(0.4, 1.6, (4, 3))]
+    gains = [kinds[t % 4] for t in range(COUNT)]
+    frames, _ = drawn(seed, shift=0.0, gains=gains)
+    found = measured(frames)
+    fd = framewise_displacement(found.poses, found.center)[1:]
+    assert fd.mean() < 0.15
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_constant_frame(seed):
+    frames, poses = drawn(seed)
+    frames[5] = 40.0
+    found = measured(frames)
+    others = np.arange(COUNT) != 5
+    assert found.status[5] in ("lost", "bridged") and (found.status[others] == "ok").all()
+    assert off(found, poses)[others].max() < 0.15
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_inverted_frame(seed):
+    frames, poses = drawn(seed)
+    frames[5] = frames.amax() - frames[5]
+    found = measured(frames)
+    others = np.arange(COUNT) != 5
+    assert off(found, poses)[others].max() < 0.15
+    assert off(found, poses)[5] < 0.3 or found.status[5] != "ok"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_head_at_rest_stays_at_rest(seed):
+    frames, poses = drawn(seed, shift=0.0)
+    assert off(measured(frames), poses).max() < 0.1
+
+
+def test_a_torn_reference_is_said_to_be_torn():
+    frames, _ = drawn(0)
+    frames[0, :, :, 1::2] = volume(random_poses(1, 3.0, 4.0)[0])[:, :, 1::2] + 5
+    said = " ".join(measured(frames).findings)
+    assert "torn" in said
+    frames, _ = drawn(0)
+    assert "torn" not in " ".join(measured(frames).findings)
