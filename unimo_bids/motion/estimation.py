@@ -3,8 +3,9 @@
 The way of a series: find a still reference frame → follow the head coarsely through all frames
 (`tracking`) → average the best aligned frames (`template`) → refine every frame to that template
 at full resolution (`refinement`) → judge every pose and bridge what failed (`quality`).
-Where contrast changes from frame to frame, a few images take the template's place (`contrast`,
-`joint`). Frames are read a few at a time; what is kept of all of them is a coarse copy.
+Where contrast changes from frame to frame, frames are tied to each other first (`ties`), and a few
+images take the template's place (`contrast`, `joint`), if frames then agree better (`judge`,
+`ways`). Frames are read a few at a time; what is kept of all of them is a coarse copy.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from unimo_bids.motion.template import (
     choose_frames,
     choose_reference,
     robust_mean,
+    steadiness,
     tears,
     torn_frames,
 )
@@ -141,7 +143,7 @@ class Estimation:
                 ways |= self._any_contrast(began, _ROUNDS, plain.poses)
         judge = Judge(self.frames, self.affine, self.head, self.usable)
         mode, way, findings = best_way(
-            judge, ways, self.head.center, "tied" if tracking.contrasts else "plain"
+            judge, ways, self.head.center, "common" if tracking.contrasts else "plain"
         )
         findings = (*tracking.findings, *findings)
         if self.torn_reference:
@@ -220,6 +222,7 @@ class Estimation:
             largest=1.5 * ADULT_RADIUS,
         )
         self.window = self.head.window(_WINDOW_RIM)
+        self.steady = torch.ones_like(self.head.weights)
         self.guesses = Guesses(
             self.frames, self.affine, mask, chosen, self.head, self.settings.fusion
         )
@@ -227,7 +230,7 @@ class Estimation:
 
     def _target(self, images: Tensor, level: Level, points: int, model: IntensityModel) -> Target:
         """Target of images ``(J, X, Y, Z)`` at full resolution, any combination of which counts."""
-        weights = level.image(self.head.weights).clamp(0, 1)
+        weights = level.image(self.head.weights * self.steady).clamp(0, 1)
         nothing = empty(images[:1])[0]
         if bool(nothing.any()):  # the border of what was seen is no edge of the head
             weights = weights * (level.image(1 - nothing) > LEAST_VALID)
@@ -261,14 +264,13 @@ class Estimation:
         images: Tensor,
         usable: NDArray[np.bool_],
         starts: Tensor | None,
-        flexible: IntensityModel = "bias",
     ) -> Track:
         if not hasattr(self, "coarse"):
             self._read_coarsely()
         points = self.settings.coarse_points
         targets = Targets(
             stiff=self._target(images, self.coarse, points, "gain"),
-            flexible=self._target(images, self.coarse, points, flexible),
+            flexible=self._target(images, self.coarse, points, "bias"),
         )
         self._tell(0.2, "tracking")
         return track(
@@ -397,7 +399,9 @@ class Estimation:
             return self._refine(template, tracked.poses, usable), template, False
         poses, averaged = self._choose(tracked, self._well_tracked(tracked, usable))
         aligned = self._aligned(poses, averaged)
-        template = self._placed(robust_mean(aligned)[None], self.raw_reference)
+        mean = robust_mean(aligned)
+        self.steady[self.window] = steadiness(aligned, mean, self.head.weights[self.window])
+        template = self._placed(mean[None], self.raw_reference)
         refined = self._refine(template, poses, usable)
         return refined, template, self._contrast_changes(aligned, refined)
 

@@ -9,11 +9,14 @@ from torch import Tensor
 
 from unimo_bids.motion.frames import empty
 from unimo_bids.motion.resampling import Window, resample
+from unimo_bids.spatial.interpolation import gaussian_blur
 
 _MOST_EMPTY = 0.4  # of the head; where more is 0, there is no image
 # a torn frame: its slices disagree more than the median frame's by so many robust deviations, and
 # by this share; too few frames have no usual disagreement
 _TORN_SPREADS, _TORN_SHARE, _FEWEST_TO_COMPARE = 5.0, 0.25, 5
+# voxels; times the usual variance over frames, at which a place has half its weight
+_NEAR, _UNSTEADY = 1.0, 9.0
 _STRETCH = 2  # frames either side that must be still as well
 
 
@@ -145,6 +148,33 @@ def robust_mean(aligned: Tensor) -> Tensor:
     total = torch.where(middle, ordered, 0.0).sum(dim=0)
     mean = total / middle.sum(dim=0).clamp(min=1)
     return torch.where(count >= max(2, len(aligned) // 2), mean, torch.nan_to_num(aligned[0]))
+
+
+def steadiness(aligned: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+    """How far each place goes with the head, 0 … 1, ``(X, Y, Z)``.
+
+    What lies still around a head that moves, or moves on its own, changes over aligned frames far
+    more than the head does: a mask that is too wide is put right by that.
+
+    Parameters
+    ----------
+    aligned
+        ``(B, X, Y, Z)`` frames without their motion, NaN where they did not see the place.
+    mean
+        ``(X, Y, Z)`` of them.
+    weights
+        ``(X, Y, Z)`` soft mask.
+    """
+    inside = weights > 0.5
+    if len(aligned) < _FEWEST_TO_COMPARE or not bool(inside.any()):
+        return torch.ones_like(mean)
+    seen = torch.isfinite(aligned)
+    squares = torch.where(seen, torch.nan_to_num(aligned) - mean, 0.0).square()
+    near = [_NEAR] * 3  # a single voxel's variance of a few frames says little
+    many = gaussian_blur(seen.sum(dim=0).to(mean), near).clamp(min=1e-3)
+    variance = gaussian_blur(squares.sum(dim=0), near) / many
+    usual = variance[inside].median().clamp(min=1e-12)
+    return 1 / (1 + (variance / (_UNSTEADY * usual)) ** 2)
 
 
 def _sorted(images: Tensor) -> Tensor:

@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.judge import Judge, clear
+from unimo_bids.motion.judge import Judge, clear, mean_gain
+from unimo_bids.motion.quality import NEVER_FAILED
 from unimo_bids.motion.refinement import Refined
 from unimo_bids.motion.results import Mode
 from unimo_bids.motion.tracking import Track
 from unimo_bids.spatial import rigid
 
+_MORE = 0.05  # of the frames
 _TOLD: dict[Mode, str] = {
     "plain": "by one image",
     "common": "by images common to all contrasts",
@@ -37,6 +38,11 @@ class Way:
     images: Tensor
     track: Track
 
+    @property
+    def explained(self) -> float:
+        """Share of frames that are."""
+        return float(np.mean(np.nan_to_num(self.refined.similarity) >= NEVER_FAILED))
+
     def at_rest(self, center: Tensor) -> Way:
         """The same without motion; how far it was from that adds to the variance."""
         poses = self.refined.poses
@@ -50,36 +56,31 @@ class Way:
 def best_way(
     judge: Judge, ways: dict[Mode, Way], center: Tensor, best: Mode
 ) -> tuple[Mode, Way, tuple[str, ...]]:
-    """Choose the way under which frames agree best; another than `best` has to win clearly.
+    """Choose the way under which frames agree best; each has to win clearly over those before it.
 
-    So does rest, against all: a small motion that is as good as none stays. Returns also what was
-    found, a sentence for each comparison that mattered.
+    The first is `best`. Of two ways that bend alike, one that explains more frames wins if it agrees
+    no worse. Rest, too, has to win clearly: a small motion that is as good as none stays. Returns
+    also what was found, a sentence for each comparison.
     """
     poses = ways[best].refined.poses
     rest = torch.eye(4, dtype=torch.float64, device=poses.device).expand_as(poses)
     sets: dict[Mode, Tensor] = {mode: way.refined.poses for mode, way in ways.items()}
     readings = judge.read(*sets.values(), rest)
     agreed = dict(zip([*sets, "rest"], map(judge.agreement, readings), strict=True))
-    first, findings = best, list[str]()
+    findings = []
     for mode in ways:
-        if mode != first:
-            gain = _gain(agreed[mode], agreed[first])
-            findings.append(compared(mode, first, *gain))
-            if clear(*gain) and np.nanmean(agreed[mode]) > np.nanmean(agreed[best]):
+        if mode != best:
+            gain = mean_gain(agreed[mode], agreed[best])
+            findings.append(compared(mode, best, *gain))
+            more = ways[mode].explained - ways[best].explained
+            bend_alike = best != "plain"
+            if clear(*gain) or (bend_alike and more > _MORE and not clear(-gain[0], gain[1])):
                 best = mode
-    gain = _gain(agreed["rest"], agreed[best])
+    gain = mean_gain(agreed["rest"], agreed[best])
     if not clear(*gain):
         return best, ways[best], tuple(findings)
     findings.append(f"{compared('rest', best, *gain)} No motion is corrected.")
     return "rest", ways[best].at_rest(center), tuple(findings)
-
-
-def _gain(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float]:
-    """By how much frames agree better, on average, nats, and the standard error of that."""
-    gains = (ours - theirs)[np.isfinite(ours - theirs)]
-    if len(gains) < 2:
-        return 0.0, 0.0
-    return float(gains.mean()), float(gains.std() / np.sqrt(len(gains)))
 
 
 def compared(mode: Mode, other: Mode, gain: float, error: float) -> str:
