@@ -68,11 +68,11 @@ def best_way(
     readings = judge.read(*sets.values(), rest)
     agreed = dict(zip([*sets, "rest"], map(judge.agreement, readings), strict=True))
     findings = []
-    for mode in ways:
+    for mode, way in ways.items():
         if mode != best:
             gain = mean_gain(agreed[mode], agreed[best])
             findings.append(compared(mode, best, *gain))
-            more = ways[mode].explained - ways[best].explained
+            more = way.explained - ways[best].explained
             bend_alike = best != "plain"
             if clear(*gain) or (bend_alike and more > _MORE and not clear(-gain[0], gain[1])):
                 best = mode
