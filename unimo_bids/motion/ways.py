@@ -58,7 +58,7 @@ def best_way(
 ) -> tuple[Mode, Way, tuple[str, ...]]:
     """Choose the way under which frames agree best; each has to win clearly over those before it.
 
-    The first is `best`. Of two ways that bend alike, one that explains more frames wins if it agrees
+    The first is `best`. Of two that bend alike, one that explains more frames wins if it agrees
     no worse. Rest, too, has to win clearly: a small motion that is as good as none stays. Returns
     also what was found, a sentence for each comparison.
     """
