@@ -52,7 +52,7 @@ def test_frames_aligned_together_keep_their_poses(moved, monkeypatch):
     monkeypatch.setattr(Estimation, "_separate_contrasts", lambda *_: (template, tracked, together))
     monkeypatch.setattr(Estimation, "_do_no_harm", lambda *_: None)
     monkeypatch.setattr(
-        estimation, "best_way", lambda _judge, ways, *_: ("common", ways["common"], ())
+        estimation, "best_way", lambda _judge, ways, *_: ("common", ways["common"], None, ())
     )
     rough = Tracking(0, off.numpy(), tracked.similarity, tracked.searched, contrasts=True)
     found = torch.from_numpy(made.refine(rough).poses)

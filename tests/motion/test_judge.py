@@ -36,3 +36,14 @@ def test_right_poses_agree_better_than_poses_beside_them(judged, millimetres):
 def test_the_same_poses_are_not_preferred_to_themselves(judged):
     judge, poses = judged
     assert not judge.prefers(poses, poses)
+
+
+def test_a_frame_left_at_another_pose_is_told_which_suits_it_better(judged):
+    judge, poses = judged
+    wrong = poses.clone()
+    wrong[4] = poses[5]
+    (readings,) = judge.read(wrong)
+    others = torch.stack([poses.roll(1, 0), poses], dim=1)
+    better = judge.better(readings, others)
+    assert better[4] == 1
+    assert (np.delete(better, 4) == -1).all()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.motion.phantom import AFFINE, error_mm, head_mask, noise, random_poses, volume
+from unimo_bids.motion.frames import empty
 from unimo_bids.motion.series import estimate_motion
 from unimo_bids.qc.framewise import framewise_displacement
 
@@ -106,3 +107,16 @@ def test_a_torn_reference_is_said_to_be_torn():
     assert "torn" in said
     frames, _ = drawn(0)
     assert "torn" not in " ".join(measured(frames).findings)
+
+
+def test_what_is_dark_by_chance_was_seen():
+    """And planes of nothing were not; in a frame that was masked, only those at the border."""
+    frames = torch.ones(3, 12, 14, 10)
+    frames[0].flatten()[::7] = 0
+    frames[1, :, :, 8:] = 0
+    frames[2, :, :9] = 0
+    frames[2, 3:9, 3:9, 2:9] = 1
+    found = empty(frames)
+    assert not found[0].any()
+    assert found[1, :, :, 8:].all() and not found[1, :, :, :8].any()
+    assert found[2, :, :3].all() and not found[2, :, 3:].any()

@@ -23,7 +23,7 @@ from unimo_bids.motion.cycles import contrast_cycle, cycle_finding, without_cycl
 from unimo_bids.motion.frames import Frames, empty
 from unimo_bids.motion.guesses import Guesses
 from unimo_bids.motion.joint import align_jointly
-from unimo_bids.motion.judge import Judge, clear
+from unimo_bids.motion.judge import Judge, Readings, clear
 from unimo_bids.motion.levels import Level, make_level
 from unimo_bids.motion.masks import ADULT_RADIUS, NoImageError, find_head
 from unimo_bids.motion.quality import NEVER_FAILED, bridge, similarity_threshold
@@ -142,14 +142,14 @@ class Estimation:
                 began = self._tie(plain.poses)
                 ways |= self._any_contrast(began, _ROUNDS, plain.poses)
         judge = Judge(self.frames, self.affine, self.head, self.usable)
-        mode, way, findings = best_way(
+        mode, way, readings, findings = best_way(
             judge, ways, self.head.center, "common" if tracking.contrasts else "plain"
         )
         findings = (*tracking.findings, *findings)
         if self.torn_reference:
             findings = (_TORN.format(self.reference), *findings)
         if mode != "rest":
-            self._do_no_harm(judge, way)
+            self._do_no_harm(judge, way, readings)
         return self._judge(way, mode, findings, "tied" in ways and mode != "rest")
 
     def _any_contrast(
@@ -164,7 +164,7 @@ class Estimation:
         common = Way(refined, images, followed)
         return {"common": common, "tied": self._refine_tied(tied, rounds)}
 
-    def _do_no_harm(self, judge: Judge, way: Way) -> None:
+    def _do_no_harm(self, judge: Judge, way: Way, readings: Readings) -> None:
         """Start again from rest or a neighbour's pose where that clearly suits a frame better."""
         poses = way.refined.poses
         places = np.flatnonzero(self.usable)
@@ -172,7 +172,7 @@ class Estimation:
         before[places[1:]], after[places[:-1]] = places[:-1], places[1:]
         rest = torch.eye(4, dtype=torch.float64).expand(len(poses), 4, 4).to(poses)
         others = torch.stack([rest, poses[before.tolist()], poses[after.tolist()]], dim=1)
-        better = judge.better(poses, others)
+        better = judge.better(readings, others)
         better[self.reference] = -1
         frames = np.flatnonzero(better >= 0)
         if len(frames) == 0:
@@ -183,7 +183,8 @@ class Estimation:
         way.refined.take(again, frames)
         # where that leads back to what was worse, the frame is not explained at all
         candidates = torch.stack([others[:, 0], starts], dim=1)
-        still = judge.better(way.refined.poses, candidates)[frames] >= 0
+        (readings,) = judge.read(way.refined.poses)
+        still = judge.better(readings, candidates)[frames] >= 0
         way.refined.similarity[frames[still]] = 0.0
 
     def scan(self, reference: int | Literal["auto"]) -> NDArray[np.bool_]:

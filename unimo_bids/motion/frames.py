@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool3d
 
 from unimo_bids.spatial.grids import voxel_sizes
 from unimo_bids.spatial.interpolation import gaussian_blur
 
-_MASKED = 0.2  # of a frame that is 0
+_BY_CHANCE, _MASKED = 0.002, 0.2  # of a frame that is 0
 _DARKEST, _BRIGHTEST = 0.05, 4.0  # of the average around a voxel
 
 
@@ -91,19 +90,48 @@ def empty(frames: Tensor) -> Tensor:
     frame is 0, somebody has masked it, and the border of that is the head's; then only whole planes
     at the border of the grid count.
     """
-    zero = (frames == 0).to(frames)
-    found = torch.zeros_like(zero)[:, None]
-    for size in ((3, 3, 1), (3, 1, 3), (1, 3, 3)):
-        near = [n // 2 for n in size]
-        core = -max_pool3d(-zero[:, None], size, stride=1, padding=near)  # eroded, then dilated
-        found = found.maximum(max_pool3d(core, size, stride=1, padding=near))
-    masked = zero.flatten(1).mean(dim=1) > _MASKED
-    planes = torch.zeros_like(zero)
-    for axis in (1, 2, 3):
-        whole = zero.amin(dim=[a for a in (1, 2, 3) if a != axis], keepdim=True)
+    found = torch.zeros_like(frames)
+    for frame, out in zip(frames, found, strict=True):
+        zero = frame == 0
+        share = float(zero.float().mean())
+        if share > _MASKED:
+            out.copy_(_planes(zero))
+        elif share > _BY_CHANCE:
+            out.copy_(_sheets(zero))
+    return found
+
+
+def _sheets(zero: Tensor) -> Tensor:
+    """What is true all around in a plane across any axis, and its rim in that plane."""
+    core = [_joined(zero, axis, torch.logical_and) for axis in range(3)]
+    found = torch.zeros_like(zero)
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        sheet = _joined(core[first], second, torch.logical_and)
+        for axis in (first, second):
+            sheet = _joined(sheet, axis, torch.logical_or)
+        found |= sheet
+    return found
+
+
+def _joined(mask: Tensor, axis: int, join: Callable[..., Tensor]) -> Tensor:
+    """Each voxel with the ones before and after it; at the border, with the one there is."""
+    n = mask.shape[axis]
+    out = mask.clone()
+    for here, there in (((0, n - 1), (1, n - 1)), ((1, n - 1), (0, n - 1))):
+        part = out.narrow(axis, *here)
+        join(part, mask.narrow(axis, *there), out=part)
+    return out
+
+
+def _planes(zero: Tensor) -> Tensor:
+    """Whole planes at the border of the grid."""
+    found = torch.zeros_like(zero)
+    for axis in range(3):
+        one, two = (a for a in range(3) if a != axis)
+        whole = zero.all(dim=two, keepdim=True).all(dim=one, keepdim=True).int()
         first, last = whole.cumprod(axis), whole.flip(axis).cumprod(axis).flip(axis)
-        planes = planes.maximum(first.maximum(last))
-    return torch.where(masked[:, None, None, None], planes, found[:, 0])
+        found |= (first | last).bool()
+    return found
 
 
 class Preceded:

@@ -123,20 +123,19 @@ class Judge:
         """Whether frames agree clearly better under these poses."""
         return clear(*self.gain(poses, plain))
 
-    def better(self, poses: Tensor, others: Tensor) -> NDArray[np.int_]:
+    def better(self, readings: Readings, others: Tensor) -> NDArray[np.int_]:
         """Which of other poses of a frame clearly suits it better, ``(T,)``; -1: none.
 
         Each is compared with its partners as they are.
 
         Parameters
         ----------
-        poses
-            ``(T, 4, 4)``
+        readings
+            Of the frames at their poses.
         others
             ``(T, P, 4, 4)``
         """
-        (readings,) = self.read(poses)
-        found = np.full(len(poses), -1)
+        found = np.full(len(others), -1)
         for chunk in self.frames.chunks(list(self.partners)):
             images = self.level.sampled(self.frames(chunk))
             for t, image in zip(chunk, images, strict=True):

@@ -54,6 +54,7 @@ def tears(frames: Tensor) -> Tensor:
     Where the head moves between two packets of slices, every other slice shows another place. Half
     the square of the step between next neighbours is what two smooth steps would make of that.
     """
+    frames = frames[:, ::2, ::2]  # every other line of a slice tells enough
     before, here, after = frames[..., :-2], frames[..., 1:-1], frames[..., 2:]
     between = (here - (before + after) / 2).square().flatten(1).mean(dim=1)
     beside = ((after - before) / 2).square().flatten(1).mean(dim=1)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unimo_bids.motion.judge import Judge, clear, mean_gain
+from unimo_bids.motion.judge import Judge, Readings, clear, mean_gain
 from unimo_bids.motion.quality import NEVER_FAILED
 from unimo_bids.motion.refinement import Refined
 from unimo_bids.motion.results import Mode
@@ -55,18 +55,18 @@ class Way:
 
 def best_way(
     judge: Judge, ways: dict[Mode, Way], center: Tensor, best: Mode
-) -> tuple[Mode, Way, tuple[str, ...]]:
+) -> tuple[Mode, Way, Readings, tuple[str, ...]]:
     """Choose the way under which frames agree best; each has to win clearly over those before it.
 
     The first is `best`. Of two that bend alike, one that explains more frames wins if it agrees
     no worse. Rest, too, has to win clearly: a small motion that is as good as none stays. Returns
-    also what was found, a sentence for each comparison.
+    also what was read through its poses, and what was found, a sentence for each comparison.
     """
     poses = ways[best].refined.poses
     rest = torch.eye(4, dtype=torch.float64, device=poses.device).expand_as(poses)
     sets: dict[Mode, Tensor] = {mode: way.refined.poses for mode, way in ways.items()}
-    readings = judge.read(*sets.values(), rest)
-    agreed = dict(zip([*sets, "rest"], map(judge.agreement, readings), strict=True))
+    read = dict(zip([*sets, "rest"], judge.read(*sets.values(), rest), strict=True))
+    agreed = {mode: judge.agreement(one) for mode, one in read.items()}
     findings = []
     for mode, way in ways.items():
         if mode != best:
@@ -78,9 +78,9 @@ def best_way(
                 best = mode
     gain = mean_gain(agreed["rest"], agreed[best])
     if not clear(*gain):
-        return best, ways[best], tuple(findings)
+        return best, ways[best], read[best], tuple(findings)
     findings.append(f"{compared('rest', best, *gain)} No motion is corrected.")
-    return "rest", ways[best].at_rest(center), tuple(findings)
+    return "rest", ways[best].at_rest(center), read["rest"], tuple(findings)
 
 
 def compared(mode: Mode, other: Mode, gain: float, error: float) -> str:
