@@ -121,7 +121,9 @@ def test_a_work_folder_that_may_not_be_written(done, one, tmp_path):
     words = (done.raw, tmp_path / "out", "participant", *one, "--work-dir", tmp_path / "work")
     finished = study.call(*words, prefix=bound)
     assert finished.code == 1
-    assert "permission denied" in finished.last and str(tmp_path / "work") in finished.last
+    said = finished.last.lower()
+    assert "permission denied" in said and str(tmp_path / "work") in finished.last
+    assert "--work-dir" in said
     assert "Traceback" not in finished.err
 
 
