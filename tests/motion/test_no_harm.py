@@ -63,7 +63,7 @@ def test_first_frames_of_another_kind(seed):
     assert float(error_mm(steps, poses[3:] @ torch.linalg.inv(poses[3])).max()) < 0.2
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))  # a quarter of a minute each
 def test_a_cycle_of_contrast_in_a_head_at_rest(seed):
     rng = np.random.default_rng(seed)
     kinds = [tuple(one) for one in rng.uniform(0.4, 1.6, (4, 3))]
