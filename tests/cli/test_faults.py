@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -77,16 +76,6 @@ def test_a_read_only_disk(bold, tiny):
     subprocess.run(["mount", "-o", "remount,ro", str(tiny)], check=True)
     code, _, last = finished(command(bold, tiny / "out", "--quiet"))
     assert code == 1 and "read-only" in last and str(tiny) in last
-
-
-@pytest.fixture
-def ordinary():
-    """How to start a process that permissions bind, even where the tests run as root."""
-    if os.geteuid() != 0:
-        return ()
-    if shutil.which("setpriv") is None:
-        pytest.skip("root here, and no setpriv to give up root's rights")
-    return ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 
 
 def test_an_input_that_may_not_be_read(bold, tmp_path, ordinary):

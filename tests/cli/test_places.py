@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,16 +31,6 @@ def refused(done, *said):
     last = (done.stderr.splitlines() or [""])[-1]
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert last.startswith("error: ") and all(one in last for one in said), last
-
-
-@pytest.fixture
-def ordinary():
-    """How to start a process that permissions bind, even where the tests run as root."""
-    if os.geteuid() != 0:
-        return ()
-    if shutil.which("setpriv") is None:
-        pytest.skip("root here, and no setpriv to give up root's rights")
-    return ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 
 
 @pytest.fixture

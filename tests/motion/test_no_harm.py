@@ -3,6 +3,8 @@
 Drawn at random: each seed is another head motion, and another fault of the kind.
 """
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from unimo_bids.motion.series import estimate_motion
 from unimo_bids.qc.framewise import framewise_displacement
 
 COUNT = 16
+# on the worst of the head's six ends: 1 % noise in a frame and in the reference (`test_series`)
+FINE_MM = 0.15
 MASK = head_mask().numpy() > 0.5
 
 
@@ -44,7 +48,7 @@ def test_planes_of_zeros_at_the_border(seed):
         frame[:, : int(rng.integers(1, 5))] = 0
     found = measured(frames)
     assert found.mode == "plain"
-    assert off(found, poses).max() < 0.1
+    assert off(found, poses).max() < FINE_MM
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -60,7 +64,10 @@ def test_first_frames_of_another_kind(seed):
     undone = error_mm(torch.eye(4, dtype=torch.float64).expand(COUNT, 4, 4), poses)
     assert relative.max() < float(undone.max()) / 2
     steps = torch.from_numpy(found.poses[3:]) @ torch.linalg.inv(torch.from_numpy(found.poses[3]))
-    assert float(error_mm(steps, poses[3:] @ torch.linalg.inv(poses[3])).max()) < 0.2
+    assert (
+        float(error_mm(steps, poses[3:] @ torch.linalg.inv(poses[3])).max())
+        < math.sqrt(2) * FINE_MM
+    )  # two frames' errors
 
 
 @pytest.mark.parametrize("seed", range(1))  # a quarter of a minute each
@@ -71,7 +78,7 @@ def test_a_cycle_of_contrast_in_a_head_at_rest(seed):
     frames, _ = drawn(seed, shift=0.0, gains=gains)
     found = measured(frames)
     fd = framewise_displacement(found.poses, found.center)[1:]
-    assert fd.mean() < 0.15
+    assert fd.mean() < FINE_MM
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -81,7 +88,7 @@ def test_a_constant_frame(seed):
     found = measured(frames)
     others = np.arange(COUNT) != 5
     assert found.status[5] in ("lost", "bridged") and (found.status[others] == "ok").all()
-    assert off(found, poses)[others].max() < 0.15
+    assert off(found, poses)[others].max() < FINE_MM
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -90,14 +97,14 @@ def test_an_inverted_frame(seed):
     frames[5] = frames.amax() - frames[5]
     found = measured(frames)
     others = np.arange(COUNT) != 5
-    assert off(found, poses)[others].max() < 0.15
-    assert off(found, poses)[5] < 0.3 or found.status[5] != "ok"
+    assert off(found, poses)[others].max() < FINE_MM
+    assert off(found, poses)[5] < 2 * FINE_MM or found.status[5] != "ok"
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_head_at_rest_stays_at_rest(seed):
     frames, poses = drawn(seed, shift=0.0)
-    assert off(measured(frames), poses).max() < 0.1
+    assert off(measured(frames), poses).max() < FINE_MM
 
 
 def test_a_torn_reference_is_said_to_be_torn():

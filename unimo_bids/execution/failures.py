@@ -49,8 +49,8 @@ def reason(text: str) -> str:
     --------
     >>> reason('Traceback …\n  File "a.py", line 3, in f\n    g()\nValueError: no mask\nat all')
     'ValueError: no mask'
-    >>> reason("OSError: [Errno 28] No space left on device: '/work/a.npz'")
-    '/work/a.npz: the disk or your quota on it is full; free some space or write somewhere else.'
+    >>> reason("OSError: [Errno 28] No space left on device: 'a.npz'")
+    'a.npz: the disk or your quota on it is full; free some space or write somewhere else.'
     >>> reason("The process was killed.\nIt had printed: …")
     'The process was killed.'
     """

@@ -29,15 +29,12 @@ def contrast_changes(aligned: Tensor, mean: Tensor, weights: Tensor) -> bool:
     complete = (weights > 0.5) & torch.isfinite(aligned).all(dim=0)
     if len(aligned) < _FEWEST or int(complete.sum()) < 100:
         return False
-    data = aligned[:, complete].double()
-    residual = data - _explained(aligned, mean, complete)[:, complete]
-    total = float((data - data.mean(dim=1, keepdim=True)).square().sum())
-    energy, loadings = torch.linalg.eigh(residual @ residual.T)
-    first, shared_by = float(energy[-1]), 1 / float(loadings[:, -1].pow(4).sum())
+    energy, loadings, total = _spectrum(aligned, mean, complete)
+    first, shared_by = float(energy[0]), 1 / float(loadings[:, 0].pow(4).sum())
     few = min(3, len(aligned) // 6)  # of few frames, three images are half of all there are
     return (
         first > _LEAST_SHARE * total
-        and float(energy[-few:].sum()) > _LEAST_OF_REST * float(energy.sum())
+        and float(energy[:few].sum()) > _LEAST_OF_REST * float(energy.sum())
         and shared_by >= _LEAST_SHARED_BY
     )
 
@@ -70,11 +67,7 @@ def leading_images(aligned: Tensor, mean: Tensor, weights: Tensor, most: int) ->
     At most so many images; those that carry little, or do not stand out from the rest, are noise.
     """
     complete = (weights > 0.5) & torch.isfinite(aligned).all(dim=0)
-    data = aligned[:, complete].double()
-    residual = data - _explained(aligned, mean, complete)[:, complete]
-    energy, loadings = torch.linalg.eigh(residual @ residual.T)
-    energy, loadings = energy.flip(0), loadings.flip(1)
-    total = float((data - data.mean(dim=1, keepdim=True)).square().sum())
+    energy, loadings, total = _spectrum(aligned, mean, complete)
     of_rest = float(energy[len(energy) // 2 :].median())
     stand_out = int((energy > max(_LEAST_LEADING * total, _ABOVE_REST * of_rest)).sum())
     return common_images(aligned, mean, weights, loadings[:, : min(most, stand_out)])
@@ -99,6 +92,19 @@ def common_images(aligned: Tensor, mean: Tensor, weights: Tensor, loadings: Tens
     images = torch.tensordot(loadings.T.to(rest), rest, dims=1)
     brightness = mean[complete].std() / images[:, complete].std(dim=1)
     return (images * brightness[:, None, None, None]).to(mean)
+
+
+def _spectrum(aligned: Tensor, mean: Tensor, complete: Tensor) -> tuple[Tensor, Tensor, float]:
+    """What frames differ by beside gain, offset and a receive field, the strongest image first.
+
+    Energy ``(B,)`` of each image, how much of it is in each frame ``(B, B)`` by columns, and the
+    energy of the frames themselves.
+    """
+    data = aligned[:, complete].double()
+    residual = data - _explained(aligned, mean, complete)[:, complete]
+    energy, loadings = torch.linalg.eigh(residual @ residual.T)
+    total = float((data - data.mean(dim=1, keepdim=True)).square().sum())
+    return energy.flip(0), loadings.flip(1), total
 
 
 def _explained(aligned: Tensor, mean: Tensor, complete: Tensor) -> Tensor:

@@ -21,6 +21,22 @@ _FEWEST_CYCLES = 4
 _SHARE = 0.8  # of the variance of contrast that a cycle explains, less what chance would
 
 
+def most_different(values: Tensor, usable: Tensor) -> Float64:
+    """How much each frame shows of what differs most among frames, ``(T,)``.
+
+    Parameters
+    ----------
+    values
+        ``(T, N)`` of the frames at the same places of the head.
+    usable
+        ``(T,)`` frames that hold an image.
+    """
+    values = values - values.mean(dim=1, keepdim=True)
+    values = values / torch.linalg.norm(values, dim=1, keepdim=True).clamp(min=1e-12)
+    values = (values - values[usable].mean(dim=0)) * usable[:, None]
+    return np.asarray(torch.linalg.eigh(values @ values.T).eigenvectors[:, -1].cpu())
+
+
 def contrast_cycle(levels: Float64) -> int:
     """Frames after which the contrast comes back, 0 if it does not.
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.contrast import common_images, contrast_changes, leading_images
-from unimo_bids.motion.cycles import contrast_cycle, cycle_finding, without_cycle
+from unimo_bids.motion.cycles import contrast_cycle, cycle_finding, most_different, without_cycle
 from unimo_bids.motion.frames import Frames, empty
 from unimo_bids.motion.guesses import Guesses
 from unimo_bids.motion.joint import align_jointly
@@ -541,11 +541,7 @@ class Estimation:
         values = self.coarse.sample(
             self.coarse_images.float()[:, None], indices.float().to(self.device)
         )[:, 0].double()
-        values = values - values.mean(dim=1, keepdim=True)
-        values = values / torch.linalg.norm(values, dim=1, keepdim=True).clamp(min=1e-12)
-        usable = torch.from_numpy(self.usable).to(values.device)
-        values = (values - values[usable].mean(dim=0)) * usable[:, None]
-        return torch.linalg.eigh(values @ values.T).eigenvectors[:, -1].cpu().numpy()
+        return most_different(values, torch.from_numpy(self.usable).to(values.device))
 
     def _estimate(
         self,

@@ -169,11 +169,12 @@ def steadiness(aligned: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
     inside = weights > 0.5
     if len(aligned) < _FEWEST_TO_COMPARE or not bool(inside.any()):
         return torch.ones_like(mean)
-    seen = torch.isfinite(aligned)
-    squares = torch.where(seen, torch.nan_to_num(aligned) - mean, 0.0).square()
-    near = [_NEAR] * 3  # a single voxel's variance of a few frames says little
-    many = gaussian_blur(seen.sum(dim=0).to(mean), near).clamp(min=1e-3)
-    variance = gaussian_blur(squares.sum(dim=0), near) / many
+    squares = torch.nan_to_num((aligned - mean).square(), nan=torch.inf)
+    middle = torch.isfinite(aligned).sum(dim=0, keepdim=True) // 2
+    # of the frames that saw the place; one that is torn says nothing of it
+    typical = _sorted(squares).take_along_dim(middle.clamp(max=len(aligned) - 1), dim=0)[0]
+    # a single voxel's variance of a few frames says little
+    variance = gaussian_blur(torch.nan_to_num(typical, posinf=0.0), [_NEAR] * 3)
     usual = variance[inside].median().clamp(min=1e-12)
     return 1 / (1 + (variance / (_UNSTEADY * usual)) ** 2)
 
