@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -25,6 +26,7 @@ def extract_brain(
     method: Method = "auto",
     *,
     population: Population | None = None,
+    center: Sequence[float] | None = None,
     device: str = "cpu",
 ) -> BrainMask:
     """Find the brain in one volume.
@@ -41,6 +43,8 @@ def extract_brain(
         clear.
     population
         Whose brain it should be, if known.
+    center
+        ``(3,)`` RAS mm of a place within it, if a person has seen it.
     device
         Where to compute.
 
@@ -59,7 +63,7 @@ def extract_brain(
     if method == "epi":
         return epi.find_brain(volume, affine)
     finder = BrainFinder(affine, device)
-    found = finder.judged(finder.find(volume, population), volume, population)
+    found = finder.judged(finder.find(volume, population, center), volume, population)
     if found is not None and (method == "unimo" or UNCLEAR not in found.doubts):
         return found
     simple = epi.find_brain(volume, affine)

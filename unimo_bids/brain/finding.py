@@ -101,6 +101,7 @@ def segment_brain(
     sizes: Sequence[float],
     trained: BrainNetworks,
     volumes: tuple[float, float] = (LEAST_ML, np.inf),
+    within: NDArray[np.float64] | None = None,
 ) -> Segmented:
     """Find one brain in a volume and draw its outline.
 
@@ -114,13 +115,18 @@ def segment_brain(
         With weights.
     volumes
         What the brain may have, ml; others are taken only if there are none of these.
+    within
+        ``(3,)`` of a place inside it, mm from the volume's first voxel along its axes, if known.
     """
 
     def fits(outline: _Outline) -> bool:
         return volumes[0] <= outline.region.volume <= volumes[1]
 
-    whole = covering(volume.shape, sizes, FIND_MM, trained.find.multiple, FIND_VOXELS)
-    starts = _starts(answer(trained.find, volume, sizes, whole), whole)
+    if within is None:
+        whole = covering(volume.shape, sizes, FIND_MM, trained.find.multiple, FIND_VOXELS)
+        starts = _starts(answer(trained.find, volume, sizes, whole), whole)
+    else:
+        starts = [_Region(within, ball_volume(radius)) for radius in _RADII]
     seen = [_outlined(volume, sizes, trained, start, looks=1) for start in starts]
     outlines = [one for one in seen if one is not None]
     groups = _groups([one for one in outlines if fits(one)] or outlines)

@@ -24,6 +24,25 @@ _SECTION = 0.9
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A place that may be the brain.
+
+    Attributes
+    ----------
+    center
+        ``(3,)`` RAS mm.
+    volume
+        Of what is outlined there, ml.
+    confidence
+        That it is a brain, 0 … 1.
+    """
+
+    center: tuple[float, float, float]
+    volume: float
+    confidence: float
+
+
+@dataclass(frozen=True)
 class BrainMask:
     """Where the brain is, and how it was found.
 
@@ -43,6 +62,8 @@ class BrainMask:
         Why it may be wrong, a phrase each; none for a mask that can be believed.
     usable
         Whether registration should look at it, rather than at all that is not air.
+    candidates
+        Where else it may be: all places looked at, the chosen one first, then by confidence.
     """
 
     mask: Bool3
@@ -51,6 +72,7 @@ class BrainMask:
     method: str
     doubts: tuple[str, ...] = ()
     usable: bool = True
+    candidates: tuple[Candidate, ...] = ()
 
 
 def brain_radius(mask: Bool3, affine: NDArray[np.float64]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -68,10 +69,16 @@ class BrainFinder:
         self._device = device
         self._networks = trained or _networks(device)
 
-    def find(self, volume: NDArray[np.generic], population: Population | None = None) -> Segmented:
-        """Find a brain anywhere in a volume ``(X, Y, Z)``."""
+    def find(
+        self,
+        volume: NDArray[np.generic],
+        population: Population | None = None,
+        center: Sequence[float] | None = None,
+    ) -> Segmented:
+        """Find a brain in a volume ``(X, Y, Z)``: anywhere, or about a place ``(3,)``, RAS mm."""
+        within = None if center is None else self._along_axes(center)
         volumes = _VOLUMES[population]
-        return segment_brain(self._tensor(volume), self._sizes, self._networks, volumes)
+        return segment_brain(self._tensor(volume), self._sizes, self._networks, volumes, within)
 
     def follow(self, volume: NDArray[np.generic], like: Bool3) -> Float3:
         """Outline the brain that is about where another frame has it; all 0 if it is not there."""
@@ -125,6 +132,11 @@ class BrainFinder:
         if _dark_share(volume, mask) > _MOST_DARK:
             doubts.append("part of it is dark (face, neck, or lost signal)")
         return doubts
+
+    def _along_axes(self, place: Sequence[float]) -> NDArray[np.float64]:
+        """Mm from the first voxel along the volume's axes of a place, RAS mm."""
+        index = np.linalg.solve(self._affine, [*place, 1.0])[:3]
+        return np.asarray(index * self._sizes)
 
     def _tensor(self, volume: NDArray[np.generic]) -> torch.Tensor:
         finite = np.nan_to_num(np.asarray(volume, dtype=np.float32), posinf=0, neginf=0)
