@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     brain = commands.add_parser("brain", help="brain extraction on real scans")
     brain.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     brain.add_argument("--out", type=Path, default=RESULTS / "brain", help="folder of the pictures")
+    brain.add_argument("--weights", type=Path, help="others than the shipped, on fetal stacks")
+    brain.add_argument("--only", nargs="+", default=[], help="stacks whose names begin so")
     brain.add_argument("--threads", type=int, default=2)
     pairs = commands.add_parser("pairs", help="two volumes: poses, doubts, standard deviations")
     fetal = ROOT.parent / "shared" / "data" / "fetal_epi"
@@ -175,7 +177,7 @@ def _outside(options: argparse.Namespace) -> int:
 def _brain(options: argparse.Namespace) -> int:
     from benchmarks.brain import judge
 
-    return judge(options.data, options.out, options.threads)
+    return judge(options.data, options.out, options.threads, options.weights, options.only)
 
 
 def _pairs(options: argparse.Namespace) -> int:

@@ -13,10 +13,22 @@ AFFINE = np.diag([*SIZES, 1.0])
 
 
 class _Bright(nn.Module):
-    multiple = 8
-
     def forward(self, image: Tensor) -> Tensor:
         return 40 * (image - 0.5)
+
+
+class Recogniser(nn.Module):
+    """Takes everything that is outlined for a brain; or what has structure, or has none."""
+
+    structured: bool | None = None
+
+    def forward(self, seen: Tensor) -> Tensor:
+        image, outline = seen.unbind(1)
+        if self.structured is None:
+            return torch.full((len(seen),), 4.0)
+        inside = outline > 0.99
+        found = torch.stack([one[where].std() for one, where in zip(image, inside, strict=True)])
+        return 200 * (found - 0.03) * (1 if self.structured else -1)
 
 
 def bright_networks() -> BrainNetworks:
@@ -24,6 +36,7 @@ def bright_networks() -> BrainNetworks:
     trained = BrainNetworks().eval()
     for part in ("find", "segment"):
         trained.add_module(part, _Bright())
+    trained.add_module("recognise", Recogniser())
     return trained
 
 

@@ -6,11 +6,12 @@ The stand-ins call bright what is bright; what is tested is everything around th
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from tests.brain.bright import SIZES, volume_of
-from unimo_bids.brain.finding import follow_brain, segment_brain
-from unimo_bids.brain.network import BrainNetworks, normalised
+from tests.brain.bright import SIZES, Recogniser, volume_of
+from unimo_bids.brain.finding import follow_brain, segment_brain, window_starts
+from unimo_bids.brain.network import WINDOW, BrainNetworks, normalised
 
 
 def _center(probability: np.ndarray) -> np.ndarray:
@@ -61,6 +62,56 @@ def test_following_goes_after_a_brain_that_left_its_place(bright: BrainNetworks)
     assert np.abs(_center(found.probability) - (190, 120, 90)).max() < 1.5
     nowhere = follow_brain(torch.zeros_like(volume), SIZES, bright, (130, 120, 90), 120)
     assert nowhere.probability.max() == 0
+
+
+def test_a_dim_brain_is_found_far_from_bright_fluid(bright: BrainNetworks) -> None:
+    """On the whole field of view it would be dark: 40 times less than the brightest."""
+    volume = torch.zeros(180, 100, 40)
+    volume[:100, :90] = volume_of(((60, 60, 90), 34))
+    fluid = torch.zeros_like(volume)
+    fluid[150:, :, :] = 40_000
+    found = segment_brain(volume + fluid, SIZES, bright, (20, 400))
+    assert np.abs(_center(found.probability) - (60, 60, 90)).max() < 1.5
+
+
+@pytest.mark.parametrize("many", [48, 49, 72, 96, 130])
+def test_windows_cover_an_axis_and_share_half(many: int) -> None:
+    starts = window_starts(many)
+    assert starts[0] == 0 and starts[-1] == many - WINDOW
+    assert (np.diff(starts) <= WINDOW / 2).all()
+
+
+def test_the_one_that_is_recognised_is_taken(bright: BrainNetworks) -> None:
+    """Beside a ball with structure there is one without."""
+    plain = volume_of(((60, 60, 90), 34), structure=0.0)
+    volume = plain + volume_of(((200, 180, 90), 34), structure=0.3)
+    assert isinstance(bright.recognise, Recogniser)
+    for structured, center in ((True, (200, 180, 90)), (False, (60, 60, 90))):
+        bright.recognise.structured = structured
+        found = segment_brain(volume, SIZES, bright)
+        assert np.abs(_center(found.probability) - center).max() < 1.5
+        assert [place.confidence > 0.5 for place in found.places] == [True, False]
+        assert np.abs(found.places[0].center - center).max() < 3
+        assert found.rivals == 0
+
+
+def test_what_is_not_recognised_is_no_brain_but_told_of(bright: BrainNetworks) -> None:
+    assert isinstance(bright.recognise, Recogniser)
+    bright.recognise.structured = False
+    found = segment_brain(volume_of(((60, 60, 90), 34), structure=0.4), SIZES, bright)
+    assert found.probability.max() == 0
+    assert len(found.places) == 1 and found.places[0].confidence < 0.05
+
+
+def test_a_place_that_is_named_is_believed(bright: BrainNetworks) -> None:
+    volume = volume_of(((60, 60, 90), 26), ((200, 180, 90), 36))
+    assert isinstance(bright.recognise, Recogniser)
+    bright.recognise.structured = False
+    for place, center in (((68, 55, 85), (60, 60, 90)), ((190, 185, 90), (200, 180, 90))):
+        found = segment_brain(volume, SIZES, bright, within=np.array(place, dtype=float))
+        assert np.abs(_center(found.probability) - center).max() < 1.5
+    nothing = segment_brain(volume, SIZES, bright, within=np.array((130.0, 20, 40)))
+    assert nothing.probability.max() == 0
 
 
 def test_no_unit_and_no_scale_matters() -> None:

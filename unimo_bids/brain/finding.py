@@ -1,8 +1,9 @@
 """From the networks' answers to one brain.
 
-*Find* says where in the field of view brains may be. Every place is looked at by *segment*, in
-boxes of several sizes. Where boxes agree about an outline that is clear and solid, there
-is a brain.
+*Find* says in overlapping windows where brains may be. Every place is looked at by *segment*, in
+boxes of several sizes. *Recognise* says of each outline whether it is a brain's. The brain is the
+one that is recognised best, among like ones that whose outline is clear and solid and the same
+from several boxes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import torch
@@ -18,20 +20,43 @@ from scipy import ndimage
 from torch import Tensor
 
 from unimo_bids.brain.mask import ball_radius, ball_volume, solidity
-from unimo_bids.brain.network import FIND_MM, FIND_VOXELS, BrainNetworks, answer, segment_box
+from unimo_bids.brain.network import (
+    FIND_MM,
+    WINDOW,
+    BrainNetworks,
+    answer,
+    normalised,
+    outlined_image,
+    recognise_box,
+    segment_box,
+    segmented,
+)
 from unimo_bids.spatial.boxes import Box, covering
 
 LEAST_ML = 8.0  # what is smaller than a brain cut by most of the field of view is nothing
 # Blobs of brain that are looked for: radii in mm, response at least, how many of each size
-_RADII, _RESPONSE, _BLOBS = (20.0, 28.0, 38.0, 52.0, 70.0), 0.03, 2
+_RADII, _RESPONSE, _BLOBS = (20.0, 28.0, 38.0, 52.0, 70.0), 0.03, 4
+_AIR = 0.02  # relative to the brightest window, what is darker holds nothing
 # A box shows a brain well that is so far off its middle, relative to its radius, or so much larger
 # or smaller; else another look is taken, so often at most.
 _OFF_CENTER, _OFF_SIZE, _LOOKS = 0.25, 1.2, 3
 _WRONG_SIZE = 0.3  # logarithm of sizes; boxes in training were off by half of it
-_CHOSEN = 3  # outlines that are looked at again
+_CHOSEN = 4  # outlines that are looked at again
 _AGREEMENT = 0.02  # what each box that agrees adds to the score
-# another region of so much less score, and up to so many times smaller, is another brain
-_RIVAL_SCORE, _RIVAL_SIZE = 0.05, 3.0
+# One more is worth so much of the logarithm of odds that it is a brain.
+_SCORE = 2.0
+_NOTHING = 0.05  # of less confidence nothing is taken for a brain
+# another region of such confidence, and up to so many times smaller, is another brain
+_RIVAL, _RIVAL_SIZE = 0.5, 3.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a brain may be: its centre, mm from the first voxel along the axes, and size, ml."""
+
+    center: NDArray[np.float64]
+    volume: float
+    confidence: float
 
 
 @dataclass(frozen=True)
@@ -44,14 +69,17 @@ class Segmented:
         ``(X, Y, Z)`` float32 that a voxel is brain, the one region that was chosen.
     rivals
         How many other regions look like brains.
+    places
+        All that were looked at, the chosen one first, then by confidence.
     """
 
     probability: NDArray[np.float32]
     rivals: int
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)
-class _Region:
+class Region:
     """A connected region: its centre, mm from the volume's first voxel, and volume, ml."""
 
     center: NDArray[np.float64]
@@ -59,26 +87,32 @@ class _Region:
 
     @property
     def radius(self) -> float:
+        """Of a ball of the same volume, mm."""
         return ball_radius(self.volume)
 
-    def distance(self, other: _Region) -> float:
+    def distance(self, other: Region) -> float:
+        """From centre to centre, mm."""
         return float(np.linalg.norm(self.center - other.center))
 
-    def like(self, other: _Region) -> bool:
+    def like(self, other: Region) -> bool:
         """Whether a box made for one shows the other well."""
         near = self.distance(other) < _OFF_CENTER * self.radius
         return near and 1 / _OFF_SIZE < self.radius / other.radius < _OFF_SIZE
 
 
 @dataclass(frozen=True)
-class _Outline:
+class Outline:
     """A region as *segment* sees it: where it is in the probability on a box made for another."""
 
-    region: _Region
-    before: _Region
+    region: Region
+    before: Region
     box: Box
     probability: NDArray[np.float32]
     inside: NDArray[np.bool_]
+
+    def near(self, place: NDArray[np.float64]) -> bool:
+        """Whether a place is within the outline, or hardly outside."""
+        return float(np.linalg.norm(place - self.region.center)) < 1.3 * self.region.radius
 
     @cached_property
     def score(self) -> float:
@@ -119,33 +153,43 @@ def segment_brain(
         ``(3,)`` of a place inside it, mm from the volume's first voxel along its axes, if known.
     """
 
-    def fits(outline: _Outline) -> bool:
+    def fits(outline: Outline) -> bool:
         return volumes[0] <= outline.region.volume <= volumes[1]
 
     if within is None:
-        whole = covering(volume.shape, sizes, FIND_MM, trained.find.multiple, FIND_VOXELS)
-        starts = _starts(answer(trained.find, volume, sizes, whole), whole)
+        starts = _starts(*found_in_windows(volume, sizes, trained))
     else:
-        starts = [_Region(within, ball_volume(radius)) for radius in _RADII]
+        starts = [Region(within, ball_volume(radius)) for radius in _RADII]
     seen = [_outlined(volume, sizes, trained, start, looks=1) for start in starts]
-    outlines = [one for one in seen if one is not None]
+    outlines = [one for one in seen if one is not None and (within is None or one.near(within))]
     groups = _groups([one for one in outlines if fits(one)] or outlines)
-    if not groups:
-        return Segmented(np.zeros(tuple(volume.shape), dtype=np.float32), 0)
-    again = [
-        (_outlined(volume, sizes, trained, first.region, looks=_LOOKS - 1) or first, agreed)
-        for first, agreed in groups[:_CHOSEN]
-    ]
-    scored = [(one.score + agreed, one) for one, agreed in again]
-    best, brain = max(scored, key=lambda pair: (fits(pair[1]), pair[0]))
+    known = sorted(
+        ((_log_odds(volume, sizes, trained, one), one, more) for one, more in groups),
+        key=lambda three: -three[0] - _SCORE * (three[1].score + three[2]),
+    )
+    ranked = []
+    for odds, one, agreed in known[:_CHOSEN]:
+        again = _outlined(volume, sizes, trained, one.region, looks=_LOOKS - 1)
+        if again is not None:
+            odds, one = _log_odds(volume, sizes, trained, again), again  # noqa: PLW2901
+        ranked.append((fits(one), odds + _SCORE * (one.score + agreed), odds, one))
+    ranked.sort(key=lambda four: four[:2], reverse=True)
+    places = tuple(
+        Place(one.region.center, one.region.volume, float(1 / (1 + np.exp(-odds))))
+        for *_, odds, one in ranked
+    )
+    if not ranked or (within is None and places[0].confidence < _NOTHING):
+        return Segmented(np.zeros(tuple(volume.shape), dtype=np.float32), 0, places)
+    brain = ranked[0][-1]
     rivals = [
-        one.region
-        for score, one in scored
-        if score > best - _RIVAL_SCORE
-        and one.region.volume > brain.region.volume / _RIVAL_SIZE
-        and one.region.distance(brain.region) > one.region.radius + 0.5 * brain.region.radius
+        place
+        for place in places[1:]
+        if place.confidence > _RIVAL
+        and place.volume > brain.region.volume / _RIVAL_SIZE
+        and np.linalg.norm(place.center - brain.region.center)
+        > ball_radius(place.volume) + 0.5 * brain.region.radius
     ]
-    return Segmented(brain.written(volume.shape, sizes), len(rivals))
+    return Segmented(brain.written(volume.shape, sizes), len(rivals), places)
 
 
 def follow_brain(
@@ -166,14 +210,36 @@ def follow_brain(
     size
         About the brain's volume, ml.
     """
-    known = _Region(np.asarray(center, dtype=np.float64), size)
+    known = Region(np.asarray(center, dtype=np.float64), size)
     found = _outlined(volume, sizes, trained, known, looks=_LOOKS)
     if found is None:
         return Segmented(np.zeros(tuple(volume.shape), np.float32), 0)
     return Segmented(found.written(volume.shape, sizes), 0)
 
 
-def _starts(probability: NDArray[np.float32], box: Box) -> list[_Region]:
+def found_in_windows(
+    volume: Tensor, sizes: Sequence[float], trained: BrainNetworks
+) -> tuple[NDArray[np.float32], Box]:
+    """Probability of brain by *find*: the most that a window says; and where it stands."""
+    whole = covering(volume.shape, sizes, FIND_MM, 1, WINDOW)
+    image = whole.read(volume, sizes)
+    found = torch.zeros_like(image)
+    brightest = float(image.max())
+    for corner in product(*(window_starts(n) for n in whole.shape)):
+        window = tuple(slice(start, start + WINDOW) for start in corner)
+        if float(image[window].max()) > _AIR * brightest:
+            probability = answer(trained.find, normalised(image[window])[None, None])[0, 0]
+            found[window] = torch.maximum(found[window], probability)
+    return found.cpu().numpy(), whole
+
+
+def window_starts(many: int) -> NDArray[np.integer]:
+    """First voxels of windows that cover an axis; neighbours share half of theirs, or more."""
+    count = 1 + int(np.ceil(2 * (many - WINDOW) / WINDOW))
+    return np.round(np.linspace(0, many - WINDOW, count)).astype(int)
+
+
+def _starts(probability: NDArray[np.float32], box: Box) -> list[Region]:
     """Where to look: the largest regions, and blobs of all sizes that brains have."""
     _, regions = _regions(probability, box)
     starts = list(regions.values())[:_BLOBS]
@@ -187,13 +253,24 @@ def _starts(probability: NDArray[np.float32], box: Box) -> list[_Region]:
         reach = int(2 * radius / box.spacing) | 1
         peaks = (blobs == ndimage.maximum_filter(blobs, reach)) & (blobs > _RESPONSE)
         places = sorted(np.argwhere(peaks), key=lambda place: -float(blobs[tuple(place)]))
-        starts += [_Region(box.place(place), ball_volume(radius)) for place in places[:_BLOBS]]
+        starts += [Region(box.place(place), ball_volume(radius)) for place in places[:_BLOBS]]
     return starts
 
 
-def _groups(outlines: Sequence[_Outline]) -> list[tuple[_Outline, float]]:
+def _log_odds(
+    volume: Tensor, sizes: Sequence[float], trained: BrainNetworks, outline: Outline
+) -> float:
+    """Logarithm of the odds that an outline is a brain's."""
+    box = recognise_box(outline.region.center, outline.region.radius)
+    drawn = torch.from_numpy(np.where(outline.inside, outline.probability, 0))
+    seen = outlined_image(volume, sizes, box, drawn, outline.box)
+    confidence = answer(trained.recognise, seen[None]).double().clamp(1e-6, 1 - 1e-6)
+    return float(torch.logit(confidence))
+
+
+def _groups(outlines: Sequence[Outline]) -> list[tuple[Outline, float]]:
     """Outlines of the same region: the best of each, and what their number adds to its score."""
-    groups: list[list[_Outline]] = []
+    groups: list[list[Outline]] = []
     for outline in sorted(outlines, key=lambda one: -one.score):
         for group in groups:
             if group[0].region.like(outline.region):
@@ -206,27 +283,33 @@ def _groups(outlines: Sequence[_Outline]) -> list[tuple[_Outline, float]]:
 
 
 def _outlined(
-    volume: Tensor, sizes: Sequence[float], trained: BrainNetworks, region: _Region, looks: int
-) -> _Outline | None:
+    volume: Tensor, sizes: Sequence[float], trained: BrainNetworks, region: Region, looks: int
+) -> Outline | None:
     """The brain that is about a region, None if there is none."""
     for _ in range(looks):
         before = region
         box = segment_box(before.center, before.radius)
-        probability = answer(trained.segment, volume, sizes, box)
-        pieces, regions = _regions(probability, box)
-        if not regions:
+        outline = outlined(segmented(trained.segment, volume, sizes, box), box, before)
+        if outline is None:
             return None
-        number, region = min(
-            regions.items(), key=lambda one: before.distance(one[1]) / one[1].radius
-        )
+        region = outline.region
         if region.like(before):
             break
-    return _Outline(region, before, box, probability, pieces == number)
+    return outline
+
+
+def outlined(probability: NDArray[np.float32], box: Box, before: Region) -> Outline | None:
+    """The region in a box that is nearest to what it was made for, None if there is none."""
+    pieces, regions = _regions(probability, box)
+    if not regions:
+        return None
+    number, region = min(regions.items(), key=lambda one: before.distance(one[1]) / one[1].radius)
+    return Outline(region, before, box, probability, pieces == number)
 
 
 def _regions(
     probability: NDArray[np.float32], box: Box
-) -> tuple[NDArray[np.integer], dict[int, _Region]]:
+) -> tuple[NDArray[np.integer], dict[int, Region]]:
     """Connected regions by their number in a map of them; the largest first."""
     pieces, _ = ndimage.label(probability > 0.5)
     found = {}
@@ -235,5 +318,5 @@ def _regions(
         volume = len(voxels) * box.spacing**3 / 1000
         if volume >= LEAST_ML:
             low = np.array([part.start for part in where])
-            found[number] = _Region(box.place(low + voxels.mean(axis=0)), volume)
+            found[number] = Region(box.place(low + voxels.mean(axis=0)), volume)
     return pieces, dict(sorted(found.items(), key=lambda one: -one[1].volume))

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unimo_bids.brain.finding import Segmented, follow_brain, segment_brain
+from unimo_bids.brain.finding import Place, Segmented, follow_brain, segment_brain
 from unimo_bids.brain.mask import (
     SOLID,
     Bool3,
     BrainMask,
+    Candidate,
     Float3,
     Population,
     ball_volume,
@@ -100,6 +101,7 @@ class BrainFinder:
             radius_mm=brain_radius(mask, self._affine),
             method=METHOD,
             doubts=tuple(self._doubts(found, mask, volume, population)),
+            candidates=tuple(map(self._candidate, found.places)),
         )
 
     def _doubts(
@@ -132,6 +134,10 @@ class BrainFinder:
         if _dark_share(volume, mask) > _MOST_DARK:
             doubts.append("part of it is dark (face, neck, or lost signal)")
         return doubts
+
+    def _candidate(self, place: Place) -> Candidate:
+        x, y, z = (self._affine @ [*(place.center / self._sizes), 1.0])[:3].tolist()
+        return Candidate((x, y, z), place.volume, place.confidence)
 
     def _along_axes(self, place: Sequence[float]) -> NDArray[np.float64]:
         """Mm from the first voxel along the volume's axes of a place, RAS mm."""

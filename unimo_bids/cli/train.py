@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,14 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
         help="label maps, in any subfolder: adult heads with SynthSeg's codes, fetal brains with "
         "codes 1 to 8; without any, all is procedural",
     )
+    parser.add_argument(
+        "--stacks",
+        metavar="FOLDER",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="real scans of uteri, with a brain mask for each (NAME_mask.nii.gz), or landmarks.tsv",
+    )
     parser.add_argument("--procedural", type=positive_int, default=36, help="fetal heads")
     parser.add_argument("--surroundings", type=positive_int, default=60, help="uteri")
 
@@ -52,6 +61,13 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
 def _add_brain(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_brain)
     _add_training(parser, steps=12000, learning_rate=1e-2, batch="volumes", validate=200)
+    parser.add_argument(
+        "--hold-back",
+        metavar="FETUS",
+        nargs="+",
+        default=[],
+        help="fetuses whose stacks are kept for validation: a name, or the age as in '31 weeks'",
+    )
 
 
 def _add_pose(parser: argparse.ArgumentParser) -> None:
@@ -92,10 +108,14 @@ def _add_training(
 
 
 def _pack(arguments: argparse.Namespace) -> None:
-    from unimo_bids.training.anatomies import gather, save
+    from unimo_bids.training.anatomies import Packed, gather, save
+    from unimo_bids.training.stacks import Stack, gather_stacks
 
-    objects = []
-    for thing in gather(arguments.folders, arguments.procedural, arguments.surroundings):
+    objects: list[Packed | Stack] = []
+    for thing in chain[Packed | Stack](
+        gather_stacks(arguments.stacks),
+        gather(arguments.folders, arguments.procedural, arguments.surroundings),
+    ):
         objects.append(thing)
         print(f"{thing.kind}: {thing.name}", file=sys.stderr)
     save(objects, arguments.out)
@@ -137,5 +157,6 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> None:
             minutes=arguments.minutes,
             validation=arguments.validate,
             most=arguments.most,
+            hold_back=getattr(arguments, "hold_back", ()),
         )
     )

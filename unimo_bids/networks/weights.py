@@ -28,10 +28,15 @@ def save_weights(network: nn.Module, path: Path) -> None:
         save_file(state, staged)
 
 
-def load_weights(network: nn.Module, path: Path) -> nn.Module:
-    """Fill a network from a file and set it to inference."""
+def load_weights(network: nn.Module, path: Path, *, partial: bool = False) -> nn.Module:
+    """Fill a network from a file and set it to inference.
+
+    A `partial` file may lack some of the network's parts; these stay as they are.
+    """
     try:
         state = load_file(path)
+        if partial:
+            state = network.state_dict() | state
         network.load_state_dict(state)
     except (OSError, RuntimeError, SafetensorError) as error:
         first = str(error).splitlines()[0]

@@ -7,10 +7,10 @@ surroundings are procedural. Every fourth of each kind is held back for validati
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from unimo_bids.simulation.fetal import fetal_head
 from unimo_bids.simulation.labelmaps import read_label_map
 from unimo_bids.simulation.shapes import closed
 from unimo_bids.simulation.uterus import fetal_surroundings
+from unimo_bids.training.stacks import Stack
 
 Kind = Literal["adult", "fetal", "surroundings"]
 
@@ -114,47 +115,41 @@ def _packed(anatomy: Anatomy, kind: Kind, number: int) -> Packed:
     )
 
 
-def save(objects: Sequence[Packed], path: Path) -> None:
-    """Write the compact file (compressed npz)."""
-    arrays: dict[str, NDArray[np.generic]] = {
-        f"labels_{n}": thing.labels for n, thing in enumerate(objects)
-    }
-    facts = [
-        {
-            "voxel_mm": thing.voxel_mm,
-            "origin": thing.origin.tolist(),
-            "intensities": thing.intensities.tolist(),
-            "kind": thing.kind,
-            "name": thing.name,
-            "radius": thing.radius,
-            "held_back": thing.held_back,
-        }
-        for thing in objects
-    ]
+def save(objects: Sequence[Packed | Stack], path: Path) -> None:
+    """Write the compact file (compressed npz): arrays by their names, all else as JSON."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    facts = []
+    for n, thing in enumerate(objects):
+        fact = {}
+        for field in fields(thing):
+            value = getattr(thing, field.name)
+            if isinstance(value, np.ndarray) and value.ndim == 3:
+                arrays[f"{field.name}_{n}"] = value
+            else:
+                fact[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
+        facts.append(fact)
     arrays["facts"] = np.array(json.dumps(facts))
     with atomic(path) as staged, staged.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
-def load(path: Path) -> list[Packed]:
+def load(path: Path) -> list[Packed | Stack]:
     """Read the compact file."""
     try:
         with np.load(path) as file:
             facts = json.loads(str(file["facts"]))
-            return [
-                Packed(
-                    labels=file[f"labels_{n}"],
-                    voxel_mm=fact["voxel_mm"],
-                    origin=np.array(fact["origin"]),
-                    intensities=np.array(fact["intensities"], dtype=np.float32),
-                    kind=fact["kind"],
-                    name=fact["name"],
-                    radius=fact["radius"],
-                    held_back=fact["held_back"],
-                )
-                for n, fact in enumerate(facts)
-            ]
+            return [_unpacked(file, n, fact) for n, fact in enumerate(facts)]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(
             path, f"is no file of packed anatomies ({error})", "make one: unimo-train pack"
         ) from None
+
+
+def _unpacked(file: Mapping[str, Any], number: int, fact: dict[str, Any]) -> Packed | Stack:
+    labels = file[f"labels_{number}"]
+    if fact["kind"] == "stack":
+        sizes = tuple(fact.pop("sizes"))
+        return Stack(image=file[f"image_{number}"], labels=labels, sizes=sizes, **fact)
+    origin = np.array(fact.pop("origin"))
+    intensities = np.array(fact.pop("intensities"), dtype=np.float32)
+    return Packed(labels=labels, origin=origin, intensities=intensities, **fact)

@@ -1,22 +1,30 @@
-"""Recipe of the brain extraction's two networks.
+"""Recipe of the brain extraction's three networks.
 
-Both are trained at once on the same synthetic volumes (`scenes`), with labels that are exact.
+All are trained at once on the same volumes (`scenes`): synthetic ones, whose labels are exact, and
+real stacks. *Segment* and *recognise* see, beside every brain, a place that *find* takes for one at
+that moment, and places anywhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from unimo_bids.brain.finding import LEAST_ML
-from unimo_bids.brain.mask import ball_radius
+from unimo_bids.brain.finding import LEAST_ML, Outline, Region, outlined
+from unimo_bids.brain.mask import ball_radius, ball_volume
 from unimo_bids.brain.network import (
     FIND_MM,
-    FIND_VOXELS,
+    WINDOW,
     BrainNetworks,
     normalised,
+    outlined_image,
+    recognise_box,
     segment_box,
 )
 from unimo_bids.brain.unimo import BrainFinder
@@ -27,11 +35,38 @@ from unimo_bids.training.scenes import Example, Scenes
 _VALIDATION_SEED = 1_000_003  # of volumes that no training draws
 _FOUND = 0.5  # Dice of a brain that was found
 
-Batch = dict[str, tuple[Tensor, Tensor]]  # images and brains, by network
-
 # how far off the brain the segmented box is, each axis, and its width, relative to its radius
 _OFF_CENTER, _OFF_WIDTH = 0.2, 0.15
 _RADII_MM = (20.0, 75.0)  # of the boxes where there is no brain
+_ANYWHERE = 0.4  # of the other places; the rest are those that *find* takes for a brain
+_FAR = 1.2  # of the brain's radius from its centre, what is outlined there is something else
+_FAINT = 0.02  # probability at least of what *segment* outlines if it has to
+_WRONG, _RIGHT = 0.5, 0.8  # Dice of what is no brain and what is one; between, both a little
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees.
+
+    Attributes
+    ----------
+    examples
+        Volumes.
+    windows
+        What *find* sees of them: the number of the volume, and where.
+    rng
+        Draws the places that are looked at.
+    """
+
+    examples: list[Example]
+    windows: list[tuple[int, Box]]
+    rng: np.random.Generator
+
+    def seen(self, boxes: Sequence[tuple[int, Box]]) -> tuple[Tensor, Tensor]:
+        """Images and brains ``(B, 1, X, Y, Z)`` in boxes of its volumes."""
+        pairs = [_seen(self.examples[number], box) for number, box in boxes]
+        images, brains = (torch.stack(part)[:, None] for part in zip(*pairs, strict=True))
+        return images, brains
 
 
 def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
@@ -73,27 +108,46 @@ def _in_view(brain: np.ndarray) -> str:
 
 
 def draw(scenes: Scenes, batch: int, rng: np.random.Generator) -> Batch:
-    """Images and brains ``(B, 1, X, Y, Z)`` for each network; one rendering serves both."""
+    """Volumes, each with a window about its brain and one anywhere."""
     examples = [scenes.draw(rng) for _ in range(batch)]
-    boxes = {"find": _find_box, "segment": _segment_box}
-    seen = {name: [_seen(one, box(one, rng)) for one in examples] for name, box in boxes.items()}
-    return {
-        name: (
-            torch.stack([a for a, _ in pairs])[:, None],
-            torch.stack([b for _, b in pairs])[:, None],
-        )
-        for name, pairs in seen.items()
-    }
+    windows = [
+        (number, _window(one, rng, about))
+        for number, one in enumerate(examples)
+        for about in ([True, False] if (_room(one) > 0).any() else [True])
+    ]
+    return Batch(examples, windows, rng)
 
 
 def losses(trained: BrainNetworks, batch: Batch) -> dict[str, Tensor]:
-    """How far both networks are from the truth."""
-    found = {}
-    for name, (images, brains) in batch.items():
-        with torch.autocast(images.device.type, torch.bfloat16):
-            logits = getattr(trained, name)(images)
-        found[name] = segmentation_loss(logits.float(), brains)
-    return found
+    """How far the networks are from the truth."""
+    images, brains = batch.seen(batch.windows)
+    kind = images.device.type
+    with torch.autocast(kind, torch.bfloat16):
+        found = trained.find(images).float()
+    boxes = [(number, _segment_box(one, batch.rng)) for number, one in enumerate(batch.examples)]
+    boxes += _elsewhere(batch, found.detach().sigmoid().cpu())
+    images, inside = batch.seen(boxes)
+    with torch.autocast(kind, torch.bfloat16):
+        drawn = trained.segment(images).float()
+    outlines = [
+        (number, outline)
+        for (number, box), probability in zip(boxes, drawn.detach().sigmoid().cpu(), strict=True)
+        if (outline := _outline(probability[0].numpy(), box)) is not None
+    ]
+    every = {
+        "find": segmentation_loss(found, brains),
+        "segment": segmentation_loss(drawn, inside),
+        "recognise": torch.zeros((), device=images.device),
+    }
+    if outlines:
+        seen = torch.stack([_recognised(batch.examples[n], one) for n, one in outlines])
+        truths = [_rightness(batch.examples[n], one) for n, one in outlines]
+        with torch.autocast(kind, torch.bfloat16):
+            logits = trained.recognise(seen).float()
+        every["recognise"] = binary_cross_entropy_with_logits(
+            logits, torch.tensor(truths).to(logits)
+        )
+    return every
 
 
 def segmentation_loss(logits: Tensor, brain: Tensor) -> Tensor:
@@ -126,32 +180,100 @@ def _center(example: Example) -> np.ndarray:
     return np.array(places) * example.sizes
 
 
-def _find_box(example: Example, rng: np.random.Generator) -> Box:
-    """All of the field of view, or as much of it as holds the brain where it is larger."""
-    half = FIND_MM * FIND_VOXELS / 2
-    middle = _middle(example)
-    room = np.maximum(middle - half, 0)
-    center = np.clip(_center(example) + rng.uniform(-60, 60, 3), middle - room, middle + room)
+def _room(example: Example) -> np.ndarray:
+    """How far a window's middle may be off the field of view's, mm along each axis, ``(3,)``."""
+    return np.maximum(_middle(example) - FIND_MM * WINDOW / 2, 0)
+
+
+def _window(example: Example, rng: np.random.Generator, about: bool) -> Box:
+    """A window of *find* that the field of view fills if it can: about the brain, or anywhere."""
+    room, middle = _room(example), _middle(example)
+    center = middle + rng.uniform(-1, 1, 3) * room
+    if about:
+        center = np.clip(_center(example) + rng.uniform(-110, 110, 3), middle - room, middle + room)
     center += rng.uniform(-FIND_MM / 2, FIND_MM / 2, 3)
-    return Box(FIND_MM, (FIND_VOXELS,) * 3, (float(center[0]), float(center[1]), float(center[2])))
+    return Box(FIND_MM, (WINDOW,) * 3, (float(center[0]), float(center[1]), float(center[2])))
+
+
+def _elsewhere(batch: Batch, found: Tensor) -> list[tuple[int, Box]]:
+    """Boxes where there is no brain: where *find* sees one most clearly, or anywhere."""
+    boxes = []
+    for number, example in enumerate(batch.examples):
+        radius = _radius(example)
+        center = _center(example)
+        place = rng_place = batch.rng.uniform(-1, 1, 3) * _middle(example) + _middle(example)
+        most = 0.05
+        if batch.rng.random() > _ANYWHERE:
+            for (of, window), probability in zip(batch.windows, found[:, 0].numpy(), strict=True):
+                if of != number:
+                    continue
+                axes = [window.positions(a) - center[a] for a in range(3)]
+                x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
+                there = np.where(x**2 + y**2 + z**2 > (_FAR * radius) ** 2, probability, 0)
+                if there.max() > most:
+                    most = float(there.max())
+                    place = window.place(np.array(np.unravel_index(there.argmax(), there.shape)))
+        if place is rng_place and np.linalg.norm(place - center) < _FAR * radius:
+            continue
+        size = batch.rng.uniform(*_RADII_MM) if not radius else radius * batch.rng.uniform(0.6, 1.4)
+        boxes.append((number, segment_box(place, size)))
+    return boxes
+
+
+def _outline(probability: NDArray[np.float32], box: Box) -> Outline | None:
+    """What is outlined in a box; where that is nothing, what comes nearest to it."""
+    middle = np.asarray(box.center)
+    before = Region(middle, ball_volume(box.spacing * box.shape[0] / 4))
+    most = float(probability.max())
+    if 0 < most < 0.9 and most > _FAINT:
+        probability = probability * (0.9 / most)
+    return outlined(probability, box, before)
+
+
+def _recognised(example: Example, outline: Outline) -> Tensor:
+    """What *recognise* sees of an outline, ``(2, X, Y, Z)``."""
+    box = recognise_box(outline.region.center, outline.region.radius)
+    drawn = torch.from_numpy(np.where(outline.inside, outline.probability, 0)).to(example.image)
+    return outlined_image(example.image, example.sizes, box, drawn, outline.box)
+
+
+def _rightness(example: Example, outline: Outline) -> float:
+    """1 for an outline of the brain, 0 for one of something else."""
+    brain = outline.box.read(example.brain, example.sizes).cpu().numpy() > 0.5
+    voxel = outline.box.spacing**3 / 1000
+    both = float((brain & outline.inside).sum()) * voxel
+    dice = 2 * both / (outline.region.volume + max(_volume(example), float(brain.sum()) * voxel))
+    return float(np.clip((dice - _WRONG) / (_RIGHT - _WRONG), 0, 1))
+
+
+def _volume(example: Example) -> float:
+    """Of the brain, ml."""
+    return float(example.brain.sum()) * float(np.prod(example.sizes)) / 1000
+
+
+def _radius(example: Example) -> float:
+    """Of a ball of the brain's volume, mm; 0 if there is hardly any in view."""
+    volume = _volume(example)
+    return ball_radius(volume) if volume >= LEAST_ML else 0.0
 
 
 def _segment_box(example: Example, rng: np.random.Generator) -> Box:
-    volume = float(example.brain.sum()) * float(np.prod(example.sizes)) / 1000
-    radius = ball_radius(volume)
+    radius = _radius(example)
     off = _OFF_CENTER * radius * rng.standard_normal(3)
-    if volume < LEAST_ML:
+    if not radius:
         radius = rng.uniform(*_RADII_MM)
         off = rng.uniform(-1, 1, 3) * _middle(example)
     return segment_box(_center(example) + off, radius * np.exp(_OFF_WIDTH * rng.standard_normal()))
 
 
-_ABOUT = """# Brain extraction: find and segment
+_ABOUT = """# Brain extraction: find, segment, recognise
 
-Two U-Nets (`unimo_bids.brain.network`). Synthetic volumes only: SynthSeg's adult label maps
-(Apache-2.0), or nilearn's MNI152 maps without them; fetal label maps of Fidon et al. 2021 (CC0);
-procedural fetal heads and uteri. Volumes of held-back anatomies, find and segment together, are in
-the table below.
+Two U-Nets and a classifier (`unimo_bids.brain.network`). Synthetic volumes: SynthSeg's adult label
+maps (Apache-2.0), or nilearn's MNI152 maps without them; fetal label maps of Fidon et al. 2021
+(CC0); procedural fetal heads and uteri. Real stacks, if there are any in the lists below: whole
+uteri of Hoffmann et al. 2021 (BSD-2, `ep2d`), outlined by the weights before; T2w stacks of the
+MIAL super-resolution toolkit with their manual masks (BSD-3, `mial`). Volumes of held-back
+anatomies, all networks together, are in the table below.
 """
 
 RECIPE = Recipe(

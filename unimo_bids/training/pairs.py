@@ -31,6 +31,7 @@ from unimo_bids.training.scanner import (
     some_rotation,
 )
 from unimo_bids.training.scenes import contrast, sampled
+from unimo_bids.training.stacks import Stack
 
 What = Literal["adult", "fetal", "organ"]
 
@@ -87,11 +88,13 @@ class Pairs:
         Where to render.
     """
 
-    def __init__(self, objects: Sequence[Packed], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, objects: Sequence[Packed | Stack], device: torch.device | str = "cpu"
+    ) -> None:
         self.device = torch.device(device)
         self.heads: dict[str, list[Packed]] = {"adult": [], "fetal": []}
         for thing in objects:
-            if thing.kind in self.heads:
+            if isinstance(thing, Packed) and thing.kind in self.heads:
                 self.heads[thing.kind].append(thing)
 
     def draw(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from unimo_bids.files.staging import atomic
 from unimo_bids.networks.weights import checksum, load_weights, save_weights
 from unimo_bids.training.anatomies import Packed, load
 from unimo_bids.training.loop import Schedule, train
+from unimo_bids.training.stacks import Stack
+
+Thing = Packed | Stack
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Recipe:
 
     name: str
     network: Callable[[], nn.Module]
-    ground: Callable[[list[Packed], str], Any]
+    ground: Callable[[list[Thing], str], Any]
     draw: Callable[[Any, int, np.random.Generator], Any]
     losses: Callable[[Any, Any], dict[str, Tensor]]
     finish: Callable[[Any, Any], None]
@@ -57,9 +60,9 @@ class Recipe:
     examples: str
 
 
-def _first(objects: list[Packed], most: int | None) -> list[Packed]:
+def _first(objects: list[Thing], most: int | None) -> list[Thing]:
     """All that is held back, and at most so many others of each kind."""
-    kept: list[Packed] = []
+    kept: list[Thing] = []
     counts: Counter[str] = Counter()
     for thing in objects:
         counts[thing.kind] += not thing.held_back
@@ -80,12 +83,18 @@ def follow(
     minutes: float | None = None,
     validation: int = 100,
     most: int | None = None,
+    hold_back: Sequence[str] = (),
 ) -> str:
     """Train, write weights and model card into a folder, and say what came out.
 
-    Of each kind of anatomy the first ones are trained on, at `most` so many.
+    Of each kind of anatomy the first ones are trained on, at `most` so many; of real stacks, all
+    but those of the fetuses to hold back.
     """
     objects = _first(load(data), most)
+    objects = [
+        replace(thing, held_back=thing.fetus in hold_back) if isinstance(thing, Stack) else thing
+        for thing in objects
+    ]
     grounds = [
         recipe.ground([thing for thing in objects if thing.held_back is held_back], device)
         for held_back in (False, True)
@@ -93,7 +102,7 @@ def follow(
     torch.manual_seed(schedule.seed)
     network = recipe.network()
     if begin is not None:
-        load_weights(network, begin).train()
+        load_weights(network, begin, partial=True).train()
     network.to(device)
     averaged = train(
         network,

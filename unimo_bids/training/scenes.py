@@ -33,11 +33,14 @@ from unimo_bids.training.scanner import (
     some_rotation,
     warp,
 )
+from unimo_bids.training.stacks import Placed, Stack, channels
 
 Scenery = Literal["fetal", "infant", "adult", "none"]
 SCENERIES: tuple[Scenery, ...] = ("fetal", "infant", "adult", "none")
 SHARES = (0.56, 0.11, 0.20, 0.13)
 _TWINS = 0.08  # of the fetal scenes
+# with real stacks at hand: of the scenes in utero show one, of these have a synthetic head
+_REAL, _LAID_IN, _FILLED = 0.65, 0.4, 0.85
 _DECOYS = 4  # at most
 
 # intensities of a typical EPI are kept, about, in some volumes; the others forget them
@@ -73,25 +76,33 @@ class Scenes:
     Parameters
     ----------
     objects
-        Heads and surroundings.
+        Heads and surroundings, and real stacks.
     device
         Where to render.
     """
 
-    def __init__(self, objects: Sequence[Packed], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, objects: Sequence[Packed | Stack], device: torch.device | str = "cpu"
+    ) -> None:
         self.device = torch.device(device)
         self.objects: dict[str, list[Packed]] = {"adult": [], "fetal": [], "surroundings": []}
+        self.stacks: dict[str, list[Stack]] = {}  # by fetus
+        self._labels: dict[int, Tensor] = {}
         for thing in objects:
-            self.objects[thing.kind].append(thing)
-        self._labels = {
-            id(thing): torch.from_numpy(thing.labels).to(self.device) for thing in objects
-        }
+            if isinstance(thing, Stack):
+                self.stacks.setdefault(thing.fetus, []).append(thing)
+                self._labels[id(thing)] = channels(thing, self.device)
+            else:
+                self.objects[thing.kind].append(thing)
+                self._labels[id(thing)] = torch.from_numpy(thing.labels).to(self.device)
 
     def draw(self, rng: Random, scenery: Scenery | None = None) -> Example:
         """Render one volume; the same generator state gives the same volume."""
         if scenery is None:
             scenery = SCENERIES[rng.choice(len(SCENERIES), p=SHARES)]
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
+        if self.stacks and scenery in ("fetal", "none") and rng.random() < _REAL:
+            return self._real(rng, scenery, generator)
         head = self._head(rng, scenery)
         scale = _scale(rng, scenery, head)
         radius = head.radius * scale
@@ -120,6 +131,39 @@ class Scenes:
             image = image * brain
         image = image * squeeze * sensitivity(grid, rng, generator)
         image = scanned(image, grid, rng, generator)
+        return Example(image, brain, grid.sizes, scenery)
+
+    def _real(self, rng: Random, scenery: Scenery, generator: torch.Generator) -> Example:
+        """Render a real stack: with its head, with a synthetic one in its place, or without."""
+        fetus = list(self.stacks)[rng.integers(len(self.stacks))]
+        stack = self.stacks[fetus][rng.integers(len(self.stacks[fetus]))]
+        placed = Placed(stack, rng)
+        grid = _draw_grid(rng, scenery, placed.radius)
+        place = _place(rng, grid, placed.radius)
+        if rng.random() < _FILLED:
+            place = placed.within(place, grid.extent)
+        points = grid.points(self.device)
+        laid_in = scenery == "fetal" and rng.random() < _LAID_IN
+        headless = laid_in or scenery == "none"
+        image, brain = placed.rendered(
+            self._labels[id(stack)], points, place, rng, grid, generator, headless=headless
+        )
+        if laid_in:
+            head = self._head(rng, scenery)
+            scale = _scale(rng, scenery, head)
+            if rng.random() < 0.5:
+                scale = placed.radius * rng.uniform(0.85, 1.1) / head.radius
+            if rng.random() < 0.4:  # anywhere, as if it were not that uterus
+                place = _place(rng, grid, head.radius * scale)
+            pose = _rotation(rng, scenery), place
+            moved = slices_apart(points, pose, _slice_groups(rng), 1.0, rng, grid) / scale
+            moved = moved + warp(grid, rng.uniform(0, 4), 35, generator)
+            own, present, brain = self._sampled(head, moved, rng, grid, scale)
+            image = own + (1 - present) * image
+        if rng.random() < 0.7:
+            image = image * sensitivity(grid, rng, generator)
+        if laid_in or rng.random() < 0.4:
+            image = scanned(image, grid, rng, generator)
         return Example(image, brain, grid.sizes, scenery)
 
     def _head(self, rng: Random, scenery: Scenery) -> Packed:
