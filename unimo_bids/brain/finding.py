@@ -24,12 +24,10 @@ from unimo_bids.brain.network import (
     FIND_MM,
     WINDOW,
     BrainNetworks,
-    answer,
+    features,
+    inference,
     normalised,
-    outlined_image,
-    recognise_box,
     segment_box,
-    segmented,
 )
 from unimo_bids.spatial.boxes import Box, covering
 
@@ -43,7 +41,7 @@ _OFF_CENTER, _OFF_SIZE, _LOOKS = 0.25, 1.2, 3
 _WRONG_SIZE = 0.3  # logarithm of sizes; boxes in training were off by half of it
 _CHOSEN = 4  # outlines that are looked at again
 _AGREEMENT = 0.02  # what each box that agrees adds to the score
-# One more is worth so much of the logarithm of odds that it is a brain.
+# A score of one more is worth so much of the logarithm of odds that it is a brain.
 _SCORE = 2.0
 _NOTHING = 0.05  # of less confidence nothing is taken for a brain
 # another region of such confidence, and up to so many times smaller, is another brain
@@ -102,17 +100,27 @@ class Region:
 
 @dataclass(frozen=True)
 class Outline:
-    """A region as *segment* sees it: where it is in the probability on a box made for another."""
+    """A region as *segment* sees it: where it is in the probability on a box made for another.
+
+    `features` are what *recognise* judges it by, `odds` the logarithm of those that it is a brain.
+    """
 
     region: Region
     before: Region
     box: Box
     probability: NDArray[np.float32]
     inside: NDArray[np.bool_]
+    features: Tensor
+    odds: float
 
     def near(self, place: NDArray[np.float64]) -> bool:
         """Whether a place is within the outline, or hardly outside."""
         return float(np.linalg.norm(place - self.region.center)) < 1.3 * self.region.radius
+
+    @property
+    def worth(self) -> float:
+        """What outlines are ranked by, up to what their agreement adds."""
+        return self.score + self.odds / _SCORE
 
     @cached_property
     def score(self) -> float:
@@ -157,28 +165,21 @@ def segment_brain(
         return volumes[0] <= outline.region.volume <= volumes[1]
 
     if within is None:
-        starts = _starts(*found_in_windows(volume, sizes, trained))
+        outlines = all_outlines(volume, sizes, trained)
     else:
         starts = [Region(within, ball_volume(radius)) for radius in _RADII]
-    seen = [_outlined(volume, sizes, trained, start, looks=1) for start in starts]
-    outlines = [one for one in seen if one is not None and (within is None or one.near(within))]
+        seen = (_outlined(volume, sizes, trained, start, looks=1) for start in starts)
+        outlines = [one for one in seen if one is not None and one.near(within)]
     groups = _groups([one for one in outlines if fits(one)] or outlines)
-    known = sorted(
-        ((_log_odds(volume, sizes, trained, one), one, more) for one, more in groups),
-        key=lambda three: -three[0] - _SCORE * (three[1].score + three[2]),
-    )
     ranked = []
-    for odds, one, agreed in known[:_CHOSEN]:
-        again = _outlined(volume, sizes, trained, one.region, looks=_LOOKS - 1)
-        if again is not None:
-            odds, one = _log_odds(volume, sizes, trained, again), again  # noqa: PLW2901
-        ranked.append((fits(one), odds + _SCORE * (one.score + agreed), odds, one))
-    ranked.sort(key=lambda four: four[:2], reverse=True)
-    places = tuple(
-        Place(one.region.center, one.region.volume, float(1 / (1 + np.exp(-odds))))
-        for *_, odds, one in ranked
-    )
-    if not ranked or (within is None and places[0].confidence < _NOTHING):
+    for first, agreed in groups[:_CHOSEN]:
+        again = _outlined(volume, sizes, trained, first.region, looks=_LOOKS - 1) or first
+        ranked.append((fits(again), again.worth + agreed, again))
+    ranked.sort(key=lambda three: three[:2], reverse=True)
+    if not ranked:
+        return Segmented(np.zeros(tuple(volume.shape), dtype=np.float32), 0)
+    places = _places([one for *_, one in ranked])
+    if within is None and places[0].confidence < _NOTHING:
         return Segmented(np.zeros(tuple(volume.shape), dtype=np.float32), 0, places)
     brain = ranked[0][-1]
     rivals = [
@@ -217,7 +218,14 @@ def follow_brain(
     return Segmented(found.written(volume.shape, sizes), 0)
 
 
-def found_in_windows(
+def all_outlines(volume: Tensor, sizes: Sequence[float], trained: BrainNetworks) -> list[Outline]:
+    """Every place that *find* names, as *segment* sees it; as in `segment_brain`."""
+    starts = _starts(*_found_in_windows(volume, sizes, trained))
+    seen = (_outlined(volume, sizes, trained, start, looks=1) for start in starts)
+    return [outline for outline in seen if outline is not None]
+
+
+def _found_in_windows(
     volume: Tensor, sizes: Sequence[float], trained: BrainNetworks
 ) -> tuple[NDArray[np.float32], Box]:
     """Probability of brain by *find*: the most that a window says; and where it stands."""
@@ -228,8 +236,9 @@ def found_in_windows(
     for corner in product(*(window_starts(n) for n in whole.shape)):
         window = tuple(slice(start, start + WINDOW) for start in corner)
         if float(image[window].max()) > _AIR * brightest:
-            probability = answer(trained.find, normalised(image[window])[None, None])[0, 0]
-            found[window] = torch.maximum(found[window], probability)
+            with inference(image.device):
+                logits = trained.find(normalised(image[window])[None, None])[0, 0]
+            found[window] = torch.maximum(found[window], logits.float().sigmoid())
     return found.cpu().numpy(), whole
 
 
@@ -257,21 +266,24 @@ def _starts(probability: NDArray[np.float32], box: Box) -> list[Region]:
     return starts
 
 
-def _log_odds(
-    volume: Tensor, sizes: Sequence[float], trained: BrainNetworks, outline: Outline
-) -> float:
-    """Logarithm of the odds that an outline is a brain's."""
-    box = recognise_box(outline.region.center, outline.region.radius)
-    drawn = torch.from_numpy(np.where(outline.inside, outline.probability, 0))
-    seen = outlined_image(volume, sizes, box, drawn, outline.box)
-    confidence = answer(trained.recognise, seen[None]).double().clamp(1e-6, 1 - 1e-6)
-    return float(torch.logit(confidence))
+def _places(outlines: Sequence[Outline]) -> tuple[Place, ...]:
+    """Where outlines are, each region once."""
+    kept: list[Outline] = []
+    for outline in outlines:
+        if all(one.region.distance(outline.region) > one.region.radius / 2 for one in kept):
+            kept.append(outline)
+    chances = [float(1 / (1 + np.exp(-one.odds))) for one in kept]
+    first, *others = (
+        Place(one.region.center, one.region.volume, chance)
+        for one, chance in zip(kept, chances, strict=True)
+    )
+    return (first, *sorted(others, key=lambda place: -place.confidence))
 
 
 def _groups(outlines: Sequence[Outline]) -> list[tuple[Outline, float]]:
-    """Outlines of the same region: the best of each, and what their number adds to its score."""
+    """Outlines of the same region: the best of each, and what their number adds to its worth."""
     groups: list[list[Outline]] = []
-    for outline in sorted(outlines, key=lambda one: -one.score):
+    for outline in sorted(outlines, key=lambda one: -one.worth):
         for group in groups:
             if group[0].region.like(outline.region):
                 group.append(outline)
@@ -279,7 +291,7 @@ def _groups(outlines: Sequence[Outline]) -> list[tuple[Outline, float]]:
         else:
             groups.append([outline])
     found = [(group[0], _AGREEMENT * (len(group) - 1)) for group in groups]
-    return sorted(found, key=lambda pair: -pair[0].score - pair[1])
+    return sorted(found, key=lambda pair: -pair[0].worth - pair[1])
 
 
 def _outlined(
@@ -289,7 +301,7 @@ def _outlined(
     for _ in range(looks):
         before = region
         box = segment_box(before.center, before.radius)
-        outline = outlined(segmented(trained.segment, volume, sizes, box), box, before)
+        outline = _look(volume, sizes, trained, box, before)
         if outline is None:
             return None
         region = outline.region
@@ -298,13 +310,31 @@ def _outlined(
     return outline
 
 
-def outlined(probability: NDArray[np.float32], box: Box, before: Region) -> Outline | None:
-    """The region in a box that is nearest to what it was made for, None if there is none."""
+def _look(
+    volume: Tensor, sizes: Sequence[float], trained: BrainNetworks, box: Box, before: Region
+) -> Outline | None:
+    """The region in a box that is nearest to what it was made for."""
+    answer, layers = segmented(volume, sizes, trained, box)
+    probability = answer.cpu().numpy()
     pieces, regions = _regions(probability, box)
     if not regions:
         return None
     number, region = min(regions.items(), key=lambda one: before.distance(one[1]) / one[1].radius)
-    return Outline(region, before, box, probability, pieces == number)
+    inside = pieces == number
+    with torch.inference_mode():
+        found = features(answer, layers, torch.from_numpy(inside).to(answer.device))
+        odds = float(trained.recognise(found[None]))
+    return Outline(region, before, box, probability, inside, found.cpu(), odds)
+
+
+def segmented(
+    volume: Tensor, sizes: Sequence[float], trained: BrainNetworks, box: Box
+) -> tuple[Tensor, list[Tensor]]:
+    """Probability of brain ``(X, Y, Z)`` on a box, by *segment*, and what its layers hold."""
+    image = normalised(box.read(volume, sizes))[None, None]
+    with inference(volume.device):
+        logits, layers = trained.segment.layers(image)
+    return logits[0, 0].float().sigmoid(), layers
 
 
 def _regions(

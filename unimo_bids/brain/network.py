@@ -1,23 +1,24 @@
-"""Three small networks for brain extraction, and what they look at.
+"""Two small networks and a classifier for brain extraction, and what they look at.
 
 *Find* sees windows of 240 mm, which overlap, in voxels of 5 mm. *Segment* sees a box around what
 was found, just so large that brains of all ages fill it alike, in voxels of 1.5 to 4 mm.
-*Recognise* sees an outline in a box with all that lies around a brain, and says whether it is one.
-All read one image, flattened by a square root and scaled by its own bright end, so that no
-contrast or unit matters, nor what else is in view. All work along the volume's own axes.
+*Recognise* says from what *segment*'s layers hold inside and around an outline whether it is that
+of a brain. Both read one image, flattened by a square root and scaled by its own bright end, so
+that no contrast or unit matters, nor what else is in view. Both work along the volume's own axes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d
+from torch.nn.functional import avg_pool3d, max_pool3d
 
-from unimo_bids.networks.unet import UNet, block, space_to_depth
+from unimo_bids.networks.unet import UNet
 from unimo_bids.networks.weights import inference_type
 from unimo_bids.spatial.boxes import Box
 
@@ -25,44 +26,73 @@ FIND_MM = 5.0
 WINDOW = 48  # voxels of *find* along each axis
 _SEGMENT_SHAPE = (56, 56, 56)
 _SEGMENT_WIDTH = 3.3  # of the box, relative to the radius of a ball with the brain's volume
-_RECOGNISE_SHAPE = (48, 48, 48)
-_RECOGNISE_WIDTH = 5.0  # relative to the radius as well
+_AROUND = 13  # voxels of *segment*: twice how far what lies around an outline reaches, and one
 _BRIGHT = 0.99  # quantile
 _BRIGHTEST = 2.0  # relative to it; what is brighter is clipped
 
 
 class BrainNetworks(nn.Module):
-    """All three networks, untrained."""
+    """All three, untrained."""
 
     def __init__(self) -> None:
         super().__init__()
         self.find = UNet((32, 32, 48, 64))
         self.segment = UNet((32, 48, 64))
-        self.recognise = Recognise((24, 32, 48, 64))
+        self.recognise = Recognise(3 * (32 + 48 + 64 + 48 + 32) + 2)
 
 
 class Recognise(nn.Module):
-    """Whether an outline is that of a brain, all of it and nothing else.
+    """Whether an outline is that of a brain: logistic in features relative to their spread.
 
     Parameters
     ----------
-    widths
-        Channels from half the input's resolution to the coarsest.
+    many
+        Features, of `features`.
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
-        super().__init__()
-        before = [16, *widths[:-1]]
-        self.blocks = nn.ModuleList(map(block, before, widths))
-        self.head = nn.Linear(2 * widths[-1], 1)
+    mean: Tensor
+    spread: Tensor
 
-    def forward(self, seen: Tensor) -> Tensor:
-        """Logits ``(B,)`` of images and outlines ``(B, 2, X, Y, Z)``."""
-        x = space_to_depth(seen)
-        for level, part in enumerate(self.blocks):
-            x = part(avg_pool3d(x, 2) if level else x)
-        pooled = torch.cat([x.mean((2, 3, 4)), x.amax((2, 3, 4))], dim=1)
-        return self.head(pooled)[:, 0]
+    def __init__(self, many: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(many))
+        self.register_buffer("spread", torch.ones(many))
+        self.head = nn.Linear(many, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits ``(B,)`` of features ``(B, F)``."""
+        return self.head((features - self.mean) / self.spread)[:, 0]
+
+
+def features(probability: Tensor, layers: Sequence[Tensor], inside: Tensor) -> Tensor:
+    """What *segment* holds about an outline, ``(F,)``.
+
+    Mean and standard deviation inside, and mean around it, of every channel of its layers; how
+    clear the outline is, and how large.
+
+    Parameters
+    ----------
+    probability
+        ``(X, Y, Z)`` its answer.
+    layers
+        ``(1, C, …)`` each.
+    inside
+        ``(X, Y, Z)`` the outline, 0 or 1.
+    """
+    inside = inside[None, None].float()
+    around = max_pool3d(inside, _AROUND, 1, _AROUND // 2) - inside
+    found = []
+    for layer in layers:
+        values = layer[0].flatten(1).float()
+        step = inside.shape[-1] // layer.shape[-1]
+        within, beside = (
+            avg_pool3d(part, step).flatten() / part.sum().clamp(min=1) * step**3
+            for part in (inside, around)
+        )
+        mean = values @ within
+        found += [mean, (values.square() @ within - mean**2).clamp(min=0).sqrt(), values @ beside]
+    clear = (probability * inside[0, 0]).sum() / inside.sum().clamp(min=1)
+    return torch.cat([*found, torch.stack([clear, inside.mean().clamp(min=1e-4).log()])])
 
 
 def segment_box(center: Sequence[float] | NDArray[np.float64], radius: float) -> Box:
@@ -79,34 +109,6 @@ def segment_box(center: Sequence[float] | NDArray[np.float64], radius: float) ->
     return Box(_SEGMENT_WIDTH * radius / _SEGMENT_SHAPE[0], _SEGMENT_SHAPE, (x, y, z))
 
 
-def recognise_box(center: Sequence[float] | NDArray[np.float64], radius: float) -> Box:
-    """What *recognise* sees of an outline, as `segment_box`."""
-    x, y, z = (float(c) for c in center)
-    return Box(_RECOGNISE_WIDTH * radius / _RECOGNISE_SHAPE[0], _RECOGNISE_SHAPE, (x, y, z))
-
-
-def outlined_image(
-    volume: Tensor, sizes: Sequence[float], box: Box, outline: Tensor, drawn: Box
-) -> Tensor:
-    """Image and outline ``(2, X, Y, Z)`` for *recognise*, in a box.
-
-    Parameters
-    ----------
-    volume, sizes
-        ``(X, Y, Z)`` and its voxels, mm.
-    box
-        From `recognise_box`.
-    outline
-        ``(U, V, W)`` 0 … 1.
-    drawn
-        The box that it is drawn in.
-    """
-    shifted = np.asarray(box.center) - drawn.place(np.zeros(3))
-    x, y, z = (float(c) for c in shifted)
-    there = Box(box.spacing, box.shape, (x, y, z)).read(outline, (drawn.spacing,) * 3)
-    return torch.stack([normalised(box.read(volume, sizes)), there.to(volume.device)])
-
-
 def normalised(image: Tensor) -> Tensor:
     """Square root of an image ``(X, Y, Z)`` relative to its bright end."""
     image = image.clamp(min=0)
@@ -115,20 +117,12 @@ def normalised(image: Tensor) -> Tensor:
     return (image / max(bright, 1e-6)).clamp(max=_BRIGHTEST).sqrt()
 
 
-def answer(network: nn.Module, seen: Tensor) -> Tensor:
-    """Probability, by one of the networks, of what it sees ``(B, C, X, Y, Z)``."""
-    kind = inference_type(seen.device)
+@contextmanager
+def inference(device: torch.device) -> Iterator[None]:
+    """Without gradients, in the arithmetic that the processor is quick in."""
+    kind = inference_type(device)
     with (
         torch.inference_mode(),
-        torch.autocast(seen.device.type, kind, enabled=kind != torch.float32),
+        torch.autocast(device.type, kind, enabled=kind != torch.float32),
     ):
-        logits = network(seen)
-    return logits.float().sigmoid()
-
-
-def segmented(
-    network: nn.Module, volume: Tensor, sizes: Sequence[float], box: Box
-) -> NDArray[np.float32]:
-    """Probability of brain ``(X, Y, Z)`` on a box, by *segment*."""
-    image = normalised(box.read(volume, sizes))
-    return answer(network, image[None, None])[0, 0].cpu().numpy()
+        yield

@@ -29,30 +29,33 @@ class UNet(nn.Module):
         super().__init__()
         self.multiple: int = 2 ** len(widths)
         before = [8, *widths[:-1]]
-        self.down = nn.ModuleList(map(block, before, widths))
+        self.down = nn.ModuleList(map(_block, before, widths))
         joined = [a + b for a, b in pairwise(widths)]
-        self.up = nn.ModuleList(map(block, joined, widths[:-1]))
+        self.up = nn.ModuleList(map(_block, joined, widths[:-1]))
         self.head = nn.Conv3d(widths[0], 8, 1)
         assert self.head.bias is not None
         nn.init.constant_(self.head.bias, -3.0)  # most of what it sees is not what it looks for
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``(B, 1, X, Y, Z)`` of an image ``(B, 1, X, Y, Z)``."""
+        return self.layers(image)[0]
+
+    def layers(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits, and what all levels see, ``(B, C, …)`` each, on the way down and up."""
         x = space_to_depth(image)
-        skipped = []
+        seen: list[Tensor] = []
         for level, part in enumerate(self.down):
-            if level:
-                skipped.append(x)
-                x = avg_pool3d(x, 2)
-            x = part(x)
+            x = part(avg_pool3d(x, 2) if level else x)
+            seen.append(x)
+        skipped = seen[:-1]
         for part in reversed(self.up):
             x = interpolate(x, scale_factor=2, mode="nearest")
             x = part(torch.cat([skipped.pop(), x], dim=1))
-        return depth_to_space(self.head(x))
+            seen.append(x)
+        return depth_to_space(self.head(x)), seen
 
 
-def block(channels: int, width: int) -> nn.Sequential:
-    """Two convolutions, each normalised over its own volume."""
+def _block(channels: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before in (channels, width):
         layers += [nn.Conv3d(before, width, 3, padding=1, bias=False)]

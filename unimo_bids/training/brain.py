@@ -1,8 +1,9 @@
-"""Recipe of the brain extraction's three networks.
+"""Recipe of the brain extraction's two networks and its classifier.
 
-All are trained at once on the same volumes (`scenes`): synthetic ones, whose labels are exact, and
-real stacks. *Segment* and *recognise* see, beside every brain, a place that *find* takes for one at
-that moment, and places anywhere.
+*Find* and *segment* are trained at once on the same volumes (`scenes`): synthetic ones, whose
+labels are exact, and real stacks. *Segment* sees, beside every brain, a place that *find* takes for
+one at that moment, or any place. At last *recognise* is fitted to all that both outline in volumes
+that they have not seen.
 """
 
 from __future__ import annotations
@@ -12,19 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from unimo_bids.brain.finding import LEAST_ML, Outline, Region, outlined
-from unimo_bids.brain.mask import ball_radius, ball_volume
+from unimo_bids.brain.finding import LEAST_ML, Outline, all_outlines
+from unimo_bids.brain.mask import ball_radius
 from unimo_bids.brain.network import (
     FIND_MM,
     WINDOW,
     BrainNetworks,
+    Recognise,
     normalised,
-    outlined_image,
-    recognise_box,
     segment_box,
 )
 from unimo_bids.brain.unimo import BrainFinder
@@ -40,7 +39,8 @@ _OFF_CENTER, _OFF_WIDTH = 0.2, 0.15
 _RADII_MM = (20.0, 75.0)  # of the boxes where there is no brain
 _ANYWHERE = 0.4  # of the other places; the rest are those that *find* takes for a brain
 _FAR = 1.2  # of the brain's radius from its centre, what is outlined there is something else
-_FAINT = 0.02  # probability at least of what *segment* outlines if it has to
+# Of *recognise*: volumes, the seed of their draws, penalty on the squares of weights
+_LESSONS, _LESSON_SEED, _PENALTY = 600, 1_000_033, 1.0
 _WRONG, _RIGHT = 0.5, 0.8  # Dice of what is no brain and what is one; between, both a little
 
 
@@ -129,25 +129,44 @@ def losses(trained: BrainNetworks, batch: Batch) -> dict[str, Tensor]:
     images, inside = batch.seen(boxes)
     with torch.autocast(kind, torch.bfloat16):
         drawn = trained.segment(images).float()
-    outlines = [
-        (number, outline)
-        for (number, box), probability in zip(boxes, drawn.detach().sigmoid().cpu(), strict=True)
-        if (outline := _outline(probability[0].numpy(), box)) is not None
-    ]
-    every = {
-        "find": segmentation_loss(found, brains),
-        "segment": segmentation_loss(drawn, inside),
-        "recognise": torch.zeros((), device=images.device),
-    }
-    if outlines:
-        seen = torch.stack([_recognised(batch.examples[n], one) for n, one in outlines])
-        truths = [_rightness(batch.examples[n], one) for n, one in outlines]
-        with torch.autocast(kind, torch.bfloat16):
-            logits = trained.recognise(seen).float()
-        every["recognise"] = binary_cross_entropy_with_logits(
-            logits, torch.tensor(truths).to(logits)
-        )
-    return every
+    return {"find": segmentation_loss(found, brains), "segment": segmentation_loss(drawn, inside)}
+
+
+def teach(trained: BrainNetworks, scenes: Scenes, volumes: int = _LESSONS) -> None:
+    """Fit *recognise* to what the two others outline in volumes of these scenes."""
+    features, right = lessons(trained, scenes, volumes)
+    fit(trained.recognise, features.to(scenes.device), right.to(scenes.device))
+
+
+def lessons(trained: BrainNetworks, scenes: Scenes, volumes: int) -> tuple[Tensor, Tensor]:
+    """Features ``(N, F)`` of outlines in so many volumes, and how right they are, ``(N,)``."""
+    features, right = [], []
+    for number in range(volumes):
+        example = scenes.draw(np.random.default_rng([_LESSON_SEED, number]))
+        for outline in all_outlines(example.image, example.sizes, trained):
+            features.append(outline.features)
+            right.append(_rightness(example, outline))
+    return torch.stack(features), torch.tensor(right)
+
+
+def fit(recognise: Recognise, features: Tensor, right: Tensor) -> None:
+    """Logistic regression, with a penalty on its weights."""
+    recognise.mean.copy_(features.mean(dim=0))
+    recognise.spread.copy_(features.std(dim=0).clamp(min=1e-3))
+    head = recognise.head
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    head.requires_grad_(True)
+    optimiser = torch.optim.LBFGS(head.parameters(), max_iter=300, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        penalty = _PENALTY * head.weight.square().sum() / len(features)
+        total = binary_cross_entropy_with_logits(recognise(features), right) + penalty
+        total.backward()
+        return total
+
+    optimiser.step(loss)
 
 
 def segmentation_loss(logits: Tensor, brain: Tensor) -> Tensor:
@@ -220,23 +239,6 @@ def _elsewhere(batch: Batch, found: Tensor) -> list[tuple[int, Box]]:
     return boxes
 
 
-def _outline(probability: NDArray[np.float32], box: Box) -> Outline | None:
-    """What is outlined in a box; where that is nothing, what comes nearest to it."""
-    middle = np.asarray(box.center)
-    before = Region(middle, ball_volume(box.spacing * box.shape[0] / 4))
-    most = float(probability.max())
-    if 0 < most < 0.9 and most > _FAINT:
-        probability = probability * (0.9 / most)
-    return outlined(probability, box, before)
-
-
-def _recognised(example: Example, outline: Outline) -> Tensor:
-    """What *recognise* sees of an outline, ``(2, X, Y, Z)``."""
-    box = recognise_box(outline.region.center, outline.region.radius)
-    drawn = torch.from_numpy(np.where(outline.inside, outline.probability, 0)).to(example.image)
-    return outlined_image(example.image, example.sizes, box, drawn, outline.box)
-
-
 def _rightness(example: Example, outline: Outline) -> float:
     """1 for an outline of the brain, 0 for one of something else."""
     brain = outline.box.read(example.brain, example.sizes).cpu().numpy() > 0.5
@@ -268,7 +270,7 @@ def _segment_box(example: Example, rng: np.random.Generator) -> Box:
 
 _ABOUT = """# Brain extraction: find, segment, recognise
 
-Two U-Nets and a classifier (`unimo_bids.brain.network`). Synthetic volumes: SynthSeg's adult label
+Two U-Nets and a logistic classifier (`unimo_bids.brain.network`). Synthetic volumes: SynthSeg's adult label
 maps (Apache-2.0), or nilearn's MNI152 maps without them; fetal label maps of Fidon et al. 2021
 (CC0); procedural fetal heads and uteri. Real stacks, if there are any in the lists below: whole
 uteri of Hoffmann et al. 2021 (BSD-2, `ep2d`), outlined by the weights before; T2w stacks of the
@@ -282,7 +284,7 @@ RECIPE = Recipe(
     ground=Scenes,
     draw=draw,
     losses=losses,
-    finish=lambda _network, _scenes: None,
+    finish=teach,
     validate=validate,
     about=lambda _network: _ABOUT,
     examples="volumes",

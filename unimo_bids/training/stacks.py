@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from unimo_bids.brain.finding import segmented
 from unimo_bids.brain.mask import ball_radius
-from unimo_bids.brain.network import BrainNetworks, segment_box, segmented
+from unimo_bids.brain.network import BrainNetworks, segment_box
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import read_series
 from unimo_bids.networks.weights import FOLDER, load_weights
@@ -158,7 +159,7 @@ def _outlined(
         )
         for scale in _BOXES:
             box = segment_box(place * sizes, radius * scale)
-            probability = torch.from_numpy(segmented(trained.segment, image, apart, box))
+            probability = segmented(image, apart, trained, box)[0].cpu()
             seen += box.write(probability, volume.shape, apart).flip(mirrored)
     brain = seen.numpy() > 0.5 * 4 * len(_BOXES)
     brain &= _relative(volume, brain, sizes) > _DARK
