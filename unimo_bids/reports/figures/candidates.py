@@ -17,9 +17,9 @@ from unimo_bids.reports.summary import headings
 
 Array = npt.NDArray[np.floating]
 
-# A row is narrower than the page; more than an adult's brain is seen, or a fetus in its womb
-_WIDTH, _SEEN_MM, _PIXELS, _GAP = 6.4, 160.0, 205, 2
-_HEADING = 0.26  # inches
+# More than an adult's brain is seen, or a fetus in its womb
+_SEEN_MM, _PIXELS, _GAP = 160.0, 160, 2
+_WIDTH, _CUTS, _BETWEEN = 10.0, 6.0, 0.06  # inches of the figure, three cuts, rows
 _CHOSEN, _OTHER = "#ff9a3c", "#63b3ff"
 
 
@@ -43,28 +43,24 @@ def draw_candidates(
     candidates, chosen
         See `summary.headings`.
     """
-    pixel_mm, wide = _SEEN_MM / _PIXELS, 3 * _PIXELS + 2 * _GAP
-    row = _WIDTH * _PIXELS / wide
-    height = len(candidates) * (row + _HEADING)
+    pixel_mm, row = _SEEN_MM / _PIXELS, _CUTS * _PIXELS / (3 * _PIXELS + 2 * _GAP)
+    height = len(candidates) * (row + _BETWEEN)
     with style.svg_figure(path, _WIDTH, height) as figure:
-        top = height
-        for number, (one, words) in enumerate(
-            zip(candidates, headings(candidates, chosen), strict=True)
-        ):
-            top -= _HEADING
-            figure.text(
-                0, (top + 0.07) / height, ": ".join(words), ha="left", va="bottom", size=9.5
-            )
-            top -= row
-            ax = figure.add_axes((0, top / height, 1, row / height))
+        told = headings(candidates, chosen)
+        for number, (one, (what, option)) in enumerate(zip(candidates, told, strict=True)):
+            top = height - number * (row + _BETWEEN)
+            ax = figure.add_axes((0, (top - row) / height, _CUTS / _WIDTH, row / height))
             image = side_by_side(three_cuts(volume, affine, one), _GAP)
             ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
             style.no_axis(ax)
             color = _CHOSEN if chosen and number == 0 else _OTHER
+            radius = ball_radius(one.volume) / pixel_mm
             for column in range(3):
                 middle = column * (_PIXELS + _GAP) + (_PIXELS - 1) / 2, (_PIXELS - 1) / 2
-                radius = ball_radius(one.volume) / pixel_mm
                 ax.add_patch(Circle(middle, radius, fill=False, ec=color, lw=1.3))
+            left, middle_row = (_CUTS + 0.15) / _WIDTH, (top - row / 2) / height
+            figure.text(left, middle_row, f"{what}:", va="bottom", size=10)
+            figure.text(left, middle_row - 0.06 / height, option, va="top", color=style.QUIET)
 
 
 def three_cuts(
