@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tests.brain.bright import AFFINE, volume_of
 from unimo_bids.brain import epi
-from unimo_bids.brain.choice import NOTHING, Method, extract_brain
+from unimo_bids.brain.choice import ELSEWHERE, NOTHING, Method, extract_brain
 from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.brain.unimo import METHOD, UNCLEAR
 
@@ -45,6 +45,29 @@ def test_no_brain_is_not_usable(bright: BrainNetworks) -> None:
     for method in methods:
         brain = extract_brain(specks, AFFINE, method)
         assert not brain.usable and brain.doubts == (NOTHING,)
+
+
+@pytest.mark.parametrize("center", [(60, 60, 90), (200, 180, 90)])
+def test_the_brain_that_a_person_points_at_is_found(
+    bright: BrainNetworks, center: tuple[float, float, float]
+) -> None:
+    brain = extract_brain(TWO, AFFINE, "auto", center=center)
+    middle = np.argwhere(brain.mask).mean(axis=0) * np.diag(AFFINE)[:3]
+    assert np.abs(middle - center).max() < 2  # less than a voxel
+    assert brain.doubts == ()
+
+
+def test_a_mask_beside_the_place_is_doubted(bright: BrainNetworks) -> None:
+    beside = (215, 120, 90)  # 15 mm from its surface
+    brain = extract_brain(ONE, AFFINE, "unimo", center=beside)
+    assert ELSEWHERE in brain.doubts
+
+
+def test_the_other_way_must_find_the_place_too(bright: BrainNetworks) -> None:
+    bright.add_module("segment", _Hesitant())
+    assert extract_brain(ONE, AFFINE, "auto", center=(150, 120, 90)).method == epi.METHOD
+    astray = extract_brain(ONE, AFFINE, "auto", center=(30, 30, 30))
+    assert not (astray.method == epi.METHOD and astray.usable)
 
 
 class _Hesitant(nn.Module):
