@@ -67,7 +67,7 @@ def three_cuts(
     volume: Array, affine: npt.NDArray[np.float64], candidate: Candidate
 ) -> list[npt.NDArray[np.uint8]]:
     """Cut a volume through a candidate's centre: axial, coronal, sagittal, left on the left."""
-    center = np.asarray(candidate.center)
+    center = np.asarray(candidate.center, dtype=np.float64)
     steps = (np.arange(_PIXELS) - (_PIXELS - 1) / 2) * (_SEEN_MM / _PIXELS)
     place = np.linalg.inv(affine)
     cuts = []
