@@ -58,7 +58,7 @@ def _step(doubt: str, brain: BrainMask, pointed: bool) -> str:
         verb = "try" if others else "point at it with"
         return f"{_pointing(verb, others[:_MOST])}, or draw a mask"
     if pointed:
-        return "draw a mask if the outline is wrong"
+        return "give another place if that is no brain, draw a mask if the outline is wrong"
     if _SEVERAL in doubt:
         return _pointing("choose one with", likely or others[:1])
     where = "there" if likely else "elsewhere"
