@@ -14,7 +14,7 @@ from unimo_bids.brain.unimo import METHOD, UNCLEAR
 ONE = Candidate((1, 2, 3), 245, 0.9)
 TWIN = Candidate((12.4, -30, 44), 131, 0.35)
 THIRD = Candidate((-31, 12, 80), 60, 0.25)
-POOR = Candidate((7, 8, 9), 20, 0.1)
+POOR = Candidate((70, 80, 90), 20, 0.1)
 TWINS = "another region looks like a brain as well (twins?)"
 CUT = "the field of view cuts it"
 
@@ -25,11 +25,20 @@ def brain(*doubts: str, candidates: tuple[Candidate, ...] = (), method: str = ME
 
 
 def test_what_was_chosen_is_no_runner_up() -> None:
-    found = brain(candidates=(ONE, TWIN))
-    assert runners_up(found) == (TWIN,) and confidence(found) == 0.9
-    nothing = brain(NOTHING, candidates=(TWIN, POOR), method=epi.METHOD)
-    assert runners_up(nothing) == (TWIN, POOR) and confidence(nothing) is None
-    assert runners_up(brain()) == () and confidence(brain()) is None
+    assert runners_up((ONE, TWIN), True) == [TWIN] and runners_up((ONE,), True) == []
+    assert runners_up((POOR, TWIN), False) == [TWIN, POOR] and runners_up((), False) == []
+    assert confidence(brain(candidates=(ONE, TWIN))) == 0.9
+    assert confidence(brain(NOTHING, candidates=(TWIN, POOR), method=epi.METHOD)) is None
+    assert confidence(brain()) is None
+
+
+def test_one_place_is_told_once() -> None:
+    """A ball of 245 ml has a radius of 39 mm, one of 131 ml of 32 mm."""
+    within = Candidate((1, 2, 41), 30, 0.8)
+    beside = Candidate((12.4, -30, 75), 20, 0.3)
+    clear = Candidate((12.4, -30, 77), 20, 0.2)
+    found = runners_up((ONE, within, beside, clear, TWIN), True)
+    assert found == [TWIN, clear]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +50,7 @@ def test_what_was_chosen_is_no_runner_up() -> None:
             (ONE, POOR, THIRD, TWIN),
             "choose one with --brain-center=12,-30,44 or --brain-center=-31,12,80",
         ),
-        (TWINS, (ONE, POOR), "choose one with --brain-center=7,8,9"),
+        (TWINS, (ONE, POOR), "choose one with --brain-center=70,80,90"),
         (TWINS, (), "choose one with --brain-center=X,Y,Z"),
         (CUT, (ONE,), "go on if the outline follows what is in view, else draw a mask"),
         (
@@ -65,7 +74,7 @@ def test_every_doubt_has_its_step(doubt: str, candidates: tuple[Candidate, ...],
 def test_without_a_brain_the_best_places_are_told() -> None:
     there = brain(NOTHING, candidates=(POOR, TWIN), method=epi.METHOD)
     assert advised(there) == [
-        f"{NOTHING}: try --brain-center=12,-30,44 or --brain-center=7,8,9, or draw a mask"
+        f"{NOTHING}: try --brain-center=12,-30,44 or --brain-center=70,80,90, or draw a mask"
     ]
     none = brain(NOTHING, method=epi.METHOD)
     assert advised(none) == [f"{NOTHING}: point at it with --brain-center=X,Y,Z, or draw a mask"]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from tests.brain.bright import AFFINE, volume_of
 from unimo_bids.brain import epi
+from unimo_bids.brain.advice import advised
 from unimo_bids.brain.choice import ELSEWHERE, NOTHING, Method, extract_brain
 from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.brain.unimo import METHOD, UNCLEAR
@@ -68,6 +73,30 @@ def test_the_other_way_must_find_the_place_too(bright: BrainNetworks) -> None:
     assert extract_brain(ONE, AFFINE, "auto", center=(150, 120, 90)).method == epi.METHOD
     astray = extract_brain(ONE, AFFINE, "auto", center=(30, 30, 30))
     assert not (astray.method == epi.METHOD and astray.usable)
+
+
+def test_twins_give_numbers_to_copy(bright: BrainNetworks) -> None:
+    brain = extract_brain(TWO, AFFINE, "auto")
+    (told,) = advised(brain)
+    found = re.fullmatch(r".*\(twins\?\): choose one with --brain-center=(\d+),(\d+),(\d+)", told)
+    assert found is not None
+    place = tuple(map(int, found.groups()))
+    # to a voxel's half
+    assert min(math.dist(place, one) for one in ((60, 60, 90), (200, 180, 90))) < 2
+    other = extract_brain(TWO, AFFINE, "auto", center=place)
+    assert not (other.mask & brain.mask).any() and other.doubts == ()
+
+
+def test_without_a_brain_the_likeliest_places_are_kept(bright: BrainNetworks) -> None:
+    bright.add_module("recognise", _Doubtful())
+    brain = extract_brain(TWO, AFFINE, "unimo")
+    assert brain.doubts == (NOTHING,) and len(brain.candidates) >= 2
+    assert "try --brain-center=" in advised(brain)[0]
+
+
+class _Doubtful(nn.Module):
+    def forward(self, seen: Tensor) -> Tensor:
+        return torch.full((len(seen),), -4.0)
 
 
 class _Hesitant(nn.Module):

@@ -156,7 +156,7 @@ def test_places_are_shown_where_there_is_a_choice(doubts, confidences, shown):
         "BrainDoubts": doubts,
         "BrainConfidence": confidences[0],
         "BrainCandidates": [
-            {"Center": [0.0, 0.0, float(n)], "Volume": 50.0, "Confidence": sure}
+            {"Center": [0.0, 0.0, 50.0 * n], "Volume": 50.0, "Confidence": sure}
             for n, sure in enumerate(confidences)
         ],
     }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from unimo_bids.brain.choice import NOTHING
-from unimo_bids.brain.mask import BrainMask, Candidate
+from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius
 from unimo_bids.brain.place import OPTION, option_for
 from unimo_bids.brain.unimo import METHOD
 
@@ -19,9 +22,26 @@ _IN_VIEW = {
 }
 
 
-def runners_up(brain: BrainMask) -> tuple[Candidate, ...]:
-    """Places that may be the brain instead of the one that was chosen, if one was."""
-    return brain.candidates[1:] if brain.method == METHOD else brain.candidates
+def runners_up(candidates: Sequence[Candidate], chosen: bool) -> list[Candidate]:
+    """Candidates that lie elsewhere than the chosen one, and each other; the likeliest first.
+
+    Parameters
+    ----------
+    candidates
+        Of a brain mask, or no brain.
+    chosen
+        Whether the first of them was chosen.
+    """
+    kept = list(candidates[:chosen])
+    for one in sorted(candidates[chosen:], key=lambda one: -one.confidence):
+        if all(_apart(one, other) for other in kept):
+            kept.append(one)
+    return kept[chosen:]
+
+
+def _apart(one: Candidate, other: Candidate) -> bool:
+    """Whether the centre of neither is in a ball of the other's volume."""
+    return math.dist(one.center, other.center) > ball_radius(max(one.volume, other.volume))
 
 
 def confidence(brain: BrainMask) -> float | None:
@@ -50,7 +70,7 @@ def _step(doubt: str, brain: BrainMask, pointed: bool) -> str:
     for beginning, step in _IN_VIEW.items():
         if doubt.startswith(beginning):
             return f"{step}, else draw a mask"
-    others = sorted(runners_up(brain), key=lambda one: -one.confidence)
+    others = runners_up(brain.candidates, brain.method == METHOD)
     likely = [one for one in others if one.confidence >= LIKELY][:_MOST]
     if doubt == NOTHING and pointed:
         return "give another place, or draw a mask"

@@ -165,7 +165,7 @@ class DrawRun(SimpleInterface):
 
 def _candidates(about: Mapping[str, Any]) -> tuple[list[Candidate], bool]:
     """Places to show, where the brain is in doubt or another likely, and if the first is it."""
-    from unimo_bids.brain.advice import LIKELY
+    from unimo_bids.brain.advice import LIKELY, runners_up
     from unimo_bids.brain.mask import Candidate
 
     found = [
@@ -173,7 +173,7 @@ def _candidates(about: Mapping[str, Any]) -> tuple[list[Candidate], bool]:
         for one in about.get("BrainCandidates", ())
     ]
     chosen = "BrainConfidence" in about
-    others = sorted(found[chosen:], key=lambda one: -one.confidence)[:_RUNNERS_UP]
+    others = runners_up(found, chosen)[:_RUNNERS_UP]
     if not others or not (about["BrainDoubts"] or others[0].confidence >= LIKELY):
         return [], chosen
     return [*found[:chosen], *others], chosen
