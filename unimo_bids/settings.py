@@ -59,6 +59,9 @@ class Settings:
     brain_extraction
         ``auto``, ``unimo`` (networks), ``epi`` (intensity and shape) or ``derivatives`` (given
         masks alone). Given masks win in any case.
+    brain_center
+        A place in the brain of every run, as `brain.place` has it: ``12,-30,44`` or
+        ``62,86,28vox``; None where the dataset may say, else nobody.
     fusion
         How the pose network brings together image and shape.
     refine
@@ -102,6 +105,7 @@ class Settings:
     dvars_threshold: float = 1.5
     fd_radius: float | str = "auto"
     brain_extraction: str = "auto"
+    brain_center: str | None = None
     fusion: str = "information"
     refine: bool = True
     population: str = "auto"

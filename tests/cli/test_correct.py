@@ -15,6 +15,7 @@ from tests.cli import faked, fuzz
 from tests.cli.conftest import AFFINE, save
 from unimo_bids.brain import series as brain_series
 from unimo_bids.brain.given import given_brain
+from unimo_bids.brain.mask import BrainMask, Candidate
 from unimo_bids.cli import correction
 from unimo_bids.cli.correct import main
 from unimo_bids.files.transforms import read_itk
@@ -162,6 +163,47 @@ def test_mask_reaches_the_engine(bold, data, tmp_path, fake):
     assert main([str(bold), str(tmp_path / "out"), "--mask", str(mask), "--no-figure"]) == 0
     written = nib.load(tmp_path / "out" / "bold_mask.nii.gz")
     np.testing.assert_array_equal(written.dataobj, inside)
+
+
+def test_the_brain_that_was_found_is_told(bold, data, tmp_path, fake, monkeypatch):
+    """Its candidates are made by hand, with numbers to copy."""
+    places = []
+
+    def extract(volume, affine, method, *, center=None, **_):
+        places.append(center)
+        mask = np.zeros(volume.shape, np.float32)
+        mask[3:9, 3:9, 3:9] = 1
+        twins = Candidate((1, 2, 3), 245.0, 0.9), Candidate((12, -30, 44), 131.0, 0.35)
+        doubts = ("another region looks like a brain as well (twins?)",)
+        return BrainMask(mask > 0, mask, 66, "neural networks", doubts, candidates=twins)
+
+    monkeypatch.setattr(brain_series, "extract_brain", extract)
+    out = tmp_path / "out"
+    given = [str(bold), str(out), "--quiet", "--no-figure", "--population", "adult"]
+    assert main([*given, "--brain-extraction", "unimo"]) == 0
+    summary = json.loads((out / "bold_summary.json").read_text())
+    assert "choose one with --brain-center=12,-30,44. Look" in summary["warnings"][0]
+    assert summary["brain"]["confidence"] == 0.9 and summary["brain"]["method"] == "neural networks"
+    assert summary["brain"]["candidates"][1] == {
+        "center_mm": [12.0, -30.0, 44.0], "volume_ml": 131.0, "confidence": 0.35,
+    }  # fmt: skip
+    assert main([*given, "--overwrite", "--brain-center", "-12,-10.5,14"]) == 0
+    assert places == [None, (-12, -10.5, 14)]
+    summary = json.loads((out / "bold_summary.json").read_text())
+    assert summary["settings"]["brain_center"] == "-12,-10.5,14"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--mask", "mask.nii"], "--brain-center: with --mask no place is looked at; leave one"),
+        (["--brain-extraction", "none"], "with --brain-extraction none no place is looked at"),
+        ([], "bold.nii.gz: --brain-center -12,3,40 lies outside of the field of view (x -"),
+    ],
+)
+def test_places_that_cannot_be_used(bold, tmp_path, fake, capsys, words, said):
+    refused(capsys, 2, said, bold, tmp_path / "out", *words, "--brain-center", "-12,3,40")
+    assert not (tmp_path / "out").exists() or not names(tmp_path / "out")
 
 
 def refused(capsys, code, match, *arguments):

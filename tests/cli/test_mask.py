@@ -70,7 +70,9 @@ def test_without_a_brain_nothing_is_written(
     speck = volume_of(((150, 120, 90), 6)).numpy()
     out = tmp_path / "mask.nii.gz"
     assert main([_saved(tmp_path / "in.nii", speck), str(out)]) == 2
-    assert "no brain was found" in capsys.readouterr().err and not out.exists()
+    said = capsys.readouterr().err
+    assert "no brain was found: point at it with --brain-center=X,Y,Z" in said
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("name", ["in.nii", "there.nii.gz", "mask.mgz"])
@@ -89,3 +91,43 @@ def test_a_file_that_exists_is_overwritten_if_that_is_asked_for(tmp_path: Path) 
     out.write_bytes(b"old")
     assert main([_saved(tmp_path / "in.nii", ONE), str(out), "--overwrite"]) == 0
     assert nib.load(out).shape == ONE.shape
+
+
+def test_the_brain_that_is_pointed_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small, large = ((60, 60, 90), 34), ((200, 180, 90), 36)
+    image = nib.Nifti1Image(volume_of(small, large).numpy(), AFFINE + _AWAY)
+    image.to_filename(tmp_path / "in.nii")
+    given = [str(tmp_path / "in.nii"), str(tmp_path / "mask.nii"), "--overwrite"]
+    for words, chosen in (
+        (["--brain-center", "-40,60,90"], small),
+        (["--brain-center=20,20,20vox"], small),
+        (["--brain-center", "100,180,90"], large),
+    ):
+        assert main([*given, *words]) == 0
+        mask = np.asanyarray(nib.load(tmp_path / "mask.nii").dataobj) > 0
+        assert _dice(mask, volume_of(chosen).numpy()) > 0.93
+        assert capsys.readouterr().err == ""
+
+
+_AWAY = np.zeros((4, 4))
+_AWAY[0, 3] = -100
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--brain-center", "-4,60,90"], "in.nii: --brain-center -4,60,90 lies outside of the fie"),
+        (["--brain-center=1,2,3", "--brain-extraction", "epi"], "leave one of the two out"),
+    ],
+)
+def test_places_that_cannot_be_used(
+    tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([_saved(tmp_path / "in.nii", ONE), str(tmp_path / "mask.nii"), *words]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "mask.nii").exists()
+
+
+def test_what_is_no_place_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["in.nii", "mask.nii", "--brain-center", "-4,60"])
+    assert stop.value.code == 2 and "'-4,60' is no place; give X,Y,Z" in capsys.readouterr().err

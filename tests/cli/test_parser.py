@@ -56,7 +56,8 @@ def test_every_option(bids, tmp_path):
         *("--gpus", "1", "-w", "elsewhere", "--clean-workdir", "--remove-workdir"),
         *("--level", "minimal", "--dummy-scans", "0", "--reference", "3", "--fd-threshold", ".3"),
         *("--dvars-threshold", "2", "--fd-radius", "35", "--population", "fetal"),
-        *("--brain-extraction", "epi", "--fusion", "slerp", "--no-refine"),
+        *("--brain-extraction", "unimo", "--brain-center", "-12,3.5,4"),
+        *("--fusion", "slerp", "--no-refine"),
         *("--random-seed", "7", "--use-plugin", tmp_path / "plugin.yml", "--stop-on-first-crash"),
         *("--aggregate-session-reports", "2", "--low-mem", "--md-only-boilerplate"),
         *("--me-output-echos", "--ignore", "sbref", "slicetiming"),
@@ -92,7 +93,8 @@ def test_every_option(bids, tmp_path):
         dvars_threshold=2.0,
         fd_radius=35.0,
         population="fetal",
-        brain_extraction="epi",
+        brain_extraction="unimo",
+        brain_center="-12,3.5,4",
         fusion="slerp",
         refine=False,
         random_seed=7,
@@ -140,6 +142,9 @@ def test_every_option(bids, tmp_path):
         (["--me-output-echos", "--md-only-boilerplate"], "md_only_boilerplate", True),
         (["--skip_bids_validation"], "skip_bids_validation", True),
         (["--dry-run", "--no-dry-run"], "dry_run", False),
+        (["--brain_center", "-.5, 3,4"], "brain_center", "-.5,3,4"),
+        (["--brain-center=-12,3,4"], "brain_center", "-12,3,4"),
+        (["--brain-center", "62,86,28vox"], "brain_center", "62,86,28vox"),
     ],
 )
 def test_habits_of_other_programs(bids, options, name, value):
@@ -187,6 +192,12 @@ def test_derivatives_are_named_for_their_folders(bids, tmp_path, capsys):
         (["--device", "gpu"], "none of auto, cpu, cuda"),
         (["--gpus", "0"], "not a whole number above 0"),
         (["--level", "some"], "invalid choice: 'some'"),
+        (["--brain-center", "-1,2"], "'-1,2' is no place; give X,Y,Z in mm (RAS), or I,J,Kvox"),
+        (["--brain-center", "--debug"], "expected one argument"),
+        (
+            ["--brain-center", "1,2,3", "--brain-extraction", "epi"],
+            "--brain-center: with --brain-extraction epi no place is looked at; leave one",
+        ),
         (["--population", "mouse"], "invalid choice: 'mouse'"),
         (["--participant-label", "01_02"], "letters and digits only"),
         (["--task-id", "résting"], "letters and digits only"),
@@ -319,8 +330,9 @@ def test_config_file_gives_defaults(bids, tmp_path):
 
 def test_settings_of_a_run_start_the_same_run(bids, tmp_path):
     first = parsed(
-        bids, "--nprocs", "2", "--mem", "4G", "--reference", "5", "-d", f"m={tmp_path}", "-v"
-    )
+        bids, "--nprocs", "2", "--mem", "4G", "--reference", "5", "-d", f"m={tmp_path}", "-v",
+        *("--brain-center", "-1,2,3"),
+    )  # fmt: skip
     first.write(tmp_path / "settings.toml")
     assert parse(["--config-file", str(tmp_path / "settings.toml")]) == first
     other = parse(
@@ -342,6 +354,7 @@ def test_settings_of_a_run_start_the_same_run(bids, tmp_path):
         ('derivatives = "x"', "a table of names and paths is wanted"),
         ('derivatives = {raw = "/"}', "'raw' cannot name a dataset"),
         ("mem_gb = 0.001", "too little"),
+        ("brain_center = [1, 2, 3]", "a text or a number is wanted"),
         ("cpus = 3", "unknown setting 'cpus'; known are bids_dir"),
         ("notrack = true", "unknown setting 'notrack'"),
         ("nprocs = 2\nomp_nthreads = 3", "all steps together only 2"),

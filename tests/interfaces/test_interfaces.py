@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 from nipype.interfaces.base import isdefined
 
+from tests.brain.bright import bright_networks
 from tests.motion import phantom
 from tests.reports.conftest import make_record
 from tests.system import study
 from unimo_bids.bids.query import BoldRun
+from unimo_bids.brain import unimo
+from unimo_bids.brain.mask import BrainMask, Candidate
+from unimo_bids.brain.unimo import METHOD
 from unimo_bids.errors import InputError, MachineError
 from unimo_bids.files.tables import write_table
-from unimo_bids.interfaces.brain import FindBrain, FindReference
-from unimo_bids.interfaces.figures import DrawRun, _about_lost, _numbers
+from unimo_bids.interfaces.brain import FindBrain, FindReference, _about
+from unimo_bids.interfaces.figures import DrawRun, _about_lost, _candidates, _numbers
 from unimo_bids.interfaces.motion import EstimateMotion, TrackMotion
 from unimo_bids.interfaces.results import read_motion, write_arrays
 from unimo_bids.interfaces.series import ResampleSeries, ValidateSeries
@@ -102,6 +106,66 @@ def test_a_brain_is_found_where_none_is_given(bold, here):
     assert 2 * (mask & head).sum() / (mask.sum() + head.sum()) > 0.9  # Dice
     assert found.warnings == [] and found.population_reason == "the brain's size"
     assert found.motion_mask == found.still_mask
+
+
+def test_a_place_is_looked_at_and_kept(bold, here, monkeypatch):
+    trained = bright_networks()
+    monkeypatch.setattr(unimo, "_networks", lambda _device: trained)
+    given = {"center": "12,12,8vox", "center_reason": "participants.tsv: brain_center"}
+    found = brain(bold, here, method="unimo", **given)
+    assert found.about["BrainMethod"] == "neural networks" == found.method
+    assert found.about["BrainCenter"] == "12,12,8vox"
+    assert found.about["BrainCenterSource"] == "participants.tsv: brain_center"
+    beyond = {"center": "500,0,0", "center_reason": "task-rest_bold.json: BrainCenter"}
+    with pytest.raises(InputError, match=r"bold\.nii\.gz: task-rest_bold\.json: BrainCenter 500,"):
+        brain(bold, here, **beyond)
+
+
+def test_places_are_kept_as_json_can_hold_them():
+    nothing = np.zeros((2, 2, 2), np.float32)
+    candidates = (
+        Candidate((1.04, np.float64(-2), 3.0), 245.04, np.float32(0.9)),
+        Candidate((12, -30, 44), 131, 0.35),
+    )
+    found = BrainMask(nothing > 0, nothing, 40, METHOD, ("it is cut",), candidates=candidates)
+    about = json.loads(json.dumps(_about(found, None, "")))
+    assert about == {
+        "BrainMethod": METHOD,
+        "BrainDoubts": ["it is cut"],
+        "BrainConfidence": 0.9,
+        "BrainCandidates": [
+            {"Center": [1.0, -2.0, 3.0], "Volume": 245.0, "Confidence": 0.9},
+            {"Center": [12.0, -30.0, 44.0], "Volume": 131.0, "Confidence": 0.35},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("doubts", "confidences", "shown"),
+    [
+        ([], [0.9], 0),
+        ([], [0.9, 0.1], 0),
+        ([], [0.9, 0.1, 0.2], 3),
+        (["it is cut"], [0.9], 0),  # there is no choice
+        (["it is cut"], [0.9, 0.1], 2),
+        (["it is cut"], [0.9, *[0.1] * 7], 5),
+    ],
+)
+def test_places_are_shown_where_there_is_a_choice(doubts, confidences, shown):
+    about = {
+        "BrainDoubts": doubts,
+        "BrainConfidence": confidences[0],
+        "BrainCandidates": [
+            {"Center": [0.0, 0.0, 50.0 * n], "Volume": 50.0, "Confidence": sure}
+            for n, sure in enumerate(confidences)
+        ],
+    }
+    places, chosen = _candidates(about)
+    assert chosen and len(places) == shown
+    assert [one.confidence for one in places] == sorted(confidences, reverse=True)[:shown]
+    del about["BrainConfidence"]  # nothing was chosen
+    places, chosen = _candidates(about | {"BrainDoubts": ["no brain was found"]})
+    assert not chosen and len(places) == min(len(confidences), 4)
 
 
 def test_a_series_without_an_image_is_refused_with_its_name(bold, here):
@@ -248,10 +312,13 @@ def test_a_report_warns_of_lost_frames(here, monkeypatch):
         **dict.fromkeys(("motion", "residual"), moved),
         **{"entities": "sub-01_task-rest", "fd_radius": 50.0, "fd_threshold": 0.5},
         **{"facts": {}, "series_warnings": ["Found."], "brain_warnings": []},
+        **{"brain_method": "neural networks", "population": "fetal", "device_used": "CPU"},
+        about_brain={"BrainCenter": "1,2,3", "BrainCenterSource": "--brain-center"},
         known_warnings=["Known before."],
     ).run()  # fmt: skip
     said = "2 of 6 frames could not be registered (2, 4): do not use them."
     assert drawn[0].warnings == ["Known before.", "Found.", said]
+    assert drawn[0].facts["Brain"].startswith("neural networks about 1,2,3 (--brain-center), rad")
     assert drawn[0].facts["Largest move"] == "12.00 mm (frames 1 to 3, across lost ones)"
     assert drawn[0].numbers["largest_move"] == 12 and drawn[0].numbers["fd_max"] == 0
 
@@ -296,6 +363,7 @@ def sink(tmp_path, bold):
             settings=Settings(bold.parent, out, **options),
             figures=[str(one) for one in figures],
             parameters={"Interpolation": "cubic"},
+            about_brain={"BrainMethod": "given mask"},
             **inputs,
         )
 
@@ -311,6 +379,8 @@ def test_results_are_copied_whole_the_summary_last(sink, here, monkeypatch):
     assert json.loads(series.with_name(series.name.replace("nii.gz", "json")).read_text())[
         "Sources"
     ]
+    mask = out / "sub-01/func/sub-01_task-rest_desc-brain_mask.json"
+    assert json.loads(mask.read_text())["BrainMethod"] == "given mask"
 
     # a copy that breaks off leaves what was there
     (here / "made" / "bold").write_text("another")

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from unimo_bids.brain.mask import Candidate
 from unimo_bids.files.tables import write_table
 from unimo_bids.reports.drawing import draw_run
 from unimo_bids.reports.record import RunRecord
@@ -71,6 +72,9 @@ def make_record(
         "censored": np.nan_to_num(fd) > 0.5,
         "fd_threshold": 0.5,
         "reference": 0,
+        "reference_volume": save("reference", still[..., 0]),
+        "candidates": (Candidate((-3, -5, 1), 2.3, 0.9), Candidate((-20, 4, 3), 5, 0.35)),
+        "chosen": True,
         "facts": {"Frames": str(frames)},
         "warnings": ("The repetition time was guessed.",),
         "numbers": {"fd_mean": np.float64(1.75), "fd_median": float("nan"), "frames": frames,

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from lxml import etree
 from PIL import Image
+from scipy import ndimage
 
-from tests.reports.conftest import make_record
+from tests.reports.conftest import AFFINE, SHAPE, make_record
+from unimo_bids.brain.mask import Candidate, ball_radius
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import read_mask, read_series
 from unimo_bids.files.tables import write_table
 from unimo_bids.reports.drawing import draw_run
-from unimo_bids.reports.figures import images, style
+from unimo_bids.reports.figures import candidates, images, style
 from unimo_bids.reports.figures.views import PLANES, view_around
 from unimo_bids.reports.reportlets import SECTIONS
 
@@ -47,6 +49,10 @@ def test_summary_keeps_words_and_finite_numbers(record, tmp_path):
     assert summary["numbers"]["fd_mean"] == 1.75
     assert summary["numbers"]["fd_median"] is None
     assert summary["warnings"] == ["The repetition time was guessed."]
+    assert summary["candidates"] == [
+        ["1. chosen: 2 ml, confidence 0.90", "--brain-center=-3,-5,1"],
+        ["2. 5 ml, confidence 0.35", "--brain-center=-20,4,3"],
+    ]
 
 
 def test_movie_shows_the_jump_before_and_not_after(record, tmp_path):
@@ -117,6 +123,59 @@ def test_the_volumes_of_masks_are_shown(tmp_path):
 def test_one_mask_for_all_frames_needs_no_such_figure(record, tmp_path):
     written = draw_run(make_record(tmp_path / "b", motion_mask=record.mask), tmp_path / "out")
     assert not [path for path in written if "desc-masks" in path.name]
+
+
+def test_every_candidate_has_a_row_with_its_ball_and_numbers(record, tmp_path):
+    path = tmp_path / "candidates.svg"
+    volume, affine = nib.load(record.reference_volume).get_fdata(), AFFINE
+    candidates.draw_candidates(path, volume, affine, record.candidates, True)
+    text = path.read_text()
+    assert "1. chosen: 2 ml, confidence 0.90:" in text and "--brain-center=-3,-5,1<" in text
+    assert "2. 5 ml, confidence 0.35:" in text and "--brain-center=-20,4,3<" in text
+    pt_per_mm = 72 * candidates._CUTS / (3 * candidates._SEEN_MM)
+    for color, one in zip((candidates._CHOSEN, candidates._OTHER), record.candidates, strict=True):
+        circles = strokes(path, color)
+        assert len(circles) == 3  # one in each plane
+        for points in circles:
+            across = np.ptp(points, axis=0) / pt_per_mm
+            assert across == pytest.approx(2 * ball_radius(one.volume), rel=0.05)  # of drawing
+
+
+def test_cuts_go_through_the_middle_left_on_the_left_and_upright():
+    """A bright voxel is seen as far off the middle as it is away from the candidate."""
+    volume = np.zeros(SHAPE, np.float32)
+    index = np.array([7, 5, 6])
+    volume[tuple(index)] = 1
+    bright = AFFINE[:3, :3] @ index + AFFINE[:3, 3]
+    for axis in range(3):
+        away = 10 * np.eye(3)[axis]
+        one = Candidate(tuple(bright - away), 50, 1)
+        for cut, (across, up, through) in zip(
+            candidates.three_cuts(volume, AFFINE, one), PLANES, strict=True
+        ):
+            if through == axis:
+                assert cut.max() == 0  # no voxel is so large
+                continue
+            row, column = ndimage.center_of_mass(cut.astype(float))
+            middle = (len(cut) - 1) / 2
+            pixel_mm = candidates._SEEN_MM / len(cut)
+            # a pixel is 1 mm
+            assert (column - middle) * pixel_mm == pytest.approx(away[across], abs=0.5)
+            assert (middle - row) * pixel_mm == pytest.approx(away[up], abs=0.5)
+
+
+def test_a_figure_of_many_candidates_is_small(tmp_path):
+    """Noise is what compresses worst; a real volume takes half of this."""
+    noise = np.random.default_rng(0).normal(300, 60, (90, 90, 50)).astype(np.float32)
+    affine = np.diag([3.0, 3.0, 3.0, 1.0])
+    places = [Candidate((135, 135, 75 + n), 300, 0.5) for n in range(5)]
+    candidates.draw_candidates(tmp_path / "many.svg", noise, affine, places, False)
+    assert (tmp_path / "many.svg").stat().st_size < 90_000
+
+
+def test_without_a_choice_there_is_no_such_figure(tmp_path):
+    written = draw_run(make_record(tmp_path / "data", candidates=()), tmp_path / "out")
+    assert not [path for path in written if "desc-candidates" in path.name]
 
 
 def test_long_series_are_thinned(tmp_path):

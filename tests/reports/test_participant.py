@@ -53,6 +53,15 @@ def test_runs_in_order_each_with_all_its_sections(derivatives):
     assert {f"#{place}" for place in ids} >= {"#overview", "#about", "#methods", "#errors"}
 
 
+def test_the_numbers_of_candidates_can_be_copied(derivatives):
+    page = parsed(write(derivatives, "sub-02"))
+    (choices,) = [one for one in page.iter("ul") if one.get("class") == "choices"]
+    assert [code.text for code in choices.iter("code")] == [
+        "--brain-center=-3,-5,1", "--brain-center=-20,4,3",
+    ]  # fmt: skip
+    assert "2. 5 ml, confidence 0.35: " in "".join(choices.itertext())
+
+
 @pytest.fixture
 def sessions(tmp_path):
     """Runs of three sessions, and one without: summaries are enough."""

@@ -164,3 +164,38 @@ def test_methods_as_markdown_alone(tmp_path):
     assert len(list((tmp_path / "logs").iterdir())) == 3
     write_citation(tmp_path, methods_section([]), only_markdown=True)
     assert [path.name for path in (tmp_path / "logs").iterdir()] == ["CITATION.md"]
+
+
+def brain_and_figures(folder, **options):
+    found = nodes(built(folder, participant_label=("02",), **options))
+    return [next(one for name, one in found.items() if name.endswith(end))
+            for end in (".brain", ".figures")]  # fmt: skip
+
+
+def test_a_place_given_for_the_brain_is_looked_at(study):
+    brain, _ = brain_and_figures(study)
+    assert brain.inputs.center is None
+    pointed, figures = brain_and_figures(study, brain_center="1,2,3")
+    assert (pointed.inputs.center, pointed.inputs.center_reason) == ("1,2,3", "--brain-center")
+    assert not [one for one in figures.inputs.known_warnings if "place" in one]
+    elsewhere, _ = brain_and_figures(study, brain_center="1,2,4")
+    # a step that was done before is done anew
+    hashes = {one.inputs.get_hashval()[1] for one in (brain, pointed, elsewhere)}
+    assert len(hashes) == 3
+
+
+def test_a_place_is_not_looked_at_beside_a_mask(study, tmp_path):
+    masks = dataset(tmp_path / "masks", DatasetType="derivative")
+    image(masks / "sub-02/func/sub-02_task-rest_echo-1_desc-brain_mask.nii.gz", None)
+    table = "participant_id\tbrain_center\nsub-02\t1,2,3\n"
+    (study / "participants.tsv").write_text(table)
+    for options, instead in (
+        ({"derivatives": {"masks": masks}}, "a mask"),
+        ({"brain_extraction": "epi"}, "--brain-extraction epi"),
+    ):
+        brain, figures = brain_and_figures(study, **options)
+        assert brain.inputs.center is None
+        assert figures.inputs.known_warnings[-1] == (
+            "The place of the brain (participants.tsv: brain_center) was not used: "
+            f"{instead} was given."
+        )

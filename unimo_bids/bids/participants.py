@@ -120,20 +120,30 @@ def population_of(
     return None, reason
 
 
+def cell(path: Path, key: str, value: str, column: str) -> str:
+    """Text of a column in the row of a participant or session; empty if there is none."""
+    return _cells(path, key, value).get(column, "")
+
+
 def _row(path: Path, key: str, value: str, about: list[Path]) -> list[_Column]:
-    """Cells of the row of a participant or session; none if there is no such row or table."""
+    """Columns of the row of a participant or session; none if there is no such row or table."""
+    cells = _cells(path, key, value)
+    described = _description(path, about) if cells else {}
+    return [_Column(name, text, described.get(name, {})) for name, text in cells.items()]
+
+
+def _cells(path: Path, key: str, value: str) -> dict[str, str]:
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             row = next((row for row in rows if row.get(key) == value), None)
     except (OSError, csv.Error):
-        return []
-    described = _description(path, about)
-    return [
-        _Column(name, cell, described.get(name, {}))
-        for name, cell in (row or {}).items()
-        if isinstance(name, str) and isinstance(cell, str)
-    ]
+        return {}
+    return {
+        name: text
+        for name, text in (row or {}).items()
+        if isinstance(name, str) and isinstance(text, str)
+    }
 
 
 def _description(table: Path, folders: list[Path]) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from unimo_bids.bids.filters import read_filters
+from unimo_bids.bids.hints import Hint, hint_for
 from unimo_bids.bids.index import Index
 from unimo_bids.bids.inheritance import inherited, sidecars_of
 from unimo_bids.bids.masks import find_mask
@@ -59,6 +60,8 @@ class BoldRun:
         Single-band reference of the first echo.
     mask
         Brain mask that another program made, 3D or 4D, on the run's grid.
+    hint
+        Where its brain is, if somebody has said so.
     warnings
         What the report should mention, a sentence each.
     """
@@ -72,6 +75,7 @@ class BoldRun:
     echo_times: tuple[float, ...] = ()
     sbref: Path | None = None
     mask: Path | None = None
+    hint: Hint | None = None
     sidecars: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -207,6 +211,7 @@ def used_files(selection: Selection, settings: Settings) -> set[Path]:
     for run in selection.runs:
         used |= {*run.paths, *run.sidecars}
         used |= {run.sbref} if run.sbref is not None and settings.reference == "sbref" else set()
+        used |= {run.hint.file} if run.hint is not None and run.hint.file is not None else set()
         if settings.population == "auto":
             label = f"sub-{run.participant}"
             for table in (root / "participants", root / label / f"{label}_sessions"):
@@ -337,6 +342,7 @@ def _run(
     echoes = tuple(series[path]["echo"] for path in paths if "echo" in series[path])
     timing = timing_of(first, metadata[first])
     mask, about_masks = find_mask(first, entities, echoes, settings.derivatives)
+    hint, about_hints = hint_for(settings, entities, sidecars[first])
     times = [_echo_time(metadata[path]) for path in paths]
     return BoldRun(
         paths=tuple(paths),
@@ -348,8 +354,9 @@ def _run(
         echo_times=tuple(one for one in times if one is not None),
         sbref=_reference_of(series[first], references),
         mask=mask,
+        hint=hint,
         sidecars=tuple(sorted({one for each in sidecars.values() for one in each})),
-        warnings=(*warnings, *timing.warnings, *about_masks),
+        warnings=(*warnings, *timing.warnings, *about_masks, *about_hints),
     )
 
 

@@ -13,7 +13,11 @@ from unimo_bids.settings import Settings
 
 
 def sidecars(
-    run: BoldRun, names: RunNames, settings: Settings, parameters: Mapping[str, Any]
+    run: BoldRun,
+    names: RunNames,
+    settings: Settings,
+    parameters: Mapping[str, Any],
+    about_brain: Mapping[str, Any],
 ) -> dict[Path, dict[str, Any]]:
     """Describe the derivatives of a run; all but the confounds, whose table knows its columns.
 
@@ -27,6 +31,8 @@ def sidecars(
         Where the datasets lie that names are relative to.
     parameters
         How the motion was estimated, as JSON can hold it: model, reference frame, device, …
+    about_brain
+        How the brain was found, as JSON can hold it: method, doubts, other places that may be it.
 
     Returns
     -------
@@ -50,6 +56,7 @@ def sidecars(
             "Type": "Brain",
             "Sources": [*mask, boldref],
             "SpatialReference": boldref,
+            **about_brain,
         },
         names.brain: {
             "Description": "Soft brain mask in the space of the reference, from 0 to 1",

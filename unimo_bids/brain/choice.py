@@ -18,6 +18,7 @@ from unimo_bids.motion.masks import above_air
 Method = Literal["auto", "unimo", "epi"]
 
 NOTHING = "no brain was found"
+ELSEWHERE = "it does not hold the place that was given"
 
 
 def extract_brain(
@@ -51,7 +52,8 @@ def extract_brain(
     Returns
     -------
     BrainMask
-        If there is no brain, one that is not `usable`, with all that the other way took for one.
+        If there is no brain, one that is not `usable`, with all that the other way took for one,
+        and as `candidates` the places that looked most like one.
 
     Raises
     ------
@@ -63,10 +65,22 @@ def extract_brain(
     if method == "epi":
         return epi.find_brain(volume, affine)
     finder = BrainFinder(affine, device)
-    found = finder.judged(finder.find(volume, population, center), volume, population)
+    seen = finder.find(volume, population, center)
+    found = finder.judged(seen, volume, population)
+    if found is not None and center is not None and not _holds(found, affine, center):
+        found = replace(found, doubts=(*found.doubts, ELSEWHERE))
     if found is not None and (method == "unimo" or UNCLEAR not in found.doubts):
         return found
     simple = epi.find_brain(volume, affine)
-    if method == "auto" and simple.usable:
+    if method == "auto" and simple.usable and (center is None or _holds(simple, affine, center)):
         return simple
-    return found or replace(simple, doubts=(NOTHING,), usable=False)
+    return found or replace(
+        simple, doubts=(NOTHING,), usable=False, candidates=finder.candidates(seen)
+    )
+
+
+def _holds(brain: BrainMask, affine: NDArray[np.float64], center: Sequence[float]) -> bool:
+    """Whether a mask has the voxel in it that a place ``(3,)``, RAS mm, is in."""
+    index = np.linalg.solve(affine, [*center, 1.0])[:3].round().astype(int)
+    # at the faces of the field of view a place may be half a voxel out
+    return bool(brain.mask[tuple(index.clip(0, np.array(brain.mask.shape) - 1))])

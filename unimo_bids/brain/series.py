@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unimo_bids.brain.advice import advised
 from unimo_bids.brain.choice import Method, extract_brain
 from unimo_bids.brain.following import follow_series
 from unimo_bids.brain.mask import BrainMask, Population, population_of_size
@@ -52,6 +53,7 @@ def find_series_brain(
     method: Method = "auto",
     *,
     population: Population | None = None,
+    center: Sequence[float] | None = None,
     follow: bool = False,
     device: str = "cpu",
     progress: Callable[[float], None] = lambda _share: None,
@@ -66,7 +68,7 @@ def find_series_brain(
         The frame to begin in.
     volume
         ``(X, Y, Z)`` in its place, if the reference is not of the series.
-    method, population, device
+    method, population, center, device
         As of `extract_brain`.
     follow
         Any brain, not only a fetal one.
@@ -75,13 +77,15 @@ def find_series_brain(
     """
     if volume is None:
         volume = series.frame(reference)
-    brain = extract_brain(volume, series.affine, method, population=population, device=device)
+    brain = extract_brain(
+        volume, series.affine, method, population=population, center=center, device=device
+    )
     fault = too_small(brain.mask, series.affine)
     if fault is not None:
         brain = replace(brain, doubts=(*brain.doubts, f"it {fault}"), usable=False)
     warnings = []
     if brain.doubts:
-        listed = "; ".join(brain.doubts)
+        listed = "; ".join(advised(brain, pointed=center is not None))
         warnings.append(f"The brain mask is uncertain: {listed}. Look at it before all else.")
     if not brain.usable:
         warnings.append(

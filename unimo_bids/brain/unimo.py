@@ -101,8 +101,12 @@ class BrainFinder:
             radius_mm=brain_radius(mask, self._affine),
             method=METHOD,
             doubts=tuple(self._doubts(found, mask, volume, population)),
-            candidates=tuple(map(self._candidate, found.places)),
+            candidates=self.candidates(found),
         )
+
+    def candidates(self, found: Segmented) -> tuple[Candidate, ...]:
+        """All places that were looked at, in the world; the chosen one first, if there is one."""
+        return tuple(map(self._candidate, found.places))
 
     def _doubts(
         self,

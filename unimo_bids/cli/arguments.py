@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from argparse import ArgumentParser, ArgumentTypeError, _ActionsContainer
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from unimo_bids.brain.place import OPTION, read_place
+from unimo_bids.errors import InputError
 from unimo_bids.settings import FUSIONS
 
 # As in fMRIPrep, a number without a unit is in MB
@@ -70,6 +72,14 @@ def millimetres_or_auto(text: str) -> float | str:
     raise ArgumentTypeError(f"{text!r} is neither a number of mm above 0 nor 'auto'")
 
 
+def place(text: str) -> str:
+    """Read a place in an image, as ``12,-30,44`` or ``62,86,28vox``."""
+    try:
+        return read_place(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
 def memory(text: str) -> float:
     """Read an amount of memory, as ``16G`` or, in MB, ``16000``; GB."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
@@ -118,6 +128,40 @@ def add_population(parser: ArgumentParser) -> None:
         choices=("fetal", "infant", "adult"),
         help="who was scanned; a brain of another size is doubted (default: anyone)",
     )
+
+
+def add_center(parser: _ActionsContainer) -> None:
+    """Add the option that says where the brain is."""
+    parser.add_argument(
+        OPTION,
+        metavar="X,Y,Z",
+        type=place,
+        help="a place in the brain, in the reference: mm (RAS), or voxels from 0 as 62,86,28vox; "
+        "only there it is looked for (default: anywhere)",
+    )
+
+
+def check_center(center: str | None, extraction: str, mask: Path | None = None) -> None:
+    """Refuse a place in the brain where nobody looks for one."""
+    if center is None or (mask is None and extraction in ("auto", "unimo")):
+        return
+    other = f"--brain-extraction {extraction}" if mask is None else "--mask"
+    raise InputError(OPTION, f"with {other} no place is looked at", "leave one of the two out")
+
+
+def joined(words: Sequence[str]) -> list[str]:
+    """Tie a place to its option, as argparse takes ``-12,3,4`` for an option of its own.
+
+    >>> joined(["in.nii", "--brain-center", "-12,3,4"])
+    ['in.nii', '--brain-center=-12,3,4']
+    """
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == OPTION and re.match(r"-[0-9.]", word):
+            found[-1] += f"={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def add_machine(parser: ArgumentParser, threads: str = "all") -> None:

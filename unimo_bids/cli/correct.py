@@ -15,10 +15,12 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from unimo_bids.cli.arguments import (
+    add_center,
     add_machine,
     add_network,
     add_population,
     frame,
+    joined,
     positive,
 )
 from unimo_bids.cli.printing import say
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0 done (also with frames flagged as lost), 1 the machine did not allow it, 2 bad input.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
     return guarded(lambda: _run(arguments), debug=arguments.debug)
 
 
@@ -80,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "shape, for a head in air; auto, the better of both (default); none, motion is that of all "
         "tissue in view",
     )
+    add_center(parser)
     add_population(parser)
     add_network(parser)
     parser.set_defaults(fusion="information")

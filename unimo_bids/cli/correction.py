@@ -14,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from unimo_bids.brain.mask import Population
-from unimo_bids.brain.series import find_series_brain
+from unimo_bids.brain.advice import confidence
+from unimo_bids.brain.mask import BrainMask, Population
+from unimo_bids.brain.place import locate
+from unimo_bids.brain.series import SeriesBrain, find_series_brain
+from unimo_bids.cli.arguments import check_center
 from unimo_bids.cli.progress import Report
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
@@ -69,6 +72,7 @@ class Options:
     out_dir: Path
     mask: Path | None = None
     brain_extraction: Literal["auto", "unimo", "epi", "none"] = "auto"
+    brain_center: str | None = None
     population: Population | None = None
     fusion: Fusion = "information"
     refine: bool = True
@@ -112,6 +116,7 @@ def correct_file(options: Options, report: Report) -> Corrected:
         Told the fraction done, and of what.
     """
     started = time.monotonic()
+    check_center(options.brain_center, options.brain_extraction, options.mask)
     paths = _output_paths(options)
     device = torch_device(options.device)
     with staged(options.out_dir) as stage:
@@ -120,7 +125,7 @@ def correct_file(options: Options, report: Report) -> Corrected:
         if options.threads is not None or series.shape[3] < _MANY_FRAMES:
             torch.set_num_threads(options.threads or 1)
         _check_reference(options, series)
-        estimate, doubts = _estimate(series, options, device, report)
+        estimate, found = _estimate(series, options, device, report)
         non_steady = count_non_steady(series)
         comparison = write_corrected(
             places["corrected"],
@@ -147,7 +152,9 @@ def correct_file(options: Options, report: Report) -> Corrected:
         columns = _motion_columns(estimate, comparison, options.fd_radius)
         write_table(places["motion"], columns)
         summary = _summary(options, series, estimate, comparison, columns=columns, device=device)
-        summary["warnings"][:0] = doubts
+        if found is not None:
+            summary["warnings"][:0] = found.warnings
+            summary["brain"] = _brain(found.brain)
         summary["non_steady_frames"] = non_steady
         if options.figure:
             _draw(places["figure"], series, estimate, comparison, columns=columns, summary=summary)
@@ -197,9 +204,10 @@ def _check_reference(options: Options, series: Series) -> None:
 
 def _estimate(
     series: Series, options: Options, device: str, report: Report
-) -> tuple[MotionEstimate, list[str]]:
-    """Motion, and warnings about the brain mask that it rests on."""
-    mask, reference, warnings = None, options.reference, list[str]()
+) -> tuple[MotionEstimate, SeriesBrain | None]:
+    """Motion, and the brain that it rests on, if one was looked for."""
+    mask, reference, center = None, options.reference, options.brain_center
+    found: SeriesBrain | None = None
     begun = 0.0
     if options.mask is not None:
         mask = read_mask(options.mask, series)
@@ -220,13 +228,14 @@ def _estimate(
                 reference,
                 method=options.brain_extraction,
                 population=options.population,
+                center=None if center is None else locate(center, series),
                 follow=not options.refine,  # the network reads the shape of every frame's
                 device=device,
                 progress=lambda share: report(
                     _ESTIMATION_SHARE * begun * share, "finding the brain"
                 ),
             )
-            mask, warnings = found.motion_mask, found.warnings
+            mask = found.motion_mask
         estimate = estimate_motion(
             series,
             series.affine,
@@ -236,7 +245,7 @@ def _estimate(
             settings=MotionSettings(fusion=options.fusion, refine=options.refine),
             progress=partly,
         )
-    return estimate, warnings
+    return estimate, found
 
 
 def _motion_columns(
@@ -301,6 +310,23 @@ def _summary(
         },
         "largest_move": None if move is None else asdict(move) | {"mm": _rounded(move.mm)},
         "tsnr_median": {"before": tsnr[0], "after": tsnr[1]},
+    }
+
+
+def _brain(brain: BrainMask) -> dict[str, Any]:
+    sure = confidence(brain)
+    return {
+        "method": brain.method,
+        "doubts": list(brain.doubts),
+        "confidence": None if sure is None else _rounded(sure),
+        "candidates": [
+            {
+                "center_mm": [round(float(x), 1) for x in one.center],
+                "volume_ml": round(one.volume, 1),
+                "confidence": _rounded(one.confidence),
+            }
+            for one in brain.candidates
+        ],
     }
 
 

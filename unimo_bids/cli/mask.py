@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from unimo_bids.cli.arguments import add_machine, add_population, frame
+from unimo_bids.cli.arguments import add_center, add_machine, add_population, frame, joined
 from unimo_bids.cli.correct import guarded
 from unimo_bids.cli.printing import say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; exit codes as `unimo-correct`."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
     return guarded(lambda: _run(arguments), debug=arguments.debug)
 
 
@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("input", metavar="IN.nii[.gz]", type=Path, help="a 3D or 4D image")
     parser.add_argument("output", metavar="OUT.nii[.gz]", type=Path, help="the mask")
+    add_center(parser)
     add_population(parser)
     parser.add_argument(
         "--brain-extraction",

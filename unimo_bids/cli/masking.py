@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unimo_bids.brain.advice import advised
+from unimo_bids.brain.place import locate
 from unimo_bids.brain.series import SeriesBrain, find_series_brain
+from unimo_bids.cli.arguments import check_center
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
 from unimo_bids.files.reopening import check_image
@@ -30,6 +33,7 @@ class Told:
 
 def mask_file(options: argparse.Namespace) -> Told:
     """Write the mask of one image; `unimo-mask` says what the options are."""
+    check_center(options.brain_center, options.method)
     _check_output(options)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -37,8 +41,8 @@ def mask_file(options: argparse.Namespace) -> Told:
     with refusing(options.input):
         found = _found(series, options)
     if not found.brain.usable:
-        finding = "; ".join(found.brain.doubts)
-        raise InputError(options.input, finding, "look at the image; no mask was written")
+        finding = "; ".join(advised(found.brain, pointed=options.brain_center is not None))
+        raise InputError(options.input, finding, "no mask was written")
     masks = found.brain.mask.astype(np.uint8) if found.frame_masks is None else found.frame_masks
     write_volume(options.output, masks, series)
     check_image(options.output)
@@ -53,11 +57,13 @@ def _found(series: Series, options: argparse.Namespace) -> SeriesBrain:
     if reference >= series.shape[3]:
         finding = f"there is no frame {reference} (they are 0 to {series.shape[3] - 1})"
         raise InputError(options.input, finding, "choose another --reference, or auto")
+    center = options.brain_center
     return find_series_brain(
         series,
         reference,
         method=options.method,
         population=options.population,
+        center=None if center is None else locate(center, series),
         follow=many,
         device=torch_device(options.device),
     )

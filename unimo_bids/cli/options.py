@@ -211,6 +211,7 @@ def _add_method(parser: Parser) -> None:
         "intensity and shape, for a head in air; auto, the better of both (default); derivatives, "
         "not at all: such runs fail",
     )
+    arguments.add_center(group)
     arguments.add_network(group)
     add(
         "--population",

@@ -30,7 +30,8 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     Values from a ``--config-file`` are taken as if they stood on the command line, before
     everything else there.
     """
-    argv = _level_first([_dashed(word) for word in (sys.argv[1:] if argv is None else argv)])
+    given = [_dashed(word) for word in (sys.argv[1:] if argv is None else argv)]
+    argv = _level_first(arguments.joined(given))
     first = Parser(add_help=False)
     first.add_argument("--config-file", type=arguments.path)
     config, _ = first.parse_known_args(argv)
@@ -149,6 +150,7 @@ def _check(settings: Settings) -> None:
         raise InputError("--gpus", f"{settings.device} is one GPU", "give --device cuda")
     if settings.reference == "sbref" and "sbref" in settings.ignore:
         raise InputError("--ignore sbref", "--reference sbref asks for it", "leave one out")
+    arguments.check_center(settings.brain_center, settings.brain_extraction)
     if settings.reports_only and settings.boilerplate_only:
         raise InputError("--reports-only", "--boilerplate-only excludes it", "leave one out")
 

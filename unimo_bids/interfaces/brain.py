@@ -17,6 +17,7 @@ from nipype.interfaces.base import (
 from unimo_bids.interfaces.results import DEVICE
 
 if TYPE_CHECKING:
+    from unimo_bids.brain.mask import BrainMask
     from unimo_bids.brain.series import SeriesBrain
     from unimo_bids.files.series import Series
 
@@ -71,6 +72,8 @@ class _BrainInput(BaseInterfaceInputSpec):
     given_mask = File(exists=True, desc="of another program, 3D or 4D")
     method = traits.Enum("auto", "unimo", "epi", "derivatives", usedefault=True)
     population = traits.Either(None, traits.Str, usedefault=True, desc="if it is known")
+    center = traits.Either(None, traits.Str, usedefault=True, desc="a place in it, as told")
+    center_reason = traits.Str(usedefault=True, desc="where that is from")
     follow = traits.Bool(False, usedefault=True, desc="through all frames, whosoever it is")
     device = DEVICE
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
@@ -88,6 +91,7 @@ class _BrainOutput(TraitedSpec):
     population_reason = traits.Str(desc="where that is from")
     method = traits.Str(desc="how the brain was found")
     warnings = traits.List(traits.Str)
+    about = traits.Dict(desc="what is known of it, as JSON can hold it; see `_about`")
 
 
 class FindBrain(SimpleInterface):
@@ -127,10 +131,12 @@ class FindBrain(SimpleInterface):
         results["population"] = found.population
         results["population_reason"] = "" if given.population else "the brain's size"
         results["warnings"] = found.warnings
+        results["about"] = _about(brain, given.center, given.center_reason)
         return runtime
 
     def _found(self, series: Series) -> SeriesBrain:
         """The brain that is looked for."""
+        from unimo_bids.brain.place import locate
         from unimo_bids.brain.series import find_series_brain
         from unimo_bids.devices import torch_device
         from unimo_bids.errors import InputError
@@ -141,6 +147,9 @@ class FindBrain(SimpleInterface):
         if given.method == "derivatives":
             finding = "no folder of --derivatives holds a brain mask for it"
             raise InputError(given.in_file, finding, "add one, or choose --brain-extraction auto")
+        center = None
+        if given.center is not None:
+            center = locate(given.center, series, given.center_reason)
         with refusing(given.in_file):
             return find_series_brain(
                 series,
@@ -148,6 +157,7 @@ class FindBrain(SimpleInterface):
                 read_volume(given.volume, series),
                 given.method,
                 population=given.population,
+                center=center,
                 follow=given.follow,
                 device=torch_device(given.device),
             )
@@ -172,3 +182,27 @@ class FindBrain(SimpleInterface):
             raise InputError(self.inputs.given_mask, finding, remedy)
         brain = given_brain(np.asarray(of_reference, dtype=np.float32), series.affine)
         return SeriesBrain(brain, self.inputs.population or population_of_size(brain.radius_mm))
+
+
+def _about(brain: BrainMask, center: str | None, center_reason: str) -> dict[str, Any]:
+    """How a brain was found and what else may be it, for the JSON file of its mask."""
+    from unimo_bids.brain.advice import confidence
+
+    about: dict[str, Any] = {
+        "BrainMethod": brain.method,
+        "BrainDoubts": list(brain.doubts),
+        "BrainCandidates": [
+            {
+                "Center": [round(float(x), 1) for x in one.center],
+                "Volume": round(float(one.volume), 1),
+                "Confidence": round(float(one.confidence), 3),
+            }
+            for one in brain.candidates
+        ],
+    }
+    sure = confidence(brain)
+    if sure is not None:
+        about["BrainConfidence"] = round(float(sure), 3)
+    if center is not None:
+        about |= {"BrainCenter": center, "BrainCenterSource": center_reason}
+    return about

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from unimo_bids.brain.mask import Candidate
     from unimo_bids.motion.results import MotionEstimate
 
     Array = NDArray[np.float64]
+
+
+_RUNNERS_UP = 4  # that are shown
 
 
 class _DrawInput(BaseInterfaceInputSpec):
@@ -46,6 +51,8 @@ class _DrawInput(BaseInterfaceInputSpec):
     population = traits.Str(desc="fetal, infant or adult")
     population_reason = traits.Str()
     brain_method = traits.Str()
+    about_brain = traits.Dict(usedefault=True, desc="as `FindBrain` has it")
+    reference_volume = File(exists=True, desc="in which the brain was looked for")
     known_warnings = traits.List(traits.Str, desc="known beforehand")
     series_warnings = traits.List(traits.Str)
     brain_warnings = traits.List(traits.Str)
@@ -94,6 +101,7 @@ class DrawRun(SimpleInterface):
         numbers = _numbers(motion, before, after, tsnr, censored)
         numbers |= {"brain_ml": brain_ml, "largest_move": None if move is None else move.mm}
         similarity = json.loads(Path(given.similarity).read_text())
+        candidates, chosen = _candidates(given.about_brain)
         record = RunRecord(
             entities=given.entities,
             **{
@@ -115,6 +123,11 @@ class DrawRun(SimpleInterface):
             censored=censored,
             fd_threshold=given.fd_threshold,
             reference=motion.reference,
+            candidates=candidates,
+            chosen=chosen,
+            reference_volume=(
+                Path(given.reference_volume) if isdefined(given.reference_volume) else None
+            ),
             motion_mask=Path(given.motion_mask) if isdefined(given.motion_mask) else None,
             facts={**given.facts, **self._found(motion), "Largest move": str(move or "n/a")},
             warnings=[
@@ -134,14 +147,36 @@ class DrawRun(SimpleInterface):
     def _found(self, motion: MotionEstimate) -> dict[str, str]:
         """What the run itself has told."""
         given, reference = self.inputs, motion.reference
+        about = given.about_brain
+        place = (
+            f" about {about['BrainCenter']} ({about['BrainCenterSource']})"
+            if "BrainCenter" in about
+            else ""
+        )
         reason = f" ({given.population_reason})" if given.population_reason else ""
         return {
             "Population": f"{given.population}{reason}",
-            "Brain": f"{given.brain_method}, radius {motion.radius:.0f} mm",
+            "Brain": f"{given.brain_method}{place}, radius {motion.radius:.0f} mm",
             "Reference": f"frame {reference}" if reference >= 0 else "single-band reference",
             "FD radius": f"{given.fd_radius:.0f} mm",
             "Device": given.device_used,
         }
+
+
+def _candidates(about: Mapping[str, Any]) -> tuple[list[Candidate], bool]:
+    """Places to show, where the brain is in doubt or another likely, and if the first is it."""
+    from unimo_bids.brain.advice import LIKELY, runners_up
+    from unimo_bids.brain.mask import Candidate
+
+    found = [
+        Candidate(tuple(one["Center"]), one["Volume"], one["Confidence"])
+        for one in about.get("BrainCandidates", ())
+    ]
+    chosen = "BrainConfidence" in about
+    others = runners_up(found, chosen)[:_RUNNERS_UP]
+    if not others or not (about["BrainDoubts"] or others[0].confidence >= LIKELY):
+        return [], chosen
+    return [*found[:chosen], *others], chosen
 
 
 def _about_lost(status: NDArray[np.str_]) -> NDArray[np.bool_]:

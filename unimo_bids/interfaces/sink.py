@@ -34,6 +34,7 @@ class _SaveInput(BaseInterfaceInputSpec):
     tsnr_after = File(exists=True, mandatory=True)
     figures = InputMultiObject(File(exists=True), mandatory=True)
     parameters = traits.Dict(mandatory=True, desc="how the motion was estimated, for the sidecars")
+    about_brain = traits.Dict(mandatory=True, desc="how the brain was found, for the sidecars")
 
 
 class _SaveOutput(TraitedSpec):
@@ -96,7 +97,7 @@ class SaveDerivatives(SimpleInterface):
         # the summary marks a run as complete: last
         for figure in sorted(given.figures, key=lambda path: path.endswith("summary_bold.json")):
             copies[figures / Path(figure).name] = figure
-        described = sidecars(run, names, settings, given.parameters)
+        described = sidecars(run, names, settings, given.parameters, given.about_brain)
         out = settings.out_dir
         texts = {
             out / path: json.dumps(content, indent=2, ensure_ascii=False) + "\n"

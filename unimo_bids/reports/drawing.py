@@ -13,6 +13,7 @@ import numpy.typing as npt
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import read_mask, read_series
 from unimo_bids.files.staging import machine_error
+from unimo_bids.reports.figures.candidates import draw_candidates
 from unimo_bids.reports.figures.carpet import draw_carpet, draw_slices
 from unimo_bids.reports.figures.confounds import draw_confounds
 from unimo_bids.reports.figures.images import draw_brain, draw_masks, draw_tsnr
@@ -59,6 +60,9 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
     view = view_around(mask, affine)
     window = intensity_window(boldref, mask)
     draw_brain(place("brain"), boldref, mask, _read_volume(record.probability)[0], view, window)
+    if record.candidates and record.reference_volume is not None:
+        volume = _read_volume(record.reference_volume)[0]
+        draw_candidates(place("candidates"), volume, affine, record.candidates, record.chosen)
     if record.motion_mask is not None:
         series = read_series(record.original)
         masks = read_mask(record.motion_mask, series)

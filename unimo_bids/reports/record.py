@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from unimo_bids.brain.mask import Candidate
 
 Array = npt.NDArray[np.floating]
 
@@ -48,6 +52,12 @@ class RunRecord:
         Above this many mm a frame is censored.
     reference
         The frame whose pose is the identity.
+    reference_volume
+        In which the brain was looked for; same grid. None where there are no candidates.
+    candidates
+        Places that may be the brain, to be shown; none where there is no choice.
+    chosen
+        Whether the first of them is what was taken for it.
     facts
         Label → text, for the table that opens the run's section.
     warnings
@@ -78,6 +88,9 @@ class RunRecord:
     fd_threshold: float
     reference: int
     motion_mask: Path | None = None
+    reference_volume: Path | None = None
+    candidates: Sequence[Candidate] = ()
+    chosen: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     numbers: Mapping[str, float | int | None] = field(default_factory=dict)

@@ -30,6 +30,13 @@ SECTIONS = (
         " Left is left.",
     ),
     Section(
+        "candidates",
+        "Places that may be the brain",
+        "Three cuts through each place in the frame where the brain was looked for, of 160 mm; the"
+        " circle is a ball of what is outlined there (orange: the chosen place). If another is the"
+        " brain that is meant, run again with the option given for it.",
+    ),
+    Section(
         "masks",
         "Masks of single frames",
         "The masks of the frames, given or found; some frames, evenly spread, each cut through the"

@@ -7,11 +7,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from unimo_bids.brain.place import option_for
 from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic
 from unimo_bids.reports.record import RunRecord
+
+if TYPE_CHECKING:
+    from unimo_bids.brain.mask import Candidate
 
 AGAIN = "remove it and run again"
 
@@ -45,13 +49,44 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Summary:
-    """What a report says of a run; `numbers` has each of `COLUMNS`, None where there is none."""
+    """What a report says of a run.
+
+    Attributes
+    ----------
+    facts, warnings
+        As of `RunRecord`.
+    numbers
+        Has each of `COLUMNS`, None where there is none.
+    candidates
+        What is known of each place that may be the brain, and the option that chooses it.
+    """
 
     facts: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     numbers: Mapping[str, float | int | None] = field(
         default_factory=lambda: dict.fromkeys(column.name for column in COLUMNS)
     )
+    candidates: Sequence[tuple[str, str]] = ()
+
+
+def headings(candidates: Sequence[Candidate], chosen: bool) -> list[tuple[str, str]]:
+    """Of each candidate what is known of it, and the option that chooses it.
+
+    Parameters
+    ----------
+    candidates
+        As they are numbered.
+    chosen
+        Whether the first of them is what was taken for the brain.
+    """
+    return [
+        (
+            f"{number}. {'chosen: ' if chosen and number == 1 else ''}{one.volume:.0f} ml, "
+            f"confidence {one.confidence:.2f}",
+            option_for(one.center),
+        )
+        for number, one in enumerate(candidates, start=1)
+    ]
 
 
 def write_summary(path: Path, record: RunRecord) -> None:
@@ -61,6 +96,7 @@ def write_summary(path: Path, record: RunRecord) -> None:
         "facts": dict(record.facts),
         "warnings": list(record.warnings),
         "numbers": {name: _number(value) for name, value in record.numbers.items()},
+        "candidates": headings(record.candidates, record.chosen),
     }
     with atomic(path) as temporary:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
@@ -73,10 +109,11 @@ def read_summary(path: Path) -> Summary:
     try:
         facts = {str(label): str(text) for label, text in content["facts"].items()}
         warnings = [str(warning) for warning in content["warnings"]]
+        candidates = [(str(what), str(how)) for what, how in content.get("candidates", ())]
         numbers = {column.name: _number(content["numbers"].get(column.name)) for column in COLUMNS}
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(path, "it is not the summary of a run", AGAIN) from error
-    return Summary(facts, warnings, numbers)
+    return Summary(facts, warnings, numbers, candidates)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -89,6 +89,8 @@ def init_bold_wf(
     )
     if run.mask is not None:
         brain.inputs.given_mask = str(run.mask)
+    if run.hint is not None and _looks(run, settings):
+        brain.inputs.center, brain.inputs.center_reason = run.hint.place, run.hint.reason
     network = {"fusion": settings.fusion, "refine": settings.refine}
     track = pe.Node(TrackMotion(in_file=first, **apart, **network, **device), name="track", **heavy)
     rigid = pe.Node(
@@ -143,6 +145,7 @@ def init_bold_wf(
             # what cannot be used is refused before anything else is tried
             (validate, reference, [(("warnings", _nothing), "after")]),
             (reference, brain, [("volume", "volume"), ("reference", "reference")]),
+            (reference, figures, [("volume", "reference_volume")]),
             (reference, track, [("reference", "reference")]),
             (reference, rigid, [("reference", "reference")]),
             (reference, residual, [("reference", "reference")]),
@@ -165,6 +168,7 @@ def init_bold_wf(
                     ("population", "population"),
                     ("method", "brain_method"),
                     ("warnings", "brain_warnings"),
+                    ("about", "about_brain"),
                 ],
             ),
             (
@@ -184,7 +188,11 @@ def init_bold_wf(
             ),
             (residual, figures, [("motion", "residual")]),
             (confounds, figures, [("confounds", "confounds"), ("fd_radius", "fd_radius")]),
-            (brain, save, [("mask", "mask"), ("probability", "brain")]),
+            (
+                brain,
+                save,
+                [("mask", "mask"), ("probability", "brain"), ("about", "about_brain")],
+            ),
             (rigid, save, [("boldref", "boldref"), ("transforms", "transforms")]),
             (
                 resample,
@@ -224,10 +232,22 @@ def _uses_sbref(run: BoldRun, settings: Settings) -> bool:
     return settings.reference == "sbref" and run.sbref is not None
 
 
+def _looks(run: BoldRun, settings: Settings) -> bool:
+    """Whether the brain is looked for in a way that can begin at a place."""
+    return run.mask is None and settings.brain_extraction in ("auto", "unimo")
+
+
 def _warnings(run: BoldRun, settings: Settings) -> list[str]:
+    warnings = list(run.warnings)
     if settings.reference == "sbref" and run.sbref is None:
-        return [*run.warnings, "There is no single-band reference: a still frame took its place."]
-    return list(run.warnings)
+        warnings.append("There is no single-band reference: a still frame took its place.")
+    if run.hint is not None and not _looks(run, settings):
+        way = f"--brain-extraction {settings.brain_extraction}"
+        instead = way if run.mask is None else "a mask"
+        warnings.append(
+            f"The place of the brain ({run.hint.reason}) was not used: {instead} was given."
+        )
+    return warnings
 
 
 def _facts(run: BoldRun) -> dict[str, str]:

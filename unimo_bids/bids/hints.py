@@ -1,0 +1,100 @@
+"""Where the brain is, if a person has said so: on the command line, or in the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unimo_bids.bids.participants import cell
+from unimo_bids.brain.place import FORM, OPTION, read_place
+from unimo_bids.files.objects import read_object
+from unimo_bids.settings import Settings
+
+KEY, COLUMN = "BrainCenter", "brain_center"
+_NOTHING = ("", "n/a")
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A place in the brain of a run.
+
+    Attributes
+    ----------
+    place
+        As `brain.place.read_place` has it.
+    said
+        By what: an option, a key or a column.
+    file
+        Of the dataset, in which it stands.
+    """
+
+    place: str
+    said: str = OPTION
+    file: Path | None = None
+
+    @property
+    def reason(self) -> str:
+        """Where it is from, for the report."""
+        return self.said if self.file is None else f"{self.file.name}: {self.said}"
+
+
+def hint_for(
+    settings: Settings, entities: Mapping[str, str], sidecars: Sequence[Path]
+) -> tuple[Hint | None, list[str]]:
+    """Find the place given for the brain of a run, and warn of what is none.
+
+    The option is asked first, then the run's sidecars, its session's table (`sub-X_sessions.tsv`)
+    and `participants.tsv`.
+
+    Parameters
+    ----------
+    settings
+        Of the call.
+    entities
+        Of the run, by short name.
+    sidecars
+        That apply to it; the last has the last word.
+    """
+    if settings.brain_center is not None:
+        return Hint(settings.brain_center), []
+    warnings: list[str] = []
+    for file, said, value in _said(settings.bids_dir, entities, sidecars):
+        try:
+            return Hint(_place(value), said, file), warnings
+        except ValueError:
+            warnings.append(f"{file.name}: {said} {value!r} is no place and was ignored ({FORM}).")
+    return None, warnings
+
+
+def _said(
+    bids_dir: Path, entities: Mapping[str, str], sidecars: Sequence[Path]
+) -> Iterator[tuple[Path, str, Any]]:
+    """What the dataset says: the file, the key or column, and the value."""
+    for path in reversed(sidecars):
+        value = read_object(path).get(KEY)
+        if value is not None and value not in _NOTHING:
+            yield path, KEY, value
+    label = f"sub-{entities['sub']}"
+    tables = [(bids_dir / "participants.tsv", "participant_id", label)]
+    if "ses" in entities:
+        path = bids_dir / label / f"{label}_sessions.tsv"
+        tables.insert(0, (path, "session_id", f"ses-{entities['ses']}"))
+    for path, key, row in tables:
+        value = cell(path, key, row, COLUMN).strip()
+        if value not in _NOTHING:
+            yield path, COLUMN, value
+
+
+def _place(value: Any) -> str:
+    """A place as text, from text or a list of numbers."""
+    if isinstance(value, list):
+        value = ",".join(f"{one:g}" if _is_number(one) else "?" for one in value)
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is neither text nor a list")
+    return read_place(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
