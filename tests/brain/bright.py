@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool3d
 
 from unimo_bids.brain.network import BrainNetworks
 
@@ -16,19 +17,20 @@ class _Bright(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         return 40 * (image - 0.5)
 
+    def layers(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return self(image), [avg_pool3d(image, 2)]
+
 
 class Recogniser(nn.Module):
     """Takes everything that is outlined for a brain; or what has structure, or has none."""
 
     structured: bool | None = None
 
-    def forward(self, seen: Tensor) -> Tensor:
-        image, outline = seen.unbind(1)
+    def forward(self, features: Tensor) -> Tensor:
+        _mean, deviation, _around, _clear, _size = features.unbind(1)
         if self.structured is None:
-            return torch.full((len(seen),), 4.0)
-        inside = outline > 0.99
-        found = torch.stack([one[where].std() for one, where in zip(image, inside, strict=True)])
-        return 200 * (found - 0.03) * (1 if self.structured else -1)
+            return torch.full_like(deviation, 4.0)
+        return 100 * (deviation - 0.08) * (1 if self.structured else -1)
 
 
 def bright_networks() -> BrainNetworks:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from unimo_bids.brain import unimo
-from unimo_bids.brain.finding import Segmented
-from unimo_bids.brain.network import BrainNetworks
+from unimo_bids.brain.finding import Outline, Region, Segmented
+from unimo_bids.brain.mask import ball_volume
+from unimo_bids.brain.network import BrainNetworks, Recognise, segment_box
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.training import brain
 from unimo_bids.training.anatomies import Packed, save
@@ -78,3 +79,37 @@ def test_the_loss_is_least_for_the_truth() -> None:
     shifted = brain.segmentation_loss(20 * (truth.roll(1, 2) - 0.5), truth)
     nothing = brain.segmentation_loss(torch.full_like(truth, -10), truth)
     assert right < 0.01 < shifted < nothing
+
+
+def test_recognise_learns_what_tells_brains_from_other_things() -> None:
+    """Of 40 features one tells, another hardly; what is half right is not certain."""
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randn(600, 40, generator=generator) * 5 + 20
+    right = (features[:, 7] > 20).float()
+    recognise = Recognise(40)
+    brain.fit(recognise, features[:400], right[:400])
+    with torch.no_grad():
+        answers = recognise(features[400:])
+    assert ((answers > 0) == (right[400:] > 0.5)).float().mean() > 0.9
+    weights = recognise.head.weight[0].detach().abs()
+    assert weights.argmax() == 7
+    brain.fit(recognise, features[:400], torch.full((400,), 0.5))
+    with torch.no_grad():
+        assert recognise(features).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(("off", "low", "high"), [(0, 0.99, 1.0), (12, 0.3, 0.9), (90, 0, 0)])
+def test_an_outline_is_as_right_as_it_overlaps_the_brain(
+    off: float, low: float, high: float
+) -> None:
+    axes = np.meshgrid(*(3.0 * np.arange(60),) * 3, indexing="ij")
+    inside = sum((a - 80) ** 2 for a in axes) < 33**2
+    example = Example(
+        torch.zeros(60, 60, 60), torch.from_numpy(inside).float(), (3.0,) * 3, "fetal"
+    )
+    box = segment_box((80.0 + off, 80, 80), 33)
+    places = np.stack(np.meshgrid(*(box.positions(a) for a in range(3)), indexing="ij"))
+    drawn = sum((a - c) ** 2 for a, c in zip(places, box.center, strict=True)) < 33**2
+    region = Region(np.array(box.center), ball_volume(33))
+    outline = Outline(region, region, box, drawn.astype(np.float32), drawn, torch.zeros(1), 0.0)
+    assert low <= brain._rightness(example, outline) <= high

@@ -87,7 +87,14 @@ def _add_training(
 ) -> None:
     parser.add_argument("data", metavar="DATA.npz", type=Path, help="made by unimo-train pack")
     parser.add_argument("out", metavar="OUT_DIR", type=Path, help="checkpoint, log, weights, card")
-    parser.add_argument("--begin", metavar="WEIGHTS", type=Path, help="go on from these weights")
+    parser.add_argument(
+        "--begin",
+        metavar="WEIGHTS",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="go on from these weights, or from the mean of several",
+    )
     parser.add_argument("--steps", type=positive_int, default=steps)
     parser.add_argument("--learning-rate", metavar="RATE", type=positive, default=learning_rate)
     parser.add_argument("--batch", type=positive_int, default=4, help=f"{batch} per step")

@@ -270,11 +270,11 @@ def _segment_box(example: Example, rng: np.random.Generator) -> Box:
 
 _ABOUT = """# Brain extraction: find, segment, recognise
 
-Two U-Nets and a logistic classifier (`unimo_bids.brain.network`). Synthetic volumes: SynthSeg's adult label
-maps (Apache-2.0), or nilearn's MNI152 maps without them; fetal label maps of Fidon et al. 2021
-(CC0); procedural fetal heads and uteri. Real stacks, if there are any in the lists below: whole
-uteri of Hoffmann et al. 2021 (BSD-2, `ep2d`), outlined by the weights before; T2w stacks of the
-MIAL super-resolution toolkit with their manual masks (BSD-3, `mial`). Volumes of held-back
+Two U-Nets and a logistic classifier (`unimo_bids.brain.network`). Synthetic volumes: SynthSeg's
+adult label maps (Apache-2.0), or nilearn's MNI152 maps without them; fetal label maps of Fidon et
+al. 2021 (CC0); procedural fetal heads and uteri. Real stacks, if there are any in the lists below:
+whole uteri of Hoffmann et al. 2021 (BSD-2, `ep2d`), outlined by the weights before; T2w stacks of
+the MIAL super-resolution toolkit with their manual masks (BSD-3, `mial`). Volumes of held-back
 anatomies, all networks together, are in the table below.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -71,13 +72,23 @@ def _first(objects: list[Thing], most: int | None) -> list[Thing]:
     return kept
 
 
+def _begin(network: nn.Module, paths: Sequence[Path]) -> None:
+    """Fill a network with weights, or with the mean of several."""
+    states = [load_weights(deepcopy(network), path, partial=True).state_dict() for path in paths]
+    mean = {
+        name: torch.stack([state[name].double() for state in states]).mean(dim=0)
+        for name in states[0]
+    }
+    network.load_state_dict(mean)
+
+
 def follow(
     recipe: Recipe,
     data: Path,
     folder: Path,
     schedule: Schedule,
     *,
-    begin: Path | None = None,
+    begin: Sequence[Path] = (),
     batch: int = 4,
     device: str = "cpu",
     minutes: float | None = None,
@@ -101,8 +112,8 @@ def follow(
     ]
     torch.manual_seed(schedule.seed)
     network = recipe.network()
-    if begin is not None:
-        load_weights(network, begin, partial=True).train()
+    if begin:
+        _begin(network, begin)
     network.to(device)
     averaged = train(
         network,
@@ -121,7 +132,8 @@ def follow(
         recipe.network(), weights
     )  # judged as it will be used, in half precision
     tables = recipe.validate(shipped.to(device), grounds[1], validation)
-    first = "random ones" if begin is None else f"those whose SHA-256 begins with {checksum(begin)}"
+    first = " and ".join(f"those whose SHA-256 begins with {checksum(path)}" for path in begin)
+    first = f"the mean of {first}" if len(begin) > 1 else first or "random ones"
     names = {
         title: sorted({thing.name for thing in objects if thing.held_back is held_back})
         for title, held_back in (("Trained on", False), ("Held back", True))
