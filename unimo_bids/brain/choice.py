@@ -18,6 +18,8 @@ from unimo_bids.motion.masks import above_air
 Method = Literal["auto", "unimo", "epi"]
 
 NOTHING = "no brain was found"
+UNSURE = "it may be no brain"
+_SURE = 0.5  # confidence: from here on it is more likely a brain than not
 
 
 def extract_brain(
@@ -64,9 +66,23 @@ def extract_brain(
         return epi.find_brain(volume, affine)
     finder = BrainFinder(affine, device)
     found = finder.judged(finder.find(volume, population, center), volume, population)
+    if found is not None and center is None and _unsure(found):
+        found = replace(found, doubts=(*found.doubts, UNSURE))
     if found is not None and (method == "unimo" or UNCLEAR not in found.doubts):
         return found
     simple = epi.find_brain(volume, affine)
-    if method == "auto" and simple.usable:
+    seen = center is None or _holds(simple, affine, center)
+    if method == "auto" and simple.usable and seen:
         return simple
     return found or replace(simple, doubts=(NOTHING,), usable=False)
+
+
+def _unsure(brain: BrainMask) -> bool:
+    return bool(brain.candidates) and brain.candidates[0].confidence < _SURE
+
+
+def _holds(brain: BrainMask, affine: NDArray[np.float64], place: Sequence[float]) -> bool:
+    """Whether a place, RAS mm, is in a mask."""
+    index = np.linalg.solve(affine, [*place, 1.0])[:3].round().astype(int)
+    inside = ((index >= 0) & (index < brain.mask.shape)).all()
+    return bool(inside and brain.mask[tuple(index)])
