@@ -19,6 +19,15 @@ class _Bright(nn.Module):
         return 40 * (image - 0.5)
 
 
+class Blind(nn.Module):
+    """A network that sees nothing anywhere."""
+
+    multiple = 8
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image - 10
+
+
 def bright_networks() -> BrainNetworks:
     """Networks that find whatever is bright."""
     trained = BrainNetworks().eval()

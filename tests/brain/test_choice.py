@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from tests.brain.bright import AFFINE, volume_of
+from tests.brain.bright import AFFINE, Blind, volume_of
 from unimo_bids.brain import epi
 from unimo_bids.brain.choice import NOTHING, Method, extract_brain
 from unimo_bids.brain.network import BrainNetworks
@@ -40,7 +40,7 @@ def test_no_brain_is_not_usable(bright: BrainNetworks) -> None:
     specks = np.random.default_rng(0).normal(100, 5, (40, 40, 20))
     specks[::2] += 300
     for part in ("find", "segment"):
-        bright.add_module(part, _Blind())
+        bright.add_module(part, Blind())
     methods: tuple[Method, ...] = ("auto", "unimo")
     for method in methods:
         brain = extract_brain(specks, AFFINE, method)
@@ -50,10 +50,3 @@ def test_no_brain_is_not_usable(bright: BrainNetworks) -> None:
 class _Hesitant(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         return 2 * (image - 0.5)
-
-
-class _Blind(nn.Module):
-    multiple = 8
-
-    def forward(self, image: Tensor) -> Tensor:
-        return image - 10

@@ -34,8 +34,8 @@ _BELIEVED, _DOUBTED = 0.9, 0.5
 # What counts for the confidence where a frame shows nothing (one in five brains is overlooked in a
 # poor frame), and at most, so that no frame outweighs the others
 _ABSENT, _MOST = 0.2, 0.95
-# Log-odds: a brain is clear from 4 to 1 on, and if another place is 3 times less likely
-_CLEAR, _LEAD = math.log(4), math.log(3)
+# Log-odds: a brain is clear from 4 to 1 on, and where those of any other place are 5 times less
+_CLEAR, _LEAD = math.log(4), math.log(5)
 # Of the same brain in two frames: the centres' distance in radii, and the volumes' ratio, at most
 _NEAR, _SIZES = 1.0, 2.0
 # A share of 0.2 that motion explains counts as odds of e to 1. Of simulated heads in real uteri it
