@@ -3,8 +3,8 @@
 What one frame takes for the brain may be a trunk, or noise. The brain is there in every frame, at
 about the same place and of the same size. Candidates of several frames that agree make a place; it
 is worth the mean over all frames looked at of the log-odds of their confidence, little where a
-frame has none there. Places of about the same worth are told apart by motion: a head moves as one
-body, so a rigid motion explains much in it that rest does not.
+frame has none there. Places of about the same worth are told apart by motion: a head moves in
+surroundings that do not, so its edge changes from frame to frame more than what is around it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from unimo_bids.brain.choice import UNSURE
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius
 from unimo_bids.brain.unimo import METHOD, UNCLEAR
-from unimo_bids.motion.levels import make_level
-from unimo_bids.motion.masks import ADULT_RADIUS, centroid
-from unimo_bids.motion.registration import make_target, register
+from unimo_bids.motion.masks import centroid
 from unimo_bids.spatial.grids import voxel_sizes, world_points
 
 Float64 = NDArray[np.float64]
@@ -31,17 +30,17 @@ Look = Callable[[int, Sequence[float] | None], BrainMask]
 
 # Confidence of a mask whose finder gives none: without a doubt, and with one
 _BELIEVED, _DOUBTED = 0.9, 0.5
-# What counts for the confidence where a frame shows nothing (one in five brains is overlooked in a
-# poor frame), and at most, so that no frame outweighs the others
+# What counts for the confidence where a frame shows nothing (brains are overlooked: two frames of
+# five that believe are enough), and at most, so that no frame outweighs the others
 _ABSENT, _MOST = 0.2, 0.95
 # Log-odds: a brain is clear from 4 to 1 on, and where those of any other place are 5 times less
 _CLEAR, _LEAD = math.log(4), math.log(5)
 # Of the same brain in two frames: the centres' distance in radii, and the volumes' ratio, at most
 _NEAR, _SIZES = 1.0, 2.0
-# A share of 0.2 that motion explains counts as odds of e to 1. Of simulated heads in real uteri it
-# is 0.3 to 0.55, of places beside the head 0.14 at most; where nothing moves, 0.
-_PER_SHARE = 5.0
-_COARSE_POINTS = 8_192
+# Of change at the edge of a place: what is its edge and what is around it, radii; smoothing, mm;
+# relative to the median there, what is dark and what is rounding
+_EDGE, _SURROUNDINGS = (0.75, 1.25), (1.5, 2.2)
+_SMOOTH_MM, _DARK, _NOISE = 3.0, 0.1, 1e-4
 
 
 @dataclass(frozen=True)
@@ -194,57 +193,54 @@ def agreed(seen: Mapping[int, Sequence[Candidate]]) -> list[Place]:
     return sorted(places, key=lambda place: -place.worth)
 
 
-def share_of_motion(
-    volumes: Sequence[NDArray[np.generic]], affine: Float64, at: Candidate
+def edge_variance(
+    volumes: Sequence[NDArray[np.generic]], affine: Float64, place: Candidate
 ) -> float:
-    """How much of what a place shows a rigid motion explains that rest does not.
+    """How much more the edge of a place changes from frame to frame than what is around it.
 
-    ``s₁² - s₀²``, with s the similarity to the first volume of another one after registration and
-    before, the median over all others.
+    The logarithm of the ratio of variances, each relative to intensity and robust: one bad frame
+    among four counts for little.
 
     Parameters
     ----------
     volumes
-        ``(X, Y, Z)`` each, the first one with the brain at `at`.
+        ``(X, Y, Z)`` each.
     affine
         ``(4, 4)`` indices → RAS mm.
-    at
-        The place.
+    place
+        Where.
     """
-    radius = ball_radius(at.volume)
     world = torch.from_numpy(affine)
-    images = [torch.from_numpy(np.asarray(volume, dtype=np.float32)) for volume in volumes]
-    center = torch.tensor(at.center, dtype=torch.float64)
-    shape = images[0].shape
-    far = (world_points(shape, world) - center).norm(dim=-1).reshape(shape)
-    blur = max(5.0 * radius / ADULT_RADIUS, 0.7 * float(voxel_sizes(world).max()))
-    level = make_level(shape, world, blur=blur, spacing=1.2 * blur)
-    ball = level.image((far < 1.1 * radius).float()).clamp(0, 1)
-    first, *rest = (level.image(image) for image in images)
-    target = make_target(
-        [first[None]], ball, level, center=center, radius=radius, max_points=_COARSE_POINTS
+    shape = volumes[0].shape
+    center = torch.tensor(place.center, dtype=torch.float64)
+    far = (world_points(shape, world) - center).norm(dim=-1).reshape(shape).numpy()
+    far /= ball_radius(place.volume)
+    near = far < _SURROUNDINGS[1]
+    edge = (far[near] > _EDGE[0]) & (far[near] < _EDGE[1])
+    around = far[near] > _SURROUNDINGS[0]
+    if not (edge.any() and around.any()):
+        return 0.0
+    widths = _SMOOTH_MM / voxel_sizes(world).numpy()
+    smooth = np.stack(
+        [ndimage.gaussian_filter(np.asarray(v, dtype=np.float32), widths)[near] for v in volumes]
     )
-    sampled, still = torch.stack(rest)[:, None], torch.eye(4).expand(len(rest), 4, 4)
-    before, after = (
-        register(target, sampled, still, level=level, iterations=n, tolerance=0.05).similarity
-        for n in (1, 20)
-    )
-    return float((after**2 - before**2).median())
+    smooth /= np.maximum(np.median(smooth, axis=1, keepdims=True), 1e-9)  # frames differ in gain
+    usual = np.median(smooth, axis=0)
+    change = np.median(np.abs(smooth - usual), axis=0) / (usual + _DARK)
+    return 2 * math.log((change[edge].mean() + _NOISE) / (change[around].mean() + _NOISE))
 
 
 def _most_moving(
     places: Sequence[Place], volumes: Mapping[int, NDArray[np.generic]], affine: Float64
 ) -> Place:
-    """Of places of about the same worth the one that most likely moves as one body."""
+    """Of places of about the same worth the one whose edge moves most."""
     close = [place for place in places if place.worth > places[0].worth - _LEAD]
     if len(close) == 1 or len(volumes) == 1:
         return places[0]
 
     def worth(place: Place) -> float:
-        sharpest = max(place.candidates, key=lambda t: place.candidates[t].confidence)
-        rest = [volume for t, volume in volumes.items() if t != sharpest]
-        share = share_of_motion([volumes[sharpest], *rest], affine, place.candidates[sharpest])
-        return place.worth + _PER_SHARE * share
+        best = max(place.candidates.values(), key=lambda one: one.confidence)
+        return place.worth + edge_variance(list(volumes.values()), affine, best)
 
     return max(close, key=worth)
 
