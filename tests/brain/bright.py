@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
+from unimo_bids.brain.mask import BrainMask, Candidate
 from unimo_bids.brain.network import BrainNetworks
+from unimo_bids.brain.unimo import BrainFinder
 
 SIZES = (3.0, 3.0, 4.5)
 AFFINE = np.diag([*SIZES, 1.0])
@@ -34,6 +40,18 @@ def bright_networks() -> BrainNetworks:
     for part in ("find", "segment"):
         trained.add_module(part, _Bright())
     return trained
+
+
+def confident(monkeypatch: pytest.MonkeyPatch, confidence: float) -> None:
+    """Have every brain that is found held for one with this confidence."""
+    judged = BrainFinder.judged
+
+    def sure(finder: BrainFinder, *seen: Any) -> BrainMask | None:
+        brain = judged(finder, *seen)
+        candidate = Candidate((0.0, 0.0, 0.0), 200.0, confidence)
+        return None if brain is None else replace(brain, candidates=(candidate,))
+
+    monkeypatch.setattr(BrainFinder, "judged", sure)
 
 
 def volume_of(*balls: tuple[tuple[float, float, float], float], structure: float = 0.15) -> Tensor:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from tests.brain.bright import AFFINE, Blind, volume_of
+from tests.brain.bright import AFFINE, Blind, confident, volume_of
 from unimo_bids.brain import epi
-from unimo_bids.brain.choice import NOTHING, Method, extract_brain
+from unimo_bids.brain.choice import NOTHING, UNSURE, Method, extract_brain
 from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.brain.unimo import METHOD, UNCLEAR
 
@@ -50,3 +50,22 @@ def test_no_brain_is_not_usable(bright: BrainNetworks) -> None:
 class _Hesitant(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         return 2 * (image - 0.5)
+
+
+def test_what_is_more_likely_no_brain_is_doubted(
+    bright: BrainNetworks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confident(monkeypatch, 0.4)
+    assert extract_brain(ONE, AFFINE, "unimo").doubts == (UNSURE,)
+    assert not extract_brain(ONE, AFFINE, "unimo", center=(150, 120, 90)).doubts  # it was seen
+    confident(monkeypatch, 0.6)
+    assert not extract_brain(ONE, AFFINE, "unimo").doubts
+
+
+def test_intensity_and_shape_count_only_about_the_place_that_was_seen(
+    bright: BrainNetworks,
+) -> None:
+    for part in ("find", "segment"):
+        bright.add_module(part, Blind())
+    assert extract_brain(ONE, AFFINE, "auto", center=(150, 120, 90)).method == epi.METHOD
+    assert not extract_brain(ONE, AFFINE, "auto", center=(60, 120, 90)).usable
