@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
 
+from unimo_bids.brain.mask import BrainMask, Candidate
 from unimo_bids.brain.network import BrainNetworks
+from unimo_bids.brain.unimo import BrainFinder
 
 SIZES = (3.0, 3.0, 4.5)
 AFFINE = np.diag([*SIZES, 1.0])
@@ -33,6 +39,15 @@ class Recogniser(nn.Module):
         return 100 * (deviation - 0.08) * (1 if self.structured else -1)
 
 
+class Blind(nn.Module):
+    """A network that sees nothing anywhere."""
+
+    multiple = 8
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image - 10
+
+
 def bright_networks() -> BrainNetworks:
     """Networks that find whatever is bright."""
     trained = BrainNetworks().eval()
@@ -40,6 +55,18 @@ def bright_networks() -> BrainNetworks:
         trained.add_module(part, _Bright())
     trained.add_module("recognise", Recogniser())
     return trained
+
+
+def confident(monkeypatch: pytest.MonkeyPatch, confidence: float) -> None:
+    """Have every brain that is found held for one with this confidence."""
+    judged = BrainFinder.judged
+
+    def sure(finder: BrainFinder, *seen: Any) -> BrainMask | None:
+        brain = judged(finder, *seen)
+        candidate = Candidate((0.0, 0.0, 0.0), 200.0, confidence)
+        return None if brain is None else replace(brain, candidates=(candidate,))
+
+    monkeypatch.setattr(BrainFinder, "judged", sure)
 
 
 def volume_of(*balls: tuple[tuple[float, float, float], float], structure: float = 0.15) -> Tensor:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.brain.bright import AFFINE, volume_of
+from tests.brain.bright import AFFINE, Blind, confident, volume_of
 from unimo_bids.brain import epi
 from unimo_bids.brain.advice import advised
-from unimo_bids.brain.choice import ELSEWHERE, NOTHING, Method, extract_brain
+from unimo_bids.brain.choice import ELSEWHERE, NOTHING, UNSURE, Method, extract_brain
 from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.brain.unimo import METHOD, UNCLEAR
 
@@ -45,7 +45,7 @@ def test_no_brain_is_not_usable(bright: BrainNetworks) -> None:
     specks = np.random.default_rng(0).normal(100, 5, (40, 40, 20))
     specks[::2] += 300
     for part in ("find", "segment"):
-        bright.add_module(part, _Blind())
+        bright.add_module(part, Blind())
     methods: tuple[Method, ...] = ("auto", "unimo")
     for method in methods:
         brain = extract_brain(specks, AFFINE, method)
@@ -104,8 +104,20 @@ class _Hesitant(nn.Module):
         return 2 * (image - 0.5)
 
 
-class _Blind(nn.Module):
-    multiple = 8
+def test_what_is_more_likely_no_brain_is_doubted(
+    bright: BrainNetworks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confident(monkeypatch, 0.4)
+    assert extract_brain(ONE, AFFINE, "unimo").doubts == (UNSURE,)
+    assert not extract_brain(ONE, AFFINE, "unimo", center=(150, 120, 90)).doubts  # it was seen
+    confident(monkeypatch, 0.6)
+    assert not extract_brain(ONE, AFFINE, "unimo").doubts
 
-    def forward(self, image: Tensor) -> Tensor:
-        return image - 10
+
+def test_intensity_and_shape_count_only_about_the_place_that_was_seen(
+    bright: BrainNetworks,
+) -> None:
+    for part in ("find", "segment"):
+        bright.add_module(part, Blind())
+    assert extract_brain(ONE, AFFINE, "auto", center=(150, 120, 90)).method == epi.METHOD
+    assert not extract_brain(ONE, AFFINE, "auto", center=(60, 120, 90)).usable

@@ -47,6 +47,36 @@ def test_a_head_that_jumps_is_found_again(finder: BrainFinder) -> None:
     assert np.abs(_center(followed.masks[..., 2]) - far[0]).max() < 1.5
 
 
+def test_a_frame_that_shows_something_else_does_not_lose_the_run(finder: BrainFinder) -> None:
+    twin = ((45.0, 45.0, 90.0), 34.0)
+    followed = _follow(
+        finder, [(STILL, twin), (STILL, twin), (twin,), (STILL, twin), (STILL, twin)], reference=0
+    )
+    assert followed.missing == (2,)
+    for t in (0, 1, 3, 4):
+        assert np.abs(_center(followed.masks[..., t]) - STILL[0]).max() < 1.5
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_frame_lost_in_a_jump_is_found_from_its_other_side(
+    finder: BrainFinder, monkeypatch: pytest.MonkeyPatch, backwards: bool
+) -> None:
+    far, other = ((45.0, 45.0, 90.0), 34.0), ((240.0, 200.0, 90.0), 44.0)
+    # two frames show something larger as well, which hides the brain from a search
+    frames: list[Balls] = [(STILL,), (far, other), (far, other), (far,), (far,)]
+    anywhere = finder.find
+    hidden = volume_of(other).numpy()
+    monkeypatch.setattr(
+        finder, "find", lambda volume: anywhere(hidden if volume[80, 66, 20] else volume)
+    )
+    reference = len(frames) - 1 if backwards else 0
+    followed = _follow(finder, frames[::-1] if backwards else frames, reference)
+    assert followed.missing == ()
+    masks = followed.masks[..., ::-1] if backwards else followed.masks
+    for t in range(1, 5):
+        assert np.abs(_center(masks[..., t]) - far[0]).max() < 1.5
+
+
 def test_frames_without_the_brain_have_no_mask(finder: BrainFinder) -> None:
     other = ((42.0, 42.0, 90.0), 48.0)  # bright, but not this brain
     followed = _follow(finder, [(STILL,), DARK, (STILL,), (other,), (STILL,)], reference=2)

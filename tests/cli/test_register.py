@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from tests.brain.bright import AFFINE as UTERUS
-from tests.brain.bright import bright_networks, volume_of
+from tests.brain.bright import bright_networks, confident, volume_of
 from tests.motion import phantom
 from unimo_bids.brain import unimo
+from unimo_bids.brain.choice import UNSURE
 from unimo_bids.cli.register import DOUBTED, main
 from unimo_bids.files.transforms import read_itk
 
@@ -170,6 +171,20 @@ def test_different_things_are_doubted_and_written(
         assert f"{prefix}_pose.npy: the pose is doubted: {doubt}" in said.err
     for suffix in ("_xfm.txt", "_pose.npy", "_moved.nii.gz"):
         assert Path(f"{prefix}{suffix}").exists()
+
+
+@pytest.mark.usefixtures("bright")
+def test_masks_that_are_uncertain_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confident(monkeypatch, 0.4)
+    fixed = _ball(tmp_path / "fixed.nii", (150, 120, 90), 40, seed=0)
+    prefix = tmp_path / "x"
+    assert main([fixed, fixed, str(prefix), "--no-network"]) == 0
+    facts = json.loads(Path(f"{prefix}_pose.json").read_text())["registered"]
+    assert facts["fixed"]["doubts"] == facts["moving"]["doubts"] == [UNSURE]
+    said = f"fixed.nii: the brain mask is uncertain: {UNSURE}"
+    assert capsys.readouterr().err.count(said) == 2
 
 
 @pytest.mark.usefixtures("bright")

@@ -22,8 +22,9 @@ from unimo_bids.training.scenes import Example, Scenes
 
 
 def test_the_recipe_leaves_weights_that_load_and_a_card(
-    balls: list[Packed], tmp_path: Path
+    balls: list[Packed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(brain, "_LESSONS", 4)
     save(balls, tmp_path / "pack.npz")
     table = follow(
         brain.RECIPE, tmp_path / "pack.npz", tmp_path, Schedule(2), batch=1, validation=6

@@ -19,6 +19,8 @@ Method = Literal["auto", "unimo", "epi"]
 
 NOTHING = "no brain was found"
 ELSEWHERE = "it does not hold the place that was given"
+UNSURE = "it may be no brain"
+_SURE = 0.5  # confidence: from here on it is more likely a brain than not
 
 
 def extract_brain(
@@ -69,6 +71,8 @@ def extract_brain(
     found = finder.judged(seen, volume, population)
     if found is not None and center is not None and not _holds(found, affine, center):
         found = replace(found, doubts=(*found.doubts, ELSEWHERE))
+    if found is not None and center is None and _unsure(found):
+        found = replace(found, doubts=(*found.doubts, UNSURE))
     if found is not None and (method == "unimo" or UNCLEAR not in found.doubts):
         return found
     simple = epi.find_brain(volume, affine)
@@ -77,6 +81,10 @@ def extract_brain(
     return found or replace(
         simple, doubts=(NOTHING,), usable=False, candidates=finder.candidates(seen)
     )
+
+
+def _unsure(brain: BrainMask) -> bool:
+    return bool(brain.candidates) and brain.candidates[0].confidence < _SURE
 
 
 def _holds(brain: BrainMask, affine: NDArray[np.float64], center: Sequence[float]) -> bool:

@@ -132,9 +132,9 @@ def losses(trained: BrainNetworks, batch: Batch) -> dict[str, Tensor]:
     return {"find": segmentation_loss(found, brains), "segment": segmentation_loss(drawn, inside)}
 
 
-def teach(trained: BrainNetworks, scenes: Scenes, volumes: int = _LESSONS) -> None:
+def teach(trained: BrainNetworks, scenes: Scenes) -> None:
     """Fit *recognise* to what the two others outline in volumes of these scenes."""
-    features, right = lessons(trained, scenes, volumes)
+    features, right = lessons(trained, scenes, _LESSONS)
     fit(trained.recognise, features.to(scenes.device), right.to(scenes.device))
 
 
