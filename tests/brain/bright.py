@@ -19,7 +19,9 @@ SIZES = (3.0, 3.0, 4.5)
 AFFINE = np.diag([*SIZES, 1.0])
 
 
-class _Bright(nn.Module):
+class Bright(nn.Module):
+    """Takes what is bright for a brain."""
+
     def forward(self, image: Tensor) -> Tensor:
         return 40 * (image - 0.5)
 
@@ -28,21 +30,19 @@ class _Bright(nn.Module):
 
 
 class Recogniser(nn.Module):
-    """Takes everything that is outlined for a brain; or what has structure, or has none."""
+    """Takes all that is outlined for a brain; or what has something around it, or has nothing."""
 
-    structured: bool | None = None
+    surrounded: bool | None = None
 
     def forward(self, features: Tensor) -> Tensor:
-        _mean, deviation, _around, _clear, _size = features.unbind(1)
-        if self.structured is None:
-            return torch.full_like(deviation, 4.0)
-        return 100 * (deviation - 0.08) * (1 if self.structured else -1)
+        _mean, _deviation, around, _clear, _size = features.unbind(1)
+        if self.surrounded is None:
+            return torch.full_like(around, 4.0)
+        return 40 * (around - 0.2) * (1 if self.surrounded else -1)
 
 
-class Blind(nn.Module):
+class Blind(Bright):
     """A network that sees nothing anywhere."""
-
-    multiple = 8
 
     def forward(self, image: Tensor) -> Tensor:
         return image - 10
@@ -52,7 +52,7 @@ def bright_networks() -> BrainNetworks:
     """Networks that find whatever is bright."""
     trained = BrainNetworks().eval()
     for part in ("find", "segment"):
-        trained.add_module(part, _Bright())
+        trained.add_module(part, Bright())
     trained.add_module("recognise", Recogniser())
     return trained
 

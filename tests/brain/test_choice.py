@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tests.brain.bright import AFFINE, Blind, confident, volume_of
+from tests.brain.bright import AFFINE, Blind, Bright, confident, volume_of
 from unimo_bids.brain import epi
 from unimo_bids.brain.advice import advised
 from unimo_bids.brain.choice import ELSEWHERE, NOTHING, UNSURE, Method, extract_brain
@@ -94,12 +94,12 @@ def test_without_a_brain_the_likeliest_places_are_kept(bright: BrainNetworks) ->
     assert "try --brain-center=" in advised(brain)[0]
 
 
-class _Doubtful(nn.Module):
+class _Doubtful(Bright):
     def forward(self, seen: Tensor) -> Tensor:
         return torch.full((len(seen),), -4.0)
 
 
-class _Hesitant(nn.Module):
+class _Hesitant(Bright):
     def forward(self, image: Tensor) -> Tensor:
         return 2 * (image - 0.5)
 

@@ -82,12 +82,13 @@ def test_windows_cover_an_axis_and_share_half(many: int) -> None:
 
 
 def test_the_one_that_is_recognised_is_taken(bright: BrainNetworks) -> None:
-    """Beside a ball with structure there is one without."""
-    plain = volume_of(((60, 60, 90), 34), structure=0.0)
-    volume = plain + volume_of(((200, 180, 90), 34), structure=0.3)
+    """Beside a ball in a dim shell there is one without."""
+    volume = volume_of(((60, 60, 90), 34), ((200, 180, 90), 34))
+    shell = 0.2 * volume_of(((200, 180, 90), 60))
+    volume = torch.maximum(volume, shell)
     assert isinstance(bright.recognise, Recogniser)
-    for structured, center in ((True, (200, 180, 90)), (False, (60, 60, 90))):
-        bright.recognise.structured = structured
+    for surrounded, center in ((True, (200, 180, 90)), (False, (60, 60, 90))):
+        bright.recognise.surrounded = surrounded
         found = segment_brain(volume, SIZES, bright)
         assert np.abs(_center(found.probability) - center).max() < 1.5
         assert [place.confidence > 0.5 for place in found.places] == [True, False]
@@ -97,8 +98,8 @@ def test_the_one_that_is_recognised_is_taken(bright: BrainNetworks) -> None:
 
 def test_what_is_not_recognised_is_no_brain_but_told_of(bright: BrainNetworks) -> None:
     assert isinstance(bright.recognise, Recogniser)
-    bright.recognise.structured = False
-    found = segment_brain(volume_of(((60, 60, 90), 34), structure=0.4), SIZES, bright)
+    bright.recognise.surrounded = True
+    found = segment_brain(volume_of(((60, 60, 90), 34)), SIZES, bright)
     assert found.probability.max() == 0
     assert len(found.places) == 1 and found.places[0].confidence < 0.05
 
@@ -106,7 +107,7 @@ def test_what_is_not_recognised_is_no_brain_but_told_of(bright: BrainNetworks) -
 def test_a_place_that_is_named_is_believed(bright: BrainNetworks) -> None:
     volume = volume_of(((60, 60, 90), 26), ((200, 180, 90), 36))
     assert isinstance(bright.recognise, Recogniser)
-    bright.recognise.structured = False
+    bright.recognise.surrounded = True
     for place, center in (((68, 55, 85), (60, 60, 90)), ((190, 185, 90), (200, 180, 90))):
         found = segment_brain(volume, SIZES, bright, within=np.array(place, dtype=float))
         assert np.abs(_center(found.probability) - center).max() < 1.5

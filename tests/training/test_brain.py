@@ -85,16 +85,16 @@ def test_the_loss_is_least_for_the_truth() -> None:
 def test_recognise_learns_what_tells_brains_from_other_things() -> None:
     """Of 40 features one tells, another hardly; what is half right is not certain."""
     generator = torch.Generator().manual_seed(3)
-    features = torch.randn(600, 40, generator=generator) * 5 + 20
+    features = torch.randn(3000, 40, generator=generator) * 5 + 20
     right = (features[:, 7] > 20).float()
     recognise = Recognise(40)
-    brain.fit(recognise, features[:400], right[:400])
+    brain.fit(recognise, features[:2500], right[:2500])
     with torch.no_grad():
-        answers = recognise(features[400:])
-    assert ((answers > 0) == (right[400:] > 0.5)).float().mean() > 0.9
+        answers = recognise(features[2500:])
+    assert ((answers > 0) == (right[2500:] > 0.5)).float().mean() > 0.9
     weights = recognise.head.weight[0].detach().abs()
     assert weights.argmax() == 7
-    brain.fit(recognise, features[:400], torch.full((400,), 0.5))
+    brain.fit(recognise, features[:2500], torch.full((2500,), 0.5))
     with torch.no_grad():
         assert recognise(features).abs().max() < 0.05
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from unimo_bids.errors import InputError
+from unimo_bids.spatial.boxes import Box
 from unimo_bids.training import stacks
 from unimo_bids.training.anatomies import load, save
 from unimo_bids.training.scanner import Grid
@@ -73,9 +74,10 @@ def test_a_marked_brain_is_outlined_without_its_eyes_and_what_is_dark(
     (folder / "landmarks.tsv").write_text(f"{table}\n{row}\n")
 
     def answer(
-        _network: object, image: torch.Tensor, sizes: list[float], box: stacks.Box
-    ) -> object:
-        return ((box.read(image, sizes) > 300) | (box.read(image, sizes) < 100)).float().numpy()
+        image: torch.Tensor, sizes: list[float], _trained: object, box: Box
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        seen = box.read(image, sizes)
+        return ((seen > 300) | (seen < 100)).float(), []
 
     monkeypatch.setattr(stacks, "segmented", answer)
     stack = next(gather_stacks([folder]))

@@ -32,8 +32,8 @@ from unimo_bids.brain.network import (
 from unimo_bids.spatial.boxes import Box, covering
 
 LEAST_ML = 8.0  # what is smaller than a brain cut by most of the field of view is nothing
-# Blobs of brain that are looked for: radii in mm, response at least, how many of each size
-_RADII, _RESPONSE, _BLOBS = (20.0, 28.0, 38.0, 52.0, 70.0), 0.03, 4
+# Blobs of brain that are looked for: radii in mm, response at least, how many; and regions
+_RADII, _RESPONSE, _BLOBS, _LARGEST = (20.0, 28.0, 38.0, 52.0, 70.0), 0.03, 12, 3
 _AIR = 0.02  # relative to the brightest window, what is darker holds nothing
 # A box shows a brain well that is so far off its middle, relative to its radius, or so much larger
 # or smaller; else another look is taken, so often at most.
@@ -249,9 +249,9 @@ def window_starts(many: int) -> NDArray[np.integer]:
 
 
 def _starts(probability: NDArray[np.float32], box: Box) -> list[Region]:
-    """Where to look: the largest regions, and blobs of all sizes that brains have."""
+    """Where to look: the largest regions, and the strongest blobs of all sizes that brains have."""
     _, regions = _regions(probability, box)
-    starts = list(regions.values())[:_BLOBS]
+    found = []
     for radius in _RADII:
         width = radius / 1.7 / box.spacing
         inner, outer = (
@@ -261,9 +261,12 @@ def _starts(probability: NDArray[np.float32], box: Box) -> list[Region]:
         blobs = inner - outer
         reach = int(2 * radius / box.spacing) | 1
         peaks = (blobs == ndimage.maximum_filter(blobs, reach)) & (blobs > _RESPONSE)
-        places = sorted(np.argwhere(peaks), key=lambda place: -float(blobs[tuple(place)]))
-        starts += [Region(box.place(place), ball_volume(radius)) for place in places[:_BLOBS]]
-    return starts
+        found += [
+            (float(blobs[tuple(place)]), Region(box.place(place), ball_volume(radius)))
+            for place in np.argwhere(peaks)
+        ]
+    strongest = sorted(found, key=lambda pair: -pair[0])[:_BLOBS]
+    return [*list(regions.values())[:_LARGEST], *(region for _, region in strongest)]
 
 
 def _places(outlines: Sequence[Outline]) -> tuple[Place, ...]:

@@ -40,7 +40,7 @@ _RADII_MM = (20.0, 75.0)  # of the boxes where there is no brain
 _ANYWHERE = 0.4  # of the other places; the rest are those that *find* takes for a brain
 _FAR = 1.2  # of the brain's radius from its centre, what is outlined there is something else
 # Of *recognise*: volumes, the seed of their draws, penalty on the squares of weights
-_LESSONS, _LESSON_SEED, _PENALTY = 600, 1_000_033, 1.0
+_LESSONS, _LESSON_SEED, _PENALTY = 600, 1_000_033, 100.0
 _WRONG, _RIGHT = 0.5, 0.8  # Dice of what is no brain and what is one; between, both a little
 
 
@@ -135,18 +135,19 @@ def losses(trained: BrainNetworks, batch: Batch) -> dict[str, Tensor]:
 def teach(trained: BrainNetworks, scenes: Scenes) -> None:
     """Fit *recognise* to what the two others outline in volumes of these scenes."""
     features, right = lessons(trained, scenes, _LESSONS)
-    fit(trained.recognise, features.to(scenes.device), right.to(scenes.device))
+    if len(right):  # networks that have learned nothing outline nothing
+        fit(trained.recognise, features.to(scenes.device), right.to(scenes.device))
 
 
 def lessons(trained: BrainNetworks, scenes: Scenes, volumes: int) -> tuple[Tensor, Tensor]:
     """Features ``(N, F)`` of outlines in so many volumes, and how right they are, ``(N,)``."""
-    features, right = [], []
+    features, right = [torch.empty(0, trained.recognise.mean.numel())], list[float]()
     for number in range(volumes):
         example = scenes.draw(np.random.default_rng([_LESSON_SEED, number]))
         for outline in all_outlines(example.image, example.sizes, trained):
-            features.append(outline.features)
+            features.append(outline.features[None])
             right.append(_rightness(example, outline))
-    return torch.stack(features), torch.tensor(right)
+    return torch.cat(features), torch.tensor(right)
 
 
 def fit(recognise: Recognise, features: Tensor, right: Tensor) -> None:
