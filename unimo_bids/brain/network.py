@@ -80,7 +80,11 @@ def features(probability: Tensor, layers: Sequence[Tensor], inside: Tensor) -> T
         ``(X, Y, Z)`` the outline, 0 or 1.
     """
     inside = inside[None, None].float()
-    around = max_pool3d(inside, _AROUND, 1, _AROUND // 2) - inside
+    around = inside
+    for axis in range(3):  # one after the other: a cube at once takes twenty times as long
+        width = [_AROUND if a == axis else 1 for a in range(3)]
+        around = max_pool3d(around, width, 1, [w // 2 for w in width])
+    around = around - inside
     found = []
     for layer in layers:
         values = layer[0].flatten(1).float()

@@ -40,7 +40,7 @@ _RADII_MM = (20.0, 75.0)  # of the boxes where there is no brain
 _ANYWHERE = 0.4  # of the other places; the rest are those that *find* takes for a brain
 _FAR = 1.2  # of the brain's radius from its centre, what is outlined there is something else
 # Of *recognise*: volumes, the seed of their draws, penalty on the squares of weights
-_LESSONS, _LESSON_SEED, _PENALTY = 600, 1_000_033, 100.0
+_LESSONS, _LESSON_SEED, _PENALTY = 400, 1_000_033, 100.0
 _WRONG, _RIGHT = 0.5, 0.8  # Dice of what is no brain and what is one; between, both a little
 
 
