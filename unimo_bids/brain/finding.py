@@ -44,8 +44,9 @@ _AGREEMENT = 0.02  # what each box that agrees adds to the score
 # A score of one more is worth so much of the logarithm of odds that it is a brain.
 _SCORE = 2.0
 _NOTHING = 0.05  # of less confidence nothing is taken for a brain
-# another region of such confidence, and up to so many times smaller, is another brain
-_RIVAL, _RIVAL_SIZE = 0.5, 3.0
+# another region of such confidence, odds so many times less, and so many times smaller is another
+# brain; the odds were set on 27 real stacks without twins, whose other places have 4 times less
+_RIVAL, _RIVAL_ODDS, _RIVAL_SIZE = 0.5, 3.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -186,11 +187,16 @@ def segment_brain(
         place
         for place in places[1:]
         if place.confidence > _RIVAL
+        and _odds(place) > _odds(places[0]) / _RIVAL_ODDS
         and place.volume > brain.region.volume / _RIVAL_SIZE
         and np.linalg.norm(place.center - brain.region.center)
         > ball_radius(place.volume) + 0.5 * brain.region.radius
     ]
     return Segmented(brain.written(volume.shape, sizes), len(rivals), places)
+
+
+def _odds(place: Place) -> float:
+    return place.confidence / max(1 - place.confidence, 1e-6)
 
 
 def follow_brain(
