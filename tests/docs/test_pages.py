@@ -22,7 +22,16 @@ from unimo_bids.reports.summary import COLUMNS
 # of sbatch, of unimo-bids-demo, of unimo-train and of the benchmarks
 _OTHERS = {"--array", "--cpus-per-task", "--job-name", "--partition", "--time", "--gres"}
 _OTHERS |= {"--frames", "--run", "--data", "--out", "--cache", "--tool", "--scenario", "--seed"}
-_OTHERS |= {"--steps", "--learning-rate", "--begin", "--pairs", "--peers", "--objects"}
+_OTHERS |= {
+    "--steps",
+    "--stacks",
+    "--hold-back",
+    "--learning-rate",
+    "--begin",
+    "--pairs",
+    "--peers",
+    "--objects",
+}
 _OTHERS |= {"--most", "--without", "--no-masks", "--rendered", "--torch-backend"}
 
 
