@@ -109,13 +109,12 @@ def _drawn(
     folder: Path, out: Path, trained: BrainNetworks | None, named: Callable[[Path], bool]
 ) -> list[list[str]]:
     lines = [["stack", "Dice", "ml", "drawn, ml", "confidence", "next", "doubts", "CPU s"]]
-    for path in sorted(folder.glob("*_mask.nii.gz")):
-        path = path.with_name(path.name.replace("_mask", ""))  # noqa: PLW2901
+    for beside in sorted(folder.glob("*_mask.nii.gz")):
+        path = beside.with_name(beside.name.replace("_mask", ""))
         if not named(path):
             continue
         series = read_series(path, single=True)
-        drawn = read_series(folder / path.name.replace(".", "_mask.", 1), single=True)
-        mask = np.asarray(drawn.frame(0)) > 0
+        mask = np.asarray(read_series(beside, single=True).frame(0)) > 0
         found, seconds = _extracted(series, 0, "fetal", trained)
         sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
         volumes = [f"{one.sum() * sizes.prod() / 1000:.0f}" for one in (found.mask, mask)]

@@ -96,6 +96,22 @@ def test_the_one_that_is_recognised_is_taken(bright: BrainNetworks) -> None:
         assert found.rivals == 0
 
 
+@pytest.mark.parametrize(("shells", "rivals"), [((0.2, 0.2), 1), ((0.2, 0.09), 0)])
+def test_what_is_far_less_likely_is_no_rival(
+    bright: BrainNetworks, shells: tuple[float, float], rivals: int
+) -> None:
+    """Both are held for brains, by the brightness of the shell around them."""
+    centers = (60, 60, 90), (200, 180, 90)
+    volume = volume_of(*((center, 34) for center in centers))
+    for center, level in zip(centers, shells, strict=True):
+        volume = torch.maximum(volume, level * volume_of((center, 60)))
+    assert isinstance(bright.recognise, Recogniser)
+    bright.recognise.surrounded = True
+    found = segment_brain(volume, SIZES, bright)
+    assert [place.confidence > 0.5 for place in found.places] == [True, True]
+    assert found.rivals == rivals
+
+
 def test_what_is_not_recognised_is_no_brain_but_told_of(bright: BrainNetworks) -> None:
     assert isinstance(bright.recognise, Recogniser)
     bright.recognise.surrounded = True

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -38,6 +39,7 @@ _FOUND = 0.5  # Dice of a brain that was found
 _OFF_CENTER, _OFF_WIDTH = 0.2, 0.15
 _RADII_MM = (20.0, 75.0)  # of the boxes where there is no brain
 _ANYWHERE = 0.4  # of the other places; the rest are those that *find* takes for a brain
+_TAKEN = 0.05  # probability from which *find* takes a place for a brain
 _FAR = 1.2  # of the brain's radius from its centre, what is outlined there is something else
 # Of *recognise*: volumes, the seed of their draws, penalty on the squares of weights
 _LESSONS, _LESSON_SEED, _PENALTY = 400, 1_000_033, 100.0
@@ -219,25 +221,34 @@ def _elsewhere(batch: Batch, found: Tensor) -> list[tuple[int, Box]]:
     """Boxes where there is no brain: where *find* sees one most clearly, or anywhere."""
     boxes = []
     for number, example in enumerate(batch.examples):
-        radius = _radius(example)
-        center = _center(example)
-        place = rng_place = batch.rng.uniform(-1, 1, 3) * _middle(example) + _middle(example)
-        most = 0.05
+        radius, center = _radius(example), _center(example)
+        anywhere = batch.rng.uniform(-1, 1, 3) * _middle(example) + _middle(example)
+        place = None
         if batch.rng.random() > _ANYWHERE:
-            for (of, window), probability in zip(batch.windows, found[:, 0].numpy(), strict=True):
-                if of != number:
-                    continue
-                axes = [window.positions(a) - center[a] for a in range(3)]
-                x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
-                there = np.where(x**2 + y**2 + z**2 > (_FAR * radius) ** 2, probability, 0)
-                if there.max() > most:
-                    most = float(there.max())
-                    place = window.place(np.array(np.unravel_index(there.argmax(), there.shape)))
-        if place is rng_place and np.linalg.norm(place - center) < _FAR * radius:
-            continue
-        size = batch.rng.uniform(*_RADII_MM) if not radius else radius * batch.rng.uniform(0.6, 1.4)
-        boxes.append((number, segment_box(place, size)))
+            windows = zip(batch.windows, found[:, 0].numpy(), strict=True)
+            seen = [(window, answer) for (of, window), answer in windows if of == number]
+            place = _likest(seen, center, _FAR * radius)
+        if place is None and np.linalg.norm(anywhere - center) > _FAR * radius:
+            place = anywhere
+        if place is not None:
+            size = radius * batch.rng.uniform(0.6, 1.4) if radius else batch.rng.uniform(*_RADII_MM)
+            boxes.append((number, segment_box(place, size)))
     return boxes
+
+
+def _likest(
+    seen: Sequence[tuple[Box, NDArray[np.float32]]], center: NDArray[np.float64], far: float
+) -> NDArray[np.float64] | None:
+    """The place, far from a centre, that *find* holds most for a brain in windows, if any."""
+    best, most = None, _TAKEN
+    for window, probability in seen:
+        axes = [window.positions(a) - center[a] for a in range(3)]
+        x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
+        there = np.where(x**2 + y**2 + z**2 > far**2, probability, 0)
+        if there.max() > most:
+            most = float(there.max())
+            best = window.place(np.array(np.unravel_index(there.argmax(), there.shape)))
+    return best
 
 
 def _rightness(example: Example, outline: Outline) -> float:
