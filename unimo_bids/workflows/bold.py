@@ -279,7 +279,7 @@ def _brain_told(run: BoldRun, settings: Settings) -> str:
         return "The brain was found by intensity and shape (an EPI mask)."
     told = (
         "The brain was found by two convolutional networks (U-Nets after Ronneberger et al. 2015) "
-        "trained on synthetic volumes of random contrast (Billot et al. 2023) only"
+        "trained on synthetic volumes of random contrast (Billot et al. 2023) and real fetal stacks"
     )
     if settings.brain_extraction == "auto":
         told += ", or by intensity and shape where these were in doubt"
