@@ -32,7 +32,15 @@ _OTHERS |= {
     "--peers",
     "--objects",
 }
-_OTHERS |= {"--most", "--without", "--no-masks", "--rendered", "--torch-backend"}
+_OTHERS |= {
+    "--weights",
+    "--only",
+    "--most",
+    "--without",
+    "--no-masks",
+    "--rendered",
+    "--torch-backend",
+}
 
 
 def options(parser, hidden):
