@@ -1,4 +1,4 @@
-"""Commands: list, run, table, short, real, outside, brain, pairs, modalities, app (``--help``)."""
+"""Commands; see ``--help``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {
         **{"list": _list, "run": _run, "table": _table},
         **{"short": _short, "real": _real, "brain": _brain, "pairs": _pairs},
-        **{"outside": _outside, "modalities": _modalities, "app": _app},
+        **{"outside": _outside, "modalities": _modalities, "app": _app, "golden": _golden},
     }
     return commands[options.command](options)
 
@@ -84,7 +84,17 @@ def _parser() -> argparse.ArgumentParser:
     app = commands.add_parser("app", help="the whole app against the motion estimate alone")
     app.add_argument("--frames", type=int, default=300)
     app.add_argument("--threads", type=int, default=1)
+    golden = commands.add_parser("golden", help="fingerprints of results, before and after a change")
+    golden.add_argument("out", metavar="OUT.json", type=Path)
+    golden.add_argument("--before", metavar="JSON", type=Path, help="compare with these")
+    golden.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     return parser
+
+
+def _golden(options: argparse.Namespace) -> int:
+    from benchmarks.golden import run
+
+    return run(options.data, options.out, options.before)
 
 
 def _app(options: argparse.Namespace) -> int:
