@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     app = commands.add_parser("app", help="the whole app against the motion estimate alone")
     app.add_argument("--frames", type=int, default=300)
     app.add_argument("--threads", type=int, default=1)
-    golden = commands.add_parser("golden", help="fingerprints of results, before and after a change")
+    golden = commands.add_parser("golden", help="fingerprints of results")
     golden.add_argument("out", metavar="OUT.json", type=Path)
     golden.add_argument("--before", metavar="JSON", type=Path, help="compare with these")
     golden.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")

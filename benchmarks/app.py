@@ -19,8 +19,8 @@ import numpy as np
 import psutil
 import torch
 
-from unimo_bids.motion.resampling import resample
 from unimo_bids.simulation import adult_head, kinematics, simulate
+from unimo_bids.spatial.resampling import resample
 
 SHAPE, VOXEL_MM, FRAMES, TR = (64, 64, 40), 3.3, 300, 2.0
 _EVERY_S = 0.2

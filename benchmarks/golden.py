@@ -20,7 +20,7 @@ import numpy as np
 
 # paths, times and versions may differ
 _OF_THE_CALL = {"version", "settings", "runtime_s", "fixed", "moving"}
-_LEFT_OUT = {"figures", "log", "logs"}
+_LEFT_OUT = {"figures", "log", "logs", "dataset_description.json"}
 _RUN = "import sys; from unimo_bids.cli.{} import main; sys.exit(main())"
 
 
@@ -62,10 +62,10 @@ def _cases(data: Path, folder: Path) -> Mapping[str, tuple[str, list[str]]]:
         "app": ("run", [str(demo), str(folder / "app"), "participant"]),
         "app-onto-reference": (
             "run",
-            [str(demo), str(folder / "app-onto-reference"), "participant"]
-            + ["--participant-label", "02", "--reference", "3", "--brain-extraction", "epi"],
+            [str(demo), str(folder / "app-onto-reference"), "participant"],
         ),
     }
+    cases["app-onto-reference"][1] += ["--participant-label", "02", "--reference", "3"]
     series = {
         "contrast": (data / "phantom" / "contrast-head-s11" / "bold.nii.gz", "none"),
         "womb": (data / "phantom" / "womb-brain-s11" / "bold.nii.gz", "auto"),

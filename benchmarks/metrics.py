@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.series import BenchmarkSeries
-from unimo_bids.motion.resampling import resample
 from unimo_bids.qc.tsnr import TemporalMoments
 from unimo_bids.spatial import rigid
+from unimo_bids.spatial.resampling import resample
 
 Float = NDArray[np.float64]
 

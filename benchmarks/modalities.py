@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from benchmarks.metrics import Float, pose_errors
 from benchmarks.table import markdown_table
 from benchmarks.tools import TOOLS, Problem, Tool
-from unimo_bids.motion.pair import register_volumes
-from unimo_bids.motion.resampling import resample
 from unimo_bids.networks.pose import RIGHT_DEG
+from unimo_bids.registration.pair import register_volumes
 from unimo_bids.simulation import kinematics
 from unimo_bids.simulation.anatomy import Anatomy, adult_head
 from unimo_bids.simulation.fetal import fetal_head
@@ -30,6 +29,7 @@ from unimo_bids.simulation.render import render
 from unimo_bids.simulation.shapes import axes_mm, centered_affine, ellipsoid, smooth_noise
 from unimo_bids.simulation.uterus import fetal_surroundings
 from unimo_bids.spatial.grids import world_points
+from unimo_bids.spatial.resampling import resample
 
 _SHAPE, _VOXEL_MM = (80, 80, 80), 3.0
 _NOISE, _BIAS = 0.03, 0.2

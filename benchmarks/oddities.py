@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.table import markdown_table
-from unimo_bids.brain.choice import extract_brain
+from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.brain.mask import Population
 from unimo_bids.simulation.anatomy import adult_head
 from unimo_bids.simulation.artefacts import ReceiveBias, RicianNoise, SpinHistory

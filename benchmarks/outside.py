@@ -67,10 +67,10 @@ def measure(case: Case, reference: str, mask: bool, threads: int) -> dict[str, A
     """Correct a series and measure what came of it."""
     import torch
 
-    from unimo_bids.brain.series import find_series_brain
+    from unimo_bids.brain.run import find_series_brain
     from unimo_bids.files.series import read_mask, read_series
-    from unimo_bids.motion.resampling import correct_series
-    from unimo_bids.motion.series import estimate_motion, find_reference
+    from unimo_bids.motion.correction import correct_series
+    from unimo_bids.motion.estimation import estimate_motion, find_reference
     from unimo_bids.qc.framewise import framewise_displacement
 
     torch.set_num_threads(threads)

@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.table import markdown_table
-from unimo_bids.brain.choice import extract_brain
+from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.files.series import Series, read_series
-from unimo_bids.motion.pair import register_volumes
-from unimo_bids.motion.resampling import resample
+from unimo_bids.registration.pair import register_volumes
 from unimo_bids.spatial import rigid
+from unimo_bids.spatial.resampling import resample
 
 Float = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from benchmarks.runner import Options, estimate
 from benchmarks.series import BenchmarkSeries, save
 from benchmarks.table import markdown_table, number
 from unimo_bids.files.series import read_series
-from unimo_bids.motion.resampling import correct_series
+from unimo_bids.motion.correction import correct_series
 from unimo_bids.qc.framewise import framewise_displacement
 
 SHOWN_FRAMES = 6

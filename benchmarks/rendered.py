@@ -22,8 +22,8 @@ from benchmarks.modalities import (
     rendered_pair,
 )
 from benchmarks.table import markdown_table
-from unimo_bids.motion.pair import PairPose, register_volumes
 from unimo_bids.networks.pose import RIGHT_DEG
+from unimo_bids.registration.pair import PairPose, register_volumes
 from unimo_bids.spatial import rigid
 
 # fixed, moving

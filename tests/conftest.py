@@ -4,6 +4,25 @@ import os
 import shutil
 
 import pytest
+import torch
+
+from tests import phantom
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def at_rest() -> torch.Tensor:
+    return phantom.volume(torch.eye(4).double())
+
+
+@pytest.fixture(scope="session")
+def mask() -> torch.Tensor:
+    """The head and its rim: the edge tells most about the pose."""
+    return phantom.head_mask(grown=1.1)
 
 
 @pytest.fixture

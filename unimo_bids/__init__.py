@@ -13,28 +13,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unimo_bids.files.series import read_series
     from unimo_bids.files.transforms import read_itk, write_itk
-    from unimo_bids.motion.pair import PairPose, register_volumes
-    from unimo_bids.motion.resampling import correct_series
-    from unimo_bids.motion.series import (
-        MotionEstimate,
-        MotionSettings,
-        Tracking,
-        estimate_motion,
-        find_reference,
-        track_motion,
-    )
+    from unimo_bids.motion.correction import correct_series
+    from unimo_bids.motion.estimate import MotionEstimate, Tracking
+    from unimo_bids.motion.estimation import estimate_motion, find_reference, track_motion
+    from unimo_bids.motion.settings import MotionSettings
     from unimo_bids.qc.framewise import framewise_displacement
+    from unimo_bids.registration.pair import PairPose, register_volumes
 
 _HOMES = {
-    "MotionEstimate": "unimo_bids.motion.series",
-    "MotionSettings": "unimo_bids.motion.series",
-    "PairPose": "unimo_bids.motion.pair",
-    "register_volumes": "unimo_bids.motion.pair",
-    "correct_series": "unimo_bids.motion.resampling",
-    "Tracking": "unimo_bids.motion.series",
-    "estimate_motion": "unimo_bids.motion.series",
-    "find_reference": "unimo_bids.motion.series",
-    "track_motion": "unimo_bids.motion.series",
+    "MotionEstimate": "unimo_bids.motion.estimate",
+    "MotionSettings": "unimo_bids.motion.settings",
+    "PairPose": "unimo_bids.registration.pair",
+    "register_volumes": "unimo_bids.registration.pair",
+    "correct_series": "unimo_bids.motion.correction",
+    "Tracking": "unimo_bids.motion.estimate",
+    "estimate_motion": "unimo_bids.motion.estimation",
+    "find_reference": "unimo_bids.motion.estimation",
+    "track_motion": "unimo_bids.motion.estimation",
     "framewise_displacement": "unimo_bids.qc.framewise",
     "read_itk": "unimo_bids.files.transforms",
     "read_series": "unimo_bids.files.series",

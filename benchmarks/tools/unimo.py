@@ -16,7 +16,8 @@ def _preparer(
     def prepare(problem: Problem) -> Callable[[], Estimate]:
         import torch
 
-        from unimo_bids.motion.series import MotionSettings, estimate_motion
+        from unimo_bids.motion.estimation import estimate_motion
+        from unimo_bids.motion.settings import MotionSettings
 
         torch.set_num_threads(problem.threads)
         mask = problem.mask if problem.frame_masks is None else problem.frame_masks
@@ -41,7 +42,7 @@ def _extracted(problem: Problem, follow: bool) -> NDArray[Any] | None:
     """What the app would look at: its own mask, of every frame if the brain is a fetus's."""
     from nibabel.nifti1 import Nifti1Header
 
-    from unimo_bids.brain.series import find_series_brain
+    from unimo_bids.brain.run import find_series_brain
     from unimo_bids.files.series import Series
 
     series = Series(problem.data, problem.affine, Nifti1Header(), None, (), problem.folder)

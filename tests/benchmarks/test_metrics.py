@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from benchmarks.metrics import (
-    Errors,
-    activation_map,
-    correction_quality,
-    pose_errors,
-    summary,
-)
+from benchmarks.metrics import Errors, activation_map, correction_quality, pose_errors, summary
 from benchmarks.series import BenchmarkSeries, cached, load, save
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
 
+from unimo_bids.brain.finder import BrainFinder
 from unimo_bids.brain.mask import BrainMask, Candidate
 from unimo_bids.brain.network import BrainNetworks
-from unimo_bids.brain.unimo import BrainFinder
 
 SIZES = (3.0, 3.0, 4.5)
 AFFINE = np.diag([*SIZES, 1.0])

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.brain.bright import AFFINE, bright_networks
-from unimo_bids.brain import unimo
+from unimo_bids.brain import finder as finders
+from unimo_bids.brain.finder import BrainFinder
 from unimo_bids.brain.network import BrainNetworks
-from unimo_bids.brain.unimo import BrainFinder
 
 
 @pytest.fixture
 def bright(monkeypatch: pytest.MonkeyPatch) -> BrainNetworks:
     """Networks that find whatever is bright, in the place of the shipped ones."""
     trained = bright_networks()
-    monkeypatch.setattr(unimo, "_networks", lambda _device: trained)
+    monkeypatch.setattr(finders, "_networks", lambda _device: trained)
     return trained
 
 

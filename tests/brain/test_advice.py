@@ -7,9 +7,9 @@ import pytest
 
 from unimo_bids.brain import epi
 from unimo_bids.brain.advice import advised, confidence, runners_up
-from unimo_bids.brain.choice import NOTHING
+from unimo_bids.brain.extraction import NOTHING
+from unimo_bids.brain.finder import METHOD, UNCLEAR
 from unimo_bids.brain.mask import BrainMask, Candidate
-from unimo_bids.brain.unimo import METHOD, UNCLEAR
 
 ONE = Candidate((1, 2, 3), 245, 0.9)
 TWIN = Candidate((12.4, -30, 44), 131, 0.35)

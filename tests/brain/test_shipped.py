@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unimo_bids.brain.choice import NOTHING, extract_brain
+from unimo_bids.brain.extraction import NOTHING, extract_brain
 from unimo_bids.brain.mask import BrainMask
 from unimo_bids.networks.weights import FOLDER
 from unimo_bids.simulation import (

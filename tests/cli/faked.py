@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from unimo_bids.cli import correct, correction
-from unimo_bids.motion.series import MotionEstimate
+from unimo_bids.motion.estimate import MotionEstimate
 
 
 def estimate(series, affine, *, mask=None, reference="auto", device="cpu", settings=None, progress):

@@ -23,7 +23,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from tests.motion import phantom
+from tests import phantom
 
 SHAPE, FRAMES = (14, 14, 10), 4
 _SECONDS = 30

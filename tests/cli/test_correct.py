@@ -13,13 +13,12 @@ from scipy.spatial.transform import Rotation
 
 from tests.cli import faked, fuzz
 from tests.cli.conftest import AFFINE, save
-from unimo_bids.brain import series as brain_series
-from unimo_bids.brain.given import given_brain
-from unimo_bids.brain.mask import BrainMask, Candidate
+from unimo_bids.brain import run as brain_run
+from unimo_bids.brain.head import MaskError, NoImageError
+from unimo_bids.brain.mask import BrainMask, Candidate, given_brain
 from unimo_bids.cli import correction
 from unimo_bids.cli.correct import main
 from unimo_bids.files.transforms import read_itk
-from unimo_bids.motion.masks import MaskError, NoImageError
 from unimo_bids.simulation import artefacts, fetal_head, simulate
 
 NAMES = {
@@ -177,7 +176,7 @@ def test_the_brain_that_was_found_is_told(bold, data, tmp_path, fake, monkeypatc
         doubts = ("another region looks like a brain as well (twins?)",)
         return BrainMask(mask > 0, mask, 66, "neural networks", doubts, candidates=twins)
 
-    monkeypatch.setattr(brain_series, "extract_brain", extract)
+    monkeypatch.setattr(brain_run, "extract_brain", extract)
     out = tmp_path / "out"
     given = [str(bold), str(out), "--quiet", "--no-figure", "--population", "adult"]
     assert main([*given, "--brain-extraction", "unimo"]) == 0
@@ -459,7 +458,7 @@ def test_what_the_engine_refuses_is_a_refusal(bold, tmp_path, monkeypatch, capsy
 
 def test_a_brain_of_a_few_voxels_is_not_believed(bold, tmp_path, monkeypatch, fake, capsys):
     monkeypatch.setattr(
-        brain_series, "extract_brain",
+        brain_run, "extract_brain",
         lambda volume, affine, *_, **__: given_brain(np.float32(_eight(volume.shape)), affine),
     )  # fmt: skip
     assert main([str(bold), str(tmp_path / "out"), "--quiet", "--no-figure"]) == 0

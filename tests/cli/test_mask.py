@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.brain.bright import AFFINE, bright_networks, volume_of
-from unimo_bids.brain import unimo
+from unimo_bids.brain import finder
 from unimo_bids.cli.mask import main
 
 ONE = volume_of(((150, 120, 90), 40)).numpy()
@@ -19,7 +19,7 @@ MOVED = volume_of(((165, 112, 94), 40)).numpy()
 @pytest.fixture(autouse=True)
 def bright(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = bright_networks()
-    monkeypatch.setattr(unimo, "_networks", lambda _device: trained)
+    monkeypatch.setattr(finder, "_networks", lambda _device: trained)
 
 
 def _saved(path: Path, data: np.ndarray) -> str:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests import phantom
 from tests.brain.bright import AFFINE as UTERUS
 from tests.brain.bright import bright_networks, confident, volume_of
-from tests.motion import phantom
-from unimo_bids.brain import unimo
-from unimo_bids.brain.choice import UNSURE
+from unimo_bids.brain import finder
+from unimo_bids.brain.extraction import UNSURE
 from unimo_bids.cli.register import DOUBTED, main
 from unimo_bids.files.transforms import read_itk
 
@@ -124,7 +124,7 @@ def test_a_series_is_refused(
 def bright(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks that take whatever is bright for brain."""
     trained = bright_networks()
-    monkeypatch.setattr(unimo, "_networks", lambda _device: trained)
+    monkeypatch.setattr(finder, "_networks", lambda _device: trained)
 
 
 def _ball(path: Path, center: tuple[float, float, float], radius: float, seed: int) -> str:

@@ -3,17 +3,7 @@ import time
 
 import pytest
 
-from tests.execution.workflows import (
-    SMALL,
-    chain,
-    die,
-    fail,
-    node,
-    run_of,
-    times,
-    whole,
-    work,
-)
+from tests.execution.workflows import SMALL, chain, die, fail, node, run_of, times, whole, work
 from unimo_bids.execution import multiproc
 from unimo_bids.execution.progress import Progress
 from unimo_bids.execution.runner import run_workflow

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from nipype.interfaces.base import isdefined
 
+from tests import phantom
 from tests.brain.bright import bright_networks
-from tests.motion import phantom
 from tests.reports.conftest import make_record
 from tests.system import study
 from unimo_bids.bids.query import BoldRun
-from unimo_bids.brain import unimo
+from unimo_bids.brain import finder
+from unimo_bids.brain.finder import METHOD
 from unimo_bids.brain.mask import BrainMask, Candidate
-from unimo_bids.brain.unimo import METHOD
 from unimo_bids.errors import InputError, MachineError
 from unimo_bids.files.tables import write_table
 from unimo_bids.interfaces.brain import FindBrain, FindReference, _about
@@ -26,7 +26,7 @@ from unimo_bids.interfaces.motion import EstimateMotion, TrackMotion
 from unimo_bids.interfaces.results import read_motion, write_arrays
 from unimo_bids.interfaces.series import ResampleSeries, ValidateSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
-from unimo_bids.motion.results import MotionEstimate
+from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.qc.confounds import MOTION_NAMES
 from unimo_bids.settings import Settings
 
@@ -110,7 +110,7 @@ def test_a_brain_is_found_where_none_is_given(bold, here):
 
 def test_a_place_is_looked_at_and_kept(bold, here, monkeypatch):
     trained = bright_networks()
-    monkeypatch.setattr(unimo, "_networks", lambda _device: trained)
+    monkeypatch.setattr(finder, "_networks", lambda _device: trained)
     given = {"center": "12,12,8vox", "center_reason": "participants.tsv: brain_center"}
     found = brain(bold, here, method="unimo", **given)
     assert found.about["BrainMethod"] == "neural networks" == found.method

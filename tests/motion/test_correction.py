@@ -2,7 +2,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.motion.phantom import AFFINE, SHAPE, noise, random_poses, volumes
+from tests.phantom import AFFINE, SHAPE, noise, random_poses, volumes
 from unimo_bids.files.series import read_series, timed
 from unimo_bids.motion.correction import write_corrected
 from unimo_bids.motion.frames import Preceded

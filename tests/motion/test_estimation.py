@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.motion.phantom import AFFINE, SHAPE, error_mm, noise, random_poses, volume
+from tests.phantom import AFFINE, SHAPE, error_mm, noise, random_poses, volume
 from unimo_bids.motion import estimation
+from unimo_bids.motion.estimate import Tracking
 from unimo_bids.motion.estimation import Estimation
-from unimo_bids.motion.joint import JointAlignment
-from unimo_bids.motion.results import Tracking
 from unimo_bids.motion.tracking import Track
+from unimo_bids.registration.joint import JointAlignment
 
 COUNT = 8
 

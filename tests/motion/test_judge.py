@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.motion.phantom import AFFINE, head_mask, random_poses, volumes
+from tests.phantom import AFFINE, head_mask, random_poses, volumes
+from unimo_bids.brain.head import find_head
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.judge import Judge
-from unimo_bids.motion.masks import find_head
 
 
 @pytest.fixture(scope="module", params=["one contrast", "inverted and curved contrasts"])

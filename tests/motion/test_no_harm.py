@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.motion.phantom import AFFINE, error_mm, head_mask, noise, random_poses, volume
+from tests.phantom import AFFINE, error_mm, head_mask, noise, random_poses, volume
+from unimo_bids.motion.estimation import estimate_motion
 from unimo_bids.motion.frames import empty
-from unimo_bids.motion.series import estimate_motion
 from unimo_bids.qc.framewise import framewise_displacement
 
 COUNT = 16

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.motion.phantom import RADIUS, error_mm, f64, pose, random_poses
+from tests.phantom import RADIUS, error_mm, f64, pose, random_poses
 from unimo_bids.motion.quality import bridge, similarity_threshold, warnings_of
 from unimo_bids.spatial import rigid
 

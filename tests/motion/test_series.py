@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.motion.phantom import (
+from tests.phantom import (
     AFFINE,
     SHAPE,
     error_mm,
@@ -18,8 +18,9 @@ from tests.motion.phantom import (
     volume,
     volumes,
 )
+from unimo_bids.motion.estimation import estimate_motion
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.series import MotionSettings, estimate_motion
+from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.simulation import adult_head, kinematics, simulate
 from unimo_bids.simulation.artefacts import ContrastChange, RicianNoise
 from unimo_bids.spatial import rigid

@@ -2,14 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.motion.phantom import AFFINE, SHAPE, noise, pose, random_poses, rest, volumes
-from unimo_bids.motion.template import (
-    _sorted,
-    align,
-    choose_frames,
-    choose_reference,
-    robust_mean,
-)
+from tests.phantom import AFFINE, SHAPE, noise, pose, random_poses, rest, volumes
+from unimo_bids.motion.template import _sorted, align, choose_frames, choose_reference, robust_mean
 
 everything = np.ones(40, dtype=bool)
 WHOLE = tuple(slice(0, n) for n in SHAPE)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.motion.phantom import (
+from tests.phantom import (
     AFFINE,
     RADIUS,
     SHAPE,
@@ -15,10 +15,10 @@ from tests.motion.phantom import (
     random_poses,
     volume,
 )
+from unimo_bids.brain.head import find_head
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.levels import make_level
-from unimo_bids.motion.masks import find_head
 from unimo_bids.motion.ties import Tying
+from unimo_bids.registration.levels import make_level
 from unimo_bids.spatial.grids import voxel_centers
 
 COUNT = 6

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.motion.phantom import (
+from tests.phantom import (
     AFFINE,
     SHAPE,
     error_mm,
@@ -13,8 +13,8 @@ from tests.motion.phantom import (
     volume,
     volumes,
 )
-from unimo_bids.motion.levels import make_level
 from unimo_bids.motion.tracking import Targets, track
+from unimo_bids.registration.levels import make_level
 
 # the coarse level samples linearly every 4 mm: rough poses are good to a quarter of that
 ROUGH_MM = 1.0

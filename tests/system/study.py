@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from tests.motion import phantom
+from tests import phantom
 from unimo_bids.spatial import rigid
 
 SHAPE, FRAMES, TR = (24, 24, 16), 12, 2.0

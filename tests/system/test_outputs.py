@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.motion import phantom
+from tests import phantom
 from tests.system import study
 from unimo_bids.bids.validation import validate
 from unimo_bids.files.transforms import read_itk

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from unimo_bids.brain import unimo
-from unimo_bids.brain.finding import Outline, Region, Segmented
+from unimo_bids.brain import finder
 from unimo_bids.brain.mask import ball_volume
 from unimo_bids.brain.network import BrainNetworks, Recognise, segment_box
+from unimo_bids.brain.segmentation import Outline, Region, Segmented
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.training import brain
 from unimo_bids.training.anatomies import Packed, save
@@ -59,7 +59,7 @@ def test_validation_sees_a_network_that_is_right_and_one_that_is_not(
         def found(*_args: object) -> Segmented:
             return Segmented(probability(last[0].brain.numpy()), 0)
 
-        monkeypatch.setattr(unimo, "segment_brain", found)
+        monkeypatch.setattr(finder, "segment_brain", found)
         rows = brain.validate(BrainNetworks(), scenes, 12).splitlines()[2:]
         return {row.split(" | ")[0][2:]: row.split(" | ")[2:] for row in rows}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from unimo_bids.brain.choice import NOTHING
+from unimo_bids.brain.extraction import NOTHING
+from unimo_bids.brain.finder import METHOD
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius
 from unimo_bids.brain.place import OPTION, option_for
-from unimo_bids.brain.unimo import METHOD
 
 # Of less confidence, a place is not worth a look unless there is no better
 LIKELY = 0.2

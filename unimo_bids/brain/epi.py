@@ -26,8 +26,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from unimo_bids.brain.head import NoImageError, foreground
 from unimo_bids.brain.mask import SOLID, BrainMask, ball_volume, brain_radius, mask_radius, solidity
-from unimo_bids.motion.masks import NoImageError, foreground
 
 Bool3 = NDArray[np.bool_]
 Float3 = NDArray[np.float32]

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from unimo_bids.brain.head import MaskError
+
 Bool3 = NDArray[np.bool_]
 Float3 = NDArray[np.float32]
 Population = Literal["fetal", "infant", "adult"]
@@ -112,6 +114,19 @@ def population_of_size(radius_mm: float) -> Population:
     if radius_mm < 45:
         return "fetal"
     return "infant" if radius_mm < 63 else "adult"
+
+
+def given_brain(mask: NDArray[np.float32], affine: NDArray[np.float64]) -> BrainMask:
+    """Believe a mask ``(X, Y, Z)``, hard or soft (0 … 1)."""
+    inside = mask > 0.5
+    if not inside.any():
+        raise MaskError("the mask is empty")
+    return BrainMask(
+        mask=inside,
+        probability=np.asarray(mask, dtype=np.float32),
+        radius_mm=brain_radius(inside, affine),
+        method="given mask",
+    )
 
 
 def ball_radius(volume: float) -> float:

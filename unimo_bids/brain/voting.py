@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unimo_bids.brain.choice import UNSURE
+from unimo_bids.brain.extraction import UNSURE
+from unimo_bids.brain.finder import METHOD, UNCLEAR
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius
-from unimo_bids.brain.unimo import METHOD, UNCLEAR
-from unimo_bids.motion.masks import centroid
 from unimo_bids.spatial.grids import voxel_sizes, world_points
+from unimo_bids.spatial.region import centroid
 
 Float64 = NDArray[np.float64]
 # Finds the brain in a frame: anywhere, or about a place (3,), RAS mm

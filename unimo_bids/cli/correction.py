@@ -15,9 +15,10 @@ import numpy.typing as npt
 import torch
 
 from unimo_bids.brain.advice import confidence
+from unimo_bids.brain.head import refusing
 from unimo_bids.brain.mask import BrainMask, Population
 from unimo_bids.brain.place import locate
-from unimo_bids.brain.series import SeriesBrain, find_series_brain
+from unimo_bids.brain.run import SeriesBrain, find_series_brain
 from unimo_bids.cli.arguments import check_center
 from unimo_bids.cli.progress import Report
 from unimo_bids.devices import torch_device
@@ -29,9 +30,10 @@ from unimo_bids.files.tables import write_table
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.correction import Comparison, write_corrected
-from unimo_bids.motion.masks import refusing
+from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.motion.estimation import estimate_motion, find_reference
 from unimo_bids.motion.quality import STATUSES, warnings_of
-from unimo_bids.motion.series import MotionEstimate, MotionSettings, estimate_motion, find_reference
+from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.networks.pose import Fusion
 from unimo_bids.qc.confounds import (
     MOTION_NAMES,

@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from unimo_bids.brain.advice import advised
+from unimo_bids.brain.head import refusing
 from unimo_bids.brain.place import locate
-from unimo_bids.brain.series import SeriesBrain, find_series_brain
+from unimo_bids.brain.run import SeriesBrain, find_series_brain
 from unimo_bids.cli.arguments import check_center
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
 from unimo_bids.files.reopening import check_image
 from unimo_bids.files.series import Series, read_series
 from unimo_bids.files.writing import write_volume
-from unimo_bids.motion.masks import refusing
-from unimo_bids.motion.series import find_reference
+from unimo_bids.motion.estimation import find_reference
 
 
 @dataclass(frozen=True)

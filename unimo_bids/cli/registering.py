@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unimo_bids.brain.choice import extract_brain
+from unimo_bids.brain.extraction import extract_brain
+from unimo_bids.brain.head import MaskError, NoImageError, foreground
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
 from unimo_bids.files.reopening import check_image
@@ -21,9 +22,8 @@ from unimo_bids.files.series import Series, read_mask, read_series
 from unimo_bids.files.staging import atomic
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
-from unimo_bids.motion.masks import MaskError, NoImageError, foreground
-from unimo_bids.motion.pair import PairPose, register_volumes
-from unimo_bids.motion.resampling import resample
+from unimo_bids.registration.pair import PairPose, register_volumes
+from unimo_bids.spatial.resampling import resample
 
 _SUFFIXES = {
     "transform": "_xfm.txt",

@@ -33,7 +33,7 @@ from unimo_bids.execution.worker import Answer, Surroundings, work
 _LOG = logging.getLogger(__name__)
 
 # imported once, before the processes fork off: torch and nipype take seconds
-_PRELOAD = ("nipype.pipeline.engine", "unimo_bids.motion.series", "matplotlib.figure")
+_PRELOAD = ("nipype.pipeline.engine", "unimo_bids.motion.estimation", "matplotlib.figure")
 _GB = 1024**3
 # a node that is done has nothing left to do; one that lingers is stuck in a library's clean-up
 _LEAVE_WITHIN_S = 5.0

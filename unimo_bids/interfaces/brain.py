@@ -18,7 +18,7 @@ from unimo_bids.interfaces.results import DEVICE
 
 if TYPE_CHECKING:
     from unimo_bids.brain.mask import BrainMask
-    from unimo_bids.brain.series import SeriesBrain
+    from unimo_bids.brain.run import SeriesBrain
     from unimo_bids.files.series import Series
 
 
@@ -41,11 +41,11 @@ class FindReference(SimpleInterface):
     output_spec = _ReferenceOutput
 
     def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.brain.head import refusing
         from unimo_bids.errors import InputError
         from unimo_bids.files.series import read_series, read_volume
         from unimo_bids.files.writing import write_volume
-        from unimo_bids.motion.masks import refusing
-        from unimo_bids.motion.series import find_reference
+        from unimo_bids.motion.estimation import find_reference
 
         series = read_series(self.inputs.in_file)
         if isdefined(self.inputs.reference_file):
@@ -136,12 +136,12 @@ class FindBrain(SimpleInterface):
 
     def _found(self, series: Series) -> SeriesBrain:
         """The brain that is looked for."""
+        from unimo_bids.brain.head import refusing
         from unimo_bids.brain.place import locate
-        from unimo_bids.brain.series import find_series_brain
+        from unimo_bids.brain.run import find_series_brain
         from unimo_bids.devices import torch_device
         from unimo_bids.errors import InputError
         from unimo_bids.files.series import read_volume
-        from unimo_bids.motion.masks import refusing
 
         given = self.inputs
         if given.method == "derivatives":
@@ -166,12 +166,11 @@ class FindBrain(SimpleInterface):
         """The mask of another program, in the reference."""
         import numpy as np
 
-        from unimo_bids.brain.given import given_brain
-        from unimo_bids.brain.mask import population_of_size
-        from unimo_bids.brain.series import SeriesBrain
+        from unimo_bids.brain.head import too_small
+        from unimo_bids.brain.mask import given_brain, population_of_size
+        from unimo_bids.brain.run import SeriesBrain
         from unimo_bids.errors import InputError
         from unimo_bids.files.series import read_mask
-        from unimo_bids.motion.masks import too_small
 
         mask = read_mask(self.inputs.given_mask, series)
         of_reference = mask[..., self.inputs.reference] if mask.ndim == 4 else mask

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from unimo_bids.brain.mask import Candidate
-    from unimo_bids.motion.results import MotionEstimate
+    from unimo_bids.motion.estimate import MotionEstimate
 
     Array = NDArray[np.float64]
 

@@ -50,8 +50,8 @@ class TrackMotion(SimpleInterface):
         from unimo_bids.devices import torch_device
         from unimo_bids.files.series import read_series
         from unimo_bids.interfaces.results import write_arrays
-        from unimo_bids.motion.results import MotionSettings
-        from unimo_bids.motion.series import track_motion
+        from unimo_bids.motion.estimation import track_motion
+        from unimo_bids.motion.settings import MotionSettings
 
         series = read_series(self.inputs.in_file)
         frames, reference = _with_reference(self.inputs, series)
@@ -94,13 +94,10 @@ class EstimateMotion(SimpleInterface):
         from unimo_bids.files.series import read_series
         from unimo_bids.files.transforms import write_itk
         from unimo_bids.files.writing import write_volume
-        from unimo_bids.interfaces.results import (
-            device_name,
-            read_tracking,
-            write_arrays,
-        )
-        from unimo_bids.motion.results import MotionSettings, Tracking
-        from unimo_bids.motion.series import estimate_motion
+        from unimo_bids.interfaces.results import device_name, read_tracking, write_arrays
+        from unimo_bids.motion.estimate import Tracking
+        from unimo_bids.motion.estimation import estimate_motion
+        from unimo_bids.motion.settings import MotionSettings
 
         here = Path(runtime.cwd)
         series = read_series(self.inputs.in_file)
@@ -147,7 +144,7 @@ def _with_reference(inputs: Any, series: Series) -> tuple[Any, int]:
 
 def _refusing(inputs: Any, mask: Any) -> Any:
     """Name the file that is at fault where there is no motion to be told."""
-    from unimo_bids.motion.masks import refusing
+    from unimo_bids.brain.head import refusing
 
     given = inputs.mask if isdefined(inputs.mask) else None
     return refusing(inputs.in_file, given, many=mask is not None and mask.ndim == 4)

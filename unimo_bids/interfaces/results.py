@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nipype.interfaces.base import traits
 
 if TYPE_CHECKING:
-    from unimo_bids.motion.results import MotionEstimate, Tracking
+    from unimo_bids.motion.estimate import MotionEstimate, Tracking
 
 DEVICE = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:i")
 
@@ -36,14 +36,14 @@ def write_arrays(path: Path, result: MotionEstimate | Tracking) -> str:
 
 def read_tracking(path: str) -> Tracking:
     """Read what TrackMotion left."""
-    from unimo_bids.motion.results import Tracking
+    from unimo_bids.motion.estimate import Tracking
 
     return Tracking(**_arrays(path))
 
 
 def read_motion(path: str) -> MotionEstimate:
     """Read what EstimateMotion left."""
-    from unimo_bids.motion.results import MotionEstimate
+    from unimo_bids.motion.estimate import MotionEstimate
 
     return MotionEstimate(**_arrays(path))
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from unimo_bids.files.series import Series
 from unimo_bids.files.writing import SeriesWriter
-from unimo_bids.motion.resampling import Interpolation, correct_series
 from unimo_bids.qc.similarity import Likeness
 from unimo_bids.qc.tsnr import TemporalMoments
+from unimo_bids.spatial.resampling import Interpolation, resample
 
 # a line through a handful of frames explains most of their noise
 _FEWEST_TO_DETREND = 10
@@ -95,3 +97,45 @@ def write_corrected(
                     moments[when].update(volume, time=t)
             progress((t + 1) / frames)
     return Comparison(moments, similarity)
+
+
+def correct_series(
+    series: Any,
+    affine: NDArray[np.float64],
+    poses: NDArray[np.float64],
+    *,
+    interpolation: Interpolation = "cubic",
+    device: str = "cpu",
+    progress: Callable[[float, str], None] | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """Undo the motion of a series, frame by frame.
+
+    Parameters
+    ----------
+    series
+        ``(X, Y, Z, T)`` array or anything indexed like one; ``series[..., t]`` is read once.
+    affine
+        ``(4, 4)`` voxel → RAS mm.
+    poses
+        ``(T, 4, 4)`` RAS mm, reference → volume.
+
+    Yields
+    ------
+    ndarray
+        ``(X, Y, Z)`` float32, frame after frame; 0 where a frame did not see the place. A frame
+        that did not move is handed on exactly as it is.
+    """
+    grid = torch.as_tensor(np.asarray(affine, dtype=np.float64), device=device)
+    n_frames = series.shape[3]
+    if len(poses) != n_frames:
+        raise ValueError(f"{len(poses)} poses for {n_frames} frames")
+    for t in range(n_frames):
+        raw = np.nan_to_num(np.asarray(series[..., t], dtype=np.float32), posinf=0, neginf=0)
+        if np.array_equal(poses[t], np.eye(4)):
+            yield raw
+        else:
+            pose = torch.as_tensor(poses[t], device=device)
+            volume = torch.from_numpy(np.ascontiguousarray(raw)).to(device)
+            yield resample(volume, grid, pose, interpolation=interpolation).cpu().numpy()
+        if progress is not None:
+            progress((t + 1) / n_frames, "resampling")

@@ -18,24 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.contrast import common_images, contrast_changes, leading_images
+from unimo_bids.brain.head import ADULT_RADIUS, NoImageError, find_head
 from unimo_bids.motion.cycles import contrast_cycle, cycle_finding, most_different, without_cycle
+from unimo_bids.motion.estimate import Mode, MotionEstimate, Tracking
 from unimo_bids.motion.frames import Frames, empty
 from unimo_bids.motion.guesses import Guesses
-from unimo_bids.motion.joint import align_jointly
 from unimo_bids.motion.judge import Judge, Readings, clear
-from unimo_bids.motion.levels import Level, make_level
-from unimo_bids.motion.masks import ADULT_RADIUS, NoImageError, find_head
-from unimo_bids.motion.quality import NEVER_FAILED, bridge, similarity_threshold
+from unimo_bids.motion.quality import NEVER_FAILED, bridge, similarity_threshold, within_frame
 from unimo_bids.motion.refinement import Refined, refine
-from unimo_bids.motion.registration import (
-    LEAST_VALID,
-    IntensityModel,
-    Target,
-    make_target,
-    register,
-)
-from unimo_bids.motion.results import Mode, MotionEstimate, MotionSettings, Tracking
+from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.template import (
     align,
     choose_frames,
@@ -47,8 +38,13 @@ from unimo_bids.motion.template import (
 )
 from unimo_bids.motion.ties import Tying
 from unimo_bids.motion.tracking import Targets, Track, track
-from unimo_bids.motion.uncertainty import within_frame
 from unimo_bids.motion.ways import Way, best_way, compared
+from unimo_bids.registration.contrast import common_images, contrast_changes, leading_images
+from unimo_bids.registration.gauss_newton import register
+from unimo_bids.registration.intensity import LEAST_VALID
+from unimo_bids.registration.joint import align_jointly
+from unimo_bids.registration.levels import Level, make_level
+from unimo_bids.registration.target import IntensityModel, Target, make_target
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import voxel_centers, voxel_sizes
 
@@ -567,3 +563,69 @@ class Estimation:
             mode=mode,
             findings=tuple(findings),
         )
+
+
+def track_motion(
+    series: Any,
+    affine: NDArray[np.float64],
+    *,
+    mask: NDArray[Any] | None = None,
+    reference: int | Literal["auto"] = "auto",
+    device: str | torch.device = "cpu",
+    settings: MotionSettings | None = None,
+    progress: Progress | None = None,
+) -> Tracking:
+    """Follow the head through a series: the first half of `estimate_motion` (see there)."""
+    with torch.inference_mode():
+        return Estimation(series, affine, mask, device, settings, progress).track(reference)
+
+
+def find_reference(series: Any, affine: NDArray[np.float64]) -> int:
+    """Index of a still frame that looks like most others: what ``reference="auto"`` takes."""
+    with torch.inference_mode():
+        estimation = Estimation(series, affine, None, "cpu", None, None)
+        estimation.scan("auto")
+        return estimation.reference
+
+
+def estimate_motion(
+    series: Any,
+    affine: NDArray[np.float64],
+    *,
+    mask: NDArray[Any] | None = None,
+    reference: int | Literal["auto"] = "auto",
+    device: str | torch.device = "cpu",
+    settings: MotionSettings | None = None,
+    progress: Progress | None = None,
+    tracking: Tracking | None = None,
+) -> MotionEstimate:
+    """Estimate the rigid head motion of a series.
+
+    Parameters
+    ----------
+    series
+        ``(X, Y, Z, T)`` array or anything indexed like one.
+    affine
+        ``(4, 4)`` voxel → RAS mm.
+    mask
+        What moves rigidly: ``(X, Y, Z)`` in the reference frame, bool or soft (0 … 1), or
+        ``(X, Y, Z, T)``, one per frame: registration looks at the reference's, the others only
+        say where the head's centre is. Without a mask, everything that is not air.
+    reference
+        Frame that poses are relative to; ``"auto"`` takes a still one.
+    progress
+        Called with the share done and what is being done.
+    tracking
+        Where to start, from `track_motion` or another tracker; its reference then counts.
+
+    Examples
+    --------
+    >>> import nibabel
+    >>> image = nibabel.load("sub-01_task-rest_bold.nii.gz")      # doctest: +SKIP
+    >>> motion = estimate_motion(image.dataobj, image.affine)     # doctest: +SKIP
+    >>> motion.poses.shape, set(motion.status)                    # doctest: +SKIP
+    ((300, 4, 4), {'ok'})
+    """
+    with torch.inference_mode():
+        estimation = Estimation(series, affine, mask, device, settings, progress)
+        return estimation.refine(tracking or estimation.track(reference))

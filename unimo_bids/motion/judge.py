@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.levels import make_level
-from unimo_bids.motion.masks import Head
+from unimo_bids.registration.levels import make_level
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import voxel_centers, voxel_sizes
+from unimo_bids.spatial.region import Head
 
 _POINTS = 8_000
 _BINS = 16  # of equal population: ranks are the same in any monotonous contrast

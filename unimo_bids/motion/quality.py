@@ -22,6 +22,7 @@ _LONGEST_BRIDGE = 4
 NEVER_FAILED = 0.91
 _NEVER_GOOD = 0.3
 _SIGMA_PER_MAD = 1.4826
+_PART_OF_STEP = 0.08  # from one frame to the next, that is unknown of a frame's own time
 
 
 def warnings_of(status: Sequence[str]) -> list[str]:
@@ -158,3 +159,24 @@ def _step_variance(poses: Tensor, places: NDArray[np.int_], center: Tensor) -> T
         rigid.inverse(good[:-1]) @ good[1:], center.expand(len(good) - 1, 3)
     )
     return torch.cat([rotation, translation], dim=-1).square().mean(dim=0)
+
+
+def within_frame(poses: Tensor, good: NDArray[np.bool_], center: Tensor) -> Tensor:
+    """Covariance ``(T, 6, 6)`` (rad, mm) of what a head may move while a frame is taken.
+
+    A frame has one pose, its slices have many: which of them it stands for is known to a part of
+    the step from the frame before to the frame after. Frames that failed have no say.
+    """
+    places = np.flatnonzero(good)
+    out = torch.zeros(len(poses), 6, 6, dtype=torch.float64)
+    for t in range(len(poses)):
+        at = int(np.searchsorted(places, t))
+        before = places[max(0, at - 1)] if len(places) else t
+        after = places[min(len(places) - 1, at + int(t in places))] if len(places) else t
+        if after > before:
+            rotation, shift = rigid.to_parameters(
+                rigid.inverse(poses[before]) @ poses[after], center
+            )
+            step = torch.cat([rotation, shift]) * _PART_OF_STEP / float(after - before)
+            out[t] = step[:, None] * step
+    return out

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import Frames, empty
-from unimo_bids.motion.levels import make_level
-from unimo_bids.motion.registration import Target, block_covariance, register
+from unimo_bids.registration.gauss_newton import register
+from unimo_bids.registration.levels import make_level
+from unimo_bids.registration.target import Target
+from unimo_bids.registration.uncertainty import block_covariance
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import index_map
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import empty
-from unimo_bids.motion.resampling import Window, resample
 from unimo_bids.spatial.interpolation import gaussian_blur
+from unimo_bids.spatial.resampling import Window, resample
 
 _MOST_EMPTY = 0.4  # of the head; where more is 0, there is no image
 # a torn frame: its slices disagree more than the median frame's by so many robust deviations, and

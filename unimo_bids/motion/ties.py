@@ -15,15 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.contrast import tissue_images
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.levels import Level, make_level
-from unimo_bids.motion.masks import Head
 from unimo_bids.motion.refinement import refine
-from unimo_bids.motion.registration import Target, make_target, register
-from unimo_bids.motion.resampling import resample
+from unimo_bids.registration.contrast import tissue_images
+from unimo_bids.registration.gauss_newton import register
+from unimo_bids.registration.levels import Level, make_level
+from unimo_bids.registration.target import Target, make_target
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grids import voxel_sizes
+from unimo_bids.spatial.region import Head
+from unimo_bids.spatial.resampling import resample
 
 # At the coarse level, tissues of another contrast explain a frame at its right pose by .8 and
 # more, at wrong ones by .65 and less (contrast-head phantoms, six of their frames' references).

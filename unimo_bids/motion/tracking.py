@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.levels import Level
 from unimo_bids.motion.quality import similarity_threshold
-from unimo_bids.motion.registration import Registration, Target, register
-from unimo_bids.motion.search import search_poses
+from unimo_bids.registration.gauss_newton import Registration, register
+from unimo_bids.registration.levels import Level
+from unimo_bids.registration.search import search_poses
+from unimo_bids.registration.target import Target
 from unimo_bids.spatial import rigid
 
 Guess = Callable[[NDArray[np.int_]], Tensor]

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unimo_bids.motion.estimate import Mode
 from unimo_bids.motion.judge import Judge, Readings, clear, mean_gain
 from unimo_bids.motion.quality import NEVER_FAILED
 from unimo_bids.motion.refinement import Refined
-from unimo_bids.motion.results import Mode
 from unimo_bids.motion.tracking import Track
 from unimo_bids.spatial import rigid
 

@@ -20,14 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, max_pool3d, softplus
 
 from unimo_bids.networks.alignment import Alignment, Representation, align, slerp, together
-from unimo_bids.networks.steerable import (
-    FieldNorm,
-    Fields,
-    Gate,
-    SteerableConv,
-    blur_pool,
-    gated,
-)
+from unimo_bids.networks.steerable import FieldNorm, Fields, Gate, SteerableConv, blur_pool, gated
 
 Fusion = Literal["information", "slerp", "image", "shape"]
 Part = Literal["votes", "vectors"]  # that a network may be trained without, to see their worth

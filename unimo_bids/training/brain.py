@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from unimo_bids.brain.finding import LEAST_ML, Outline, all_outlines
+from unimo_bids.brain.finder import BrainFinder
 from unimo_bids.brain.mask import ball_radius
 from unimo_bids.brain.network import (
     FIND_MM,
@@ -27,7 +27,7 @@ from unimo_bids.brain.network import (
     normalised,
     segment_box,
 )
-from unimo_bids.brain.unimo import BrainFinder
+from unimo_bids.brain.segmentation import LEAST_ML, Outline, all_outlines
 from unimo_bids.spatial.boxes import Box
 from unimo_bids.training.recipe import Recipe
 from unimo_bids.training.scenes import Example, Scenes

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from unimo_bids.brain.finding import segmented
 from unimo_bids.brain.mask import ball_radius
 from unimo_bids.brain.network import BrainNetworks, segment_box
+from unimo_bids.brain.segmentation import segmented
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import read_series
 from unimo_bids.networks.weights import FOLDER, load_weights

@@ -1,0 +1,93 @@
+"""Motion of a series: rough, from tracking, and as it is given out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What explains the frames: one image; the few images that all contrasts are made of; frames of
+# other contrast, a pair at a time; or nothing, as no motion at all explains them better.
+Mode = Literal["plain", "common", "tied", "rest"]
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Rough poses of a series of T frames, good to about a millimetre: where refinement starts.
+
+    Attributes
+    ----------
+    reference
+        Index of the frame that all poses are relative to.
+    poses
+        ``(T, 4, 4)`` float64 RAS mm, reference → volume.
+    similarity
+        ``(T,)`` of each frame with the reference at its pose; NaN without image.
+    searched
+        ``(T,)`` bool, found only by the global search.
+    contrasts
+        Whether the contrast changes from frame to frame.
+    findings
+        What was decided, and by how much, a sentence each.
+    """
+
+    reference: int
+    poses: NDArray[np.float64]
+    similarity: NDArray[np.float64]
+    searched: NDArray[np.bool_]
+    contrasts: bool = False
+    findings: tuple[str, ...] = ()
+
+    @classmethod
+    def at_rest(cls, frames: int, reference: int) -> Tracking:
+        """No motion, for a series that has been corrected."""
+        poses = np.tile(np.eye(4), (frames, 1, 1))
+        return cls(reference, poses, np.ones(frames), np.zeros(frames, dtype=bool))
+
+
+@dataclass(frozen=True)
+class MotionEstimate:
+    """Head motion of a series of T frames.
+
+    Attributes
+    ----------
+    poses
+        ``(T, 4, 4)`` float64 RAS mm, reference → volume; the reference's is the identity.
+    covariance
+        ``(T, 6, 6)`` of a small motion of the reference before the pose: rotation vector (rad)
+        about `center` and translation (mm).
+    similarity
+        ``(T,)`` correlation of each frame with the template at its pose, 0 … 1; NaN without image.
+    status
+        ``(T,)`` str: ``ok``; ``searched`` (found only by the global search); ``bridged`` (not
+        registered: taken from the frames around it); ``lost`` (no pose to believe).
+    template
+        ``(X, Y, Z)`` float32 robust mean of aligned frames, on the grid of the series.
+    mask
+        ``(X, Y, Z)`` float32 soft weights that registration used.
+    reference
+        Index of the frame that all poses are relative to.
+    center
+        ``(3,)`` RAS mm, centre of the masked head in the reference.
+    radius
+        mm, of a ball with the masked head's volume.
+    mode
+        What explains the frames: ``plain``, one image; ``common``, the few images that contrasts
+        which change are made of; ``tied``, other frames, a pair at a time; ``rest``, no motion.
+    findings
+        What was decided about the series and by how much, a sentence each.
+    """
+
+    poses: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    similarity: NDArray[np.float64]
+    status: NDArray[np.str_]
+    template: NDArray[np.float32]
+    mask: NDArray[np.float32]
+    reference: int
+    center: NDArray[np.float64]
+    radius: float
+    mode: Mode = "plain"
+    findings: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Register images: levels, targets, Gauss–Newton, search, two volumes."""

@@ -1,0 +1,141 @@
+"""How far off a pose may be, from how much the parts of a head disagree about it.
+
+What a model leaves unexplained (another contrast, distortion, flow) is as wide as anatomy is, so
+that neighbouring points err alike. A covariance that counts points, or voxels, as independent is
+thousands of times too small. Here the head is cut into cubes, and each is left out in turn (the
+delete-one-block jackknife, Künsch 1989), by one Gauss–Newton step from the pose of all::
+
+    δ_b = (H - H_b)⁻¹ (g - g_b),     C = (G - 1) / G · Σ_b (δ_b - δ̄) (δ_b - δ̄)ᵀ
+
+H and g are Hessian and right-hand side of the normal equations, H_b and g_b what the points of cube
+b add to them, δ̄ the mean over the G cubes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unimo_bids.registration.intensity import CAUCHY, gains, modelled, read_points
+from unimo_bids.registration.least_squares import robust_scale, solve, symmetric
+from unimo_bids.registration.levels import Level
+from unimo_bids.registration.target import Target
+
+EDGE = 0.5  # of a cube, radii of the head: wider than tissues are, and a head has 50 of them
+# of deviations: what all cubes have in common, as a volume's own distortion, no cube can tell.
+# On rendered pairs (`python -m benchmarks pairs --rendered`), for 95 in 100 to hold
+_WIDER = 1.8
+_INTERPOLATION = 0.004  # voxels: what cubic splines err by, however much agrees
+
+
+def cubes(points: Tensor, edge: float) -> Tensor:
+    """Which cube each point is in, ``(N, G)`` float32: one 1 in each row, no empty column.
+
+    Parameters
+    ----------
+    points
+        ``(N, 3)`` relative to the head's centre, which is that of a cube.
+    edge
+        In the unit of the points.
+
+    Examples
+    --------
+    >>> cubes(torch.tensor([[0.0, 0, 0], [0, 0, 9], [1, 1, 1]]), edge=4.0)
+    tensor([[1., 0.],
+            [0., 1.],
+            [1., 0.]])
+    """
+    places = torch.round(points / edge).long()
+    _, number = torch.unique(places, dim=0, return_inverse=True)
+    return torch.nn.functional.one_hot(number).float()
+
+
+def jackknife(hessians: Tensor, scores: Tensor) -> Tensor:
+    """Covariance of a least-squares estimate from blocks of its observations.
+
+    Parameters
+    ----------
+    hessians
+        ``(B, G, 6, 6)`` H_b of each block, ``Σ w J Jᵀ`` over its points.
+    scores
+        ``(B, G, 6)`` g_b, ``Σ w r J`` with the residual r.
+
+    Returns
+    -------
+    Tensor
+        ``(B, 6, 6)``, in the unit of the parameters.
+    """
+    many = scores.shape[1]
+    without = hessians.sum(dim=1, keepdim=True) - hessians
+    rest = scores.sum(dim=1, keepdim=True) - scores
+    steps = solve(without.flatten(0, 1), rest.flatten(0, 1)).reshape(scores.shape)
+    steps = steps - steps.mean(dim=1, keepdim=True)
+    return (many - 1) / many * steps.mT @ steps
+
+
+def widened(covariance: Tensor, voxel: float) -> Tensor:
+    """What blocks tell, and what they cannot: ``(B, 6, 6)``, translations and arcs in mm.
+
+    Parameters
+    ----------
+    covariance
+        ``(B, 6, 6)`` of `jackknife`.
+    voxel
+        Its widest edge, mm.
+    """
+    floor = (_INTERPOLATION * voxel) ** 2 * torch.eye(covariance.shape[-1]).to(covariance)
+    return _WIDER**2 * covariance + floor
+
+
+def block_covariance(
+    target: Target,
+    sampled: Tensor,
+    poses: Tensor,
+    *,
+    level: Level | None = None,
+    valid: Tensor | None = None,
+) -> Tensor:
+    """Covariance ``(B, 6, 6)`` as that of `Registration`, from how parts of the head disagree.
+
+    Costs one more sampling of each frame; see `uncertainty`. Robust weights count as given, and so
+    does the intensity model.
+
+    Parameters
+    ----------
+    target, sampled, level, valid
+        As of `register`.
+    poses
+        ``(B, 4, 4)`` where it ended.
+    """
+    view, values = read_points(target, level or target.level, sampled, poses.double(), valid)
+    cube_of = cubes(target.points, EDGE * target.radius).to(values)
+    first, second = torch.triu_indices(6, 6, device=values.device)
+    squares, scores = torch.zeros(2, device=values.device).double()
+    for c, channel in enumerate(target.channels):
+        terms = channel.terms
+        coefficients, residual = modelled(channel, view, values[:, c])
+        sigma = robust_scale(residual, view)[:, None]
+        weights = view / (1 + (residual / (CAUCHY * sigma)) ** 2) / sigma**2
+        motion = torch.zeros((), device=values.device)
+        for gain, steepest in zip(gains(channel, coefficients), channel.steepest, strict=True):
+            motion = motion + gain[:, None] * steepest.mT  # (B, 6, N)
+        # the intensity model adapts along: what it takes of motion and residual is not theirs
+        both = torch.cat([motion, residual[:, None]], dim=1)
+        weighted = weights[:, None] * both
+        taken = solve(
+            symmetric(weights @ channel.term_products.mT, len(terms)),
+            (weighted @ terms.mT).mT.double(),
+        )
+        both = both - taken.mT.float() @ terms
+        weighted = weights[:, None] * both
+        squares = squares + ((weighted[:, first] * both[:, second]) @ cube_of).double()
+        scores = scores + ((weighted[:, :6] * both[:, 6:]) @ cube_of).double()
+    hessians = symmetric(squares.mT.flatten(0, 1), 6).reshape(len(poses), -1, 6, 6)
+    voxel = float(target.level.spacing.max())
+    return of_motion(widened(jackknife(hessians, scores.mT), voxel), target)
+
+
+def of_motion(covariance: Tensor, target: Target) -> Tensor:
+    """Rotations in radians, not in mm on the head's surface."""
+    scale = torch.tensor([1 / target.radius] * 3 + [1.0] * 3).to(covariance)
+    return covariance * scale[:, None] * scale
