@@ -65,7 +65,7 @@ def _cases(data: Path, folder: Path) -> Mapping[str, tuple[str, list[str]]]:
             [str(demo), str(folder / "app-onto-reference"), "participant"],
         ),
     }
-    cases["app-onto-reference"][1] += ["--participant-label", "02", "--reference", "3"]
+    cases["app-onto-reference"][1].extend(["--participant-label", "02", "--reference", "3"])
     series = {
         "contrast": (data / "phantom" / "contrast-head-s11" / "bold.nii.gz", "none"),
         "womb": (data / "phantom" / "womb-brain-s11" / "bold.nii.gz", "auto"),
