@@ -13,9 +13,10 @@ from torch import Tensor
 from tests.brain.bright import AFFINE, Blind, Bright, confident, volume_of
 from unimo_bids.brain import epi
 from unimo_bids.brain.advice import advised
-from unimo_bids.brain.extraction import ELSEWHERE, NOTHING, UNSURE, Method, extract_brain
+from unimo_bids.brain.extraction import ELSEWHERE, NOTHING, UNSURE, extract_brain
 from unimo_bids.brain.finder import METHOD, UNCLEAR
 from unimo_bids.brain.network import BrainNetworks
+from unimo_bids.words import BrainMethod
 
 ONE = volume_of(((150, 120, 90), 50)).numpy()
 TWO = volume_of(((60, 60, 90), 34), ((200, 180, 90), 36)).numpy()
@@ -24,7 +25,9 @@ TWO = volume_of(((60, 60, 90), 34), ((200, 180, 90), 36)).numpy()
 @pytest.mark.parametrize(
     ("method", "found"), [("auto", METHOD), ("unimo", METHOD), ("epi", epi.METHOD)]
 )
-def test_what_is_clear_is_found_as_asked(bright: BrainNetworks, method: Method, found: str) -> None:
+def test_what_is_clear_is_found_as_asked(
+    bright: BrainNetworks, method: BrainMethod, found: str
+) -> None:
     brain = extract_brain(ONE, AFFINE, method)
     assert brain.method == found and brain.usable and not brain.doubts
 
@@ -46,7 +49,7 @@ def test_no_brain_is_not_usable(bright: BrainNetworks) -> None:
     specks[::2] += 300
     for part in ("find", "segment"):
         bright.add_module(part, Blind())
-    methods: tuple[Method, ...] = ("auto", "unimo")
+    methods: tuple[BrainMethod, ...] = ("auto", "unimo")
     for method in methods:
         brain = extract_brain(specks, AFFINE, method)
         assert not brain.usable and brain.doubts == (NOTHING,)

@@ -8,10 +8,11 @@ from argparse import ArgumentParser, ArgumentTypeError, _ActionsContainer
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 from unimo_bids.brain.place import OPTION, read_place
 from unimo_bids.errors import InputError
-from unimo_bids.settings import FUSIONS
+from unimo_bids.words import Fusion, Population
 
 # As in fMRIPrep, a number without a unit is in MB
 _GB = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
@@ -125,7 +126,7 @@ def add_population(parser: ArgumentParser) -> None:
     """Add the option that says whose brain it is."""
     parser.add_argument(
         "--population",
-        choices=("fetal", "infant", "adult"),
+        choices=get_args(Population),
         help="who was scanned; a brain of another size is doubted (default: anyone)",
     )
 
@@ -185,7 +186,7 @@ def add_network(parser: _ActionsContainer) -> None:
     """Add the options that say what the pose network does."""
     parser.add_argument(
         "--fusion",
-        choices=FUSIONS,
+        choices=get_args(Fusion),
         help="how the pose network brings together image and shape: in one problem, each counting "
         "by what it knows (default); by interpolating between their poses; or one of them alone",
     )

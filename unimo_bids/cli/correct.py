@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from unimo_bids.cli.arguments import (
     add_center,
@@ -27,6 +27,7 @@ from unimo_bids.cli.printing import say
 from unimo_bids.cli.progress import progress
 from unimo_bids.errors import MachineError, UnimoError
 from unimo_bids.files.staging import machine_error
+from unimo_bids.words import FileBrainMethod, Interpolation
 
 if TYPE_CHECKING:
     from unimo_bids.cli.correction import Corrected, Options
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--brain-extraction",
-        choices=("auto", "unimo", "epi", "none"),
+        choices=get_args(FileBrainMethod),
         default="auto",
         help="how the brain is found without a mask: unimo, trained networks; epi, intensity and "
         "shape, for a head in air; auto, the better of both (default); none, motion is that of all "
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="frame whose pose is the identity, counted from 0 (default: auto, a still one)",
     )
-    parser.add_argument("--interpolation", choices=("cubic", "linear"), default="cubic")
+    parser.add_argument("--interpolation", choices=get_args(Interpolation), default="cubic")
     parser.add_argument(
         "--prefix", metavar="NAME", help="how output names begin (default: the input's name)"
     )

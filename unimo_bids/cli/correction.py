@@ -16,7 +16,7 @@ import torch
 
 from unimo_bids.brain.advice import confidence
 from unimo_bids.brain.head import refusing
-from unimo_bids.brain.mask import BrainMask, Population
+from unimo_bids.brain.mask import BrainMask
 from unimo_bids.brain.place import locate
 from unimo_bids.brain.run import SeriesBrain, find_series_brain
 from unimo_bids.cli.arguments import check_center
@@ -34,7 +34,6 @@ from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.estimation import estimate_motion, find_reference
 from unimo_bids.motion.quality import STATUSES, warnings_of
 from unimo_bids.motion.settings import MotionSettings
-from unimo_bids.networks.pose import Fusion
 from unimo_bids.qc.confounds import (
     MOTION_NAMES,
     Move,
@@ -45,6 +44,7 @@ from unimo_bids.qc.confounds import (
 )
 from unimo_bids.qc.framewise import framewise_displacement
 from unimo_bids.qc.steady_state import count_non_steady
+from unimo_bids.words import FileBrainMethod, Fusion, Interpolation, Population
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -73,7 +73,7 @@ class Options:
     input: Path
     out_dir: Path
     mask: Path | None = None
-    brain_extraction: Literal["auto", "unimo", "epi", "none"] = "auto"
+    brain_extraction: FileBrainMethod = "auto"
     brain_center: str | None = None
     population: Population | None = None
     fusion: Fusion = "information"
@@ -81,7 +81,7 @@ class Options:
     reference: int | Literal["auto"] = "auto"
     device: str = "auto"
     threads: int | None = None
-    interpolation: Literal["cubic", "linear"] = "cubic"
+    interpolation: Interpolation = "cubic"
     prefix: str | None = None
     overwrite: bool = False
     figure: bool = True

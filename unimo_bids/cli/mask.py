@@ -6,10 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from unimo_bids.cli.arguments import add_center, add_machine, add_population, frame, joined
 from unimo_bids.cli.correct import guarded
 from unimo_bids.cli.printing import say
+from unimo_bids.words import BrainMethod
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--brain-extraction",
         dest="method",
-        choices=("auto", "unimo", "epi"),
+        choices=get_args(BrainMethod),
         default="unimo",
         help="unimo, trained networks (default); epi, intensity and shape, for a head in air; "
         "auto, the better of both",

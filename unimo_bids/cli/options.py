@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from unimo_bids.cli import arguments
+from unimo_bids.words import AnalysisLevel, OutputLevel, Population, RunBrainMethod
 
-LEVELS = ("participant", "group")
 # what fMRIPrep can leave out; of it, only single-band references are used here at all
 _IGNORED = ("fieldmaps", "slicetiming", "sbref", "t2w", "flair", "fmap-jacobian")
 # As far as BIDS URIs allow
@@ -51,7 +51,7 @@ def build_parser() -> Parser:
     add("out_dir", metavar="OUT_DIR", type=arguments.path, help="folder for the derivatives")
     add(
         "analysis_level",
-        choices=LEVELS,
+        choices=get_args(AnalysisLevel),
         help="correct runs, or sum up the results of all participants",
     )
     add("--version", action="version", version=f"unimo-bids {version('unimo-bids')}")
@@ -157,7 +157,7 @@ def _add_method(parser: Parser) -> None:
     add = group.add_argument
     add(
         "--level",
-        choices=("minimal", "full"),
+        choices=get_args(OutputLevel),
         help="minimal: transforms, masks and confounds, but no corrected series (default: full)",
     )
     add(
@@ -206,7 +206,7 @@ def _add_method(parser: Parser) -> None:
     )
     add(
         "--brain-extraction",
-        choices=("auto", "unimo", "epi", "derivatives"),
+        choices=get_args(RunBrainMethod),
         help="how brains without a mask in --derivatives are found: unimo, trained networks; epi, "
         "intensity and shape, for a head in air; auto, the better of both (default); derivatives, "
         "not at all: such runs fail",
@@ -215,7 +215,7 @@ def _add_method(parser: Parser) -> None:
     arguments.add_network(group)
     add(
         "--population",
-        choices=("auto", "fetal", "infant", "adult"),
+        choices=("auto", *get_args(Population)),
         help="who was scanned (default: auto, from ages in the dataset, else the brain's size)",
     )
     add(

@@ -12,14 +12,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from unimo_bids.bids.filters import read_filters
 from unimo_bids.cli import arguments
-from unimo_bids.cli.options import LEVELS, Derivatives, Parser, build_parser
+from unimo_bids.cli.options import Derivatives, Parser, build_parser
 from unimo_bids.errors import InputError, UnimoError
 from unimo_bids.files.staging import machine_error
 from unimo_bids.settings import Settings, read_values
+from unimo_bids.words import AnalysisLevel
 
 _NO_SETTINGS = ("config_file", "notrack", "me_output_echos")
 
@@ -68,7 +69,7 @@ def _level_first(argv: list[str]) -> list[str]:
     ['raw', 'out', 'participant', '--participant-label', '01']
     """
     before_options = [*(word.startswith("-") for word in argv), True].index(True)
-    if before_options == 2 and argv[-1] in LEVELS and not argv[-2].startswith("-"):
+    if before_options == 2 and argv[-1] in get_args(AnalysisLevel) and not argv[-2].startswith("-"):
         return [*argv[:2], argv[-1], *argv[2:-1]]
     return argv
 

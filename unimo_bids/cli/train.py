@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from unimo_bids.cli.arguments import device, positive, positive_int
 from unimo_bids.cli.correct import guarded
+from unimo_bids.words import NetworkPart
 
 if TYPE_CHECKING:
     from unimo_bids.training.recipe import Recipe
@@ -76,7 +77,7 @@ def _add_pose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without",
         nargs="+",
-        choices=["votes", "vectors"],
+        choices=get_args(NetworkPart),
         default=[],
         help="parts that the network is to do without, to see what they are worth",
     )

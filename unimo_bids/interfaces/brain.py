@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -15,6 +15,7 @@ from nipype.interfaces.base import (
 )
 
 from unimo_bids.interfaces.results import DEVICE
+from unimo_bids.words import RunBrainMethod
 
 if TYPE_CHECKING:
     from unimo_bids.brain.mask import BrainMask
@@ -70,7 +71,7 @@ class _BrainInput(BaseInterfaceInputSpec):
     volume = File(exists=True, mandatory=True, desc="the reference")
     reference = traits.Int(mandatory=True, desc="its frame")
     given_mask = File(exists=True, desc="of another program, 3D or 4D")
-    method = traits.Enum("auto", "unimo", "epi", "derivatives", usedefault=True)
+    method = traits.Enum(*get_args(RunBrainMethod), usedefault=True)
     population = traits.Either(None, traits.Str, usedefault=True, desc="if it is known")
     center = traits.Either(None, traits.Str, usedefault=True, desc="a place in it, as told")
     center_reason = traits.Str(usedefault=True, desc="where that is from")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -15,7 +15,7 @@ from nipype.interfaces.base import (
 )
 
 from unimo_bids.interfaces.results import DEVICE
-from unimo_bids.settings import FUSIONS
+from unimo_bids.words import Fusion
 
 if TYPE_CHECKING:
     from unimo_bids.files.series import Series
@@ -27,7 +27,7 @@ class _MotionInput(BaseInterfaceInputSpec):
     reference = traits.Int(mandatory=True, desc="frame that poses are relative to")
     reference_file = File(desc="a volume scanned apart that takes its place")
     fusion = traits.Enum(
-        *FUSIONS,
+        *get_args(Fusion),
         usedefault=True,
         desc="how the pose network brings together image and shape",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -17,6 +17,7 @@ from nipype.interfaces.base import (
 )
 
 from unimo_bids.interfaces.results import DEVICE
+from unimo_bids.words import Interpolation
 
 
 class _ValidateInput(BaseInterfaceInputSpec):
@@ -64,7 +65,7 @@ class _ResampleInput(BaseInterfaceInputSpec):
     motion = File(exists=True, mandatory=True, desc="estimate of EstimateMotion")
     non_steady = traits.Int(0, usedefault=True, desc="frames at the start, not in tSNR")
     repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, for the header")
-    interpolation = traits.Enum("cubic", "linear", usedefault=True)
+    interpolation = traits.Enum(*get_args(Interpolation), usedefault=True)
     device = DEVICE
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
