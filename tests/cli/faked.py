@@ -8,11 +8,12 @@ import time
 
 import numpy as np
 
-from unimo_bids.cli import correct, correction
+from unimo_bids.cli import correct
 from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.pipeline import steps
 
 
-def estimate(series, affine, *, mask=None, reference="auto", device="cpu", settings=None, progress):
+def estimate(series, affine, *, mask=None, reference="auto", progress, **_options):
     frames = series.shape[3]
     chosen = 0 if reference == "auto" else reference
     progress(0.5, "estimating")
@@ -36,5 +37,5 @@ def estimate(series, affine, *, mask=None, reference="auto", device="cpu", setti
 
 
 if __name__ == "__main__":
-    correction.estimate_motion = estimate
+    steps.estimate_motion = estimate
     sys.exit(correct.main(sys.argv[1:]))

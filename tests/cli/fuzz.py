@@ -316,11 +316,11 @@ if __name__ == "__main__":
     import torch
 
     from tests.cli import faked
-    from unimo_bids.cli import correction
+    from unimo_bids.pipeline import steps
 
     torch.set_num_threads(1)
     if "quick" in sys.argv:
-        correction.estimate_motion = faked.estimate
+        steps.estimate_motion = faked.estimate
     began, codes = time.monotonic(), Counter[int]()
     with tempfile.TemporaryDirectory() as folder:
         for one in corrected(

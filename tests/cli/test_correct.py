@@ -16,9 +16,9 @@ from tests.cli.conftest import AFFINE, save
 from unimo_bids.brain import run as brain_run
 from unimo_bids.brain.head import MaskError, NoImageError
 from unimo_bids.brain.mask import BrainMask, Candidate, given_brain
-from unimo_bids.cli import correction
 from unimo_bids.cli.correct import main
 from unimo_bids.files.transforms import read_itk
+from unimo_bids.pipeline import steps
 from unimo_bids.simulation import artefacts, fetal_head, simulate
 
 NAMES = {
@@ -94,7 +94,7 @@ def test_a_lost_frame_does_not_turn_those_after_it(bold, data, tmp_path, monkeyp
         found.poses[:, :3, :3] = Rotation.from_rotvec(turns).as_matrix()
         return found
 
-    monkeypatch.setattr(correction, "estimate_motion", turning)
+    monkeypatch.setattr(steps, "estimate_motion", turning)
     assert main([str(bold), str(tmp_path / "out"), "--quiet", "--no-figure"]) == 0
     table = rows(tmp_path / "out" / "bold_motion.tsv")
     found = [float(table[t]["rot_z"]) for t in (0, 1, 2, 4, 5)]
@@ -138,7 +138,7 @@ def test_without_frames_to_believe_there_is_no_tsnr(bold, tmp_path, monkeypatch,
         found.status[1:] = "bridged"
         return found
 
-    monkeypatch.setattr(correction, "estimate_motion", astray)
+    monkeypatch.setattr(steps, "estimate_motion", astray)
     assert main([str(bold), str(tmp_path / "out"), "--quiet"]) == 0
     summary = json.loads((tmp_path / "out" / "bold_summary.json").read_text())
     assert summary["tsnr_median"] == {"before": None, "after": None}
@@ -328,7 +328,7 @@ def failing(error):
 def test_failures_in_the_middle(bold, monkeypatch, capsys, failure):
     error, code, match = failure
     out = bold.parent / "out"
-    monkeypatch.setattr(correction, "estimate_motion", failing(error))
+    monkeypatch.setattr(steps, "estimate_motion", failing(error))
     assert main([str(bold), str(out), "--quiet"]) == code
     (sentence,) = capsys.readouterr().err.splitlines()
     assert match in sentence
@@ -346,7 +346,7 @@ def test_an_empty_mask_of_the_chosen_reference(bold, data, tmp_path, monkeypatch
     inside[..., 0] = 0
     mask = save(tmp_path / "mask.nii.gz", inside)
     monkeypatch.setattr(
-        correction, "estimate_motion", failing(MaskError("the mask is empty"))
+        steps, "estimate_motion", failing(MaskError("the mask is empty"))
     )  # what the engine says
     refused(capsys, 2, "give every frame a mask", bold, tmp_path / "out", "--mask", mask)
 
@@ -429,8 +429,8 @@ def test_the_largest_move_is_said_across_lost_frames(bold, data, tmp_path, fake,
     assert said in capsys.readouterr().out
     summary = json.loads((tmp_path / "out" / "bold_summary.json").read_text())
     assert summary["largest_move"] == {"mm": 3.0, "before": 1, "after": 4}
-    steps = [row["framewise_displacement"] for row in rows(tmp_path / "out" / "bold_motion.tsv")]
-    assert steps == ["n/a", "1", "n/a", "n/a", "n/a", "1"]
+    lengths = [row["framewise_displacement"] for row in rows(tmp_path / "out" / "bold_motion.tsv")]
+    assert lengths == ["n/a", "1", "n/a", "n/a", "n/a", "1"]
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(-1, 0), (1, -20_000), (-1, 900)])
@@ -451,7 +451,7 @@ def test_a_series_stored_upside_down_or_below_zero_is_corrected_as_well(tmp_path
     "error", [NoImageError("no frame holds an image"), MaskError("the mask x")]
 )
 def test_what_the_engine_refuses_is_a_refusal(bold, tmp_path, monkeypatch, capsys, error):
-    monkeypatch.setattr(correction, "estimate_motion", failing(error))
+    monkeypatch.setattr(steps, "estimate_motion", failing(error))
     said = str(error).replace("the mask", "the brain that was found")
     refused(capsys, 2, said, bold, tmp_path / "out", "--brain-extraction", "none")
 
@@ -479,7 +479,7 @@ def test_outputs_that_cannot_be_opened_are_not_called_done(
         estimate.template[2, 3, 4] = np.nan
         return estimate
 
-    monkeypatch.setattr(correction, "estimate_motion", broken)
+    monkeypatch.setattr(steps, "estimate_motion", broken)
     out = tmp_path / "out"
     assert main([str(bold), str(out), "--no-figure", "--quiet"]) == 1
     said = f"error: {out / 'bold_template.nii.gz'}: it was written and cannot be used (not all of"

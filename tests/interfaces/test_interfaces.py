@@ -20,13 +20,14 @@ from unimo_bids.brain.finder import METHOD
 from unimo_bids.brain.mask import BrainMask, Candidate
 from unimo_bids.errors import InputError, MachineError
 from unimo_bids.files.tables import write_table
-from unimo_bids.interfaces.brain import FindBrain, FindReference, _about
-from unimo_bids.interfaces.figures import DrawRun, _about_lost, _candidates, _numbers
+from unimo_bids.interfaces.brain import FindBrain, FindReference, _sidecar
+from unimo_bids.interfaces.figures import DrawRun, _candidates
 from unimo_bids.interfaces.motion import EstimateMotion, TrackMotion
 from unimo_bids.interfaces.results import read_motion, write_arrays
 from unimo_bids.interfaces.series import ResampleSeries, ValidateSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
 from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.pipeline.summary import around_lost, run_numbers
 from unimo_bids.qc.confounds import MOTION_NAMES
 from unimo_bids.settings import Settings
 
@@ -128,7 +129,7 @@ def test_places_are_kept_as_json_can_hold_them():
         Candidate((12, -30, 44), 131, 0.35),
     )
     found = BrainMask(nothing > 0, nothing, 40, METHOD, ("it is cut",), candidates=candidates)
-    about = json.loads(json.dumps(_about(found, None, "")))
+    about = json.loads(json.dumps(_sidecar(found)))
     assert about == {
         "BrainMethod": METHOD,
         "BrainDoubts": ["it is cut"],
@@ -325,10 +326,9 @@ def test_a_report_warns_of_lost_frames(here, monkeypatch):
 
 def test_steps_into_and_out_of_lost_frames_are_unknown():
     status = np.array(["lost", "ok", "lost", "ok", "ok"])
-    assert _about_lost(status).tolist() == [True, True, True, True, False]
+    assert around_lost(status).tolist() == [True, True, True, True, False]
     fd = np.array([np.nan] * 4 + [0.3])
-    motion = estimate(np.tile(np.eye(4), (5, 1, 1)), status=status)
-    numbers = _numbers(motion, fd, np.full(5, np.nan), [0.0, 40.0], status == "lost")
+    numbers = run_numbers(status, fd, np.full(5, np.nan), (0.0, 40.0), status == "lost")
     assert numbers["fd_mean"] == numbers["fd_max"] == 0.3 and numbers["lost"] == 2
     assert numbers["fd_after_mean"] is None and numbers["tsnr_gain"] is None
     assert numbers["tsnr_before"] is None and numbers["tsnr_after"] == 40

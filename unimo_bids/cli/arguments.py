@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import get_args
 
 from unimo_bids.brain.place import OPTION, read_place
-from unimo_bids.errors import InputError
 from unimo_bids.words import Fusion, Population
 
 # As in fMRIPrep, a number without a unit is in MB
@@ -140,14 +139,6 @@ def add_center(parser: _ActionsContainer) -> None:
         help="a place in the brain, in the reference: mm (RAS), or voxels from 0 as 62,86,28vox; "
         "only there it is looked for (default: anywhere)",
     )
-
-
-def check_center(center: str | None, extraction: str, mask: Path | None = None) -> None:
-    """Refuse a place in the brain where nobody looks for one."""
-    if center is None or (mask is None and extraction in ("auto", "unimo")):
-        return
-    other = f"--brain-extraction {extraction}" if mask is None else "--mask"
-    raise InputError(OPTION, f"with {other} no place is looked at", "leave one of the two out")
 
 
 def joined(words: Sequence[str]) -> list[str]:

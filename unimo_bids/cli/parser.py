@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from unimo_bids.bids.filters import read_filters
+from unimo_bids.brain.place import check_place
 from unimo_bids.cli import arguments
 from unimo_bids.cli.options import Derivatives, Parser, build_parser
 from unimo_bids.errors import InputError, UnimoError
@@ -151,7 +152,7 @@ def _check(settings: Settings) -> None:
         raise InputError("--gpus", f"{settings.device} is one GPU", "give --device cuda")
     if settings.reference == "sbref" and "sbref" in settings.ignore:
         raise InputError("--ignore sbref", "--reference sbref asks for it", "leave one out")
-    arguments.check_center(settings.brain_center, settings.brain_extraction)
+    check_place(settings.brain_center, settings.brain_extraction)
     if settings.reports_only and settings.boilerplate_only:
         raise InputError("--reports-only", "--boilerplate-only excludes it", "leave one out")
 

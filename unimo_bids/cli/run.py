@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from unimo_bids.cli.correct import guarded
+from unimo_bids.cli.guard import guarded
 from unimo_bids.cli.parser import parse
 
 if TYPE_CHECKING:
@@ -23,13 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         2 bad input, 3 only a report failed, 130 interrupted, 143 terminated.
     """
     settings = parse(argv)
-    codes: list[int] = []
-    failed = guarded(
-        lambda: codes.append(_run(settings)),
+    return guarded(
+        lambda: _run(settings),
         debug=settings.debug,
-        left="start again to go on from what is finished",
+        left="repeat the command to resume from what is finished",
     )
-    return failed or codes[0]
 
 
 def _run(settings: Settings) -> int:

@@ -42,23 +42,16 @@ class FindReference(SimpleInterface):
     output_spec = _ReferenceOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        from unimo_bids.brain.head import refusing
-        from unimo_bids.errors import InputError
         from unimo_bids.files.series import read_series, read_volume
         from unimo_bids.files.writing import write_volume
-        from unimo_bids.motion.estimation import find_reference
+        from unimo_bids.pipeline.steps import choose_reference
 
         series = read_series(self.inputs.in_file)
         if isdefined(self.inputs.reference_file):
             reference, volume = 0, read_volume(self.inputs.reference_file, series)
         else:
             frame = self.inputs.frame
-            frames = series.shape[3]
-            if frame is not None and not 0 <= frame < frames:
-                finding = f"there is no frame {frame} (they are 0 to {frames - 1})"
-                raise InputError(self.inputs.in_file, finding, "choose another --reference")
-            with refusing(self.inputs.in_file):
-                reference = find_reference(series, series.affine) if frame is None else frame
+            reference = choose_reference(series, "auto" if frame is None else frame)
             volume = series.frame(reference)
         self._results["reference"] = reference
         self._results["volume"] = str(Path(runtime.cwd) / "reference.nii.gz")
@@ -92,7 +85,7 @@ class _BrainOutput(TraitedSpec):
     population_reason = traits.Str(desc="where that is from")
     method = traits.Str(desc="how the brain was found")
     warnings = traits.List(traits.Str)
-    about = traits.Dict(desc="what is known of it, as JSON can hold it; see `_about`")
+    about = traits.Dict(desc="what is known of it, as JSON can hold it; see `_sidecar`")
 
 
 class FindBrain(SimpleInterface):
@@ -110,9 +103,9 @@ class FindBrain(SimpleInterface):
         from unimo_bids.files.series import read_series
         from unimo_bids.files.writing import write_volume
 
-        here, given, results = Path(runtime.cwd), self.inputs, self._results
-        series = read_series(given.in_file)
-        found = self._given(series) if isdefined(given.given_mask) else self._found(series)
+        here, inputs, results = Path(runtime.cwd), self.inputs, self._results
+        series = read_series(inputs.in_file)
+        found = self._brain(series)
         brain = found.brain
         for name, volume in (
             ("mask", brain.mask.astype(np.uint8)),
@@ -122,87 +115,58 @@ class FindBrain(SimpleInterface):
             write_volume(results[name], volume, series)
         if brain.usable:
             results["motion_mask"] = results["still_mask"] = results["probability"]
-        if isdefined(given.given_mask):
-            results["motion_mask"] = given.given_mask
+        if isdefined(inputs.given_mask):
+            results["motion_mask"] = inputs.given_mask
         elif found.frame_masks is not None:
             results["motion_mask"] = str(here / "masks.nii.gz")
             write_volume(results["motion_mask"], found.frame_masks, series)
         results["radius"] = float(brain.radius_mm)
         results["method"] = brain.method
         results["population"] = found.population
-        results["population_reason"] = "" if given.population else "the brain's size"
+        results["population_reason"] = "" if inputs.population else "the brain's size"
         results["warnings"] = found.warnings
-        results["about"] = _about(brain, given.center, given.center_reason)
+        results["about"] = _sidecar(brain)
+        if inputs.center is not None:
+            where = {"BrainCenter": inputs.center, "BrainCenterSource": inputs.center_reason}
+            results["about"] |= where
         return runtime
 
-    def _found(self, series: Series) -> SeriesBrain:
-        """The brain that is looked for."""
-        from unimo_bids.brain.head import refusing
-        from unimo_bids.brain.place import locate
-        from unimo_bids.brain.run import find_series_brain
+    def _brain(self, series: Series) -> SeriesBrain:
         from unimo_bids.devices import torch_device
         from unimo_bids.errors import InputError
         from unimo_bids.files.series import read_volume
+        from unimo_bids.pipeline.steps import find_brain, read_brain
 
-        given = self.inputs
-        if given.method == "derivatives":
+        inputs = self.inputs
+        if isdefined(inputs.given_mask):
+            return read_brain(inputs.given_mask, series, inputs.reference, inputs.population)
+        if inputs.method == "derivatives":
             finding = "no folder of --derivatives holds a brain mask for it"
-            raise InputError(given.in_file, finding, "add one, or choose --brain-extraction auto")
-        center = None
-        if given.center is not None:
-            center = locate(given.center, series, given.center_reason)
-        with refusing(given.in_file):
-            return find_series_brain(
-                series,
-                given.reference,
-                read_volume(given.volume, series),
-                given.method,
-                population=given.population,
-                center=center,
-                follow=given.follow,
-                device=torch_device(given.device),
-            )
-
-    def _given(self, series: Series) -> SeriesBrain:
-        """The mask of another program, in the reference."""
-        import numpy as np
-
-        from unimo_bids.brain.head import too_small
-        from unimo_bids.brain.mask import given_brain, population_of_size
-        from unimo_bids.brain.run import SeriesBrain
-        from unimo_bids.errors import InputError
-        from unimo_bids.files.series import read_mask
-
-        mask = read_mask(self.inputs.given_mask, series)
-        of_reference = mask[..., self.inputs.reference] if mask.ndim == 4 else mask
-        fault = too_small(of_reference > 0.5, series.affine)
-        if fault is not None:
-            whose = "of the reference frame " if mask.ndim == 4 else ""
-            finding, remedy = f"the mask {whose}{fault}", "give a mask that covers the brain"
-            raise InputError(self.inputs.given_mask, finding, remedy)
-        brain = given_brain(np.asarray(of_reference, dtype=np.float32), series.affine)
-        return SeriesBrain(brain, self.inputs.population or population_of_size(brain.radius_mm))
+            raise InputError(inputs.in_file, finding, "add one, or choose --brain-extraction auto")
+        return find_brain(
+            series,
+            inputs.reference,
+            read_volume(inputs.volume, series),
+            inputs.method,
+            population=inputs.population,
+            place=inputs.center,
+            place_from=inputs.center_reason,
+            follow=inputs.follow,
+            device=torch_device(inputs.device),
+        )
 
 
-def _about(brain: BrainMask, center: str | None, center_reason: str) -> dict[str, Any]:
-    """How a brain was found and what else may be it, for the JSON file of its mask."""
-    from unimo_bids.brain.advice import confidence
+def _sidecar(brain: BrainMask) -> dict[str, Any]:
+    """How the brain was found, as the JSON file of its mask says it."""
+    from unimo_bids.pipeline.steps import brain_facts
 
-    about: dict[str, Any] = {
-        "BrainMethod": brain.method,
-        "BrainDoubts": list(brain.doubts),
-        "BrainCandidates": [
-            {
-                "Center": [round(float(x), 1) for x in one.center],
-                "Volume": round(float(one.volume), 1),
-                "Confidence": round(float(one.confidence), 3),
-            }
-            for one in brain.candidates
-        ],
-    }
-    sure = confidence(brain)
-    if sure is not None:
-        about["BrainConfidence"] = round(float(sure), 3)
-    if center is not None:
-        about |= {"BrainCenter": center, "BrainCenterSource": center_reason}
-    return about
+    facts = brain_facts(brain)
+    facts["candidates"] = [
+        {
+            "Center": candidate["center_mm"],
+            "Volume": candidate["volume_ml"],
+            "Confidence": candidate["confidence"],
+        }
+        for candidate in facts["candidates"]
+    ]
+    return {f"Brain{name.title()}": value for name, value in facts.items() if value is not None}

@@ -18,7 +18,7 @@ from unimo_bids.interfaces.results import DEVICE
 from unimo_bids.words import Fusion
 
 if TYPE_CHECKING:
-    from unimo_bids.files.series import Series
+    from unimo_bids.pipeline.steps import Head
 
 
 class _MotionInput(BaseInterfaceInputSpec):
@@ -47,24 +47,10 @@ class TrackMotion(SimpleInterface):
     output_spec = _TrackOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        from unimo_bids.devices import torch_device
-        from unimo_bids.files.series import read_series
         from unimo_bids.interfaces.results import write_arrays
-        from unimo_bids.motion.estimation import track_motion
-        from unimo_bids.motion.settings import MotionSettings
+        from unimo_bids.pipeline.steps import track
 
-        series = read_series(self.inputs.in_file)
-        frames, reference = _with_reference(self.inputs, series)
-        mask = _mask(self.inputs, series)
-        with _refusing(self.inputs, mask):
-            tracking = track_motion(
-                frames,
-                series.affine,
-                mask=mask,
-                reference=reference,
-                device=torch_device(self.inputs.device),
-                settings=MotionSettings(fusion=self.inputs.fusion, refine=self.inputs.refine),
-            )
+        tracking = track(_head(self.inputs), self.inputs.reference, **_options(self.inputs))
         path = Path(runtime.cwd) / "tracking.npz"
         self._results["tracking"] = write_arrays(path, tracking)
         return runtime
@@ -88,74 +74,39 @@ class EstimateMotion(SimpleInterface):
     output_spec = _EstimateOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        from dataclasses import replace
-
-        from unimo_bids.devices import torch_device
-        from unimo_bids.files.series import read_series
         from unimo_bids.files.transforms import write_itk
         from unimo_bids.files.writing import write_volume
         from unimo_bids.interfaces.results import device_name, read_tracking, write_arrays
-        from unimo_bids.motion.estimate import Tracking
-        from unimo_bids.motion.estimation import estimate_motion
-        from unimo_bids.motion.settings import MotionSettings
+        from unimo_bids.pipeline.steps import estimate, still
 
-        here = Path(runtime.cwd)
-        series = read_series(self.inputs.in_file)
-        frames, reference = _with_reference(self.inputs, series)
-        if isdefined(self.inputs.tracking):
-            tracking = read_tracking(self.inputs.tracking)
-        else:
-            tracking = Tracking.at_rest(frames.shape[3], reference)
-        device = torch_device(self.inputs.device)
-        mask = _mask(self.inputs, series)
-        with _refusing(self.inputs, mask):
-            motion = estimate_motion(
-                frames,
-                series.affine,
-                mask=mask,
-                device=device,
-                settings=MotionSettings(fusion=self.inputs.fusion, refine=self.inputs.refine),
-                tracking=tracking,
-            )
-        self._results["device_used"] = device_name(device)
-        if isdefined(self.inputs.reference_file):
-            of_series = {
-                name: getattr(motion, name)[1:]
-                for name in ("poses", "covariance", "similarity", "status")
-            }
-            motion = replace(motion, reference=-1, **of_series)
+        here, head, reference = Path(runtime.cwd), _head(self.inputs), self.inputs.reference
+        tracking = (
+            read_tracking(self.inputs.tracking)
+            if isdefined(self.inputs.tracking)
+            else still(head, reference)
+        )
+        options = _options(self.inputs)
+        motion = estimate(head, reference, tracking, **options)
+        self._results["device_used"] = device_name(options["device"])
         self._results["motion"] = write_arrays(here / "motion.npz", motion)
         self._results["boldref"] = str(here / "boldref.nii.gz")
-        write_volume(self._results["boldref"], motion.template, series)
+        write_volume(self._results["boldref"], motion.template, head.series)
         self._results["transforms"] = str(here / "transforms.txt")
         write_itk(self._results["transforms"], motion.poses)
         return runtime
 
 
-def _with_reference(inputs: Any, series: Series) -> tuple[Any, int]:
-    """Frames to register, and which of them is the reference."""
-    from unimo_bids.files.series import read_volume
-    from unimo_bids.motion.frames import Preceded
+def _head(inputs: Any) -> Head:
+    from unimo_bids.files.series import read_series
+    from unimo_bids.pipeline.steps import read_head
 
-    if not isdefined(inputs.reference_file):
-        return series, inputs.reference
-    return Preceded(read_volume(inputs.reference_file, series), series), 0
+    files = (path if isdefined(path) else None for path in (inputs.mask, inputs.reference_file))
+    return read_head(read_series(inputs.in_file), *files)
 
 
-def _refusing(inputs: Any, mask: Any) -> Any:
-    """Name the file that is at fault where there is no motion to be told."""
-    from unimo_bids.brain.head import refusing
+def _options(inputs: Any) -> dict[str, Any]:
+    from unimo_bids.devices import torch_device
+    from unimo_bids.motion.settings import MotionSettings
 
-    given = inputs.mask if isdefined(inputs.mask) else None
-    return refusing(inputs.in_file, given, many=mask is not None and mask.ndim == 4)
-
-
-def _mask(inputs: Any, series: Series) -> Any:
-    from unimo_bids.files.series import read_mask
-
-    if not isdefined(inputs.mask):
-        return None
-    mask = read_mask(inputs.mask, series)
-    # the reference that was scanned apart has no mask of its own: it comes just before frame 0
-    apart = isdefined(inputs.reference_file)
-    return mask[..., 0] if mask.ndim == 4 and apart else mask
+    settings = MotionSettings(fusion=inputs.fusion, refine=inputs.refine)
+    return {"settings": settings, "device": torch_device(inputs.device)}

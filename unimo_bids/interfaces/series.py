@@ -38,25 +38,10 @@ class ValidateSeries(SimpleInterface):
     output_spec = _ValidateOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        from unimo_bids.errors import InputError
-        from unimo_bids.files.series import read_series
-        from unimo_bids.qc.steady_state import count_non_steady
+        from unimo_bids.pipeline.steps import read_run
 
-        first, *others = self.inputs.in_files
-        series = read_series(first)
-        warnings = list(series.warnings)
-        for path in others:
-            echo = read_series(path)
-            if echo.shape != series.shape:
-                finding = f"this echo is {echo.shape}, the first one {series.shape}"
-                raise InputError(path, finding, "convert the run again, or use --echo-idx")
-            warnings += [one for one in echo.warnings if one not in warnings]
-        given, frames = self.inputs.dummy_scans, series.shape[3]
-        if given is not None and given >= frames:
-            finding = f"--dummy-scans {given} leaves none of its {frames} frames"
-            raise InputError(first, finding, "give fewer, or let them be detected")
-        self._results["non_steady"] = count_non_steady(series) if given is None else given
-        self._results["warnings"] = warnings
+        _, non_steady, warnings = read_run(self.inputs.in_files, self.inputs.dummy_scans)
+        self._results["non_steady"], self._results["warnings"] = non_steady, warnings
         return runtime
 
 
@@ -89,34 +74,30 @@ class ResampleSeries(SimpleInterface):
         from unimo_bids.files.series import read_series, timed
         from unimo_bids.files.writing import write_volume
         from unimo_bids.interfaces.results import read_motion
-        from unimo_bids.motion.correction import write_corrected
+        from unimo_bids.pipeline.steps import resample
 
-        here = Path(runtime.cwd)
-        motion = read_motion(self.inputs.motion)
-        corrected = []
-        for number, path in enumerate(self.inputs.in_files):
-            series = timed(read_series(path), self.inputs.repetition_time)
-            corrected.append(here / f"corrected-{number}.nii.gz")
-            comparison = write_corrected(
-                corrected[-1],
+        here, inputs, results = Path(runtime.cwd), self.inputs, self._results
+        motion = read_motion(inputs.motion)
+        corrected = [here / f"corrected-{number}.nii.gz" for number in range(len(inputs.in_files))]
+        for path, raw in zip(corrected, inputs.in_files, strict=True):
+            series = timed(read_series(raw), inputs.repetition_time)
+            comparison = resample(
+                path,
                 series,
-                motion.poses,
-                template=motion.template,
-                mask=motion.mask,
-                status=motion.status,
-                non_steady=self.inputs.non_steady,
-                interpolation=self.inputs.interpolation,
-                device=torch_device(self.inputs.device),
+                motion,
+                non_steady=inputs.non_steady,
+                interpolation=inputs.interpolation,
+                device=torch_device(inputs.device),
             )
-            if number == 0:
-                maps = dict(zip(("tsnr_before", "tsnr_after"), comparison.tsnr(), strict=True))
-                for name, volume in maps.items():
-                    self._results[name] = str(here / f"{name}.nii.gz")
-                    write_volume(self._results[name], volume, series)
-                similarity = here / "similarity.json"
-                before, after = (one.tolist() for one in comparison.similarity)
-                similarity.write_text(json.dumps({"before": before, "after": after}))
-                self._results["similarity"] = str(similarity)
-        self._results["out_files"] = [str(path) for path in corrected]
-        self._results["first"] = str(corrected[0])
+            if path != corrected[0]:
+                continue
+            for name, volume in zip(("tsnr_before", "tsnr_after"), comparison.tsnr(), strict=True):
+                results[name] = str(here / f"{name}.nii.gz")
+                write_volume(results[name], volume, series)
+            before, after = (values.tolist() for values in comparison.similarity)
+            similarity = here / "similarity.json"
+            similarity.write_text(json.dumps({"before": before, "after": after}))
+            results["similarity"] = str(similarity)
+        results["out_files"] = [str(path) for path in corrected]
+        results["first"] = str(corrected[0])
         return runtime

@@ -55,13 +55,13 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
         written.append(reportlet(folder, record.entities, what, kind))
         return written[-1]
 
-    boldref, affine, slice_axis = _read_volume(record.boldref)
-    mask = _read_volume(record.mask)[0] > 0.5
+    boldref, affine, slice_axis = read_image(record.boldref)
+    mask = read_image(record.mask)[0] > 0.5
     view = view_around(mask, affine)
     window = intensity_window(boldref, mask)
-    draw_brain(place("brain"), boldref, mask, _read_volume(record.probability)[0], view, window)
+    draw_brain(place("brain"), boldref, mask, read_image(record.probability)[0], view, window)
     if record.candidates and record.reference_volume is not None:
-        volume = _read_volume(record.reference_volume)[0]
+        volume = read_image(record.reference_volume)[0]
         draw_candidates(place("candidates"), volume, affine, record.candidates, record.chosen)
     if record.motion_mask is not None:
         series = read_series(record.original)
@@ -69,7 +69,7 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
         if masks.ndim == 4:
             draw_masks(place("masks"), record, series, masks, window)
         del series, masks
-    tsnr = [_read_volume(path)[0] for path in (record.tsnr_before, record.tsnr_after)]
+    tsnr = [read_image(path)[0] for path in (record.tsnr_before, record.tsnr_after)]
     draw_tsnr(place("tsnr"), tsnr[0], tsnr[1], mask, view)
 
     plan = plan_survey(view, mask, window, len(record.status), slice_axis)
@@ -93,7 +93,7 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
     return written
 
 
-def _read_volume(path: Path) -> tuple[Float32, npt.NDArray[np.float64], int]:
+def read_image(path: str | Path) -> tuple[Float32, npt.NDArray[np.float64], int]:
     """Read a volume of ours, its affine and the axis along which slices were taken."""
     try:
         image: Any = nib.load(path)
