@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from unimo_bids.cli.guard import guarded
 from unimo_bids.cli.parser import parse
+from unimo_bids.cli.printing import say
 
 if TYPE_CHECKING:
     from unimo_bids.settings import Settings
@@ -33,12 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(settings: Settings) -> int:
     # half a second of imports and more: not before the arguments are known to be good
     if settings.analysis_level == "group":
-        from unimo_bids.cli.group import run_group
+        from unimo_bids.app.group import run_group as run
+    else:
+        from unimo_bids.app.participants import run_participants as run
 
-        return run_group(settings)
-    from unimo_bids.cli.participants import run_participants
-
-    return run_participants(settings)
+    outcome = run(settings)
+    for complaint in outcome.complaints:
+        print(complaint, file=sys.stderr)
+    if outcome.results:
+        say(*outcome.results)
+    return outcome.code
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from unimo_bids.app import plan
 from unimo_bids.bids.query import BoldRun, Selection
-from unimo_bids.cli import plan
 from unimo_bids.execution.resources import Resources
 from unimo_bids.settings import Settings
 
