@@ -63,7 +63,7 @@ def test_broken_runs_take_nothing_else_down(broken, tmp_path):
     for run, said in enumerate(told, start=1):
         (line,) = [one for one in reasons if f"run-{run}" in one]
         name = f"sub-02_task-rest_run-{run}_bold.nii.gz"
-        form = rf"failed: sub-02 task-rest run-{run}, validate: (.+{name}: .+\.) \((.+)\)"
+        form = rf"failed: sub-02 task-rest run-{run}, prepare: (.+{name}: .+\.) \((.+)\)"
         sentence, crash = re.fullmatch(form, line).groups()
         assert said in sentence and sentence.startswith(str(broken)), sentence
         assert Path(crash).is_file() and Path(crash).is_relative_to(out / "sub-02" / "log")
@@ -94,7 +94,7 @@ def test_the_first_crash_stops_all_if_asked(broken, tmp_path):
     )  # fmt: skip
     assert finished.code == 1, finished.err
     # one at a time, as the plugin's file has it: the others were not reached
-    assert finished.err.count("failed:") == 1 and ", validate: " in finished.last
+    assert finished.err.count("failed:") == 1 and ", prepare: " in finished.last
     page = (out / "sub-02.html").read_text()
     assert page.count("This run failed") == 1 and page.count("This run is not finished") == 3
     # without Graphviz
@@ -109,12 +109,12 @@ def test_a_killed_worker_fails_alone_and_can_be_made_good(done, tmp_path):
     out, work = tmp_path / "out", tmp_path / "work"
     words = ("--work-dir", work, "--task-id", "rest", "--session-label", "a")
     process = study.start(done.raw, out, "participant", *done.words, *words)
-    killed = _kill_worker(process, work / "unimo-bids-0.1.0.dev0", "run_2_wf/rigid")
+    killed = _kill_worker(process, work / "unimo-bids-0.1.0.dev0", "run_2_wf/motion")
     finished = study.ended(process)
     since = time.monotonic() - killed
     assert finished.code == 1, finished.err
     assert since < 60
-    said = r"failed: sub-01 ses-a task-rest run-2, rigid: .*was killed \(SIGKILL\).* \(.+\.txt\)"
+    said = r"failed: sub-01 ses-a task-rest run-2, motion: .*was killed \(SIGKILL\).* \(.+\.txt\)"
     assert re.fullmatch(said, finished.last)
     assert list((out / "sub-01/ses-a/func").glob("*run-1_desc-preproc_bold.nii.gz"))
     assert not list((out / "sub-01/ses-a/func").glob("*run-2*"))
@@ -123,7 +123,7 @@ def test_a_killed_worker_fails_alone_and_can_be_made_good(done, tmp_path):
 
     finished = study.call(done.raw, out, "participant", *done.words, *words)
     assert finished.code == 0, finished.err
-    assert "run-2: track" not in "\n".join(
+    assert "run-2: prepare" not in "\n".join(
         line for line in finished.err.splitlines() if line.endswith("…")
     )
     same = {k: v for k, v in study.digests(done.out).items() if "ses-a" in k}

@@ -45,7 +45,7 @@ class _DrawInput(BaseInterfaceInputSpec):
     population = traits.Str(desc="fetal, infant or adult")
     population_reason = traits.Str()
     brain_method = traits.Str()
-    about_brain = traits.Dict(usedefault=True, desc="as `FindBrain` has it")
+    about_brain = traits.Dict(usedefault=True, desc="as `PrepareRun` has it")
     reference_volume = File(exists=True, desc="in which the brain was looked for")
     known_warnings = traits.List(traits.Str, desc="known beforehand")
     series_warnings = traits.List(traits.Str)

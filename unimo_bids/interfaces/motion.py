@@ -1,9 +1,9 @@
-"""From the raw series to a pose for every frame."""
+"""A pose for every frame."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -17,15 +17,13 @@ from nipype.interfaces.base import (
 from unimo_bids.interfaces.results import DEVICE
 from unimo_bids.words import Fusion
 
-if TYPE_CHECKING:
-    from unimo_bids.pipeline.steps import Head
 
-
-class _MotionInput(BaseInterfaceInputSpec):
+class _EstimateInput(BaseInterfaceInputSpec):
     in_file = File(mandatory=True, desc="series")
     mask = File(exists=True, desc="brain in the reference frame, or in every frame")
     reference = traits.Int(mandatory=True, desc="frame that poses are relative to")
     reference_file = File(desc="a volume scanned apart that takes its place")
+    at_rest = traits.Bool(False, usedefault=True, desc="corrected already: nothing to track")
     fusion = traits.Enum(
         *get_args(Fusion),
         usedefault=True,
@@ -36,30 +34,6 @@ class _MotionInput(BaseInterfaceInputSpec):
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
 
-class _TrackOutput(TraitedSpec):
-    tracking = File(exists=True, desc="rough poses of all frames")
-
-
-class TrackMotion(SimpleInterface):
-    """Follow the head through the series."""
-
-    input_spec = _MotionInput
-    output_spec = _TrackOutput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        from unimo_bids.interfaces.results import write_arrays
-        from unimo_bids.pipeline.steps import track
-
-        tracking = track(_head(self.inputs), self.inputs.reference, **_options(self.inputs))
-        path = Path(runtime.cwd) / "tracking.npz"
-        self._results["tracking"] = write_arrays(path, tracking)
-        return runtime
-
-
-class _EstimateInput(_MotionInput):
-    tracking = File(exists=True, desc="rough poses; without them, no motion is expected")
-
-
 class _EstimateOutput(TraitedSpec):
     motion = File(exists=True, desc="poses, covariance, similarity, status")
     boldref = File(exists=True, desc="template of aligned frames")
@@ -68,45 +42,35 @@ class _EstimateOutput(TraitedSpec):
 
 
 class EstimateMotion(SimpleInterface):
-    """Refine rough poses to the template of all frames; judge them."""
+    """Follow the head through the series, refine its poses to the template of all, judge them."""
 
     input_spec = _EstimateInput
     output_spec = _EstimateOutput
 
     def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.devices import torch_device
+        from unimo_bids.files.series import read_series
         from unimo_bids.files.transforms import write_itk
         from unimo_bids.files.writing import write_volume
-        from unimo_bids.interfaces.results import device_name, read_tracking, write_arrays
-        from unimo_bids.pipeline.steps import estimate, still
+        from unimo_bids.interfaces.results import device_name, write_arrays
+        from unimo_bids.motion.settings import MotionSettings
+        from unimo_bids.pipeline.steps import estimate, read_head, still, track
 
-        here, head, reference = Path(runtime.cwd), _head(self.inputs), self.inputs.reference
+        here, inputs, results = Path(runtime.cwd), self.inputs, self._results
+        files = (path if isdefined(path) else None for path in (inputs.mask, inputs.reference_file))
+        head = read_head(read_series(inputs.in_file), *files)
+        settings = MotionSettings(fusion=inputs.fusion, refine=inputs.refine)
+        device, reference = torch_device(inputs.device), inputs.reference
         tracking = (
-            read_tracking(self.inputs.tracking)
-            if isdefined(self.inputs.tracking)
-            else still(head, reference)
+            still(head, reference)
+            if inputs.at_rest
+            else track(head, reference, settings=settings, device=device)
         )
-        options = _options(self.inputs)
-        motion = estimate(head, reference, tracking, **options)
-        self._results["device_used"] = device_name(options["device"])
-        self._results["motion"] = write_arrays(here / "motion.npz", motion)
-        self._results["boldref"] = str(here / "boldref.nii.gz")
-        write_volume(self._results["boldref"], motion.template, head.series)
-        self._results["transforms"] = str(here / "transforms.txt")
-        write_itk(self._results["transforms"], motion.poses)
+        motion = estimate(head, reference, tracking, settings=settings, device=device)
+        results["device_used"] = device_name(device)
+        results["motion"] = write_arrays(here / "motion.npz", motion)
+        results["boldref"] = str(here / "boldref.nii.gz")
+        write_volume(results["boldref"], motion.template, head.series)
+        results["transforms"] = str(here / "transforms.txt")
+        write_itk(results["transforms"], motion.poses)
         return runtime
-
-
-def _head(inputs: Any) -> Head:
-    from unimo_bids.files.series import read_series
-    from unimo_bids.pipeline.steps import read_head
-
-    files = (path if isdefined(path) else None for path in (inputs.mask, inputs.reference_file))
-    return read_head(read_series(inputs.in_file), *files)
-
-
-def _options(inputs: Any) -> dict[str, Any]:
-    from unimo_bids.devices import torch_device
-    from unimo_bids.motion.settings import MotionSettings
-
-    settings = MotionSettings(fusion=inputs.fusion, refine=inputs.refine)
-    return {"settings": settings, "device": torch_device(inputs.device)}

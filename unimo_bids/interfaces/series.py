@@ -1,4 +1,4 @@
-"""The raw series: is it usable, and how does it look without motion."""
+"""The series without motion."""
 
 from __future__ import annotations
 
@@ -20,35 +20,12 @@ from unimo_bids.interfaces.results import DEVICE
 from unimo_bids.words import Interpolation
 
 
-class _ValidateInput(BaseInterfaceInputSpec):
-    # Raw files need not exist when the workflow is made: one that is missing fails its run alone.
-    in_files = InputMultiObject(File(), mandatory=True, desc="raw series, by echo")
-    dummy_scans = traits.Either(None, traits.Int, usedefault=True, desc="frames to leave out")
-
-
-class _ValidateOutput(TraitedSpec):
-    non_steady = traits.Int(desc="frames at the start that are not in steady state")
-    warnings = traits.List(traits.Str, desc="what was found and done, a sentence each")
-
-
-class ValidateSeries(SimpleInterface):
-    """Refuse what cannot be corrected, say what had to be repaired."""
-
-    input_spec = _ValidateInput
-    output_spec = _ValidateOutput
-
-    def _run_interface(self, runtime: Any) -> Any:
-        from unimo_bids.pipeline.steps import read_run
-
-        _, non_steady, warnings = read_run(self.inputs.in_files, self.inputs.dummy_scans)
-        self._results["non_steady"], self._results["warnings"] = non_steady, warnings
-        return runtime
-
-
 class _ResampleInput(BaseInterfaceInputSpec):
     in_files = InputMultiObject(File(), mandatory=True, desc="raw series, by echo")
     motion = File(exists=True, mandatory=True, desc="estimate of EstimateMotion")
-    non_steady = traits.Int(0, usedefault=True, desc="frames at the start, not in tSNR")
+    dummy_scans = traits.Either(
+        None, traits.Int, usedefault=True, desc="frames at the start to leave out; None to detect"
+    )
     repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, for the header")
     interpolation = traits.Enum(*get_args(Interpolation), usedefault=True)
     device = DEVICE
@@ -58,6 +35,7 @@ class _ResampleInput(BaseInterfaceInputSpec):
 class _ResampleOutput(TraitedSpec):
     out_files = OutputMultiObject(File(exists=True), desc="corrected series, by echo")
     first = File(exists=True, desc="corrected series of the first echo")
+    non_steady = traits.Int(desc="frames at the start that are left out, as in tSNR")
     tsnr_before = File(exists=True, desc="of the first echo")
     tsnr_after = File(exists=True, desc="of the first echo")
     similarity = File(exists=True, desc="JSON: before and after, of each frame of the first echo")
@@ -74,18 +52,20 @@ class ResampleSeries(SimpleInterface):
         from unimo_bids.files.series import read_series, timed
         from unimo_bids.files.writing import write_volume
         from unimo_bids.interfaces.results import read_motion
-        from unimo_bids.pipeline.steps import resample
+        from unimo_bids.pipeline.steps import non_steady_frames, resample
 
         here, inputs, results = Path(runtime.cwd), self.inputs, self._results
         motion = read_motion(inputs.motion)
         corrected = [here / f"corrected-{number}.nii.gz" for number in range(len(inputs.in_files))]
         for path, raw in zip(corrected, inputs.in_files, strict=True):
             series = timed(read_series(raw), inputs.repetition_time)
+            if path == corrected[0]:
+                results["non_steady"] = non_steady_frames(series, inputs.dummy_scans)
             comparison = resample(
                 path,
                 series,
                 motion,
-                non_steady=inputs.non_steady,
+                non_steady=results["non_steady"],
                 interpolation=inputs.interpolation,
                 device=torch_device(inputs.device),
             )

@@ -35,11 +35,11 @@ from unimo_bids.pipeline.steps import (
     choose_reference,
     estimate,
     find_brain,
+    non_steady_frames,
     read_head,
     resample,
 )
 from unimo_bids.pipeline.summary import correction_summary, motion_columns
-from unimo_bids.qc.steady_state import count_non_steady
 from unimo_bids.words import FileBrainMethod, Fusion, Interpolation, Population
 
 _BRAIN_SHARE = 0.2  # of the estimation
@@ -135,7 +135,7 @@ def correct_file(
         if options.threads is not None or series.shape[3] < _MANY_FRAMES:
             torch.set_num_threads(options.threads or 1)
         motion, brain = _estimate(series, options, device, report)
-        non_steady = count_non_steady(series)
+        non_steady = non_steady_frames(series)
         comparison = resample(
             places["corrected"],
             series,

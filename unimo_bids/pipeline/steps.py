@@ -32,23 +32,8 @@ from unimo_bids.words import BrainMethod, Interpolation, Population
 Report = Callable[[float, str], None]  # told the share done, and what is being done
 
 
-def read_run(
-    paths: Sequence[str | Path], dummy_scans: int | None = None
-) -> tuple[Series, int, list[str]]:
-    """Read the first echo of a run, and refuse a run that cannot be corrected.
-
-    Parameters
-    ----------
-    paths
-        By echo.
-    dummy_scans
-        Frames at the start to leave out; None to detect those before the steady state.
-
-    Returns
-    -------
-    series, non_steady, warnings
-        The first echo, how many frames at the start are left out, and what was repaired.
-    """
+def read_echoes(paths: Sequence[str | Path]) -> tuple[Series, list[str]]:
+    """Read the first echo, and check all; what was repaired, a sentence each."""
     first, *others = paths
     series = read_series(first)
     warnings = list(series.warnings)
@@ -58,12 +43,17 @@ def read_run(
             finding = f"this echo is {echo.shape}, the first one {series.shape}"
             raise InputError(path, finding, "convert the run again, or use --echo-idx")
         warnings += [warning for warning in echo.warnings if warning not in warnings]
+    return series, warnings
+
+
+def non_steady_frames(series: Series, dummy_scans: int | None = None) -> int:
+    """Frames at the start that statistics leave out: as many as asked for, else detected."""
     if dummy_scans is None:
-        return series, count_non_steady(series), warnings
+        return count_non_steady(series)
     if dummy_scans >= series.shape[3]:
         finding = f"--dummy-scans {dummy_scans} leaves none of its {series.shape[3]} frames"
-        raise InputError(first, finding, "give fewer, or let them be detected")
-    return series, dummy_scans, warnings
+        raise InputError(series.path, finding, "give fewer, or let them be detected")
+    return dummy_scans
 
 
 def check_reference(series: Series, frame: int) -> None:

@@ -9,11 +9,11 @@ from nipype.pipeline import engine as pe
 
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.execution.naming import workflow_name
-from unimo_bids.interfaces.brain import FindBrain, FindReference
 from unimo_bids.interfaces.confounds import WriteConfounds
 from unimo_bids.interfaces.figures import DrawRun
-from unimo_bids.interfaces.motion import EstimateMotion, TrackMotion
-from unimo_bids.interfaces.series import ResampleSeries, ValidateSeries
+from unimo_bids.interfaces.motion import EstimateMotion
+from unimo_bids.interfaces.prepare import PrepareRun
+from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
 from unimo_bids.settings import Settings
 from unimo_bids.workflows.described import DescribedWorkflow
@@ -34,9 +34,8 @@ def init_bold_wf(
 ) -> DescribedWorkflow:
     """Correct the motion of a run, and write its derivatives and figures.
 
-    Nodes: validate → reference → brain → track → rigid → resample → residual → confounds →
-    figures → save. Tracking and brain extraction can be exchanged for others with the same inputs
-    and outputs.
+    Nodes: prepare → motion → resample → residual → confounds → figures → save. The raw series is
+    read once by each of prepare, motion, resample and figures.
 
     Parameters
     ----------
@@ -67,45 +66,45 @@ def init_bold_wf(
     first = str(run.paths[0])
     even = run.volume_timing is None
 
-    validate = pe.Node(
-        ValidateSeries(in_files=_strings(run), dummy_scans=settings.dummy_scans),
-        name="validate",
-        **memory,
-    )
-    frame = settings.reference if isinstance(settings.reference, int) else None
-    reference = pe.Node(
-        FindReference(in_file=first, frame=frame, **apart), name="reference", **memory
-    )
-    brain = pe.Node(
-        FindBrain(
-            in_file=first,
+    prepare = pe.Node(
+        PrepareRun(
+            in_files=_strings(run),
+            frame=settings.reference if isinstance(settings.reference, int) else None,
             population=population[0],
             method=settings.brain_extraction,
             follow=not settings.refine,  # the network reads the shape of every frame's
+            **apart,
             **device,
         ),
-        name="brain",
+        name="prepare",
         **heavy,
     )
     if run.mask is not None:
-        brain.inputs.given_mask = str(run.mask)
+        prepare.inputs.given_mask = str(run.mask)
     if run.hint is not None and _looks(run, settings):
-        brain.inputs.center, brain.inputs.center_reason = run.hint.place, run.hint.reason
-    network = {"fusion": settings.fusion, "refine": settings.refine}
-    track = pe.Node(TrackMotion(in_file=first, **apart, **network, **device), name="track", **heavy)
-    rigid = pe.Node(
-        EstimateMotion(in_file=first, **apart, **network, **device), name="rigid", **heavy
+        prepare.inputs.center, prepare.inputs.center_reason = run.hint.place, run.hint.reason
+    motion = pe.Node(
+        EstimateMotion(
+            in_file=first,
+            fusion=settings.fusion,
+            refine=settings.refine,
+            **apart,
+            **device,
+        ),
+        name="motion",
+        **heavy,
     )
     resample = pe.Node(
         ResampleSeries(
             in_files=_strings(run),
+            dummy_scans=settings.dummy_scans,
             repetition_time=run.repetition_time if even else None,
             **device,
         ),
         name="resample",
         **heavy,
     )
-    residual = pe.Node(EstimateMotion(**device), name="residual", **heavy)
+    residual = pe.Node(EstimateMotion(at_rest=True, **device), name="residual", **heavy)
     confounds = pe.Node(
         WriteConfounds(
             repetition_time=run.repetition_time if even else None,
@@ -135,44 +134,34 @@ def init_bold_wf(
     if population[0] is not None:
         figures.inputs.population_reason = population[1]
     else:
-        workflow.connect(brain, "population_reason", figures, "population_reason")
+        workflow.connect(prepare, "population_reason", figures, "population_reason")
 
     workflow.connect(
         [
-            (validate, resample, [("non_steady", "non_steady")]),
-            (validate, confounds, [("non_steady", "non_steady")]),
-            (validate, figures, [("warnings", "series_warnings")]),
-            # what cannot be used is refused before anything else is tried
-            (validate, reference, [(("warnings", _nothing), "after")]),
-            (reference, brain, [("volume", "volume"), ("reference", "reference")]),
-            (reference, figures, [("volume", "reference_volume")]),
-            (reference, track, [("reference", "reference")]),
-            (reference, rigid, [("reference", "reference")]),
-            (reference, residual, [("reference", "reference")]),
-            (brain, track, [("motion_mask", "mask")]),
-            (brain, rigid, [("motion_mask", "mask")]),
-            (brain, residual, [("still_mask", "mask")]),
-            (brain, confounds, [("mask", "mask"), ("radius", "brain_radius")]),
-            (track, rigid, [("tracking", "tracking")]),
-            (rigid, resample, [("motion", "motion")]),
-            (rigid, confounds, [("motion", "motion")]),
+            (prepare, motion, [("reference", "reference"), ("motion_mask", "mask")]),
+            (prepare, residual, [("reference", "reference"), ("still_mask", "mask")]),
+            (prepare, confounds, [("mask", "mask"), ("radius", "brain_radius")]),
+            (motion, resample, [("motion", "motion")]),
+            (motion, confounds, [("motion", "motion")]),
             (resample, residual, [("first", "in_file")]),
-            (resample, confounds, [("first", "in_file")]),
+            (resample, confounds, [("first", "in_file"), ("non_steady", "non_steady")]),
             (
-                brain,
+                prepare,
                 figures,
                 [
+                    ("series_warnings", "series_warnings"),
+                    ("volume", "reference_volume"),
                     ("mask", "mask"),
                     ("probability", "probability"),
                     ("motion_mask", "motion_mask"),
                     ("population", "population"),
                     ("method", "brain_method"),
-                    ("warnings", "brain_warnings"),
-                    ("about", "about_brain"),
+                    ("brain_warnings", "brain_warnings"),
+                    ("about_brain", "about_brain"),
                 ],
             ),
             (
-                rigid,
+                motion,
                 figures,
                 [("boldref", "boldref"), ("motion", "motion"), ("device_used", "device_used")],
             ),
@@ -189,11 +178,11 @@ def init_bold_wf(
             (residual, figures, [("motion", "residual")]),
             (confounds, figures, [("confounds", "confounds"), ("fd_radius", "fd_radius")]),
             (
-                brain,
+                prepare,
                 save,
-                [("mask", "mask"), ("probability", "brain"), ("about", "about_brain")],
+                [("mask", "mask"), ("probability", "brain"), ("about_brain", "about_brain")],
             ),
-            (rigid, save, [("boldref", "boldref"), ("transforms", "transforms")]),
+            (motion, save, [("boldref", "boldref"), ("transforms", "transforms")]),
             (
                 resample,
                 save,
@@ -218,10 +207,6 @@ def _name(run: BoldRun) -> str:
     """``ses_1_task_rest_wf``: progress, logs and crash files read the entities from it."""
     parts = [f"{key}_{value}" for key, value in run.entities.items() if key != "sub"]
     return workflow_name("_".join([*parts, "wf"]))
-
-
-def _nothing(_warnings: list[str]) -> bool:
-    return True
 
 
 def _strings(run: BoldRun) -> list[str]:
