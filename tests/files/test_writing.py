@@ -8,6 +8,7 @@ from tests.files.conftest import AFFINE
 from unimo_bids.files.series import read_series
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.writing import SeriesWriter, write_volume
+from unimo_bids.spatial.grid import Grid
 
 
 def copied(series, path, change=lambda frame: frame):
@@ -115,6 +116,22 @@ def test_volume_on_the_grid_of_a_series(make, tmp_path):
     np.testing.assert_array_equal(image.dataobj, volume)
     np.testing.assert_allclose(image.affine, AFFINE, atol=1e-6)
     assert image.shape == (6, 7, 5) and image.header["cal_max"] == 0
+
+
+def test_another_grid_in_the_same_space(make, tmp_path):
+    series = read_series(make(header={"qform_code": 2, "sform_code": 4}))
+    turned = np.array([[0, -2, 0, 30], [2, 0, 0, -5], [0, 0, 2.5, 8], [0, 0, 0, 1.0]])
+    onto = Grid.of((4, 9, 5), turned)
+    with SeriesWriter(tmp_path / "series.nii.gz", series, onto) as writer:
+        for _ in range(series.shape[3]):
+            writer.append(np.ones(onto.shape, dtype=np.float32))
+    write_volume(tmp_path / "volume.nii.gz", np.ones(onto.shape, dtype=np.float32), series, onto)
+    for name, shape in (("series", (*onto.shape, series.shape[3])), ("volume", onto.shape)):
+        image = nib.load(tmp_path / f"{name}.nii.gz")
+        assert image.shape == shape
+        np.testing.assert_allclose(image.affine, turned, atol=1e-5)
+        np.testing.assert_allclose(image.get_qform(), turned, atol=1e-5)
+        assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (4, 4)
 
 
 def test_table(tmp_path):

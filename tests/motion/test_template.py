@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.phantom import AFFINE, SHAPE, noise, pose, random_poses, rest, volumes
+from tests.phantom import GRID, SHAPE, noise, pose, random_poses, rest, volumes
 from unimo_bids.motion.template import _sorted, align, choose_frames, choose_reference, robust_mean
 
 everything = np.ones(40, dtype=bool)
@@ -61,7 +61,7 @@ def test_few_good_frames_are_all_taken():
 def test_align_undoes_motion_gain_and_offset(at_rest, mask):
     poses = torch.cat([rest(1), random_poses(3, degrees=8, shift=4)])
     gain = torch.tensor([1.0, 0.5, 2.0, 1.0]).reshape(4, 1, 1, 1)
-    aligned = align(gain * volumes(poses) + 30 * (gain - 1), poses, AFFINE, mask, WHOLE)
+    aligned = align(gain * volumes(poses) + 30 * (gain - 1), poses, GRID, mask, WHOLE)
     # a cubic's weights in float32, of 140
     torch.testing.assert_close(aligned[0], at_rest, rtol=0, atol=1e-3)
     inside = mask > 0
@@ -71,7 +71,7 @@ def test_align_undoes_motion_gain_and_offset(at_rest, mask):
 
 def test_align_marks_what_a_frame_did_not_see(mask):
     poses = torch.stack([torch.eye(4).double(), pose((0, 0, 0), (0, 0, 9.0))])
-    aligned = align(volumes(poses), poses, AFFINE, mask, WHOLE)
+    aligned = align(volumes(poses), poses, GRID, mask, WHOLE)
     unseen = torch.isnan(aligned[1])
     expected = torch.zeros(SHAPE, dtype=torch.bool)
     expected[..., -3:] = True  # three slices moved out above
@@ -106,8 +106,8 @@ def test_a_part_is_aligned_as_the_whole_is(mask):
     poses = random_poses(3, 4.0, 3.0)
     frames = volumes(poses)
     part = (slice(5, 30), slice(0, 33), slice(2, 30))
-    whole = align(frames, poses, AFFINE, mask, WHOLE)
-    found = align(frames, poses, AFFINE, mask[part], part)
+    whole = align(frames, poses, GRID, mask, WHOLE)
+    found = align(frames, poses, GRID, mask[part], part)
     # brightness is measured in the part
     torch.testing.assert_close(found[0], whole[0][part], rtol=0, atol=1e-4, equal_nan=True)
     assert float((found - whole[:, *part]).nanmean().abs()) < 0.5

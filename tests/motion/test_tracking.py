@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tests.phantom import (
-    AFFINE,
+    GRID,
     SHAPE,
     error_mm,
     noise,
@@ -13,7 +13,7 @@ from tests.phantom import (
     volume,
     volumes,
 )
-from unimo_bids.motion.tracking import Targets, track
+from unimo_bids.motion.tracking import Targets, follow
 from unimo_bids.registration.levels import make_level
 
 # the coarse level samples linearly every 4 mm: rough poses are good to a quarter of that
@@ -23,7 +23,7 @@ ROUGH_MM = 1.0
 @pytest.fixture(scope="module")
 def followed(at_rest, mask):
     """Track frames against the head at rest."""
-    level = make_level(SHAPE, AFFINE, blur=3.0, spacing=3.6)
+    level = make_level(GRID, blur=3.0, spacing=3.6)
     targets = Targets(
         stiff=target_of(level, at_rest[None], mask, "gain"),
         flexible=target_of(level, at_rest[None], mask, "bias"),
@@ -33,7 +33,7 @@ def followed(at_rest, mask):
     def run(frames, usable=None, **options):
         usable = np.ones(len(frames), dtype=bool) if usable is None else usable
         images, reference = level.image(frames), level.image(at_rest)
-        return track(targets, images, reference, weights, usable, **options)
+        return follow(targets, images, reference, weights, usable, **options)
 
     return run
 

@@ -4,7 +4,7 @@ import torch
 from tests.phantom import AFFINE, SHAPE, noise
 from unimo_bids.motion.template import robust_mean
 from unimo_bids.registration.contrast import common_images, contrast_changes, tissue_images
-from unimo_bids.spatial.grids import world_points
+from unimo_bids.spatial.grid import world_points
 
 
 @pytest.fixture(scope="module")

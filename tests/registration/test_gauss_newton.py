@@ -5,6 +5,7 @@ import torch
 
 from tests.phantom import (
     AFFINE,
+    GRID,
     RADIUS,
     SHAPE,
     error_mm,
@@ -27,7 +28,7 @@ from unimo_bids.registration.least_squares import symmetric
 from unimo_bids.registration.levels import gradient_magnitude, make_level
 from unimo_bids.registration.target import _channel, make_target
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import world_points
+from unimo_bids.spatial.grid import world_points
 
 # Without noise, what is left is aliasing of 3.6 mm edges by 3 mm voxels and the last step
 # (tolerance 0.005 mm, and Gauss-Newton's next one is ten times smaller)
@@ -145,7 +146,7 @@ def test_any_affine(sizes, turn, shape):
 
 @pytest.fixture(scope="module")
 def coarse_level():
-    return make_level(SHAPE, AFFINE, blur=4.0, spacing=4.0)
+    return make_level(GRID, blur=4.0, spacing=4.0)
 
 
 def test_edge_strength_finds_an_unknown_contrast(coarse_level, at_rest, mask, moved):
@@ -261,9 +262,9 @@ def test_the_most_informative_points_are_enough(level, at_rest, mask, moved):
 
 
 def test_a_window_of_the_frame_is_enough(target, moved):
-    first, size = (3, 4, 1), (31, 34, 28)
-    window = make_level(size, AFFINE, blur=2.1, cubic=True, first_voxel=first)
-    part = moved.frames[:, 3:34, 4:38, 1:29]
+    inner = slice(3, 34), slice(4, 38), slice(1, 29)
+    window = make_level(GRID.part(inner), blur=2.1, cubic=True)
+    part = moved.frames[:, *inner]
     found = register(target, window.sampled(part)[:, None], rest(6), level=window)
     # edges of the window are as those of the field of view
     assert float(error_mm(found.poses, moved.poses).max()) < 2 * NOISELESS_MM

@@ -11,7 +11,7 @@ from unimo_bids.registration.gauss_newton import Registration
 from unimo_bids.registration.pair import _score, register_volumes
 from unimo_bids.registration.sides import make_side
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import world_points
+from unimo_bids.spatial.grid import world_points
 
 FINE = (44, 48, 42)
 _GRIDS = [

@@ -10,7 +10,7 @@ from tests import phantom
 from unimo_bids.registration.gauss_newton import register
 from unimo_bids.registration.uncertainty import EDGE, block_covariance, cubes, jackknife, widened
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import world_points
+from unimo_bids.spatial.grid import world_points
 
 POINTS, RADIUS, DRAWS = 6000, 35.0, 300
 WITHIN = 1.96  # standard deviations, of 95 in 100 errors

@@ -6,7 +6,7 @@ import torch
 
 from unimo_bids.simulation import artefacts, centered_affine, kinematics, physiology, simulate
 from unimo_bids.simulation.artefacts import Moment
-from unimo_bids.spatial.grids import world_points
+from unimo_bids.spatial.grid import world_points
 
 SHAPE = (24, 26, 20)
 AFFINE = centered_affine(SHAPE, (4.0, 4.0, 5.0))

@@ -4,7 +4,7 @@ import torch
 
 from unimo_bids.simulation import Anatomy, centered_affine, kinematics, render
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import inside, world_points
+from unimo_bids.spatial.grid import inside, world_points
 from unimo_bids.spatial.interpolation import sample_cubic, spline_coefficients
 
 SHAPE = (40, 44, 42)

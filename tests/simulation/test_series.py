@@ -15,7 +15,7 @@ from unimo_bids.simulation import (
     write_bids_dataset,
 )
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import index_map, voxel_centers
+from unimo_bids.spatial.grid import index_map, voxel_centers
 from unimo_bids.spatial.interpolation import sample_cubic, spline_coefficients
 
 SMALL = {"shape": (28, 30, 22), "voxel_sizes": (4.0, 4.0, 5.0)}

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tests.spatial.cases import AFFINES, QUARTERS, f64
-from unimo_bids.spatial import grids, rigid
+from unimo_bids.spatial import grid as grids
 from unimo_bids.spatial import interpolation as ip
+from unimo_bids.spatial import rigid
 
 SHAPES = [(9, 12, 10), (8, 5, 1), (1, 7, 6), (6, 1, 1), (2, 3, 2)]
 # sums of 64 products of numbers near 1: 64 × 2e-16, and the spline's inverse a few times more

@@ -19,7 +19,7 @@ from unimo_bids.bids.validation import validate
 from unimo_bids.files.transforms import read_itk
 from unimo_bids.reports.reportlets import SECTIONS
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import world_points
+from unimo_bids.spatial.grid import world_points
 
 SEED = dict(zip(study.RUNS, (1, 2, 3, 4), strict=True))
 XFM = "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt"

@@ -24,6 +24,7 @@ from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
 from unimo_bids.registration.pair import PairPose, register_volumes
 from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Rigid
 
 _SUFFIXES = {
     "transform": "_xfm.txt",
@@ -58,7 +59,7 @@ class _Side:
         affine = self.series.affine
         if self.mask is None:
             image = torch.from_numpy(self.series.frame(0))
-            inside = foreground(image, torch.from_numpy(affine)).numpy() > 0
+            inside = foreground(image, self.series.grid).numpy() > 0
         else:
             inside = np.asarray(self.mask) > 0.5
         return float(inside.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
@@ -153,9 +154,8 @@ def _side(path: Path, series: Series, mask: Path | None, options: argparse.Names
 
 
 def _moved(fixed: Series, moving: Series, found: PairPose) -> NDArray[np.float32]:
-    grid = fixed.shape[:3], torch.from_numpy(fixed.affine)
-    pose, affine = torch.from_numpy(found.pose), torch.from_numpy(moving.affine)
-    return np.asarray(resample(torch.from_numpy(moving.frame(0)), affine, pose, onto=grid))
+    volume, pose = torch.from_numpy(moving.frame(0)), Rigid(torch.from_numpy(found.pose))
+    return np.asarray(resample(volume, moving.grid, pose, onto=fixed.grid))
 
 
 def _facts(fixed: _Side, moving: _Side, found: PairPose) -> dict[str, object]:

@@ -6,7 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.spatial.cases import AFFINES, POSES, f64
-from unimo_bids.spatial import grids, rigid
+from unimo_bids.spatial import grid as grids
+from unimo_bids.spatial import rigid
 
 SHAPES = [(4, 5, 6), (7, 3, 1), (1, 1, 2)]
 ROUNDING = 1e-12  # tens of roundings of 2e-16 at indices of some 10 and places of some 100 mm
