@@ -93,7 +93,7 @@ class SeriesWriter:
 def write_volume(
     path: str | Path, volume: npt.NDArray[Any], like: Series, onto: Grid | None = None
 ) -> None:
-    """Write a volume ``(X, Y, Z)``, or several ``(X, Y, Z, T)``, of a series' grid or another.
+    """Write one or several volumes, ``(X, Y, Z[, T])``, on the grid of a series or another.
 
     In the array's own type.
     """
