@@ -91,6 +91,8 @@ def _value(figure: Figure) -> str:
 
 
 def _target(figure: Figure) -> str:
+    if figure.of is not None and figure.at_most == 0:
+        return "none"
     bounds = (("≥", figure.at_least), ("≤", figure.at_most))
     said = ", ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
     unit = figure.unit if figure.of is None else "%"
