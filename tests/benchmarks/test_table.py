@@ -62,7 +62,8 @@ def test_time_is_a_ratio_on_the_same_series():
     ours = record(tool="unimo", cpu_seconds=0.6, cpu_seconds_per_volume=0.2)
     other_seed = record(tool="unimo", seed=5, cpu_seconds=60.0, cpu_seconds_per_volume=0.2)
     text = markdown([record(), ours, other_seed])
-    assert "| still | 0.20 (×0.10) · 1.0 · 200 | 2.0 (×1.0) · 1.0 · 200 |" in text
+    assert "| 0.20 (×0.10) · 1.0 · 200 |" in text
+    assert "| 2.0 (×1.0) · 1.0 · 200 |" in text
 
 
 def test_3dvolreg_is_the_yardstick_where_it_ran():
@@ -71,8 +72,7 @@ def test_3dvolreg_is_the_yardstick_where_it_ran():
 
 def test_table_says_when_where_and_how():
     text = markdown([record(), record(tool="unimo", scenario="haar-head")], ["haar-head", "still"])
-    assert "| scenario | unimo | simpleitk |" in text
-    assert text.index("| haar-head |") < text.index("| still |")
+    assert text.index("| haar-head | unimo |") < text.index("| still | simpleitk |")
     for said in ("2026-01-01", "one, 2 cores", "`python -m benchmarks run`", "abc", "8×8×8×3"):
         assert said in text
 

@@ -40,6 +40,7 @@ _OTHERS |= {
     "--no-masks",
     "--rendered",
     "--torch-backend",
+    "--take",
 }
 
 
