@@ -4,6 +4,13 @@ import os
 import shutil
 
 import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """The tests share the processors as files; a fork has no other thread either."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

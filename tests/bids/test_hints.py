@@ -71,12 +71,6 @@ def test_what_is_no_place_is_warned_of_and_ignored(raw, value):
     assert "is no place and was ignored (X,Y,Z in mm (RAS), or I,J,Kvox" in warning
 
 
-def test_a_poor_cell_is_warned_of(raw):
-    table(raw, "about here")
-    assert told(raw)[0] is None
-    assert "participants.tsv: brain_center 'about here' is no place" in told(raw)[1][0]
-
-
 def test_a_table_that_was_read_is_validated(raw):
     there = raw / "participants.tsv"
     for value, used in (("n/a", False), ("1,2,3", True)):

@@ -82,14 +82,6 @@ def test_too_little_memory(capsys, error):
     assert said.startswith("error: memory: there is not enough") and "ulimit -v" in said
 
 
-def test_what_the_system_refuses_without_a_name(capsys):
-    def write():
-        raise OSError(28, "No space left on device")
-
-    assert correct.guarded(write) == 1
-    assert "the disk or your quota on it is full" in capsys.readouterr().err
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_results_of_every_command_that_cannot_be_printed(words, tmp_path, data):
     full = ("sh", "-c", 'exec "$@" >/dev/full', "sh")

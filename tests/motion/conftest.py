@@ -4,11 +4,6 @@ import torch
 from tests.motion import phantom
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def at_rest() -> torch.Tensor:
     return phantom.volume(torch.eye(4).double())

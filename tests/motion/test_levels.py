@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from tests.motion.phantom import f64, grid_affine
+from tests.spatial.cases import middle
 from unimo_bids.motion.levels import gradient_magnitude, make_level
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import grid_center, voxel_centers, voxel_sizes, world_points
+from unimo_bids.spatial.grids import voxel_centers, voxel_sizes, world_points
 
 SHAPE = (31, 34, 28)
 OBLIQUE = grid_affine((-2.0, 2.5, 3.5), (0.3, -0.5, 0.2), SHAPE)
@@ -25,19 +26,11 @@ def deep(level, millimetres):
     return (depth.amin(dim=-1) > millimetres).reshape(level.shape)
 
 
-def test_no_blur_on_the_raw_grid_is_the_frame_itself():
-    frame = torch.randn(2, 5, 6, 7)
-    level = make_level((5, 6, 7), grid_affine(), blur=0.0)
-    assert torch.equal(level.image(frame), frame)
-    assert torch.equal(level.affine, grid_affine())
-    assert torch.equal(level.sampled(frame), frame)
-
-
 @pytest.mark.parametrize("spacing", [0.0, 3.0, 5.3, 9.0])
 def test_a_coarse_grid_stays_where_it_is_in_the_world(spacing):
     level = make_level(SHAPE, OBLIQUE, blur=2.0, spacing=spacing)
     torch.testing.assert_close(
-        grid_center(level.shape, level.affine), grid_center(SHAPE, OBLIQUE), rtol=0, atol=1e-12
+        middle(level.shape, level.affine), middle(SHAPE, OBLIQUE), rtol=0, atol=1e-12
     )
     expected = voxel_sizes(OBLIQUE).clamp(min=spacing)  # never finer than the voxels
     torch.testing.assert_close(voxel_sizes(level.affine), expected, rtol=1e-12, atol=0)

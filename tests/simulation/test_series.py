@@ -137,13 +137,6 @@ def test_activation_is_found_again_with_the_true_poses(head):
     assert uncorrected < 0.9
 
 
-def test_wrong_arguments_are_told(head):
-    with pytest.raises(ValueError, match="voxel_sizes or an affine"):
-        simulate(head, kinematics.still(1), shape=(8, 8, 8))
-    with pytest.raises(ValueError, match="none of the 2 frames"):
-        simulate(head, kinematics.still(2), reference=2, **SMALL)
-
-
 def test_bids_dataset_can_be_read_and_holds_the_truth(head, tmp_path):
     task = physiology.Activation()
     oblique = kinematics.poses_from(np.array([[0, 10.0, 20.0]]), np.zeros((1, 3)))[0]
