@@ -52,9 +52,3 @@ def test_time_is_a_ratio_on_the_same_series():
     other_seed = record(tool="unimo", seed=5, cpu_seconds=60.0, cpu_seconds_per_volume=0.2)
     text = markdown([record(), ours, other_seed])
     assert "| still | 0.20 (×0.10) · 1.0 · 200 | 2.0 (×1.0) · 1.0 · 200 |" in text
-
-
-def test_failed_runs_are_told():
-    failed = record(tool="dipy", error="Traceback\nValueError: no overlap")
-    del failed["per_frame"], failed["metrics"], failed["cpu_seconds_per_volume"]
-    assert "dipy on still: ValueError: no overlap" in markdown([record(), failed])

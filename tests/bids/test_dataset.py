@@ -192,18 +192,11 @@ def test_description(study, tmp_path, monkeypatch):
 
     folder = dataset(tmp_path / "raw", DatasetDOI="https://doi.org/10.18112/openneuro.ds003090.v1")
     away = replace(settings(folder), out_dir=tmp_path / "out é")
-    for variable, value, container in (
-        ("UNIMO_BIDS_IMAGE", "unimo-bids:1", {"Type": "docker", "Tag": "unimo-bids:1"}),
-        (
-            "APPTAINER_CONTAINER",
-            "/x/a b.sif",
-            {"Type": "singularity", "URI": "file:///x/a%20b.sif"},
-        ),
-    ):
-        monkeypatch.setenv(variable, value)
-        prepare_dataset(away)
-        found = content(away.out_dir / "dataset_description.json")
-        assert found["GeneratedBy"][0]["Container"] == container
+    monkeypatch.setenv("APPTAINER_CONTAINER", "/x/a b.sif")
+    prepare_dataset(away)
+    found = content(away.out_dir / "dataset_description.json")
+    container = {"Type": "singularity", "URI": "file:///x/a%20b.sif"}
+    assert found["GeneratedBy"][0]["Container"] == container
     assert found["SourceDatasets"] == [{"DOI": "doi:10.18112/openneuro.ds003090.v1"}]
     assert found["DatasetLinks"] == {"raw": folder.as_uri()}
     assert validate(validator(), away.out_dir) == []

@@ -266,12 +266,8 @@ def test_database(several, tmp_path):
     with pytest.raises(InputError, match=r"another dataset .*--bids-database-dir"):
         find_runs(settings(other, bids_database_dir=place))
     (place / "layout_index.sqlite").write_text("no index at all")
-    with pytest.raises(InputError) as refusal:
+    with pytest.raises(InputError, match="PyBIDS cannot read this index"):
         find_runs(settings(several, bids_database_dir=place))
-    assert str(refusal.value) == (
-        f"{place}/layout_index.sqlite: PyBIDS cannot read this index (file is not a database);"
-        " remove it."
-    )
     with pytest.raises(MachineError, match="Not a directory"):
         find_runs(settings(other, bids_database_dir=other / "README" / "db"))
 

@@ -18,11 +18,6 @@ def used(folder, **options):
     return used_files(find_runs(chosen), chosen)
 
 
-def test_a_good_dataset_passes(tmp_path):
-    folder = dataset(tmp_path / "raw é", *SERIES)
-    assert check_dataset(folder, used(folder)) is None
-
-
 def test_errors_in_files_that_no_run_uses_are_a_warning(tmp_path):
     folder = dataset(tmp_path, *SERIES)
     for number in range(4):
@@ -49,20 +44,6 @@ def test_errors_are_named_as_far_as_they_concern_the_runs(tmp_path):
     assert "--skip-bids-validation" in sentence
     said = check_dataset(folder, used(folder, participant_label=("01",)))
     assert said.startswith("In files that these runs do not use") and "sub-02_task-rest" in said
-
-
-def test_what_is_missing_is_said_once(tmp_path):
-    sidecar = {"task-rest_bold.json": {"RepetitionTime": "two"}}
-    folder = dataset(tmp_path, *SERIES[:1], sidecars=sidecar)
-    write(folder / "dataset_description.json", "{}")
-    with pytest.raises(InputError) as refusal:
-        check_dataset(folder, used(folder))
-    sentence = str(refusal.value)
-    assert sentence.count("dataset_description.json") == 1
-    assert "dataset_description.json: JSON_KEY_REQUIRED (BIDSVersion, Name)" in sentence
-    assert "sub-01_task-rest_bold.nii.gz: SIDECAR_KEY_REQUIRED (TaskName)" in sentence
-    assert "JSON_SCHEMA_VALIDATION_ERROR (RepetitionTime must be number)" in sentence
-    assert "3 errors" in sentence and "Field description" not in sentence
 
 
 @pytest.mark.parametrize(

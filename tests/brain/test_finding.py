@@ -41,11 +41,6 @@ def test_what_no_brain_of_the_population_has_is_not_taken_if_there_is_another(br
         assert np.abs(_center(found.probability) - center).max() < 2
 
 
-def test_a_speck_is_no_brain(bright):
-    found = segment_brain(volume_of(((60, 60, 90), 8)), SIZES, bright)
-    assert found.probability.max() == 0
-
-
 def test_what_is_enclosed_belongs_to_the_brain(bright):
     volume = volume_of(((150, 120, 90), 40))
     hollow = torch.where(volume_of(((150, 120, 90), 15)) > 0, torch.zeros(()), volume)

@@ -40,13 +40,6 @@ def test_a_head_that_wanders_is_followed_both_ways(finder):
     assert followed.warnings() == []
 
 
-def test_a_head_that_jumps_is_found_again(finder):
-    far = ((45.0, 45.0, 90.0), 34.0)
-    followed = _follow(finder, [(STILL,), (far,), (far,)], reference=0)
-    assert followed.searched == (1,) and followed.missing == ()
-    assert np.abs(_center(followed.masks[..., 2]) - far[0]).max() < 1.5
-
-
 def test_a_frame_that_shows_something_else_does_not_lose_the_run(finder):
     twin = ((45.0, 45.0, 90.0), 34.0)
     followed = _follow(

@@ -17,15 +17,6 @@ def _doubts(finder: BrainFinder, volume: torch.Tensor, population: Population | 
     return "; ".join(judged.doubts)
 
 
-def test_a_ball_of_the_right_size_is_believed(finder):
-    volume = volume_of(((150, 120, 90), 40))
-    judged = finder.judged(finder.find(volume.numpy()), volume.numpy(), "fetal")
-    assert judged is not None
-    assert judged.doubts == ()
-    assert judged.radius_mm == pytest.approx(40, abs=1.5)
-    assert np.array_equal(judged.mask, judged.probability > 0.5)
-
-
 @pytest.mark.parametrize(
     ("radius", "population", "doubt"),
     [

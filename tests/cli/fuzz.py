@@ -244,16 +244,8 @@ def ended(
 ) -> Iterator[Ending]:
     """Run a command on files, some in each fork of this process.
 
-    Parameters
-    ----------
-    contents
-        Name and content of each file.
-    main
-        The command.
-    words
-        Its arguments, given the file and the folder for what is written.
-    place
-        Where both may lie.
+    `words` are its arguments, given the file and the folder for what is written; both lie in
+    `place`.
     """
     waiting = list(contents)
     while waiting:

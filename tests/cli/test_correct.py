@@ -215,17 +215,6 @@ def test_bad_references_and_masks(bold, data, tmp_path, fake, capsys):
     assert not out.exists()
 
 
-def test_a_mask_of_a_few_voxels(bold, data, tmp_path, capsys):
-    inside = np.zeros(data.shape, np.uint8)
-    inside[4:6, 4:6, 4:6] = 1
-    for mask, match in (
-        (inside[..., 0], "the mask covers 8 voxels (0.29 ml)"),
-        (inside, "the mask of the reference frame covers 8 voxels"),
-    ):
-        given = save(tmp_path / "mask.nii.gz", mask)
-        refused(capsys, 2, match, bold, tmp_path / "out", "--mask", given)
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -329,18 +318,6 @@ def test_the_bare_network(tmp_path):
     assert {row["trans_x_sd"] for row in table} == {"n/a"}  # nobody knows
     assert all(float(row["similarity"]) > 0 for row in table[:3])
     assert np.linalg.norm(poses[0] - np.eye(4)) < np.linalg.norm(poses[2] - np.eye(4))
-
-
-def test_what_takes_long_to_import_is_not_imported_in_vain(bold, tmp_path):
-    # half a second to a second each: PyTorch's compiler and sympy, figures
-    heavy = {"torch._dynamo", "sympy", "matplotlib", "pandas", "nilearn", "nipype"}
-    arguments = [str(bold), str(tmp_path / "out"), "--no-figure", "--quiet"]
-    code = (
-        "import sys; from unimo_bids.cli.correct import main; "
-        f"print(main({arguments}), {heavy} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "0 set()"
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(-1, 0), (1, -20_000)])

@@ -54,16 +54,6 @@ def test_a_home_that_may_not_be_entered(words, tmp_path, ordinary):
     assert done.returncode == 0 and "sub-01_task-rest" in done.stdout, done.stderr
 
 
-def test_no_temporary_folder(capsys):
-    def look():
-        places = "['/tmp', '/var/tmp', '/usr/tmp', '/']"
-        raise FileNotFoundError(2, f"No usable temporary directory found in {places}")
-
-    assert correct.guarded(look) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: temporary folder: there is none") and "TMPDIR" in said
-
-
 @pytest.mark.parametrize(
     "error",
     [

@@ -252,17 +252,3 @@ def test_a_dataset_without_bold_is_refused_before_it_is_validated(tmp_path, monk
     assert run.main([str(folder), str(tmp_path / "out"), "participant"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "there is no BOLD series in this dataset" in line and ", only anat, eeg; check" in line
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("plugin: Magic", "unknown plugin Magic"),
-        ("plugin: MultiProc\nplugin_args: {n_procs: two}", "do not suit MultiProc"),
-    ],
-)
-def test_a_plan_reads_the_plugin_file(words, tmp_path, capsys, text, told):
-    plugin = tmp_path / "plugin.yml"
-    plugin.write_text(text)
-    assert run.main([*words, "--dry-run", "--use-plugin", str(plugin)]) == 2
-    assert told in capsys.readouterr().err

@@ -8,7 +8,6 @@ from nipype import config
 
 from tests.execution.workflows import count_threads, node
 from unimo_bids.errors import InputError
-from unimo_bids.execution.multiproc import RobustMultiProcPlugin
 from unimo_bids.execution.plugins import PluginChoice, load_plugin, make_plugin
 
 
@@ -65,9 +64,3 @@ def test_jobs_of_other_clusters_set_their_threads(name, tmp_path, monkeypatch, n
     subprocess.run(["sh", str(script)], check=True, env={**os.environ, "OMP_NUM_THREADS": "7"})
     assert (notes / "count").read_text() == "1 1 1"
     assert "OPENBLAS_NUM_THREADS=1" in script.read_text()
-
-
-def test_arguments_of_the_file_win():
-    plugin = make_plugin(PluginChoice("MultiProc", {"n_procs": 3}), {"n_procs": 8, "memory_gb": 2})
-    assert isinstance(plugin, RobustMultiProcPlugin)
-    assert (plugin.processors, plugin.memory_gb) == (3, 2)

@@ -67,19 +67,6 @@ def test_no_frame_may_be_left(bold, here):
             ValidateSeries(in_files=[bold], dummy_scans=frames).run()
 
 
-def test_a_file_that_was_not_fetched_is_told_from_one_that_is_not_there(bold, here):
-    link = here / "annexed.nii.gz"
-    link.symlink_to("../.git/annex/objects/zz/SHA.nii.gz")
-    for files in ([link], [bold, link]):
-        with pytest.raises(InputError, match=r"annexed.*a link to nothing; fetch .*datalad get"):
-            ValidateSeries(in_files=files).run()
-    with pytest.raises(InputError, match=r"annexed.*a link to nothing"):
-        FindReference(in_file=bold, reference_file=link).run()
-    link.unlink()
-    link.symlink_to(bold)
-    assert done(ValidateSeries(in_files=[link])).non_steady == 0
-
-
 def test_the_reference_is_still_or_asked_for(bold, here):
     found = done(FindReference(in_file=bold))
     assert found.reference not in (6, 7)  # around the jump

@@ -104,14 +104,6 @@ def test_validity_rises_from_the_border_to_the_margin():
             torch.testing.assert_close(level.validity(moved), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("slices", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("blur", [1.0, 6.0])
-def test_a_thin_slab_still_has_valid_voxels(slices, blur):
-    shape = (12, 12, slices)
-    level = make_level(shape, grid_affine(shape=shape), blur=blur)
-    assert float(level.validity(voxel_centers(shape)).max()) > 0
-
-
 def test_edge_strength_is_the_slope_in_any_direction_and_sign():
     level = make_level(SHAPE, OBLIQUE, blur=0.0)
     image = ramp(OBLIQUE, SHAPE)

@@ -7,7 +7,7 @@ import torch
 
 from unimo_bids.errors import MachineError
 from unimo_bids.networks.unet import UNet
-from unimo_bids.networks.weights import FOLDER, checksum, load_weights, save_weights, shipped
+from unimo_bids.networks.weights import load_weights, save_weights
 
 
 def test_what_is_read_answers_as_what_was_written(tmp_path):
@@ -39,9 +39,3 @@ def test_damaged_weights_are_refused_in_one_sentence(tmp_path, damage):
     with pytest.raises(MachineError, match="holds no weights of this network") as caught:
         load_weights(UNet((8, 16)), path)
     assert "\n" not in str(caught.value)
-
-
-def test_what_is_shipped_is_named_with_its_checksum():
-    brain, pose = shipped().split(", ")
-    assert brain == f"brain {checksum(FOLDER / 'brain.safetensors')}"
-    assert pose == f"pose {checksum(FOLDER / 'pose.safetensors')}"

@@ -188,12 +188,3 @@ def test_a_name_cannot_leave_the_folder(record, tmp_path, name):
     with pytest.raises(InputError):
         draw_run(make_record(tmp_path / "data", name), tmp_path / "a" / "b")
     assert not [path for path in tmp_path.rglob("*") if path.suffix == ".svg"]
-
-
-def test_a_series_of_another_length_is_refused(tmp_path):
-    short = make_record(tmp_path / "short", frames=8)
-    with pytest.raises(InputError, match="8 frames"):
-        draw_run(
-            make_record(tmp_path / "data", original=short.original, motion_mask=None),
-            tmp_path / "out",
-        )

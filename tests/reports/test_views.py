@@ -27,14 +27,6 @@ def test_left_is_left_and_up_is_up_whatever_the_grid():
     assert view.extent(PLANES[0]) == (24.0, 30.0)
 
 
-def test_box_is_around_the_mask_and_inside_the_volume():
-    mask = np.zeros((20, 20, 20), bool)
-    mask[0:4, 8:12, 15:20] = True
-    view = view_around(mask, np.diag([2.0, 2, 2, 1]), spare_mm=4)
-    assert view.box == (slice(0, 6), slice(6, 14), slice(13, 20))
-    assert view.middle == (1, 9, 17)
-
-
 def test_window_is_that_of_the_brain():
     volume = np.full((5, 5, 5), 1e6)
     mask = np.zeros((5, 5, 5), bool)

@@ -90,13 +90,6 @@ def test_slices_of_a_torn_frame_lie_between_its_neighbours(head):
     assert times[places == 40].max() < times[places == 50].min()
 
 
-def test_interleaved_slices_are_acquired_once_each():
-    for slices, interleave in ((20, 2), (21, 2), (10, 1), (11, 3)):
-        times = artefacts.acquisition_times(slices, interleave)
-        np.testing.assert_allclose(np.sort(times), np.arange(slices) / slices)
-        assert np.all(np.diff(times[::interleave]) > 0)
-
-
 def test_contrast_changes_in_the_frames_asked_for(head):
     change = artefacts.ContrastChange(frames=(1, 2))
     usual = head.intensities

@@ -50,16 +50,6 @@ def test_a_moved_frame_sampled_through_its_pose_is_the_still_frame(head):
     assert np.sqrt(np.mean((wrong - still)[known] ** 2)) > 100
 
 
-def test_a_shift_by_whole_voxels_is_exact(head):
-    affine = centered_affine(SHAPE, (2.0, 2.0, 2.5))
-    shift = np.eye(4)
-    shift[:3, 3] = (4.0, -2.0, 2.5)
-    still = render(head, np.eye(4), SHAPE, affine)
-    moved = render(head, shift, SHAPE, affine)
-    # float32 coordinates: 1e-5 voxel times slopes of some hundreds per voxel
-    np.testing.assert_allclose(moved[2:, :-1, 1:], still[:-2, 1:, :-1], atol=0.1)
-
-
 def test_the_object_appears_where_pose_and_affine_put_it(blob):
     turn = kinematics.poses_from(np.array([[0.0, 0.0, 30.0]]), np.zeros((1, 3)))[0]
     flipped = centered_affine((24, 26, 28), (-3.0, 2.5, 2.0))

@@ -128,13 +128,6 @@ def test_rotation_angle_from_nothing_to_a_half_turn(degrees):
     assert float(rigid.rotation_angle(start, start @ turn)) == pytest.approx(degrees, abs=1e-11)
 
 
-def test_displacement_of_a_turn_is_the_chord():
-    turn = rigid.from_parameters(f64([0, 0, 0.8]), torch.zeros(3).double())
-    arm = torch.linalg.norm(POINTS[:, :2], dim=1)  # distance from the axis
-    found = rigid.displacement(torch.eye(4).double(), turn, POINTS)
-    assert_same(found, 2 * arm * math.sin(0.4))
-
-
 @given(POSES, POSES, PLACES)
 def test_interpolation_begins_at_a_and_ends_at_b(pose_a, pose_b, center):
     zero, one = torch.zeros(()).double(), torch.ones(()).double()

@@ -132,15 +132,3 @@ def test_only_the_methods(done, tmp_path):
         *("CITATION.md", "CITATION.html", "CITATION.bib"),
     }
     assert not (tmp_path / "work").exists()
-
-
-def test_a_plan_changes_nothing(done, tmp_path):
-    finished = study.call(
-        done.raw, tmp_path / "out", "participant", "--dry-run", *done.words, cwd=tmp_path
-    )
-    assert finished.code == 0, finished.err
-    lines = finished.out.splitlines()
-    assert [line.split()[0] for line in lines[1:5]] == list(study.RUNS)
-    assert [line.split()[1] for line in lines[1:5]] == ["1", "1", "2", "1"]
-    assert "4 runs" in lines[5] and str(tmp_path / "out") in lines[5]
-    assert list(tmp_path.iterdir()) == []

@@ -32,13 +32,6 @@ def test_the_recipe_leaves_weights_that_load_and_a_card(balls, tmp_path, monkeyp
     assert (tmp_path / "brain.safetensors").stat().st_size < 4_000_000
 
 
-def test_time_that_is_up_leaves_no_weights(balls, tmp_path):
-    save(balls, tmp_path / "pack.npz")
-    said = follow(brain.RECIPE, tmp_path / "pack.npz", tmp_path, Schedule(9), batch=1, minutes=0.0)
-    assert "call again" in said
-    assert not (tmp_path / "brain.safetensors").exists()
-
-
 def test_the_loss_is_least_for_the_truth():
     truth = torch.zeros(1, 1, 16, 16, 16)
     truth[..., 4:12, 4:12, 4:12] = 1

@@ -115,15 +115,6 @@ def test_the_brain_is_where_the_image_shows_it_and_goes_with_the_head(stack, see
     assert (other[inside] - other[inside].mean()).abs().max() > 0
 
 
-def test_a_stack_fills_the_field_of_view(stack):
-    for seed in range(20):
-        placed = Placed(stack, np.random.default_rng(seed))
-        extent = 0.9 * (placed.high - placed.low)
-        place = placed.within(torch.tensor([300.0, -300.0, 0.0]), extent).numpy()
-        assert (place + placed.low <= -extent / 2 + 1e-3).all()
-        assert (place + placed.high >= extent / 2 - 1e-3).all()
-
-
 def test_a_stack_of_which_nothing_is_known_is_refused(folder):
     (folder / "some_1_mask.nii.gz").unlink()
     with pytest.raises(InputError, match="neither mask nor landmarks"):

@@ -104,21 +104,14 @@ def test_methods_say_what_these_runs_were_given(study, tmp_path):
     # once for two runs that were given the same
     alone = methods_section(built(study, participant_label=("01",)).described())
     assert alone.count("Head motion of each run") == 1
-    assert "Of several echoes" in auto and "Of several echoes" not in alone
 
     # runs of one call that were not given the same
     image(raw(study, "sub-02_task-rest_echo-1_sbref.nii.gz"), None)
     apart = methods_section(built(study, reference="sbref").described())
     assert "relative to the single-band reference of the run." in apart
-    assert "each run without a single-band reference was estimated" in apart
-    # a folder may hold results of calls with other settings
-    assert "call of unimo-bids that wrote it" in auto and "settings.toml" in auto
-
     assert read_citation(tmp_path) is None
     write_citation(tmp_path, auto)
     assert read_citation(tmp_path) == auto
-    page = (tmp_path / "logs" / "CITATION.html").read_text()
-    assert page.startswith("<!doctype html>") and "References</h3>" in page
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
