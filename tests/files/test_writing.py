@@ -6,7 +6,6 @@ import pytest
 
 from tests.files.conftest import AFFINE
 from unimo_bids.files.series import read_series
-from unimo_bids.files.tables import write_table
 from unimo_bids.files.writing import SeriesWriter, write_volume
 from unimo_bids.spatial.grid import Grid
 
@@ -80,13 +79,6 @@ def test_big_endian_and_extensions(make, tmp_path):
     assert read_series(tmp_path / "out.nii.gz").warnings == ()
 
 
-def test_nifti2(make, tmp_path):
-    source = make(name="two.nii.gz", kind=nib.Nifti2Image)
-    out = copied(read_series(source), tmp_path / "out.nii.gz")
-    assert isinstance(out, nib.Nifti2Image)
-    np.testing.assert_array_equal(out.dataobj, nib.load(source).dataobj)
-
-
 def test_equal_frames_give_equal_bytes(make, tmp_path):
     series = read_series(make())
     copied(series, tmp_path / "a.nii.gz")
@@ -132,11 +124,3 @@ def test_another_grid_in_the_same_space(make, tmp_path):
         np.testing.assert_allclose(image.affine, turned, atol=1e-5)
         np.testing.assert_allclose(image.get_qform(), turned, atol=1e-5)
         assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (4, 4)
-
-
-def test_table(tmp_path):
-    write_table(
-        tmp_path / "a.tsv",
-        {"frame": np.arange(2), "fd": np.array([np.nan, 0.25]), "status": np.array(["ok", "lost"])},
-    )
-    assert (tmp_path / "a.tsv").read_text() == "frame\tfd\tstatus\n0\tn/a\tok\n1\t0.25\tlost\n"

@@ -33,11 +33,6 @@ def test_right_poses_agree_better_than_poses_beside_them(judged, millimetres):
     assert not judge.prefers(beside, poses)
 
 
-def test_the_same_poses_are_not_preferred_to_themselves(judged):
-    judge, poses = judged
-    assert not judge.prefers(poses, poses)
-
-
 def test_a_frame_left_at_another_pose_is_told_which_suits_it_better(judged):
     judge, poses = judged
     wrong = poses.clone()

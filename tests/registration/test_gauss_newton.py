@@ -23,10 +23,12 @@ from tests.phantom import (
     volume,
     volumes,
 )
-from unimo_bids.registration.gauss_newton import _motion_moments, register
-from unimo_bids.registration.least_squares import symmetric
-from unimo_bids.registration.levels import gradient_magnitude, make_level
-from unimo_bids.registration.target import _channel, make_target
+from unimo_bids.registration.gauss_newton import register
+from unimo_bids.registration.levels import (
+    gradient_magnitude,
+    make_level,
+)
+from unimo_bids.registration.target import make_target
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import world_points
 
@@ -268,26 +270,3 @@ def test_a_window_of_the_frame_is_enough(target, moved):
     found = register(target, window.sampled(part)[:, None], rest(6), level=window)
     # edges of the window are as those of the field of view
     assert float(error_mm(found.poses, moved.poses).max()) < 2 * NOISELESS_MM
-
-
-@pytest.mark.parametrize("images", [1, 3])
-def test_sums_over_points_are_those_of_the_definition(images):
-    random = torch.Generator().manual_seed(images)
-    f, slope = (torch.randn(images, 500, *k, generator=random) for k in ((), (3,)))
-    channel = _channel(f, slope, torch.randn(500, 3, generator=random), "bias")
-    many = len(channel.terms)
-    coefficients = torch.randn(4, many, generator=random)
-    weights, residual = torch.rand(2, 4, 500, generator=random)
-    gains = torch.zeros(4, images, 500)
-    for k, image in enumerate(channel.image_of.tolist()):
-        gains[:, image] += coefficients[:, k, None] * channel.slopes[k]
-    motion = torch.einsum("bjn,jna->ban", gains, channel.steepest).double()
-    right = torch.cat([motion, channel.terms.double().expand(4, -1, -1), residual[:, None]], dim=1)
-    expected = (weights[:, None] * motion) @ right.mT
-    found = torch.cat(_motion_moments(channel, coefficients, weights, residual), dim=-1)
-    # sums of 500 products in float32: some roundings of the largest
-    atol = 10 * torch.finfo(torch.float32).eps * float(expected.abs().max())
-    torch.testing.assert_close(found, expected, rtol=0, atol=atol)
-    terms = (weights[:, None] * channel.terms).double() @ channel.terms.double().mT
-    grams = symmetric(weights @ channel.term_products.mT, many)
-    torch.testing.assert_close(grams, terms, rtol=0, atol=1e-6 * float(terms.abs().max()))

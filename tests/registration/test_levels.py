@@ -4,9 +4,18 @@ import pytest
 import torch
 
 from tests.phantom import f64, grid_affine
-from unimo_bids.registration.levels import gradient_magnitude, make_level
+from tests.spatial.cases import middle
+from unimo_bids.registration.levels import (
+    gradient_magnitude,
+    make_level,
+)
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grid import Grid, grid_center, voxel_centers, voxel_sizes, world_points
+from unimo_bids.spatial.grid import (
+    Grid,
+    voxel_centers,
+    voxel_sizes,
+    world_points,
+)
 
 SHAPE = (31, 34, 28)
 OBLIQUE = grid_affine((-2.0, 2.5, 3.5), (0.3, -0.5, 0.2), SHAPE)
@@ -25,22 +34,11 @@ def deep(level, millimetres):
     return (depth.amin(dim=-1) > millimetres).reshape(level.grid.shape)
 
 
-def test_no_blur_on_the_raw_grid_is_the_frame_itself():
-    frame = torch.randn(2, 5, 6, 7)
-    level = make_level(Grid((5, 6, 7), grid_affine()), blur=0.0)
-    assert torch.equal(level.image(frame), frame)
-    assert torch.equal(level.grid.affine, grid_affine())
-    assert torch.equal(level.sampled(frame), frame)
-
-
 @pytest.mark.parametrize("spacing", [0.0, 3.0, 5.3, 9.0])
 def test_a_coarse_grid_stays_where_it_is_in_the_world(spacing):
     level = make_level(Grid(SHAPE, OBLIQUE), blur=2.0, spacing=spacing)
     torch.testing.assert_close(
-        grid_center(level.grid.shape, level.grid.affine),
-        grid_center(SHAPE, OBLIQUE),
-        rtol=0,
-        atol=1e-12,
+        middle(level.grid.shape, level.grid.affine), middle(SHAPE, OBLIQUE), rtol=0, atol=1e-12
     )
     expected = voxel_sizes(OBLIQUE).clamp(min=spacing)  # never finer than the voxels
     torch.testing.assert_close(voxel_sizes(level.grid.affine), expected, rtol=1e-12, atol=0)
@@ -113,14 +111,6 @@ def test_validity_rises_from_the_border_to_the_margin():
             expected = torch.tensor([0.0, 0.0, 0.0, 0.25, 1.0, 1.0])
             # float32 roundings of index and margin
             torch.testing.assert_close(level.validity(moved), expected, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("slices", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("blur", [1.0, 6.0])
-def test_a_thin_slab_still_has_valid_voxels(slices, blur):
-    shape = (12, 12, slices)
-    level = make_level(Grid(shape, grid_affine(shape=shape)), blur=blur)
-    assert float(level.validity(voxel_centers(shape)).max()) > 0
 
 
 def test_edge_strength_is_the_slope_in_any_direction_and_sign():

@@ -49,12 +49,6 @@ def smooth_fields(place: Tensor) -> Tensor:
     return torch.stack([x, y, z, x * x, y * y, z * z, x * y, y * z, z * x])
 
 
-def grid_center(shape: Sequence[int], affine: Tensor) -> Tensor:
-    """World position of the middle of the grid, ``(3,)`` RAS mm: index ``(N - 1) / 2``."""
-    middle = (torch.tensor(shape, dtype=affine.dtype, device=affine.device) - 1) / 2
-    return transform(affine, middle[None])[0]
-
-
 def index_map(affine_to: Tensor, pose: Tensor, affine_from: Tensor) -> Tensor:
     """Indices of one grid to indices of another through a pose: ``A_to⁻¹ T A_from``.
 
