@@ -3,16 +3,25 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo-output
+# processes that share the tests, each with one thread; a file stays in one of them
+WORKERS ?= 2
+TESTED := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-system lint benchmark docs environment clean
+.PHONY: demo test test-all test-system lint benchmark docs environment clean
 
 demo: environment
 	$(BIN)/unimo-bids-demo $(DEMO)/bids --run $(DEMO)/derivatives
 
+# minutes: no long series, not the whole program
 test: environment
-	$(BIN)/python -m pytest -m "not system"
+	$(TESTED) -m "not slow and not system"
 
-# what needs other programs of the system: a browser
+# then the whole program, which takes the processors for itself
+test-all: environment
+	$(TESTED) -m "not system" --ignore tests/system
+	$(BIN)/python -m pytest tests/system -m "not system"
+
+# what needs other programs of the system, as a browser, or its rights
 test-system: environment
 	@command -v chromedriver > /dev/null || { \
 	  apt-get update -qq && \

@@ -22,7 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {
         **{"list": _list, "run": _run, "table": _table},
         **{"short": _short, "real": _real, "brain": _brain, "pairs": _pairs},
-        **{"outside": _outside, "modalities": _modalities, "app": _app, "golden": _golden},
+        **{
+            "outside": _outside,
+            "modalities": _modalities,
+            "app": _app,
+            "golden": _golden,
+            "page": _page,
+        },
     }
     return commands[options.command](options)
 
@@ -88,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     golden.add_argument("out", metavar="OUT.json", type=Path)
     golden.add_argument("--before", metavar="JSON", type=Path, help="compare with these")
     golden.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    page = commands.add_parser("page", help="docs/benchmarks.md from benchmarks/results/")
+    taken = "first take over a folder of `run` or `outside`, or a file with printed tables"
+    page.add_argument("--take", metavar="PATH", type=Path, help=taken)
     return parser
 
 
@@ -95,6 +104,18 @@ def _golden(options: argparse.Namespace) -> int:
     from benchmarks.golden import run
 
     return run(options.data, options.out, options.before)
+
+
+def _page(options: argparse.Namespace) -> int:
+    from benchmarks.page import PAGE, render
+    from benchmarks.taking import take
+
+    if options.take is not None:
+        changed = take(options.take)
+        print("\n".join(changed) or "no table with the columns of a result", file=sys.stderr)
+        print("check texts and figures of these by eye", file=sys.stderr)
+    PAGE.write_text(render(), encoding="utf-8")
+    return 0
 
 
 def _app(options: argparse.Namespace) -> int:

@@ -20,7 +20,9 @@ import psutil
 import torch
 
 from unimo_bids.simulation import adult_head, kinematics, simulate
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Rigid
 
 SHAPE, VOXEL_MM, FRAMES, TR = (64, 64, 40), 3.3, 300, 2.0
 _EVERY_S = 0.2
@@ -59,14 +61,14 @@ def _dataset(folder: Path, frames: int) -> Path:
     still = simulate(
         adult_head(), kinematics.still(2), shape=SHAPE, voxel_sizes=VOXEL_MM, repetition_time=TR
     )
-    volume, affine = torch.from_numpy(still.data[..., 0].copy()), torch.from_numpy(still.affine)
+    volume, grid = torch.from_numpy(still.data[..., 0].copy()), Grid.of(SHAPE, still.affine)
     poses = torch.from_numpy(kinematics.smooth_with_spikes(frames, 1.0, 1.0, seed=0))
     generator = torch.Generator().manual_seed(0)
     series = np.empty((*SHAPE, frames), dtype=np.int16)
     for t, pose in enumerate(poses):
         noise = 15 * torch.randn(SHAPE, generator=generator)
-        # the inverse: `resample` takes a motion away
-        series[..., t] = (resample(volume, affine, torch.linalg.inv(pose)) + noise).clamp(min=0)
+        back = Rigid(torch.linalg.inv(pose))  # `resample` takes a motion away
+        series[..., t] = (resample(volume, grid, back) + noise).clamp(min=0)
     func = folder / "sub-01" / "func"
     func.mkdir(parents=True)
     about = {"Name": "One long run", "BIDSVersion": "1.9.0", "DatasetType": "raw"}

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from benchmarks.series import ROOT
+
+
+def circumstances(command: str, threads: int) -> dict[str, Any]:
+    """When, on what, and by which command something is measured."""
+    return {
+        "threads": threads,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "machine": machine(),
+        "versions": versions(),
+    }
 
 
 def machine() -> dict[str, str | int | float]:
@@ -22,6 +35,11 @@ def machine() -> dict[str, str | int | float]:
     if hasattr(os, "getloadavg"):
         found["load"] = round(os.getloadavg()[0], 2)
     return found
+
+
+def described(on: dict[str, Any]) -> str:
+    """Say in words what `machine` found."""
+    return f"{on['processor']}, {on['cores']} cores, {on['memory_gib']} GiB"
 
 
 def versions() -> dict[str, str]:

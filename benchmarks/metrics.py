@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from benchmarks.series import BenchmarkSeries
 from unimo_bids.qc.tsnr import TemporalMoments
 from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Rigid
 
 Float = NDArray[np.float64]
 
@@ -124,19 +126,19 @@ def correction_quality(series: BenchmarkSeries, estimated: Float) -> dict[str, f
 
 def _corrected(series: BenchmarkSeries, poses: Float) -> tuple[dict[str, float], Float | None]:
     """Numbers of a corrected series, and its activation map over the brain."""
-    affine = torch.as_tensor(series.affine)
+    grid = Grid.of(series.data.shape, series.affine)
     brain = series.brain > 0.5
     moments = TemporalMoments(series.data.shape[:3])
     dice, signal = [], []
     for t, pose in enumerate(torch.as_tensor(poses)):
         raw = torch.from_numpy(np.ascontiguousarray(series.data[..., t]))
-        frame = resample(raw, affine, pose).numpy()
+        frame = resample(raw, grid, Rigid(pose)).numpy()
         moments.update(frame)
         if len(series.regressor):
             signal.append(frame[brain])
         if t != series.reference:
             mask = torch.from_numpy(series.masks[..., t].astype(np.float32))
-            moved = resample(mask, affine, pose, interpolation="linear").numpy() > 0.5
+            moved = resample(mask, grid, Rigid(pose), interpolation="linear").numpy() > 0.5
             dice.append(2 * (moved & brain).sum() / max(moved.sum() + brain.sum(), 1))
     numbers = {
         "tsnr": float(np.median(moments.tsnr(True)[brain])),

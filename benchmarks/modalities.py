@@ -28,8 +28,9 @@ from unimo_bids.simulation.fetal import fetal_head
 from unimo_bids.simulation.render import render
 from unimo_bids.simulation.shapes import axes_mm, centered_affine, ellipsoid, smooth_noise
 from unimo_bids.simulation.uterus import fetal_surroundings
-from unimo_bids.spatial.grids import world_points
+from unimo_bids.spatial.grid import Grid, world_points
 from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Rigid
 
 _SHAPE, _VOXEL_MM = (80, 80, 80), 3.0
 _NOISE, _BIAS = 0.03, 0.2
@@ -241,7 +242,9 @@ def _dice(pair: RenderedPair, pose: Float) -> float:
     if not np.isfinite(pose).all():
         return 0.0
     carried = resample(
-        torch.from_numpy(pair.masks[1]), torch.from_numpy(pair.affine), torch.from_numpy(pose)
+        torch.from_numpy(pair.masks[1]),
+        Grid.of(pair.masks[1].shape, pair.affine),
+        Rigid(torch.from_numpy(pose)),
     ).numpy()
     both = pair.masks[0] > 0.5, carried > 0.5
     return float(2 * (both[0] & both[1]).sum() / (both[0].sum() + both[1].sum()))

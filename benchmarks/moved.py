@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from benchmarks.series import BenchmarkSeries
 from unimo_bids.simulation.kinematics import poses_from, smooth_with_spikes
-from unimo_bids.spatial.grids import world_points
+from unimo_bids.spatial.grid import world_points
 from unimo_bids.spatial.interpolation import sample_cubic, spline_coefficients
 from unimo_bids.spatial.rigid import transform
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import json
 import resource
+import shlex
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,12 +24,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import circumstances
 from benchmarks.moved import brain_of
+from benchmarks.results import Figure
 from benchmarks.table import markdown_table, number
 
 Float64 = NDArray[np.float64]
 
 FAR = 2.0  # mm: a frame this far off has to be flagged
+COLUMNS = (
+    *("series", "mode", "error, mm", "from frame 0", "> 2 mm unflagged", "95 % cover"),
+    *("FD, mm", "SD, %", "frames", "CPU s"),
+)
+_OWN_TARGETS: tuple[tuple[str, str, str, str, Callable[[dict[str, Any]], float]], ...] = (
+    ("contrast-head", "largest median error", "mm", "0.5", lambda row: row["error"][0]),
+    ("sub-feedsmoved", "median error", "mm", "0.05", lambda row: row["error"][0]),
+    ("sub-tgse3d", "mean framewise displacement", "mm", "0.35", lambda row: row["fd"]),
+)
 _INTERVAL = 1.96  # standard deviations to either side hold 95 %
 
 
@@ -179,24 +193,42 @@ def run(
         print(f"benchmarks: {data}: no series of semireal/, phantom/ or epi/; give --data")
         return 2
     out.mkdir(parents=True, exist_ok=True)
-    lines = [
-        [
-            *("series", "mode", "error, mm", "from frame 0", "> 2 mm unflagged", "95 % cover"),
-            *("FD, mm", "SD, %", "frames", "CPU s"),
-        ]
-    ]
+    command = "python -m benchmarks " + shlex.join(sys.argv[1:])
+    lines = [list(COLUMNS)]
     for case in chosen:
         # a process each, so that none inherits another's caches
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             row = pool.submit(measure, case, reference, mask, threads).result()
+        row |= circumstances(command, threads)
         (out / f"{case.name}.json").write_text(json.dumps(row))
-        lines.append(_line(row))
+        lines.append(line(row))
         print(" | ".join(lines[-1]), flush=True)
     print(markdown_table(lines))
     return 0
 
 
-def _line(row: dict[str, Any]) -> list[str]:
+def figures(rows: Sequence[dict[str, Any]]) -> tuple[Figure, ...]:
+    """What the table comes down to, beside its targets."""
+    known = [row for row in rows if "error" in row]
+    cover = [round(100 * share) for row in known for share in row["cover"]]
+    worse = sum(row["sd"][1] > 1.01 * row["sd"][0] for row in rows)
+    far, scored = (sum(row[name] for row in known) for name in ("far", "scored"))
+    limits = {"at_least": 90, "at_most": 97}
+    found = [
+        Figure("series with an SD over time 1 % above the raw one", worse, of=len(rows), at_most=0),
+        Figure("frames more than 2 mm off and not flagged", far, of=scored, at_most=2),
+        Figure("95 % intervals, lowest share that holds", min(cover), "%", **limits),
+        Figure("95 % intervals, highest share that holds", max(cover), "%", **limits),
+    ]
+    for series, what, unit, limit, value in _OWN_TARGETS:
+        if values := [value(row) for row in rows if row["name"].startswith(series)]:
+            most = Decimal(number(max(values)))
+            found.append(Figure(f"{series}: {what}", most, unit, at_most=Decimal(limit)))
+    return tuple(found)
+
+
+def line(row: dict[str, Any]) -> list[str]:
+    """Cells of a series, as `COLUMNS` names them."""
     known = "error" in row
     pair = [f"{number(a)} / {number(b)}" for a, b in (row["error"], row["zero"])] if known else []
     status = ", ".join(f"{count} {word}" for word, count in row["status"].items())

@@ -25,6 +25,7 @@ from unimo_bids.files.series import Series, read_series
 from unimo_bids.registration.pair import register_volumes
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Rigid
 
 Float = NDArray[np.float64]
 
@@ -181,9 +182,9 @@ def _picture(
 
     moved = resample(
         torch.from_numpy(b.frame(0)),
-        torch.from_numpy(b.affine),
-        torch.from_numpy(pose),
-        onto=(a.shape[:3], torch.from_numpy(a.affine)),
+        b.grid,
+        Rigid(torch.from_numpy(pose)),
+        onto=a.grid,
     ).numpy()
     within = np.ones(a.shape[:3], bool) if mask is None else mask > 0.5
     inside = np.argwhere(within)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import math
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import machine, versions
+from benchmarks.machine import circumstances
 from benchmarks.metrics import correction_quality, pose_errors, summary
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.series import ROOT, BenchmarkSeries, cached
@@ -76,12 +75,8 @@ def run(tool: str, scenario: str, seed: int, options: Options, command: str) -> 
         "frames": len(series.poses),
         "shape": list(series.data.shape[:3]),
         "mask": options.mask,
-        "threads": options.threads,
         "device": options.device,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": command,
-        "machine": machine(),
-        "versions": versions(),
+        **circumstances(command, options.threads),
     }
     poses, measured = estimate(tool, file, options)
     record |= measured

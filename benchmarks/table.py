@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import described
 from benchmarks.metrics import LOST_DEG, LOST_MM, percentile
 
 Record = dict[str, Any]
@@ -32,7 +33,7 @@ def read_record(path: Path) -> Record:
 
 
 def markdown(records: Sequence[Record], order: Sequence[str] = ()) -> str:
-    """All tables.
+    """Table, how to read it, and how it came about.
 
     Parameters
     ----------
@@ -41,42 +42,44 @@ def markdown(records: Sequence[Record], order: Sequence[str] = ()) -> str:
     """
     if not records:
         return "No results yet: `python -m benchmarks short`, or `run`, makes some.\n"
+    yardstick = _yardstick(records)
+    ratio = "" if yardstick is None else f" (ratio to {yardstick} on the same series)"
+    return "\n".join(
+        [
+            "Displacement of the brain, estimated against true pose, mm: median / 95th percentile "
+            f"over volumes (share lost: > {LOST_MM:g} mm or > {LOST_DEG:g}°). Rotation, degrees / "
+            "translation at the brain's centre, mm: medians over volumes. CPU seconds per "
+            f"volume{ratio} · seconds per volume · peak memory, MiB. After correction, median tSNR "
+            "in the brain · Dice of brain masks · correlation of the activation map with the "
+            "truth; in brackets what the true poses give; correlation with the activation map "
+            "that these give.",
+            "",
+            markdown_table(tidy(records, order)),
+            _circumstances(records),
+        ]
+    )
+
+
+def tidy(records: Sequence[Record], order: Sequence[str] = ()) -> list[list[str]]:
+    """Header and a line per scenario and tool, this project first."""
     seen = {record["scenario"] for record in records}
     scenarios = [name for name in order if name in seen] + sorted(seen - set(order))
     groups: dict[tuple[Row, str], list[Record]] = defaultdict(list)
     for record in records:
         groups[(record["tool"], record["mask"]), record["scenario"]].append(record)
-    rows = _ordered_rows(records)
+    yardstick = _yardstick(records)
+    lines = [["scenario", "tool", "displacement", "rotation / translation", "cost", "quality"]]
+    for scenario in scenarios:
+        for row in _ordered_rows(records):
+            if group := groups.get((row, scenario)):
+                cells = [accuracy_cell(group), _parts_cell(group)]
+                cells += [_cost_cell(group, groups, yardstick), _quality_cell(group)]
+                lines.append([scenario, row[0] + MASK_NAMES[row[1]], *cells])
+    return lines
 
-    def grid(cell: Callable[[list[Record]], str]) -> str:
-        lines = [["scenario", *scenarios]]
-        for row in rows:
-            name = row[0] + MASK_NAMES[row[1]]
-            lines.append([name, *(cell(groups.get((row, s), [])) for s in scenarios)])
-        return markdown_table([list(line) for line in zip(*lines, strict=True)])
 
-    yardstick = next((t for t in YARDSTICKS if any(r["tool"] == t for r in records)), None)
-    ratio = "" if yardstick is None else f" (ratio to {yardstick} on the same series)"
-    return "\n".join(
-        [
-            "Displacement of the brain, estimated against true pose, mm: median / 95th percentile "
-            f"over volumes (share lost: > {LOST_MM:g} mm or > {LOST_DEG:g}°)",
-            "",
-            grid(accuracy_cell),
-            f"CPU seconds per volume{ratio} · seconds per volume · peak memory, MiB",
-            "",
-            grid(lambda group: _cost_cell(group, groups, yardstick)),
-            "Rotation, degrees / translation at the brain's centre, mm: medians over volumes",
-            "",
-            grid(_parts_cell),
-            "After correction, median tSNR in the brain · Dice of brain masks · correlation of the "
-            "activation map with the truth; in brackets what the true poses give; correlation with "
-            "the activation map that these give",
-            "",
-            grid(_quality_cell),
-            _circumstances(records),
-        ]
-    )
+def _yardstick(records: Sequence[Record]) -> str | None:
+    return next((t for t in YARDSTICKS if any(r["tool"] == t for r in records)), None)
 
 
 def accuracy_cell(group: list[Record]) -> str:
@@ -198,12 +201,7 @@ def _circumstances(records: Sequence[Record]) -> str:
     for record in records:
         shape = "×".join(str(n) for n in record["shape"])
         sizes[record["scenario"]].add(f"seed {record['seed']}: {shape}×{record['frames']}")
-    machines = sorted(
-        {
-            f"{m['processor']}, {m['cores']} cores, {m['memory_gib']} GiB"
-            for m in (record["machine"] for record in records)
-        }
-    )
+    machines = sorted({described(record["machine"]) for record in records})
     tools = sorted(
         {f"{r['tool']} {r['tool_version'] or ''} ({r['tool_options']})" for r in records}
     )

@@ -16,7 +16,7 @@ from unimo_bids.registration.gauss_newton import Registration
 from unimo_bids.registration.levels import Level, make_level
 from unimo_bids.registration.target import IntensityModel, Target, make_target
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import world_points
+from unimo_bids.spatial.grid import Grid, world_points
 
 SHAPE = (36, 40, 30)
 RADIUS = 35.0  # of the head, about, mm
@@ -64,6 +64,7 @@ def grid_affine(
 
 
 AFFINE = grid_affine()
+GRID = Grid(SHAPE, AFFINE)
 
 
 def volume(
@@ -115,7 +116,7 @@ def error_mm(found: Tensor, true: Tensor) -> Tensor:
 def fine_level(affine: Tensor = AFFINE, shape: tuple[int, int, int] = SHAPE, **options) -> Level:
     """As the series is refined: full resolution, blurred by 0.7 voxels, cubic."""
     blur = 0.7 * float(torch.linalg.norm(affine[:3, :3], dim=0).max())
-    return make_level(shape, affine, **{"blur": blur, "cubic": True} | options)
+    return make_level(Grid(shape, affine), **{"blur": blur, "cubic": True} | options)
 
 
 def target_of(level: Level, images: Tensor, mask: Tensor, model: IntensityModel = "gain") -> Target:

@@ -9,7 +9,7 @@ from unimo_bids.devices import torch_device
 from unimo_bids.errors import MachineError
 
 
-def test_no_gpu_where_there_is_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_gpu_where_there_is_none_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert torch_device("auto") == "cpu"
     assert torch_device("cpu") == "cpu"
@@ -17,7 +17,7 @@ def test_no_gpu_where_there_is_none_is_said(monkeypatch: pytest.MonkeyPatch) -> 
         torch_device("cuda:1")
 
 
-def test_a_gpu_is_taken_if_it_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_taken_if_it_exists(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert torch_device("auto") == "cuda"

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
 from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic, machine_error
@@ -108,7 +108,6 @@ class Settings:
     fusion: Fusion = "information"
     refine: bool = True
     population: Population | Literal["auto"] = "auto"
-    random_seed: int = 0
     use_plugin: Path | None = None
     stop_on_first_crash: bool = False
     reports_only: bool = False
@@ -120,17 +119,6 @@ class Settings:
     dry_run: bool = False
     verbosity: int = 0
     debug: bool = False
-
-    @classmethod
-    def read(cls, path: str | Path) -> Settings:
-        """Read the settings of a run as `write` left them."""
-        values = read_values(path)
-        missing = [name for name in ("bids_dir", "out_dir") if name not in values]
-        if missing:
-            finding = f"it does not say {' and '.join(missing)}"
-            raise InputError(path, finding, "give the settings.toml of a run")
-        hints = get_type_hints(cls)
-        return cls(**{name: _revived(value, hints[name]) for name, value in values.items()})
 
     def write(self, path: str | Path) -> None:
         """Write as TOML; what is None is left out, as TOML has no word for it."""
@@ -169,12 +157,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(one) for name, one in value.items()}
     return list(value) if isinstance(value, tuple) else value
-
-
-def _revived(value: Any, hint: Any) -> Any:
-    """What `_plain` made plain, as the field's type wants it."""
-    if isinstance(value, dict):
-        return {name: Path(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return tuple(value)
-    return Path(value) if hint is Path or Path in get_args(hint) else value

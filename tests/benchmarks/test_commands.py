@@ -76,13 +76,6 @@ def test_program_is_run_and_its_poses_read(programs, tmp_path, name, masked):
     assert (folder / "mask.nii").exists() == (masked and name != "mcflirt")
 
 
-def test_missing_programs_are_not_found(monkeypatch):
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.delenv("SPM_PATH", raising=False)
-    for name in ("3dvolreg", "mcflirt", "spm", "antsregistration"):
-        assert TOOLS[name].version() is None
-
-
 def test_frames_are_masked_for_peers_that_are_told_all(tmp_path):
     masks = np.zeros((6, 7, 8, FRAMES), dtype=np.uint8)
     masks[2:4] = 1

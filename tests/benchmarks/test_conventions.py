@@ -5,19 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
-from scipy.io import savemat
 from scipy.spatial.transform import Rotation
 
 from benchmarks.tools import TOOLS, Problem
 from benchmarks.tools.conventions import (
     LPS,
     afni_poses,
-    ants_matrix,
     fsl_from_voxel,
     fsl_poses,
     itk_matrix,
     plain_affine,
-    sampled_matrix,
     spm_poses,
     to_world,
 )
@@ -103,24 +100,6 @@ def test_itk_center_and_euler_angles():
     np.testing.assert_allclose((by_matrix @ [*center, 1])[:3], [11, -18, 8])
     with pytest.raises(ValueError, match="7 parameters"):
         itk_matrix(range(7), center)
-
-
-def test_itk_agrees_with_simpleitk():
-    sitk = pytest.importorskip("SimpleITK")
-    transform = sitk.Euler3DTransform((10, -20, 5), 0.02, 0.03, -0.05, (1, 2, 3))
-    np.testing.assert_allclose(
-        itk_matrix(transform.GetParameters(), transform.GetCenter()),
-        sampled_matrix(transform.TransformPoint),
-        atol=1e-12,
-    )
-
-
-def test_ants_file(tmp_path):
-    path = tmp_path / "0GenericAffine.mat"
-    parameters = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 4, 5, 6.0])[:, None]
-    center = np.zeros((3, 1))
-    savemat(path, {"AffineTransform_double_3_3": parameters, "fixed": center}, format="4")
-    np.testing.assert_allclose(ants_matrix(path)[:3, 3], [4, 5, 6])
 
 
 def test_plain_grid_poses_return_to_an_oblique_world():

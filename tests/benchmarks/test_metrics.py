@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from benchmarks.metrics import Errors, activation_map, correction_quality, pose_errors, summary
-from benchmarks.series import BenchmarkSeries, cached, load, save
+from benchmarks.metrics import (
+    activation_map,
+    correction_quality,
+    pose_errors,
+    summary,
+)
+from benchmarks.series import BenchmarkSeries
 
 
 def turned(degrees, center=(0, 0, 0)):
@@ -47,11 +52,6 @@ def test_missing_pose_is_lost_and_the_reference_does_not_count():
     assert found["lost_share"] == pytest.approx(1 / 3)
     assert found["displacement_mm_median"] == 0
     assert found["displacement_mm_p95"] == np.inf
-
-
-def test_lost_by_angle_alone():
-    errors = Errors(np.array([4.9, 5.1, 1.0]), np.array([1.0, 1.0, 10.5]), np.zeros(3))
-    assert errors.lost().tolist() == [False, True, True]
 
 
 @pytest.fixture
@@ -103,19 +103,3 @@ def test_activation_map_ignores_drift():
     regressor = np.tile([0.0, 0, 1, 1], 5)
     signal = 100 * (1 + 0.03 * regressor + 0.1 * np.linspace(-0.5, 0.5, 20))[:, None]
     assert activation_map(signal, regressor)[0] == pytest.approx(0.03, rel=1e-6)
-
-
-def test_series_survive_the_cache(series, tmp_path):
-    made = []
-
-    def make():
-        made.append(1)
-        return series
-
-    first, path = cached(make, tmp_path / "cache", "ball", 0, 12)
-    second, again = cached(make, tmp_path / "cache", "ball", 0, 12)
-    assert len(made) == 1
-    assert path == again
-    np.testing.assert_array_equal(first.data, second.data)
-    save(series, tmp_path / "series.npz")
-    assert load(tmp_path / "series.npz").reference == 0

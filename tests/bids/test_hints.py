@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bids.layouts import dataset, settings, write
-from unimo_bids.bids.query import find_runs, used_files
+from unimo_bids.bids.query import find_runs
 
 SERIES = "sub-01_ses-1_task-rest_bold.nii.gz"
 OWN = "sub-01/ses-1/func/sub-01_ses-1_task-rest_bold.json"
@@ -69,17 +69,3 @@ def test_what_is_no_place_is_warned_of_and_ignored(raw, value):
     assert hint == ("1,2,3", "participants.tsv: brain_center")
     assert warning.startswith("sub-01_ses-1_task-rest_bold.json: BrainCenter ")
     assert "is no place and was ignored (X,Y,Z in mm (RAS), or I,J,Kvox" in warning
-
-
-def test_a_poor_cell_is_warned_of(raw):
-    table(raw, "about here")
-    assert told(raw)[0] is None
-    assert "participants.tsv: brain_center 'about here' is no place" in told(raw)[1][0]
-
-
-def test_a_table_that_was_read_is_validated(raw):
-    there = raw / "participants.tsv"
-    for value, used in (("n/a", False), ("1,2,3", True)):
-        table(raw, value)
-        given = settings(raw, population="fetal")
-        assert (there in used_files(find_runs(given), given)) == used

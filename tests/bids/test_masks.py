@@ -81,13 +81,6 @@ def test_mask_on_another_grid_is_not_used(folder, tmp_path, options, reason):
     assert reason in warning and path.name in warning
 
 
-def test_unreadable_mask_is_not_used(folder, tmp_path):
-    path = tmp_path / "masks" / FUNC / BOLD.replace("_bold", "_desc-brain_mask")
-    write(path, "not an image")
-    run = found(folder, masks=tmp_path / "masks")
-    assert run.mask is None and "cannot be read" in run.warnings[0]
-
-
 def test_mask_of_an_echo(tmp_path):
     names = [f"sub-01_task-rest_echo-{n}_bold.nii.gz" for n in (1, 2)]
     folder = dataset(tmp_path / "raw", *names)
@@ -101,3 +94,10 @@ def test_damaged_series_is_left_for_its_run_to_refuse(folder, tmp_path):
     path = tmp_path / "masks" / FUNC / BOLD.replace("_bold", "_desc-brain_mask")
     assert found(folder, masks=tmp_path / "masks").mask is None
     assert found(folder, masks=image(path, None).parents[3]).mask == path
+
+
+def test_unreadable_mask_is_not_used(folder, tmp_path):
+    path = tmp_path / "masks" / FUNC / BOLD.replace("_bold", "_desc-brain_mask")
+    write(path, "not an image")
+    run = found(folder, masks=tmp_path / "masks")
+    assert run.mask is None and "cannot be read" in run.warnings[0]

@@ -17,30 +17,20 @@ def judged(folder, column, value, about=None):
     ("column", "value", "about", "expected"),
     [
         ("gestational_age", "24.3", None, "fetal"),
-        ("ga_weeks", "31", None, "fetal"),
         ("GA", "24+3", None, "fetal"),
         ("gestational_age", "170", {"Units": "days"}, "fetal"),
-        ("gestational_age_days", "170", None, "fetal"),
         ("age", "24", {"Units": "weeks", "Description": "gestational age at scan"}, "fetal"),
         ("gestational_age", "70", None, None),  # longer than a pregnancy
-        ("gestational_age_at_birth", "38", None, None),
         ("gestational_age", "38", {"Description": "gestational age at birth"}, None),
         ("age", "24", {"Units": "weeks"}, None),  # from when?
         ("age", "30", None, "adult"),
-        ("age", "89+", None, "adult"),
         ("age", "0.5", None, "infant"),
         ("age", "6", {"Units": "months"}, "infant"),
-        ("age_months", "6", None, "infant"),
-        ("age_months", "60", None, "adult"),
         ("age", "60", {"Units": "weeks"}, "infant"),
         ("age", "700", None, None),  # not in years
-        ("pma_weeks", "41", None, "infant"),
         ("postmenstrual_age", "41", None, "infant"),
-        ("scan_age", "41", None, None),
         ("group", "Fetus", None, "fetal"),
-        ("group", "control", None, None),
         ("age", "n/a", None, None),
-        ("age", "", None, None),
         ("sex", "F", None, None),
     ],
 )
@@ -57,8 +47,6 @@ def test_populations(tmp_path, column, value, about, expected):
         ("24\t24", None),  # mother of 24 years? unborn of 24 weeks?
         ("24\tn/a", "fetal"),
         ("38\t0.1", "infant"),
-        ("28\t25", None),
-        ("n/a\t25", "adult"),
     ],
 )
 def test_two_ages(tmp_path, ages, expected):
@@ -97,13 +85,3 @@ def test_tables_that_say_nothing(tmp_path, table):
     assert population_of(tmp_path, "01") == (None, "no table gives an age")
     write(tmp_path / "participants.tsv", table)
     assert population_of(tmp_path, "01") == (None, "no table gives an age")
-
-
-def test_odd_tables_are_borne(tmp_path):
-    # a byte-order mark, short rows, a broken JSON
-    text = "participant_id\tage\tsex\nsub-02\nsub-01\t30\n"
-    (tmp_path / "participants.tsv").write_text(text, encoding="utf-8-sig")
-    write(tmp_path / "participants.json", "{")
-    assert population_of(tmp_path, "01")[0] == "adult"
-    write(tmp_path / "participants.json", {"age": "years"})
-    assert population_of(tmp_path, "01")[0] == "adult"

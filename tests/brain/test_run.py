@@ -12,7 +12,6 @@ from nibabel.nifti1 import Nifti1Header
 from tests.brain.bright import AFFINE, Blind, volume_of
 from unimo_bids.brain import run as brain_run
 from unimo_bids.brain.extraction import NOTHING
-from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.brain.run import find_series_brain
 from unimo_bids.files.series import Series
 
@@ -43,9 +42,7 @@ def _center(mask: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3], ids=["noise", "dark"])
-def test_a_destroyed_reference_does_not_lose_the_brain(
-    bright: BrainNetworks, frames: list[np.ndarray], scale: float
-) -> None:
+def test_a_destroyed_reference_does_not_lose_the_brain(bright, frames, scale):
     frames[4] = scale * _noise()
     found = find_series_brain(_series(frames), 4)
     assert found.brain.usable and found.population == "fetal"
@@ -55,7 +52,7 @@ def test_a_destroyed_reference_does_not_lose_the_brain(
     assert "The brain was not found in 1 frame (4)." in found.warnings
 
 
-def test_noise_in_all_frames_is_no_brain(bright: BrainNetworks) -> None:
+def test_noise_in_all_frames_is_no_brain(bright):
     for part in ("find", "segment"):
         bright.add_module(part, Blind())
     found = find_series_brain(_series([_noise(t) for t in range(9)]), 4)
@@ -63,9 +60,7 @@ def test_noise_in_all_frames_is_no_brain(bright: BrainNetworks) -> None:
     assert not found.brain.usable and found.frame_masks is None
 
 
-def test_a_hint_asks_no_other_frame(
-    bright: BrainNetworks, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hint_asks_no_other_frame(bright, frames, monkeypatch):
     asked = []
 
     def spied(volume: np.ndarray, *given: object, **more: object) -> object:
@@ -80,8 +75,6 @@ def test_a_hint_asks_no_other_frame(
     assert np.abs(_center(found.brain.mask) - OTHER[0]).max() < 2
 
 
-def test_a_reference_scanned_apart_is_looked_at_first(
-    bright: BrainNetworks, frames: list[np.ndarray]
-) -> None:
+def test_a_reference_scanned_apart_is_looked_at_first(bright, frames):
     found = find_series_brain(_series([_noise(t) for t in range(9)]), 0, frames[0])
     assert found.brain.usable and not found.brain.doubts

@@ -10,15 +10,17 @@ import pytest
 import torch
 
 from tests.brain.bright import SIZES, Recogniser, volume_of
-from unimo_bids.brain.network import WINDOW, BrainNetworks, normalised
-from unimo_bids.brain.segmentation import follow_brain, segment_brain, window_starts
+from unimo_bids.brain.segmentation import (
+    follow_brain,
+    segment_brain,
+)
 
 
 def _center(probability: np.ndarray) -> np.ndarray:
     return np.argwhere(probability > 0.5).mean(axis=0) * SIZES
 
 
-def test_the_brain_is_outlined_where_it_is(bright: BrainNetworks) -> None:
+def test_the_brain_is_outlined_where_it_is(bright):
     volume = volume_of(((220, 60, 100), 35))
     found = segment_brain(volume, SIZES, bright)
     inside = found.probability > 0.5
@@ -28,35 +30,28 @@ def test_the_brain_is_outlined_where_it_is(bright: BrainNetworks) -> None:
     assert dice > 0.93
 
 
-def test_one_of_two_is_taken_and_the_other_told_of(bright: BrainNetworks) -> None:
+def test_one_of_two_is_taken_and_the_other_told_of(bright):
     places = np.array([(60, 60, 90), (200, 180, 90)])
     found = segment_brain(volume_of(*((tuple(place), 34) for place in places)), SIZES, bright)
     assert found.rivals == 1
     assert np.abs(_center(found.probability) - places).max(axis=1).min() < 1.5
 
 
-def test_what_no_brain_of_the_population_has_is_not_taken_if_there_is_another(
-    bright: BrainNetworks,
-) -> None:
+def test_what_no_brain_of_the_population_has_is_not_taken_if_there_is_another(bright):
     volume = volume_of(((60, 60, 90), 24), ((190, 160, 90), 55))
     for volumes, center in (((20, 100), (60, 60, 90)), ((400, 900), (190, 160, 90))):
         found = segment_brain(volume, SIZES, bright, volumes)
         assert np.abs(_center(found.probability) - center).max() < 2
 
 
-def test_a_speck_is_no_brain(bright: BrainNetworks) -> None:
-    found = segment_brain(volume_of(((60, 60, 90), 8)), SIZES, bright)
-    assert found.probability.max() == 0
-
-
-def test_what_is_enclosed_belongs_to_the_brain(bright: BrainNetworks) -> None:
+def test_what_is_enclosed_belongs_to_the_brain(bright):
     volume = volume_of(((150, 120, 90), 40))
     hollow = torch.where(volume_of(((150, 120, 90), 15)) > 0, torch.zeros(()), volume)
     found = segment_brain(hollow, SIZES, bright)
     assert found.probability[50, 40, 20] > 0.5
 
 
-def test_following_goes_after_a_brain_that_left_its_place(bright: BrainNetworks) -> None:
+def test_following_goes_after_a_brain_that_left_its_place(bright):
     volume = volume_of(((190, 120, 90), 35))
     found = follow_brain(volume, SIZES, bright, (150, 120, 90), 120)
     assert np.abs(_center(found.probability) - (190, 120, 90)).max() < 1.5
@@ -64,7 +59,7 @@ def test_following_goes_after_a_brain_that_left_its_place(bright: BrainNetworks)
     assert nowhere.probability.max() == 0
 
 
-def test_a_dim_brain_is_found_far_from_bright_fluid(bright: BrainNetworks) -> None:
+def test_a_dim_brain_is_found_far_from_bright_fluid(bright):
     """On the whole field of view it would be dark: 40 times less than the brightest."""
     volume = torch.zeros(180, 100, 40)
     volume[:100, :90] = volume_of(((60, 60, 90), 34))
@@ -74,14 +69,7 @@ def test_a_dim_brain_is_found_far_from_bright_fluid(bright: BrainNetworks) -> No
     assert np.abs(_center(found.probability) - (60, 60, 90)).max() < 1.5
 
 
-@pytest.mark.parametrize("many", [48, 49, 72, 96, 130])
-def test_windows_cover_an_axis_and_share_half(many: int) -> None:
-    starts = window_starts(many)
-    assert starts[0] == 0 and starts[-1] == many - WINDOW
-    assert (np.diff(starts) <= WINDOW / 2).all()
-
-
-def test_the_one_that_is_recognised_is_taken(bright: BrainNetworks) -> None:
+def test_the_one_that_is_recognised_is_taken(bright):
     """Beside a ball in a dim shell there is one without."""
     volume = volume_of(((60, 60, 90), 34), ((200, 180, 90), 34))
     shell = 0.2 * volume_of(((200, 180, 90), 60))
@@ -97,9 +85,7 @@ def test_the_one_that_is_recognised_is_taken(bright: BrainNetworks) -> None:
 
 
 @pytest.mark.parametrize(("shells", "rivals"), [((0.2, 0.2), 1), ((0.2, 0.09), 0)])
-def test_what_is_far_less_likely_is_no_rival(
-    bright: BrainNetworks, shells: tuple[float, float], rivals: int
-) -> None:
+def test_what_is_far_less_likely_is_no_rival(bright, shells, rivals):
     """Both are held for brains, by the brightness of the shell around them."""
     centers = (60, 60, 90), (200, 180, 90)
     volume = volume_of(*((center, 34) for center in centers))
@@ -112,7 +98,7 @@ def test_what_is_far_less_likely_is_no_rival(
     assert found.rivals == rivals
 
 
-def test_what_is_not_recognised_is_no_brain_but_told_of(bright: BrainNetworks) -> None:
+def test_what_is_not_recognised_is_no_brain_but_told_of(bright):
     assert isinstance(bright.recognise, Recogniser)
     bright.recognise.surrounded = True
     found = segment_brain(volume_of(((60, 60, 90), 34)), SIZES, bright)
@@ -120,7 +106,7 @@ def test_what_is_not_recognised_is_no_brain_but_told_of(bright: BrainNetworks) -
     assert len(found.places) == 1 and found.places[0].confidence < 0.05
 
 
-def test_a_place_that_is_named_is_believed(bright: BrainNetworks) -> None:
+def test_a_place_that_is_named_is_believed(bright):
     volume = volume_of(((60, 60, 90), 26), ((200, 180, 90), 36))
     assert isinstance(bright.recognise, Recogniser)
     bright.recognise.surrounded = True
@@ -129,12 +115,3 @@ def test_a_place_that_is_named_is_believed(bright: BrainNetworks) -> None:
         assert np.abs(_center(found.probability) - center).max() < 1.5
     nothing = segment_brain(volume, SIZES, bright, within=np.array((130.0, 20, 40)))
     assert nothing.probability.max() == 0
-
-
-def test_no_unit_and_no_scale_matters() -> None:
-    image = torch.rand(20, 20, 20)
-    assert torch.allclose(normalised(image), normalised(5000 * image), atol=1e-5)
-    assert torch.isfinite(normalised(torch.zeros(5, 5, 5))).all()
-    spiked = image.clone()
-    spiked[0, 0, 0] = 1e6
-    assert normalised(spiked).max() < 1.5

@@ -7,7 +7,6 @@ import pytest
 
 from unimo_bids.brain.extraction import NOTHING, extract_brain
 from unimo_bids.brain.mask import BrainMask
-from unimo_bids.networks.weights import FOLDER
 from unimo_bids.simulation import (
     SimulatedSeries,
     adult_head,
@@ -18,13 +17,19 @@ from unimo_bids.simulation import (
     simulate,
 )
 
+_OLDER = (29.0, 72), (34.0, 73)  # weeks and seeds
+
 
 def _dice(found: BrainMask, series: SimulatedSeries) -> float:
     truth = series.brain > 0.5
     return float(2 * (found.mask & truth).sum() / (found.mask.sum() + truth.sum()))
 
 
-@pytest.fixture(scope="module", params=[(24.0, 71), (29.0, 72), (34.0, 73)], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[(24.0, 71), *(pytest.param(one, marks=pytest.mark.slow) for one in _OLDER)],
+    ids=str,
+)
 def in_utero(request: pytest.FixtureRequest) -> SimulatedSeries:
     """A head at its place in a uterus, at any angle."""
     weeks, seed = request.param
@@ -40,14 +45,15 @@ def in_utero(request: pytest.FixtureRequest) -> SimulatedSeries:
     )
 
 
-def test_a_fetal_brain_is_found_in_utero(in_utero: SimulatedSeries) -> None:
+def test_a_fetal_brain_is_found_in_utero(in_utero):
     volume = in_utero.data[..., in_utero.reference]
     found = extract_brain(volume, in_utero.affine, "unimo", population="fetal")
     assert found.doubts == ()
     assert _dice(found, in_utero) > 0.88
 
 
-def test_an_adult_brain_is_found() -> None:
+@pytest.mark.slow
+def test_an_adult_brain_is_found():
     series = simulate(
         adult_head(),
         kinematics.smooth_with_spikes(2, 0.2, 0.2, seed=5),
@@ -63,7 +69,7 @@ def test_an_adult_brain_is_found() -> None:
 
 
 @pytest.mark.parametrize("what", ["noise", "bottle", "body"])
-def test_without_a_brain_there_is_no_mask_without_a_doubt(what: str) -> None:
+def test_without_a_brain_there_is_no_mask_without_a_doubt(what):
     rng = np.random.default_rng(7)
     shape, affine = (80, 80, 40), np.diag([3.0, 3.0, 4.0, 1.0])
     x, y, z = np.meshgrid(*(np.arange(n) - n / 2 for n in shape), indexing="ij")
@@ -77,10 +83,3 @@ def test_without_a_brain_there_is_no_mask_without_a_doubt(what: str) -> None:
     assert found.doubts
     if not found.usable:
         assert found.doubts == (NOTHING,)
-
-
-def test_all_weights_are_small_and_have_a_card() -> None:
-    weights = sorted(FOLDER.glob("*.safetensors"))
-    assert weights and sum(path.stat().st_size for path in weights) < 5_000_000
-    for path in weights:
-        assert path.with_suffix(".md").exists()

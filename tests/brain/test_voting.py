@@ -58,20 +58,14 @@ def _is_at(brain: BrainMask, place: tuple[float, float, float]) -> bool:
     return bool((brain.mask == _ball(place)).all())
 
 
-def test_a_clear_reference_is_enough() -> None:
+def test_a_clear_reference_is_enough():
     finder = _Finder({0: [_at(HEAD, 0.95), _at(TRUNK, 0.3)]})
     voted = finder.voted()
     assert finder.asked == [(0, None)]
     assert _is_at(voted.brain, HEAD) and voted.frame == 0 and voted.warnings == []
 
 
-def test_no_more_frames_are_looked_at_than_needed() -> None:
-    finder = _Finder({0: [_at(HEAD, 0.75)], **{t: [_at(HEAD, 0.95)] for t in OTHERS}})
-    assert _is_at(finder.voted().brain, HEAD)
-    assert finder.asked == [(0, None), (1, None)]
-
-
-def test_a_decoy_of_the_reference_alone_is_not_the_brain() -> None:
+def test_a_decoy_of_the_reference_alone_is_not_the_brain():
     others = {t: [_at(HEAD, 0.85), _at(TRUNK, 0.2)] for t in OTHERS}
     finder = _Finder({0: [_at(TRUNK, 0.95), _at(HEAD, 0.8)], **others})
     voted = finder.voted()
@@ -80,34 +74,27 @@ def test_a_decoy_of_the_reference_alone_is_not_the_brain() -> None:
     assert voted.warnings[0].startswith("The brain is where frames 1, 2")
 
 
-def test_a_reference_that_shows_nothing_takes_the_place_of_the_others() -> None:
+def test_a_reference_that_shows_nothing_takes_the_place_of_the_others():
     finder = _Finder({0: [], **{t: [_at(HEAD, 0.9)] for t in OTHERS}})
     voted = finder.voted()
     assert _is_at(voted.brain, HEAD) and voted.frame == 0 and voted.brain.usable
 
 
-def test_or_their_mask_where_nothing_can_be_outlined() -> None:
-    told = {0: [], 1: [], **{t: [_at(HEAD, 0.9)] for t in (2, 3, 4)}}
-    voted = _Finder(told, blind=[0]).voted()
-    assert _is_at(voted.brain, HEAD) and voted.frame == 2
-    assert "its mask is that of frame 2" in voted.warnings[0]
-
-
-def test_no_brain_anywhere_stays_no_brain() -> None:
+def test_no_brain_anywhere_stays_no_brain():
     finder = _Finder({t: [] for t in (0, *OTHERS)})
     voted = finder.voted()
     assert len(finder.asked) == 5
     assert not voted.brain.usable and voted.brain.doubts == (NOTHING,)
 
 
-def test_nor_is_what_one_frame_shows_a_brain() -> None:
+def test_nor_is_what_one_frame_shows_a_brain():
     voted = _Finder({0: [], 1: [_at(TRUNK, 0.9)], 2: [], 3: [], 4: []}).voted()
     assert not voted.brain.usable
     doubted = _Finder({0: [_at(TRUNK, 0.7)], **{t: [] for t in OTHERS}}).voted().brain
     assert doubted.usable and doubted.doubts == ("frames 1, 2, 3, 4 show no brain there",)
 
 
-def test_other_frames_settle_whether_it_is_a_brain() -> None:
+def test_other_frames_settle_whether_it_is_a_brain():
     def look(frame: int, _center: Sequence[float] | None) -> BrainMask:
         return _brain([_at(HEAD, 0.45 if frame == 0 else 0.95)], (UNSURE,) if frame == 0 else ())
 
@@ -115,16 +102,16 @@ def test_other_frames_settle_whether_it_is_a_brain() -> None:
     assert _is_at(brain, HEAD) and brain.doubts == ()
 
 
-def test_a_head_that_wanders_is_at_one_place() -> None:
+def test_a_head_that_wanders_is_at_one_place():
     way = {t: [_at((45.0 + 15 * t, 60, 60), 0.9)] for t in range(4)}  # 45 mm, two radii in all
     assert [len(place.candidates) for place in agreed(way)] == [4]
 
 
-def test_another_size_is_another_place() -> None:
+def test_another_size_is_another_place():
     assert len(agreed({0: [_at(HEAD, 0.9)], 1: [_at(HEAD, 0.9, radius=1.4 * RADIUS)]})) == 2
 
 
-def test_a_mask_alone_says_where_it_is() -> None:
+def test_a_mask_alone_says_where_it_is():
     mask = _ball(HEAD)
     brain = BrainMask(mask, mask.astype(np.float32), RADIUS, METHOD)
     (one,) = candidates(brain, AFFINE)
@@ -146,7 +133,7 @@ def _scene(turn: float, seed: int = 3) -> np.ndarray:
     return (100 + 10 * shown).astype(np.float32)
 
 
-def test_the_edge_of_a_head_changes_more_than_still_surroundings() -> None:
+def test_the_edge_of_a_head_changes_more_than_still_surroundings():
     volumes = [_scene(turn) for turn in (0.0, 0.4, -0.35, 0.5)]
     # measured: 1.2 to 6 for heads in real surroundings, 0.9 at most for other places there
     assert edge_variance(volumes, AFFINE, _at(HEAD, 0.5)) > 1.2
@@ -155,7 +142,7 @@ def test_the_edge_of_a_head_changes_more_than_still_surroundings() -> None:
     assert edge_variance([*volumes, noise], AFFINE, _at(HEAD, 0.5)) > 1.2
 
 
-def test_of_places_alike_the_one_that_moves_is_the_brain() -> None:
+def test_of_places_alike_the_one_that_moves_is_the_brain():
     both = {t: [_at(TRUNK, 0.7), _at(HEAD, 0.65)] for t in (0, *OTHERS)}
     volumes = [_scene(turn) for turn in (0.0, 0.4, -0.35, 0.5, 0.3)]
     assert _is_at(_Finder(both).voted(volumes).brain, HEAD)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.cli import faked
+from unimo_bids.brain import run as brain_run
 from unimo_bids.pipeline import steps
 
 SHAPE = (12, 14, 10, 6)
@@ -39,6 +40,7 @@ def bold(tmp_path: Path, data: np.ndarray) -> Path:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "estimate_motion", faked.estimate)
+    monkeypatch.setattr(brain_run, "extract_brain", faked.extract)
 
 
 def command(

@@ -8,6 +8,8 @@ import time
 
 import numpy as np
 
+from unimo_bids.brain import run as brain_run
+from unimo_bids.brain.mask import given_brain
 from unimo_bids.cli import correct
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.pipeline import steps
@@ -36,6 +38,11 @@ def estimate(series, affine, *, mask=None, reference="auto", progress, **_option
     )
 
 
+def extract(volume, affine, *_, **__):
+    """All of it, as if somebody had outlined it."""
+    return given_brain(np.ones(volume.shape, np.float32), affine)
+
+
 if __name__ == "__main__":
-    steps.estimate_motion = estimate
+    steps.estimate_motion, brain_run.extract_brain = estimate, extract
     sys.exit(correct.main(sys.argv[1:]))

@@ -12,9 +12,7 @@ import json
 import os
 import shutil
 import signal
-import sys
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -246,16 +244,8 @@ def ended(
 ) -> Iterator[Ending]:
     """Run a command on files, some in each fork of this process.
 
-    Parameters
-    ----------
-    contents
-        Name and content of each file.
-    main
-        The command.
-    words
-        Its arguments, given the file and the folder for what is written.
-    place
-        Where both may lie.
+    `words` are its arguments, given the file and the folder for what is written; both lie in
+    `place`.
     """
     waiting = list(contents)
     while waiting:
@@ -306,27 +296,3 @@ def corrected(
 
     words = ("--quiet", "--no-figure", "--device", "cpu", *options)
     return ended(contents, main, lambda source, out: [str(source), str(out), *words], place)
-
-
-if __name__ == "__main__":
-    # so many files from a seed on, without looking for brains; "quick" without the engine, too
-    import tempfile
-    import time
-
-    import torch
-
-    from tests.cli import faked
-    from unimo_bids.pipeline import steps
-
-    torch.set_num_threads(1)
-    if "quick" in sys.argv:
-        steps.estimate_motion = faked.estimate
-    began, codes = time.monotonic(), Counter[int]()
-    with tempfile.TemporaryDirectory() as folder:
-        for one in corrected(
-            mutated(int(sys.argv[1]), int(sys.argv[2])), Path(folder), "--brain-extraction", "none"
-        ):
-            codes[one.code] += 1
-            if one.fault or "-v" in sys.argv:
-                print(one.name, one.code, one.fault, one.err.splitlines()[-1:], sep=" | ")
-    print(dict(codes), f"{time.monotonic() - began:.1f} s")

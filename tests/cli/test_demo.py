@@ -64,16 +64,3 @@ def test_the_table_measures_against_the_truth(tmp_path, truth, monkeypatch, caps
     assert lines[-1] == str(tmp_path / "out" / "sub-01.html")
     assert [words[2] for words in called] == ["participant", "group"]
     assert "--derivatives" not in called[0]  # the app finds the brains by itself
-
-
-def test_a_run_that_failed_is_not_passed_off(tmp_path, truth, monkeypatch, capsys):
-    monkeypatch.setattr(run, "main", lambda words: 1)
-    assert demo.main([str(tmp_path / "bids"), "--run", str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().out == ""
-
-
-def test_too_few_frames_are_refused(tmp_path, capsys):
-    with pytest.raises(SystemExit) as ended:
-        demo.main([str(tmp_path / "bids"), "--frames", "3"])
-    assert ended.value.code == 2
-    assert "at least 4" in capsys.readouterr().err

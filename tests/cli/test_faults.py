@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -43,15 +42,6 @@ def test_signals_leave_nothing(bold, tmp_path, number, code):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_size_limit(bold, tmp_path):
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
-    code, _, last = finished(command(bold, tmp_path / "out", "--quiet", preexec_fn=limit))
-    assert code == 1 and "beyond the size that is allowed" in last
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.fixture
 def tiny(tmp_path):
     """A disk of 64 KiB, where mounting one is allowed."""
@@ -70,30 +60,6 @@ def test_a_disk_that_fills_up(bold, tiny):
     code, _, last = finished(command(bold, tiny / "out", "--quiet"))
     assert code == 1 and "full" in last
     assert not any(tiny.iterdir())
-
-
-def test_a_read_only_disk(bold, tiny):
-    subprocess.run(["mount", "-o", "remount,ro", str(tiny)], check=True)
-    code, _, last = finished(command(bold, tiny / "out", "--quiet"))
-    assert code == 1 and "read-only" in last and str(tiny) in last
-
-
-def test_an_input_that_may_not_be_read(bold, tmp_path, ordinary):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out").chmod(0o777)
-    bold.chmod(0)
-    code, _, last = finished(command(bold, tmp_path / "out", "--quiet", prefix=ordinary))
-    assert code == 1 and "permission denied" in last and str(bold) in last
-    assert not any((tmp_path / "out").iterdir())
-
-
-def test_a_folder_that_may_not_be_entered(bold, tmp_path, ordinary):
-    (tmp_path / "out").mkdir(0o777)
-    bold.parent.chmod(0)
-    code, _, last = finished(command(bold, tmp_path / "out", "--quiet", prefix=ordinary))
-    bold.parent.chmod(0o755)
-    assert code == 1 and last.startswith("error: ")
-    assert "permission denied" in last and str(bold) in last
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

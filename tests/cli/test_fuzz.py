@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-import torch
 
 from tests.cli import faked, fuzz
 from unimo_bids.cli import mask, register
@@ -13,15 +12,6 @@ from unimo_bids.pipeline import steps
 
 QUICK, WHOLE, PAIRS, MASKS = 200, 40, 12, 24
 NO_BRAIN = ("--brain-extraction", "none")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """A fork has no other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def judged(endings) -> Counter[int]:
@@ -37,6 +27,7 @@ def test_headers_and_values_at_random(tmp_path, monkeypatch):
     assert codes.total() == QUICK and codes[0] > 0.3 * QUICK and codes[2] > 0.1 * QUICK
 
 
+@pytest.mark.slow
 def test_headers_and_values_at_random_with_the_engine(tmp_path):
     codes = judged(fuzz.corrected(fuzz.mutated(WHOLE, 2), tmp_path, *NO_BRAIN))
     assert codes[0] > 0.3 * WHOLE
@@ -57,11 +48,13 @@ def test_files_that_have_done_harm(tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["negative slope", "negative intercept", "one voxel differs"])
 def test_brains_are_looked_for_in_files_that_have_done_harm(tmp_path, name):
     judged(fuzz.corrected([(name, dict(fuzz.known())[name])], tmp_path))
 
 
+@pytest.mark.slow
 def test_volumes_to_register(tmp_path):
     fixed = tmp_path / "fixed.nii"
     fixed.write_bytes(fuzz.healthy(1))

@@ -32,7 +32,7 @@ def _dice(mask: np.ndarray, volume: np.ndarray) -> float:
     return float(2 * (mask & inside).sum() / (mask.sum() + inside.sum()))
 
 
-def test_one_volume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_volume(tmp_path, capsys):
     out = tmp_path / "mask.nii.gz"
     assert main([_saved(tmp_path / "in.nii", ONE), str(out), "--population", "fetal"]) == 0
     image = nib.load(out)
@@ -44,7 +44,7 @@ def test_one_volume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert said.err == ""
 
 
-def test_every_frame_of_a_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_frame_of_a_series(tmp_path, capsys):
     series = np.stack([ONE, MOVED, np.zeros_like(ONE), ONE], axis=-1)
     out = tmp_path / "mask.nii.gz"
     assert main([_saved(tmp_path / "in.nii.gz", series), str(out)]) == 0
@@ -56,17 +56,7 @@ def test_every_frame_of_a_series(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "The brain was not found in 1 frame (2)." in said.err
 
 
-def test_a_brain_unlike_the_population_is_doubted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = [_saved(tmp_path / "in.nii", ONE), str(tmp_path / "mask.nii")]
-    assert main([*arguments, "--population", "adult"]) == 0
-    assert "is not that of an adult brain" in capsys.readouterr().err
-
-
-def test_without_a_brain_nothing_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_brain_nothing_is_written(tmp_path, capsys):
     speck = volume_of(((150, 120, 90), 6)).numpy()
     out = tmp_path / "mask.nii.gz"
     assert main([_saved(tmp_path / "in.nii", speck), str(out)]) == 2
@@ -76,9 +66,7 @@ def test_without_a_brain_nothing_is_written(
 
 
 @pytest.mark.parametrize("name", ["in.nii", "there.nii.gz", "mask.mgz"])
-def test_what_is_there_is_not_overwritten(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_there_is_not_overwritten(tmp_path, name, capsys):
     given = _saved(tmp_path / "in.nii", ONE)
     (tmp_path / "there.nii.gz").write_bytes(b"precious")
     assert main([given, str(tmp_path / name)]) == 2
@@ -86,14 +74,14 @@ def test_what_is_there_is_not_overwritten(
     assert (tmp_path / "there.nii.gz").read_bytes() == b"precious"
 
 
-def test_a_file_that_exists_is_overwritten_if_that_is_asked_for(tmp_path: Path) -> None:
+def test_a_file_that_exists_is_overwritten_if_that_is_asked_for(tmp_path):
     out = tmp_path / "there.nii.gz"
     out.write_bytes(b"old")
     assert main([_saved(tmp_path / "in.nii", ONE), str(out), "--overwrite"]) == 0
     assert nib.load(out).shape == ONE.shape
 
 
-def test_the_brain_that_is_pointed_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_brain_that_is_pointed_at(tmp_path, capsys):
     small, large = ((60, 60, 90), 34), ((200, 180, 90), 36)
     image = nib.Nifti1Image(volume_of(small, large).numpy(), AFFINE + _AWAY)
     image.to_filename(tmp_path / "in.nii")
@@ -113,21 +101,7 @@ _AWAY = np.zeros((4, 4))
 _AWAY[0, 3] = -100
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--brain-center", "-4,60,90"], "in.nii: --brain-center -4,60,90 lies outside of the fie"),
-        (["--brain-center=1,2,3", "--brain-extraction", "epi"], "leave one of the two out"),
-    ],
-)
-def test_places_that_cannot_be_used(
-    tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([_saved(tmp_path / "in.nii", ONE), str(tmp_path / "mask.nii"), *words]) == 2
-    assert said in capsys.readouterr().err and not (tmp_path / "mask.nii").exists()
-
-
-def test_what_is_no_place_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_place_is_refused(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["in.nii", "mask.nii", "--brain-center", "-4,60"])
     assert stop.value.code == 2 and "'-4,60' is no place; give X,Y,Z" in capsys.readouterr().err

@@ -54,16 +54,6 @@ def test_a_home_that_may_not_be_entered(words, tmp_path, ordinary):
     assert done.returncode == 0 and "sub-01_task-rest" in done.stdout, done.stderr
 
 
-def test_no_temporary_folder(capsys):
-    def look():
-        places = "['/tmp', '/var/tmp', '/usr/tmp', '/']"
-        raise FileNotFoundError(2, f"No usable temporary directory found in {places}")
-
-    assert correct.guarded(look) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: temporary folder: there is none") and "TMPDIR" in said
-
-
 @pytest.mark.parametrize(
     "error",
     [
@@ -80,14 +70,6 @@ def test_too_little_memory(capsys, error):
     assert correct.guarded(grow) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: memory: there is not enough") and "ulimit -v" in said
-
-
-def test_what_the_system_refuses_without_a_name(capsys):
-    def write():
-        raise OSError(28, "No space left on device")
-
-    assert correct.guarded(write) == 1
-    assert "the disk or your quota on it is full" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.training.conftest import ball
@@ -11,9 +9,7 @@ from unimo_bids.cli.train import main
 from unimo_bids.training.anatomies import save
 
 
-def test_a_training_is_stopped_by_the_clock_and_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_training_is_stopped_by_the_clock_and_goes_on(tmp_path, capsys):
     data, out = tmp_path / "pack.npz", tmp_path / "out"
     save([ball("adult", 60), ball("fetal", 35), ball("surroundings", 40)], data)
     options = ["--steps", "2", "--batch", "1", "--validate", "1", "--device", "cpu"]
@@ -29,13 +25,7 @@ def test_a_training_is_stopped_by_the_clock_and_goes_on(
         (["pack", "out.npz", "nowhere"], "holds no label maps"),
     ],
 )
-def test_what_is_not_there_is_said_in_a_sentence(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    said: str,
-) -> None:
+def test_what_is_not_there_is_said_in_a_sentence(tmp_path, capsys, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     error = capsys.readouterr().err

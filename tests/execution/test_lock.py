@@ -75,11 +75,6 @@ def test_second_program_is_refused(tmp_path, other):
     assert said.endswith("wait until it has finished, or work on other participants.")
 
 
-def test_other_participants_of_the_same_folder(tmp_path, other):
-    with locked(["sub-02", "sub-03"], [tmp_path]):
-        assert other.poll() is None
-
-
 def test_nothing_is_kept_of_a_refused_request(tmp_path, other):
     with pytest.raises(MachineError), locked(["sub-00", "sub-01"], [tmp_path]):
         pass

@@ -13,8 +13,7 @@ import pytest
 from rich.console import Console
 
 from tests.execution.workflows import SMALL, die, node, run_of, whole
-from unimo_bids.errors import MachineError
-from unimo_bids.execution.log import LOG_NAME, nipype_settings, run_log
+from unimo_bids.execution.log import LOG_NAME, run_log
 from unimo_bids.execution.runner import run_workflow
 
 pytestmark = pytest.mark.timeout(60)
@@ -86,12 +85,6 @@ def test_all_is_as_before_afterwards(tmp_path):
     assert (list(root.handlers), root.level, warnings.showwarning) == before
 
 
-def test_log_that_cannot_be_written(tmp_path):
-    (tmp_path / "log").write_text("")
-    with pytest.raises(MachineError), run_log({"sub-01": tmp_path / "log"}):
-        pass
-
-
 def test_log_on_a_full_disk_does_not_fill_the_terminal(capfd):
     folder = Path("/dev/shm") / f"unimo-bids-{os.getpid()}"
     folder.mkdir()
@@ -102,12 +95,6 @@ def test_log_on_a_full_disk_does_not_fill_the_terminal(capfd):
     finally:
         shutil.rmtree(folder)
     assert capfd.readouterr().err == ""
-
-
-def test_finished_nodes_are_known_by_time_and_size():
-    assert nipype_settings()["hash_method"] == "timestamp"
-    assert nipype_settings()["stop_on_first_crash"] == "false"
-    assert nipype_settings(stop_on_first_crash=True)["stop_on_first_crash"] == "true"
 
 
 STRANGER = """
@@ -151,7 +138,7 @@ def python_for_others(become):
     return pytest.skip("no Python here can be run by other users")
 
 
-@pytest.mark.parametrize("home", ["unset", "missing", "read-only"])
+@pytest.mark.parametrize("home", ["unset", "read-only"])
 def test_stranger_without_a_home(tmp_path, home):
     """As in a container: a user without a name, and no place to keep settings."""
     become = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
@@ -170,7 +157,7 @@ def test_stranger_without_a_home(tmp_path, home):
         "OMP_NUM_THREADS": "1",
     }
     if home != "unset":
-        environment["HOME"] = str(house if home == "read-only" else house / "nowhere")
+        environment["HOME"] = str(house)
     try:
         done = subprocess.run(
             [*become, python, str(script), str(base)],

@@ -13,7 +13,6 @@ from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, Traite
 from nipype.pipeline import engine as pe
 
 from tests.execution.workflows import SMALL, node, note, run_of, times, whole, work
-from unimo_bids.execution import resources
 from unimo_bids.execution.plugins import PluginChoice
 from unimo_bids.execution.runner import run_workflow
 
@@ -85,13 +84,6 @@ def test_a_run_is_finished_before_the_next_begins(tmp_path, notes, scheduler):
     order = sorted(names, key=lambda name: times(notes, f"{name}.began")[0])
     # another order, for those who ask for it
     assert (order in (names, names[3:] + names[:3])) == (scheduler is None)
-
-
-def test_gpu_nodes_run_where_there_is_no_gpu(tmp_path, notes, monkeypatch):
-    monkeypatch.setenv("PATH", "/nowhere")  # so there is no nvidia-smi either
-    pair = [run_of(name, "rest", on_gpu(name, notes)) for name in "ab"]
-    assert run_workflow(whole(tmp_path, *pair), **SMALL, crash_dir=tmp_path, n_gpu=0) == []
-    assert times(notes, "a.ended") and times(notes, "b.ended")
 
 
 @pytest.mark.parametrize("slots", [1, 2])
@@ -204,7 +196,9 @@ def wait_for(notes, word):
     return int((notes / word).read_text().split()[0])
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT]
+)
 def test_nodes_end_with_their_program_and_it_goes_on_where_it_stopped(notes, start, how):
     program = start(50)
     worker = wait_for(notes, "second.began")
@@ -239,10 +233,3 @@ def test_what_was_done_before_is_passed_over_at_once(tmp_path, notes):
     # nipype looks every 0.2 s, and would look at one node at a time
     assert time.monotonic() - begin < 1
     assert len(times(notes, "step9.ended")) == 1
-
-
-def test_what_needs_more_than_there_is_runs_alone(tmp_path, notes):
-    pair = [run_of(name, "rest", node(work, name, notes, seconds=0.5)) for name in "ab"]
-    small = {"nprocs": 2, "mem_gb": resources._ALONE_GB}
-    assert run_workflow(whole(tmp_path / "work", *pair), **small, crash_dir=tmp_path) == []
-    assert times(notes, "a.ended") and not overlap(notes, "a", "b")

@@ -8,12 +8,6 @@ from unimo_bids.execution.naming import participant, run_and_step, workflow_name
     [
         ("unimo_bids_wf.sub_01_wf.ses_1_task_rest_wf.motion", "sub-01 ses-1 task-rest", "motion"),
         (
-            "wf.sub_A7_wf.bold_task_nback_run_02_echo_1_wf.motion_wf.estimate_all",
-            "sub-A7 task-nback run-02 echo-1",
-            "motion estimate all",
-        ),
-        ("wf.sub_01_wf.report", "sub-01", "report"),
-        (
             "wf.sub_01_wf.task_rest_part_mag_chunk_2_wf.track",
             "sub-01 task-rest part-mag chunk-2",
             "track",
@@ -21,7 +15,6 @@ from unimo_bids.execution.naming import participant, run_and_step, workflow_name
         # the name of a step is no entity
         ("wf.sub_01_wf.task_rest_wf.run_all", "sub-01 task-rest", "run all"),
         ("group_wf.table", "", "table"),
-        ("table", "", "table"),
     ],
 )
 def test_run_and_step(fullname, run, step):

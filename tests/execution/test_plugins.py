@@ -8,10 +8,7 @@ from nipype import config
 
 from tests.execution.workflows import count_threads, node
 from unimo_bids.errors import InputError
-from unimo_bids.execution.failures import RecordsFailures
-from unimo_bids.execution.multiproc import RobustMultiProcPlugin
 from unimo_bids.execution.plugins import PluginChoice, load_plugin, make_plugin
-from unimo_bids.execution.slurm import RobustSlurmPlugin
 
 
 def test_file_as_fmriprep_takes_it(tmp_path):
@@ -22,25 +19,16 @@ def test_file_as_fmriprep_takes_it(tmp_path):
     assert not choice.local
 
 
-def test_arguments_may_be_missing(tmp_path):
-    path = tmp_path / "plugin.yml"
-    path.write_text("plugin: MultiProc\nplugin_args:\n")
-    assert load_plugin(path) == PluginChoice("MultiProc", {})
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "it names no plugin"),
         ("- SLURM", "it names no plugin"),
         ("plugin: [", "it is not YAML"),
         ("plugin: !!python/object/apply:os.getcwd []", "it is not YAML"),
         ("plugin: Magic", "unknown plugin Magic; use one of MultiProc, Linear, SLURM"),
         ("plugin: SLURMGraph", "does not wait for them; use SLURM instead"),
-        ("plugin: 3", "unknown plugin 3"),
         ("plugin: SLURM\nplugin_arg: {}", "unknown entries: plugin_arg"),
         ("plugin: SLURM\nplugin_args: --mem=3", "plugin_args is not a mapping"),
-        ("plugin: \xff", "it cannot be read"),
     ],
 )
 def test_refusals_name_the_file(tmp_path, text, said):
@@ -52,25 +40,12 @@ def test_refusals_name_the_file(tmp_path, text, said):
     assert said in str(refusal.value)
 
 
-def test_missing_file(tmp_path):
-    with pytest.raises(InputError, match="there is no such file"):
-        load_plugin(tmp_path / "none.yml")
-
-
 @pytest.mark.parametrize(
     "args", [{"n_procs": "two"}, {"n_procs": 0}, {"memory_gb": "x"}, {"mp_context": "thread"}]
 )
 def test_arguments_that_do_not_suit_are_refused(args):
     with pytest.raises(InputError, match="--use-plugin: its plugin_args do not suit MultiProc"):
         make_plugin(PluginChoice("MultiProc", args), {"n_procs": 1, "memory_gb": 2.0})
-
-
-# SGE's calls qstat as it is made, again and again where there is none
-@pytest.mark.parametrize("name", ["PBS", "LSF", "OAR", "Condor"])
-def test_other_clusters_record_their_failures(name):
-    plugin = make_plugin(PluginChoice(name), {})
-    assert isinstance(plugin, RecordsFailures)
-    assert type(plugin).__name__ == f"{name}Plugin"
 
 
 @pytest.mark.parametrize("name", ["PBS", "LSF", "OAR", "Condor"])
@@ -89,17 +64,3 @@ def test_jobs_of_other_clusters_set_their_threads(name, tmp_path, monkeypatch, n
     subprocess.run(["sh", str(script)], check=True, env={**os.environ, "OMP_NUM_THREADS": "7"})
     assert (notes / "count").read_text() == "1 1 1"
     assert "OPENBLAS_NUM_THREADS=1" in script.read_text()
-
-
-def test_arguments_of_the_file_win():
-    plugin = make_plugin(PluginChoice("MultiProc", {"n_procs": 3}), {"n_procs": 8, "memory_gb": 2})
-    assert isinstance(plugin, RobustMultiProcPlugin)
-    assert (plugin.processors, plugin.memory_gb) == (3, 2)
-
-
-def test_linear_is_one_at_a_time():
-    assert make_plugin(PluginChoice("Linear"), {"n_procs": 8}).processors == 1
-
-
-def test_slurm():
-    assert isinstance(make_plugin(PluginChoice("SLURM"), {}), RobustSlurmPlugin)

@@ -1,6 +1,5 @@
 import io
 import re
-import threading
 
 import networkx
 import pytest
@@ -82,18 +81,6 @@ def test_failure_leaves_out_what_waits_for_it(clock):
     ]
 
 
-def test_the_last_line_promises_nothing(clock):
-    """What was not reached when the first failure stopped all will not come."""
-    graph, ((validate, *_), (other, *_)) = runs(2)
-    with Progress(plain()) as progress:
-        progress.begin(graph)
-        progress.update(other, "start")
-        clock[0] += 9
-        progress.update(other, "end")
-        progress.update(validate, "exception")
-    assert lines_of(progress.console)[-1] == "1/6 steps done, 1 failed, 2 left out in 9 s"
-
-
 def test_many_runs_are_no_flood(clock):
     graph, nodes = runs(500)
     with Progress(plain()) as progress:
@@ -144,38 +131,3 @@ def test_live_display(clock):
     said = progress.console.file.getvalue()
     assert "sub-000 task-rest: motion 2/3 failed (7 s)" in said
     assert "12/90 steps done, 1 failed, 1 left out" in said
-
-
-def test_told_from_many_threads():
-    graph, nodes = runs(40)
-    with Progress(live()) as progress:
-        progress.begin(graph)
-
-        def tell(run):
-            for node in run:
-                progress.update(node, "start")
-                progress.update(node, "end")
-
-        threads = [threading.Thread(target=tell, args=(run,)) for run in nodes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert "120/120 steps done" in progress.console.file.getvalue()
-
-
-def test_names_are_no_markup(clock):
-    graph = networkx.DiGraph()
-    node = FakeNode("wf.[bold red].[/]x")
-    graph.add_node(node)
-    with Progress(plain()) as progress:
-        progress.begin(graph)
-        progress.update(node, "start")
-    assert "[/]x" in progress.console.file.getvalue()
-
-
-def test_nodes_it_does_not_know_are_passed_over():
-    with Progress(plain()) as progress:
-        progress.begin(networkx.DiGraph())
-        progress.update(FakeNode("wf.part_of_a_mapnode"), "start")
-    assert progress.console.file.getvalue() == ""

@@ -54,14 +54,6 @@ def test_a_gpu_that_is_not_there_is_refused_at_once(no_gpu):
         resources(asked(device="cuda"))
 
 
-def test_torch_without_cuda_has_no_gpu(monkeypatch):
-    monkeypatch.setattr(module, "version", lambda _name: "2.13.0+cpu")
-    monkeypatch.setattr(module.shutil, "which", lambda _name: "/usr/bin/nvidia-smi")
-    assert not module._has_gpu()
-    monkeypatch.setattr(module, "version", lambda _name: "2.13.0")
-    assert module._has_gpu()
-
-
 def test_memory_is_nine_tenths_of_what_a_limit_leaves(no_gpu, monkeypatch):
     monkeypatch.setattr(module, "available_gb", lambda: 4.0)
     assert resources(asked()).mem_gb == pytest.approx(3.6)

@@ -3,21 +3,20 @@ import time
 
 import pytest
 
-from tests.execution.workflows import SMALL, chain, die, fail, node, run_of, times, whole, work
+from tests.execution.workflows import (
+    SMALL,
+    die,
+    fail,
+    node,
+    run_of,
+    times,
+    whole,
+    work,
+)
 from unimo_bids.execution import multiproc
-from unimo_bids.execution.progress import Progress
 from unimo_bids.execution.runner import run_workflow
 
 pytestmark = pytest.mark.timeout(60)
-
-
-def test_all_nodes_run_and_nothing_is_reported(tmp_path, notes):
-    workflow = whole(
-        tmp_path, run_of("01", "rest", node(work, "motion", notes), node(work, "report", notes))
-    )
-    assert run_workflow(workflow, **SMALL, crash_dir=tmp_path / "crash") == []
-    assert len(times(notes, "report.ended")) == 1
-    assert not (tmp_path / "crash").exists()
 
 
 @pytest.mark.parametrize(
@@ -52,12 +51,6 @@ def test_node_whose_process_dies_fails_and_others_go_on(tmp_path, notes, how, sa
     assert len(times(notes, "slow.began")) == 1
     assert len(times(notes, "last.ended")) == 1
     assert not times(notes, "behind.began")
-
-
-def test_reason_of_a_refusal_is_its_sentence(tmp_path, notes):
-    workflow = whole(tmp_path, run_of("01", "rest", node(fail, "validate", notes)))
-    (failure,) = run_workflow(workflow, **SMALL, crash_dir=tmp_path)
-    assert failure.reason == "bold.nii.gz: validate has [no] volumes; give it some."
 
 
 def test_crash_files_go_to_their_participants(tmp_path, notes):
@@ -135,32 +128,6 @@ def test_first_crash_ends_all_if_asked(tmp_path, notes, monkeypatch):
     assert len(failures) == 1
     assert time.monotonic() - begin < 30
     assert not times(notes, "slow.ended")
-
-
-def test_work_folder_that_cannot_be_made_fails_the_nodes(tmp_path, notes):
-    workflow = whole("/proc/nowhere")
-    chain(workflow, node(work, "a", notes), node(work, "b", notes))
-    (failure,) = run_workflow(workflow, **SMALL, crash_dir=tmp_path)
-    assert failure.step == "a"
-
-
-def test_error_of_our_own_is_not_taken_for_a_failed_node(tmp_path, notes):
-    class Broken(Progress):
-        def begin(self, graph):
-            raise RuntimeError("no display")
-
-    workflow = whole(tmp_path, run_of("01", "rest", node(work, "a", notes)))
-    with pytest.raises(RuntimeError, match="no display"):
-        run_workflow(workflow, **SMALL, crash_dir=tmp_path, progress=Broken())
-
-
-def test_few_files_in_the_work_folder(tmp_path, notes):
-    nodes = [node(work, f"step{k}", notes) for k in range(4)]
-    run_workflow(
-        whole(tmp_path / "work", run_of("01", "rest", *nodes)), **SMALL, crash_dir=tmp_path
-    )
-    files = [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
-    assert len(files) <= 4 * 4  # hash, node, inputs, result of each
 
 
 def test_resource_table(tmp_path, notes):

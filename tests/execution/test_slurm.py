@@ -145,11 +145,6 @@ def test_result_of_an_earlier_run_is_not_taken_for_this_one(tmp_path, notes, clu
     assert "ended without a result" in failure.reason
 
 
-def test_node_that_raises(tmp_path, notes, cluster):
-    (failure,) = run(tmp_path, run_of("01", "rest", node(fail, "validate", notes)))
-    assert failure.reason == "bold.nii.gz: validate has [no] volumes; give it some."
-
-
 def test_job_that_is_not_accepted_fails_its_node_only(tmp_path, notes, cluster):
     bad = run_of("01", "rest", node(work, "huge", notes, mem_gb=976))
     good = run_of("02", "rest", node(work, "a", notes))
@@ -166,13 +161,6 @@ def test_controller_that_is_away_for_a_while(tmp_path, notes, cluster):
     back.start()
     assert run(tmp_path, run_of("01", "rest", node(work, "a", notes))) == []
     back.join()
-
-
-def test_controller_that_is_gone(tmp_path, notes, cluster, monkeypatch):
-    monkeypatch.setattr(slurm, "_PATIENCE_S", 1.0)
-    (cluster / "controller-down").touch()
-    (failure,) = run(tmp_path, run_of("01", "rest", node(work, "a", notes)))
-    assert "Unable to contact slurm controller" in failure.reason
 
 
 def test_queue_is_not_asked_too_often(tmp_path, notes, cluster, monkeypatch):

@@ -60,12 +60,6 @@ def test_other_units_are_converted(make, unit, factor):
     np.testing.assert_allclose(series.header.get_sform(), AFFINE, rtol=1e-5)
 
 
-def test_a_unit_that_cannot_be_meant(make):
-    series = read_series(make(header={"xyzt_units": 1 | 8}))
-    np.testing.assert_allclose(series.affine, AFFINE, atol=1e-6)
-    assert about(series, "taken as such")
-
-
 def test_singular_affines(make):
     with pytest.raises(InputError, match="singular"):
         read_series(make(header={"srow_x": [0, 0, 0, 0]}))
@@ -101,12 +95,9 @@ def test_no_orientation_at_all(make):
         (2.0, 8, 2.0, False),
         (800, 16, 0.8, False),
         (1_500_000, 24, 1.5, False),
-        (2.0, 0, 2.0, False),
-        (1.0, 8, 1.0, False),
         (1.0, 0, None, True),  # what nibabel writes by itself
         (2000, 8, 2.0, True),
         (0, 8, None, True),
-        (-2, 8, None, True),
         (np.nan, 8, None, True),
     ],
 )
@@ -117,12 +108,6 @@ def test_repetition_time(make, stored, unit, seconds, warned):
     np.testing.assert_equal(float(series.header["pixdim"][4]), stored)
 
 
-@pytest.mark.parametrize("seconds", [4000, 1e30])
-def test_a_repetition_time_that_cannot_be(make, seconds):
-    series = read_series(make(header={"pixdim": {4: 1000 * seconds}, "xyzt_units": 2 | 8}))
-    assert series.repetition_time is None and about(series, "cannot be")
-
-
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -131,9 +116,7 @@ def test_a_repetition_time_that_cannot_be(make, seconds):
         ({"scl_slope": np.inf}, "slope is inf; values are taken as they are stored"),
         ({"magic": b"n+1\xf9"}, "magic number is"),
         ({"xyzt_units": 2 | 56}, "code of units is 58; taken as 2"),
-        ({"xyzt_units": 255}, "code of units is 255; taken as 0"),
         ({"qform_code": 99, "pixdim": {1: 2.5}}, "qform code is 99, .* 2 .aligned."),
-        ({"sform_code": 300}, "sform code is 300, .* 2 .aligned."),
         ({"qform_code": -3}, "qform code is -3, .* not used"),
         ({"qform_code": 1, "quatern_b": 7}, "qform is unusable; the sform is used"),
         ({"qform_code": 1, "qoffset_x": np.nan}, "qform is unusable; the sform is used"),

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.files.conftest import AFFINE, edit
+from tests.files.conftest import AFFINE
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import read_mask, read_series
 
@@ -54,18 +54,6 @@ def test_wide_types_are_scaled_before_they_are_narrowed(make):
     data = 2.0**40 + np.random.default_rng(1).uniform(0, 100, (6, 7, 5, 6))
     path = make(data, dtype=np.float64, header={"scl_slope": 1, "scl_inter": -(2.0**40)})
     np.testing.assert_allclose(read_series(path)[..., 0], data[..., 0] - 2.0**40, atol=1e-3)
-
-
-def test_big_endian(tmp_path, make):
-    image = nib.load(make())
-    header = image.header.as_byteswapped(">")
-    swapped = nib.Nifti1Image(np.asarray(image.dataobj), image.affine, header)
-    nib.save(swapped, tmp_path / "big.nii.gz")
-    assert nib.load(tmp_path / "big.nii.gz").header.endianness == ">"
-    series = read_series(tmp_path / "big.nii.gz")
-    assert series.data.dtype.isnative
-    np.testing.assert_array_equal(series[..., 2], reference(make())[..., 2])
-    np.testing.assert_allclose(series.affine, AFFINE, atol=1e-6)
 
 
 def test_nifti2_and_a_trailing_axis(make):
@@ -119,11 +107,6 @@ def test_not_numbers(make, tmp_path):
     refused(make(header={"datatype": 999}), "unknown data type")
 
 
-@pytest.mark.parametrize("frames", [2, 3])
-def test_few_frames_warn(make, frames):
-    assert f"Only {frames} frames" in read_series(make(grid(6, 7, 5, frames))).warnings[0]
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_nan_and_infinity_become_zero(make, dtype):
     data = grid(6, 7, 5, 6).astype(float)
@@ -134,22 +117,6 @@ def test_nan_and_infinity_become_zero(make, dtype):
     assert series.empty_frames == (5,)
     assert any(f"{2 + 6 * 7 * 5} values are" in warning for warning in series.warnings)
     assert any("Frame 5 has the same value" in warning for warning in series.warnings)
-
-
-def test_nan_becomes_signal_zero_not_stored_zero(make):
-    data = grid(6, 7, 5, 6).astype(float)
-    data[1, 2, 3, 4] = np.nan
-    path = make(data, dtype=np.float32, header={"scl_slope": 2, "scl_inter": 10})
-    assert read_series(path)[..., 4][1, 2, 3] == 0
-
-
-def test_values_beyond_float32(make):
-    data = grid(6, 7, 5, 6).astype(float)
-    data[0, 0, 0, 0] = 1e300
-    series = read_series(make(data, dtype=np.float64))
-    assert series[..., 0][0, 0, 0] == 0
-    assert series.warnings == ("1 value is NaN, infinite or beyond 1e15; treated as 0.",)
-    refused(make(1e300 * grid(6, 7, 5, 6), dtype=np.float64), "every frame is empty .* beyond 1e15")
 
 
 def test_values_whose_squares_overflow(make):
@@ -182,14 +149,6 @@ def test_negative_signal_is_legal(make):
 def test_slabs_warn(make, shape, size, slab):
     warnings = read_series(make(grid(*shape), affine=np.diag([4, 4, size, 1]))).warnings
     assert [f"slab of {slab}:" in one for one in warnings] == ([] if slab is None else [True])
-
-
-def test_empty_frames_are_named(make):
-    data = grid(6, 7, 5, 6)
-    data[..., 1], data[..., 3] = 0, 17
-    series = read_series(make(data))
-    assert series.empty_frames == (1, 3)
-    assert "2 frames (1, 3)" in series.warnings[0]
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, 200, 400, 1000])
@@ -243,14 +202,11 @@ def test_a_claim_of_ten_terabytes_allocates_nothing(make, name):
     ("fields", "match"),
     [
         ({"magic": b"xyz"}, "magic number"),
-        ({"magic": b""}, "magic number"),
         ({"magic": b"ni1"}, r"\.hdr/\.img pair"),
         ({"sizeof_hdr": 17}, "not a NIfTI"),
         ({"dim": {0: 4, 2: -7}}, "impossible size"),
-        ({"dim": {0: 4, 3: 0}}, "impossible size"),
         ({"vox_offset": 0}, "begin at byte 0"),
         ({"vox_offset": 1e30}, "begin at byte 1e"),
-        ({"vox_offset": np.nan}, "begin at byte nan"),
     ],
 )
 def test_headers_that_cannot_be(make, fields, match):
@@ -343,9 +299,3 @@ def test_memory_is_the_series_and_a_few_frames(make, dtype):
     series = data.size * min(np.dtype(dtype).itemsize, 4)  # 118 MB as float32
     # a float64 file is 236 MB; 16 MiB is what an allocator may keep
     assert int(done.stdout) < series + 8 * frame + 16 * 2**20
-
-
-def test_edit_leaves_a_healthy_file(make):
-    path = make()
-    edit(path, {"descrip": b"touched"})
-    assert read_series(path).warnings == ()

@@ -165,25 +165,3 @@ def test_a_file_in_the_way(tmp_path):
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match="file"), staged(place):
             pass
-
-
-_FULL = """
-import sys, resource, signal
-from pathlib import Path
-from unimo_bids.errors import MachineError
-from unimo_bids.files.staging import atomic
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-try:
-    with atomic(Path(sys.argv[1]) / "a") as temporary:
-        temporary.write_bytes(bytes(5000))
-except MachineError as error:
-    print(error)
-"""
-
-
-def test_a_limit_on_file_size(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", _FULL, tmp_path], check=True, capture_output=True, text=True
-    )
-    assert "beyond the size that is allowed" in done.stdout
-    assert listed(tmp_path) == []

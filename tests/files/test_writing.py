@@ -6,8 +6,8 @@ import pytest
 
 from tests.files.conftest import AFFINE
 from unimo_bids.files.series import read_series
-from unimo_bids.files.tables import write_table
 from unimo_bids.files.writing import SeriesWriter, write_volume
+from unimo_bids.spatial.grid import Grid
 
 
 def copied(series, path, change=lambda frame: frame):
@@ -79,13 +79,6 @@ def test_big_endian_and_extensions(make, tmp_path):
     assert read_series(tmp_path / "out.nii.gz").warnings == ()
 
 
-def test_nifti2(make, tmp_path):
-    source = make(name="two.nii.gz", kind=nib.Nifti2Image)
-    out = copied(read_series(source), tmp_path / "out.nii.gz")
-    assert isinstance(out, nib.Nifti2Image)
-    np.testing.assert_array_equal(out.dataobj, nib.load(source).dataobj)
-
-
 def test_equal_frames_give_equal_bytes(make, tmp_path):
     series = read_series(make())
     copied(series, tmp_path / "a.nii.gz")
@@ -117,9 +110,17 @@ def test_volume_on_the_grid_of_a_series(make, tmp_path):
     assert image.shape == (6, 7, 5) and image.header["cal_max"] == 0
 
 
-def test_table(tmp_path):
-    write_table(
-        tmp_path / "a.tsv",
-        {"frame": np.arange(2), "fd": np.array([np.nan, 0.25]), "status": np.array(["ok", "lost"])},
-    )
-    assert (tmp_path / "a.tsv").read_text() == "frame\tfd\tstatus\n0\tn/a\tok\n1\t0.25\tlost\n"
+def test_another_grid_in_the_same_space(make, tmp_path):
+    series = read_series(make(header={"qform_code": 2, "sform_code": 4}))
+    turned = np.array([[0, -2, 0, 30], [2, 0, 0, -5], [0, 0, 2.5, 8], [0, 0, 0, 1.0]])
+    onto = Grid.of((4, 9, 5), turned)
+    with SeriesWriter(tmp_path / "series.nii.gz", series, onto) as writer:
+        for _ in range(series.shape[3]):
+            writer.append(np.ones(onto.shape, dtype=np.float32))
+    write_volume(tmp_path / "volume.nii.gz", np.ones(onto.shape, dtype=np.float32), series, onto)
+    for name, shape in (("series", (*onto.shape, series.shape[3])), ("volume", onto.shape)):
+        image = nib.load(tmp_path / f"{name}.nii.gz")
+        assert image.shape == shape
+        np.testing.assert_allclose(image.affine, turned, atol=1e-5)
+        np.testing.assert_allclose(image.get_qform(), turned, atol=1e-5)
+        assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (4, 4)

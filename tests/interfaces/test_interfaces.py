@@ -17,20 +17,17 @@ from tests.reports.conftest import make_record
 from tests.system import study
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.brain import finder
-from unimo_bids.brain.finder import METHOD
-from unimo_bids.brain.mask import BrainMask, Candidate
 from unimo_bids.errors import InputError, MachineError
 from unimo_bids.files.series import read_series
 from unimo_bids.files.tables import write_table
 from unimo_bids.interfaces.figures import DrawRun, _candidates
 from unimo_bids.interfaces.motion import EstimateMotion
-from unimo_bids.interfaces.prepare import PrepareRun, _sidecar
+from unimo_bids.interfaces.prepare import PrepareRun
 from unimo_bids.interfaces.results import read_motion, write_arrays
 from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.pipeline.steps import non_steady_frames
-from unimo_bids.pipeline.summary import around_lost, run_numbers
 from unimo_bids.qc.confounds import MOTION_NAMES
 from unimo_bids.settings import Settings
 
@@ -71,19 +68,6 @@ def test_frames_to_leave_out_are_found_or_given(bold):
             non_steady_frames(series, frames)
 
 
-def test_a_file_that_was_not_fetched_is_told_from_one_that_is_not_there(bold, here):
-    link = here / "annexed.nii.gz"
-    link.symlink_to("../.git/annex/objects/zz/SHA.nii.gz")
-    for files in ([link], [bold, link]):
-        with pytest.raises(InputError, match=r"annexed.*a link to nothing; fetch .*datalad get"):
-            PrepareRun(in_files=files).run()
-    with pytest.raises(InputError, match=r"annexed.*a link to nothing"):
-        PrepareRun(in_files=[bold], reference_file=link).run()
-    link.unlink()
-    link.symlink_to(bold)
-    assert brain(link, method="epi").series_warnings == []
-
-
 def test_the_reference_is_still_or_asked_for(bold):
     found = done(PrepareRun(in_files=[bold], method="epi"))
     assert found.reference not in (6, 7)  # around the jump
@@ -122,25 +106,6 @@ def test_a_place_is_looked_at_and_kept(bold, here, monkeypatch):
         brain(bold, **beyond)
 
 
-def test_places_are_kept_as_json_can_hold_them():
-    nothing = np.zeros((2, 2, 2), np.float32)
-    candidates = (
-        Candidate((1.04, np.float64(-2), 3.0), 245.04, np.float32(0.9)),
-        Candidate((12, -30, 44), 131, 0.35),
-    )
-    found = BrainMask(nothing > 0, nothing, 40, METHOD, ("it is cut",), candidates=candidates)
-    about = json.loads(json.dumps(_sidecar(found)))
-    assert about == {
-        "BrainMethod": METHOD,
-        "BrainDoubts": ["it is cut"],
-        "BrainConfidence": 0.9,
-        "BrainCandidates": [
-            {"Center": [1.0, -2.0, 3.0], "Volume": 245.0, "Confidence": 0.9},
-            {"Center": [12.0, -30.0, 44.0], "Volume": 131.0, "Confidence": 0.35},
-        ],
-    }
-
-
 @pytest.mark.parametrize(
     ("doubts", "confidences", "shown"),
     [
@@ -167,14 +132,6 @@ def test_places_are_shown_where_there_is_a_choice(doubts, confidences, shown):
     del about["BrainConfidence"]  # nothing was chosen
     places, chosen = _candidates(about | {"BrainDoubts": ["no brain was found"]})
     assert not chosen and len(places) == min(len(confidences), 4)
-
-
-def test_a_series_without_an_image_is_refused_with_its_name(bold, here):
-    data = 1e6 + 1e-3 * study.frames(1).astype(float)
-    flat = study.image(here / "flat.nii.gz", data.astype(np.float32))
-    for step in (PrepareRun(in_files=[flat]), EstimateMotion(in_file=flat, reference=0)):
-        with pytest.raises(InputError, match=r"flat\.nii\.gz: no frame holds an image"):
-            step.run()
 
 
 def test_a_damaged_estimate_is_named(bold, here):
@@ -238,14 +195,6 @@ def estimate(poses: np.ndarray, **changes) -> MotionEstimate:
     return MotionEstimate(**(given | changes))
 
 
-def test_an_estimate_is_read_as_it_was_written(tmp_path):
-    written = estimate(study.motion(1).numpy())
-    read = read_motion(write_arrays(tmp_path / "motion.npz", written))
-    np.testing.assert_array_equal(read.poses, written.poses)
-    assert read.status.tolist() == ["ok"] * study.FRAMES
-    assert read.reference == 0 and isinstance(read.radius, float)
-
-
 def test_frames_that_moved_by_voxels_are_put_back(bold, here):
     """Two voxels along x, an echo of half the signal, and a new time between frames."""
     data = study.frames(1)[..., :1].repeat(3, axis=-1)
@@ -277,16 +226,6 @@ def test_ratios_are_of_frames_to_believe(bold, here):
     np.testing.assert_allclose(
         nib.load(found.tsnr_before).get_fdata(), expected * (kept.std(-1) > 0), rtol=1e-4
     )
-
-
-def test_a_mask_of_a_few_voxels_is_refused(bold, here):
-    inside = np.zeros((*study.SHAPE, study.FRAMES), np.uint8)
-    inside[8:16, 8:16, 4:10, 1:] = 1
-    inside[8:10, 8:10, 4:6, 0] = 1
-    for mask, whose in ((inside[..., 0], ""), (inside, "of the reference frame ")):
-        given = study.image(here / "given.nii.gz", mask)
-        with pytest.raises(InputError, match=f"given.nii.gz: the mask {whose}covers 8 voxels"):
-            brain(bold, given_mask=given)
 
 
 def test_a_report_warns_of_lost_frames(here, monkeypatch):
@@ -321,17 +260,6 @@ def test_a_report_warns_of_lost_frames(here, monkeypatch):
     assert drawn[0].facts["Brain"].startswith("neural networks about 1,2,3 (--brain-center), rad")
     assert drawn[0].facts["Largest move"] == "12.00 mm (frames 1 to 3, across lost ones)"
     assert drawn[0].numbers["largest_move"] == 12 and drawn[0].numbers["fd_max"] == 0
-
-
-def test_steps_into_and_out_of_lost_frames_are_unknown():
-    status = np.array(["lost", "ok", "lost", "ok", "ok"])
-    assert around_lost(status).tolist() == [True, True, True, True, False]
-    fd = np.array([np.nan] * 4 + [0.3])
-    numbers = run_numbers(status, fd, np.full(5, np.nan), (0.0, 40.0), status == "lost")
-    assert numbers["fd_mean"] == numbers["fd_max"] == 0.3 and numbers["lost"] == 2
-    assert numbers["fd_after_mean"] is None and numbers["tsnr_gain"] is None
-    assert numbers["tsnr_before"] is None and numbers["tsnr_after"] == 40
-    assert numbers["censored_percent"] == 40
 
 
 @pytest.fixture
@@ -443,16 +371,6 @@ def test_what_was_removed_or_changed_is_copied_again(sink, here, name, harm):
     assert path.read_bytes() == was and not save().always_run
 
 
-def test_what_is_no_longer_made_is_looked_for(sink, here):
-    save, out = sink
-    done(save())
-    former = out / "sub-01/func/sub-01_task-rest_echo-2_desc-preproc_bold.nii.gz"
-    former.touch()
-    assert save().always_run
-    done(save())
-    assert not former.exists() and not save().always_run
-
-
 def test_series_that_are_no_longer_made_go(sink, here):
     """Those of another level or other echoes: their motion may have been another."""
     save, out = sink
@@ -478,26 +396,6 @@ def test_series_that_are_no_longer_made_go(sink, here):
     assert (func / f"{gone[0]}_desc-preproc_bold.nii.gz").exists()
 
 
-def test_figures_that_are_no_longer_made_go(sink, here):
-    save, out = sink
-    figures = out / "sub-01/figures"
-    figures.mkdir(parents=True)
-    others = ["sub-01_task-rest_run-1_desc-masks_bold.svg", "notes.txt"]
-    for name in ("sub-01_task-rest_desc-masks_bold.svg", *others):
-        (figures / name).touch()
-    done(save())
-    made = [f"sub-01_task-rest_desc-{what}_bold.json" for what in ("summary", "zoom")]
-    assert sorted(path.name for path in figures.iterdir()) == sorted([*others, *made])
-
-
 def _break_off(source, target):
     Path(target).write_bytes(Path(source).read_bytes()[:2])
     raise ValueError("broken off")
-
-
-def test_minimal_leaves_the_series_out(sink, here):
-    save, out = sink
-    done(save(level="minimal"))
-    names = {path.name for path in out.rglob("*") if path.is_file()}
-    assert not [name for name in names if "desc-preproc_bold." in name]
-    assert "sub-01_task-rest_boldref.nii.gz" in names

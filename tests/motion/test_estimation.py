@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from tests.phantom import AFFINE, SHAPE, error_mm, noise, random_poses, volume
-from unimo_bids.motion import estimation
+from unimo_bids.motion import contrasts, estimation
 from unimo_bids.motion.estimate import Tracking
-from unimo_bids.motion.estimation import Estimation
+from unimo_bids.motion.estimation import refine_tracking
+from unimo_bids.motion.scan import read_scan
 from unimo_bids.motion.tracking import Track
 from unimo_bids.registration.joint import JointAlignment
 
@@ -16,26 +17,24 @@ COUNT = 8
 
 @pytest.fixture
 def moved(mask):
-    """An estimate about to be made; the head's top is beyond the view of all but the reference."""
+    """A scan; the head's top is beyond the view of all but the reference."""
     poses = random_poses(COUNT, 4.0, 2.0, seed=8)
     poses[1:, 2, 3] += 16.0
     poses[0] = torch.eye(4)
     frames = torch.stack([volume(p) for p in poses]) + noise((COUNT, *SHAPE), 0.5)
     series = np.ascontiguousarray(frames.permute(1, 2, 3, 0).numpy())
-    made = Estimation(series, AFFINE.numpy(), mask.numpy(), "cpu", None, None)
-    made.scan(0)
-    return made, poses
+    return read_scan(series, AFFINE.numpy(), mask.numpy(), 0), poses
 
 
 def test_a_reference_unlike_the_others_still_shows_what_they_did_not_see(moved, monkeypatch):
-    made, poses = moved
+    scan, poses = moved
 
     def without_the_first(_target, _sampled, poses, **_):
         kept = torch.arange(COUNT) > 0
         return JointAlignment(poses, kept, torch.eye(COUNT - 1)[:, :2])
 
-    monkeypatch.setattr(estimation, "align_jointly", without_the_first)
-    _, images, together = made._align_jointly(poses, np.ones(COUNT, dtype=bool))
+    monkeypatch.setattr(contrasts, "align_jointly", without_the_first)
+    _, images, together = contrasts.align_contrasts(scan, poses, np.ones(COUNT, dtype=bool))
     assert together == list(range(1, COUNT))
     assert images.shape == (3, *SHAPE)
     assert torch.isfinite(images).all()
@@ -43,19 +42,19 @@ def test_a_reference_unlike_the_others_still_shows_what_they_did_not_see(moved, 
 
 def test_frames_aligned_together_keep_their_poses(moved, monkeypatch):
     """Refined one by one to the same images, they would be worse."""
-    made, poses = moved
+    scan, poses = moved
     together = [0, 1, 4]
     off = poses.clone()
     off[1:, :3, 3] += 0.5
     tracked = Track(off, np.ones(COUNT), np.zeros(COUNT, dtype=bool))
-    template = made.raw_reference[None]
-    monkeypatch.setattr(Estimation, "_separate_contrasts", lambda *_: (template, tracked, together))
-    monkeypatch.setattr(Estimation, "_do_no_harm", lambda *_: None)
+    template = scan.reference_image[None]
+    monkeypatch.setattr(contrasts, "_separate_contrasts", lambda *_: (template, tracked, together))
+    monkeypatch.setattr(estimation, "do_no_harm", lambda *_: None)
     monkeypatch.setattr(
         estimation, "best_way", lambda _judge, ways, *_: ("common", ways["common"], None, ())
     )
     rough = Tracking(0, off.numpy(), tracked.similarity, tracked.searched, contrasts=True)
-    found = torch.from_numpy(made.refine(rough).poses)
+    found = torch.from_numpy(refine_tracking(scan, rough).poses)
     torch.testing.assert_close(found[together], off[together])
     others = [t for t in range(COUNT) if t not in together]
     assert float(error_mm(found[others], poses[others]).max()) < 0.2

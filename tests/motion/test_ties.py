@@ -6,6 +6,7 @@ import torch
 
 from tests.phantom import (
     AFFINE,
+    GRID,
     RADIUS,
     SHAPE,
     error_mm,
@@ -19,7 +20,7 @@ from unimo_bids.brain.head import find_head
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.ties import Tying
 from unimo_bids.registration.levels import make_level
-from unimo_bids.spatial.grids import voxel_centers
+from unimo_bids.spatial.grid import voxel_centers
 
 COUNT = 6
 # bright ventricles in dark tissue, the other way round, and between: no gain makes one of another
@@ -36,11 +37,11 @@ def tied(sensitivity=None, nothing_in=None):
     frames = frames + noise(frames.shape, 1.0, seed=3)
     if nothing_in is not None:
         frames[nothing_in] = noise(SHAPE, 30.0, seed=4)
-    read = Frames(frames.permute(1, 2, 3, 0).numpy(), torch.device("cpu"))
-    head = find_head(frames[0], AFFINE, np.asarray(head_mask() > 0.5), largest=105.0)
-    coarse = make_level(SHAPE, AFFINE, blur=5.0, spacing=6.0)
-    even = read.evened(AFFINE, 0.25 * RADIUS)
-    tying = Tying(even, AFFINE, head, coarse, fine_level(), (8_192, 20_000), 0.005)
+    read = Frames(frames.permute(1, 2, 3, 0).numpy(), AFFINE, torch.device("cpu"))
+    head = find_head(frames[0], GRID, np.asarray(head_mask() > 0.5), largest=105.0)
+    coarse = make_level(GRID, blur=5.0, spacing=6.0)
+    even = read.evened(0.25 * RADIUS)
+    tying = Tying(even, head, coarse, fine_level(), (8_192, 20_000), 0.005)
     rest = torch.eye(4, dtype=torch.float64).repeat(COUNT, 1, 1)
     found, similarity = tying(0, rest, np.ones(COUNT, dtype=bool))
     return error_mm(found, poses), similarity, error_mm(rest, poses)

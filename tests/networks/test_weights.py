@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from unimo_bids.errors import MachineError
 from unimo_bids.networks.unet import UNet
-from unimo_bids.networks.weights import FOLDER, checksum, load_weights, save_weights, shipped
+from unimo_bids.networks.weights import load_weights, save_weights
 
 
-def test_what_is_read_answers_as_what_was_written(tmp_path: Path) -> None:
+def test_what_is_read_answers_as_what_was_written(tmp_path):
     torch.manual_seed(0)
     network = UNet((8, 16))
     network(torch.randn(2, 1, 8, 8, 8))  # running statistics that are not those of a new one
@@ -27,7 +25,7 @@ def test_what_is_read_answers_as_what_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "other", "gone"])
-def test_damaged_weights_are_refused_in_one_sentence(tmp_path: Path, damage: str) -> None:
+def test_damaged_weights_are_refused_in_one_sentence(tmp_path, damage):
     path = tmp_path / "w.safetensors"
     save_weights(UNet((8, 16)), path)
     if damage == "cut":
@@ -41,16 +39,3 @@ def test_damaged_weights_are_refused_in_one_sentence(tmp_path: Path, damage: str
     with pytest.raises(MachineError, match="holds no weights of this network") as caught:
         load_weights(UNet((8, 16)), path)
     assert "\n" not in str(caught.value)
-
-
-def test_the_checksum_is_of_the_content(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"one")
-    (tmp_path / "b").write_bytes(b"two")
-    assert checksum(tmp_path / "a") == "7692c3ad3540"
-    assert checksum(tmp_path / "b") != checksum(tmp_path / "a")
-
-
-def test_what_is_shipped_is_named_with_its_checksum() -> None:
-    brain, pose = shipped().split(", ")
-    assert brain == f"brain {checksum(FOLDER / 'brain.safetensors')}"
-    assert pose == f"pose {checksum(FOLDER / 'pose.safetensors')}"

@@ -57,15 +57,6 @@ def test_as_nipype(tmp_path, monkeypatch, frames, block):
     assert np.isnan(found.dvars[0]) and np.isnan(found.std_dvars[0])
 
 
-def test_noise_alone_is_one():
-    series = 1000 + np.random.default_rng(0).normal(0, 5, (20, 20, 10, 200))
-    found = series_signals(series, np.ones((20, 20, 10)))
-    # 4000 voxels know a mean square to 2 %; quartiles of 200 frames (the lower ones) add 1 %
-    np.testing.assert_allclose(found.std_dvars[1:], 1, atol=0.06)
-    # √2 · 5, in thousandths of 1000
-    np.testing.assert_allclose(found.dvars[1:], 5 * np.sqrt(2), rtol=0.06)
-
-
 @pytest.mark.parametrize("frames", [3, 6, 10, 20, 30, 100])
 def test_noise_is_one_however_few_frames_there_are(frames):
     series = 1000 + np.random.default_rng(0).normal(0, 5, (20, 20, 20, frames))
@@ -81,14 +72,6 @@ def test_global_signal_is_the_mean_inside():
     mask[5:] = 0.4
     expected = series[2:5, 1:4].mean(axis=(0, 1, 2), dtype=np.float64)
     np.testing.assert_allclose(series_signals(series, mask).global_signal, expected, rtol=1e-9)
-
-
-def test_no_scale_matters():
-    series = noisy_series()
-    mask = np.ones(series.shape[:3])
-    one, other = series_signals(series, mask), series_signals(series * np.float32(1e-3), mask)
-    np.testing.assert_allclose(other.dvars, one.dvars, rtol=1e-4)
-    np.testing.assert_allclose(other.std_dvars, one.std_dvars, rtol=1e-4)
 
 
 @pytest.mark.parametrize("offset", [0.0, -800.0])

@@ -71,7 +71,7 @@ def test_stillness(measure):
     assert np.isnan(measure(np.eye(4)[None], CENTER)).all()
 
 
-def test_parameter_covariance_is_that_of_the_columns() -> None:
+def test_parameter_covariance_is_that_of_the_columns():
     """Small motions of the reference before a large turn, drawn and pushed through the columns."""
     center = np.array([5.0, -8.0, 12.0])
     pose = rigid.from_parameters(

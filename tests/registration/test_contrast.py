@@ -4,7 +4,7 @@ import torch
 from tests.phantom import AFFINE, SHAPE, noise
 from unimo_bids.motion.template import robust_mean
 from unimo_bids.registration.contrast import common_images, contrast_changes, tissue_images
-from unimo_bids.spatial.grids import world_points
+from unimo_bids.spatial.grid import world_points
 
 
 @pytest.fixture(scope="module")
@@ -79,30 +79,19 @@ def test_noise_gain_and_a_receive_field_are_no_contrast(in_contrast, mask):
         assert not contrast_changes(changed, robust_mean(changed), mask)
 
 
-def test_a_shared_contrast_is_seen(in_contrast, mask):
-    frames = in_contrast([0.0, 0.5, 1.0] * 4)
-    assert contrast_changes(frames, robust_mean(frames), mask)
-
-
-def test_few_frames_tell_nothing_of_contrast(in_contrast, mask):
-    frames = in_contrast([0.0, 1.0] * 3)
-    assert not contrast_changes(frames, robust_mean(frames), mask)
-
-
-def test_one_odd_frame_is_no_contrast(in_contrast, mask):
-    frames = in_contrast([0.0] * 11 + [2.0])
-    assert not contrast_changes(frames, robust_mean(frames), mask)
-
-
-def test_no_loadings_no_images(in_contrast, mask):
-    frames = in_contrast([0.0] * 8)
-    images = common_images(frames, robust_mean(frames), mask, torch.zeros(8, 0))
-    assert images.shape == (0, *SHAPE)
-
-
 @pytest.mark.filterwarnings("error")
 def test_no_images_from_places_that_no_frame_shares(in_contrast, mask):
     frames = in_contrast([0.0, 0.5, 1.0] * 4)
     frames[2] = torch.nan
     loading = torch.linspace(-1, 1, 12)[:, None]
     assert common_images(frames, robust_mean(frames), mask, loading).shape == (0, *SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("shares", "seen"),
+    [([0.0, 0.5, 1.0] * 4, True), ([0.0, 1.0] * 3, False), ([0.0] * 11 + [2.0], False)],
+    ids=["shared", "few frames", "one odd frame"],
+)
+def test_a_contrast_that_frames_share_is_seen(in_contrast, mask, shares, seen):
+    frames = in_contrast(shares)
+    assert contrast_changes(frames, robust_mean(frames), mask) == seen

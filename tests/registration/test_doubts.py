@@ -13,7 +13,7 @@ GOOD = Evidence(
 )  # as most real pairs
 
 
-def test_what_is_alike_and_alone_is_believed() -> None:
+def test_what_is_alike_and_alone_is_believed():
     assert doubts(GOOD) == ()
     assert doubts(replace(GOOD, confidence=None, network_deg=None)) == ()
     assert doubts(replace(GOOD, last=Rivals(1.0, None), stiff=Rivals(1.0, None))) == ()
@@ -31,19 +31,19 @@ def test_what_is_alike_and_alone_is_believed() -> None:
         ({"refined": False, "confidence": 0.7}, "not sure"),
     ],
 )
-def test_what_may_be_wrong_is_doubted(seen: dict[str, object], said: str) -> None:
+def test_what_may_be_wrong_is_doubted(seen, said):
     (found,) = doubts(replace(GOOD, **seen))
     assert said in found
 
 
-def test_a_network_that_is_not_sure_contradicts_nothing() -> None:
+def test_a_network_that_is_not_sure_contradicts_nothing():
     assert doubts(replace(GOOD, confidence=0.7, network_deg=120.0)) == ()
 
 
-def test_nor_does_a_sure_one_where_all_is_explained() -> None:
+def test_nor_does_a_sure_one_where_all_is_explained():
     assert doubts(replace(GOOD, network_deg=120.0, last=Rivals(0.98, 0.3))) == ()
 
 
-def test_a_sure_network_alone_is_believed() -> None:
+def test_a_sure_network_alone_is_believed():
     alone = replace(GOOD, stiff=Rivals(0.4, None), last=Rivals(0.4, None), refined=False)
     assert doubts(alone) == ()

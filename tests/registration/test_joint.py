@@ -85,13 +85,3 @@ def test_one_contrast_needs_no_images(mask):
     found = align_jointly(target, level.sampled(frames), started(poses, 0.2, 0.2))
     assert found.loadings.shape == (8, 0)
     assert errors(found.poses, poses).max() < 0.1
-
-
-@pytest.mark.parametrize("count", [1, 4])
-def test_few_frames_are_left_as_they_were(in_many_contrasts, mask, count):
-    frames, poses = in_many_contrasts
-    level = fine_level()
-    target = target_of(level, frames[:1], mask)
-    found = align_jointly(target, level.sampled(frames[:count]), poses[:count])
-    torch.testing.assert_close(found.poses, poses[:count])
-    assert found.loadings.shape == (count, 0)

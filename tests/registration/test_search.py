@@ -18,6 +18,7 @@ from unimo_bids.registration.gauss_newton import register
 from unimo_bids.registration.levels import make_level
 from unimo_bids.registration.search import rotation_grid, search_poses
 from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid
 
 CENTER = f64([0.0, 0.0, 0.0])
 
@@ -47,7 +48,7 @@ def found_at():
 
     def search(poses, affine=AFFINE, shape=SHAPE, **options):
         grid = {"affine": affine, "shape": shape}
-        level = make_level(shape, affine, blur=3.0, spacing=3.6)
+        level = make_level(Grid(shape, affine), blur=3.0, spacing=3.6)
         still, weights = volume(torch.eye(4).double(), **grid), head_mask(**grid, grown=1.1)
         images = level.image(volumes(poses, **grid))
         starts, scores = search_poses(

@@ -10,7 +10,7 @@ from tests import phantom
 from unimo_bids.registration.gauss_newton import register
 from unimo_bids.registration.uncertainty import EDGE, block_covariance, cubes, jackknife, widened
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import world_points
+from unimo_bids.spatial.grid import world_points
 
 POINTS, RADIUS, DRAWS = 6000, 35.0, 300
 WITHIN = 1.96  # standard deviations, of 95 in 100 errors
@@ -49,7 +49,7 @@ def _fits(length: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("length", [0.0, 4.0, 8.0])
-def test_blocks_tell_the_spread_of_estimates(length: float) -> None:
+def test_blocks_tell_the_spread_of_estimates(length):
     torch.manual_seed(0)
     found, covariance, by_points = _fits(length)
     true = found.std(dim=0)
@@ -61,14 +61,14 @@ def test_blocks_tell_the_spread_of_estimates(length: float) -> None:
         assert bool((ratios < 0.35).all()), ratios
 
 
-def test_intervals_hold_what_they_should() -> None:
+def test_intervals_hold_what_they_should():
     found, covariance, _ = _fits(8.0)
     deviations = widened(covariance, voxel=0.0).diagonal(dim1=1, dim2=2).sqrt()
     held = (found.abs() < WITHIN * deviations).float().mean()
     assert 0.94 < float(held) <= 1
 
 
-def test_a_batch_is_each_by_itself() -> None:
+def test_a_batch_is_each_by_itself():
     generator = torch.Generator().manual_seed(0)
     roots = torch.randn(3, 20, 6, 8, generator=generator, dtype=torch.float64)
     scores = torch.randn(3, 20, 6, generator=generator, dtype=torch.float64)
@@ -85,7 +85,7 @@ def test_a_batch_is_each_by_itself() -> None:
         torch.testing.assert_close(together[row], by_definition, rtol=1e-5, atol=1e-9)
 
 
-def test_every_point_is_in_one_cube_and_every_cube_has_one() -> None:
+def test_every_point_is_in_one_cube_and_every_cube_has_one():
     points = _ball()
     cube_of = cubes(points, EDGE * RADIUS)
     assert bool((cube_of.sum(dim=1) == 1).all()) and bool((cube_of.sum(dim=0) > 0).all())
@@ -94,14 +94,14 @@ def test_every_point_is_in_one_cube_and_every_cube_has_one() -> None:
         assert float((within.amax(dim=0) - within.amin(dim=0)).max()) <= EDGE * RADIUS
 
 
-def test_interpolation_is_the_floor() -> None:
+def test_interpolation_is_the_floor():
     nothing = widened(torch.zeros(1, 6, 6, dtype=torch.float64), voxel=3.0)
     torch.testing.assert_close(
         nothing[0].diagonal().sqrt(), torch.full((6,), 0.012, dtype=torch.float64)
     )
 
 
-def test_what_is_shared_by_neighbours_is_seen_in_a_registration() -> None:
+def test_what_is_shared_by_neighbours_is_seen_in_a_registration():
     """Smooth stains, as of another contrast: points alone do not see them."""
     level, still = phantom.fine_level(), phantom.volume(phantom.rest(1)[0])
     target = phantom.target_of(level, still[None], phantom.head_mask(grown=1.1))

@@ -1,16 +1,11 @@
 from __future__ import annotations
 
-import re
-from importlib import resources
-
 import matplotlib as mpl
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from unimo_bids.reports.figures.correction import Correction, write_summary
-from unimo_bids.reports.figures.style import STATUS
 
 
 def correction(frames=12, status=None, lost=(), mask=None):
@@ -60,13 +55,3 @@ def test_lost_frames_are_shaded(tmp_path):
     reddish = (picture[..., 0] - picture[..., 2] > 0.15) & (picture[..., 0] > 0.9)
     left = reddish[:, : picture.shape[1] // 2]
     assert left.mean() > 0.01  # a twelfth of four panels
-
-
-@pytest.mark.parametrize("status", STATUS)
-def test_a_status_has_one_colour_on_pictures_and_pages(tmp_path, status):
-    write_summary(tmp_path / "a.png", "", "", correction(status=["ok"] * 11 + [status]))
-    picture = imread(tmp_path / "a.png")[..., :3]
-    shade = 0.7 + 0.3 * np.array(to_rgb(STATUS[status]))  # three tenths of it on white
-    assert (abs(picture - shade).max(axis=-1) < 0.01).mean() > 0.005
-    css = resources.files("unimo_bids.reports").joinpath("templates/report.css").read_text()
-    assert re.findall(rf"--{status}: (.+);", css) == [STATUS[status]]

@@ -6,7 +6,7 @@ import nipype.pipeline.engine as pe
 import pytest
 from nipype.interfaces.utility import Function
 
-from unimo_bids.reports.crashes import CrashReport, by_run, find_crashes, read_crash
+from unimo_bids.reports.crashes import CrashReport, by_run, read_crash
 
 
 def _fail():
@@ -21,7 +21,8 @@ def test_nipypes_own_files(tmp_path):
     workflow.add_nodes([node])
     with pytest.raises(Exception, match="no brain"):
         workflow.run()
-    (crash,) = find_crashes(tmp_path / "sub-01")
+    (path,) = log.glob("crash-*.txt")
+    crash = read_crash(path)
     assert crash.node == "bold_task_rest_wf.brain"
     assert crash.message == "ValueError: no brain was found"
     assert crash.traceback.startswith("Traceback (most recent call last)")

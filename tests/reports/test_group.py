@@ -6,10 +6,9 @@ import json
 import html5lib
 import pytest
 
-from tests.reports.conftest import make_record
 from unimo_bids.reports.group import write_group_report
 from unimo_bids.reports.reportlets import anchor, reportlet
-from unimo_bids.reports.summary import COLUMNS, write_summary
+from unimo_bids.reports.summary import COLUMNS
 
 
 def read(path):
@@ -47,24 +46,6 @@ def test_a_row_for_each_run_in_order(derivatives):
     assert anchor("sub-02_task-rest") == "sub-02_task-rest"
 
 
-def test_none_one_many(tmp_path):
-    _, page = write_group_report(tmp_path)
-    assert "0 runs of 0 participants" in "".join(parsed(page).itertext())
-    add_run(tmp_path, "sub-01_task-rest", fd_mean=0.2)
-    _, page = write_group_report(tmp_path)
-    assert "1 run of 1 participant" in "".join(parsed(page).itertext())
-    for number in range(2000):
-        add_run(tmp_path, f"sub-{number:04d}_task-rest", fd_mean=number / 1000, tsnr_gain=2)
-    table, page = write_group_report(tmp_path)
-    assert len(read(table)) == 2001 and page.stat().st_size < 3e6
-
-
-def test_what_is_no_number_is_not_shown(tmp_path):
-    add_run(tmp_path, "sub-01_task-rest", fd_mean="<b>", tsnr_gain=True, lost=[1], fd_max=3)
-    (row,) = read(write_group_report(tmp_path)[0])
-    assert [row[name] for name in ("fd_mean", "tsnr_gain", "lost", "fd_max")] == ["n/a"] * 3 + ["3"]
-
-
 @pytest.mark.parametrize("task", ["<img src=x onerror=alert(1)>", "a\tb", "#?&'\""])
 def test_names_are_text(tmp_path, task):
     entities = f"sub-01_task-{task}"
@@ -77,10 +58,3 @@ def test_names_are_text(tmp_path, task):
     assert link.text == entities
     assert link.get("href") == f"sub-01.html#{anchor(entities)}"
     assert json.loads(page.find(".//script[@id='runs']").text)[0]["name"] == entities
-
-
-def test_summaries_are_written_as_they_are_read(tmp_path, record):
-    (tmp_path / "sub-01" / "figures").mkdir(parents=True)
-    path = reportlet(tmp_path / "sub-01" / "figures", record.entities, "summary", "json")
-    write_summary(path, make_record(tmp_path / "data"))
-    assert read(write_group_report(tmp_path)[0])[0]["tsnr_gain"] == "2"

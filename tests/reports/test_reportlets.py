@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from unimo_bids.errors import InputError
-from unimo_bids.reports.reportlets import anchor, find_reportlets, labels, reportlet, run_order
+from unimo_bids.reports.reportlets import find_reportlets, reportlet, run_order
 
 
 def test_names_are_found_again(tmp_path):
@@ -13,10 +13,6 @@ def test_names_are_found_again(tmp_path):
     (tmp_path / "sub-01_desc-movie_bold.exe").touch()
     (tmp_path / "other.svg").touch()
     assert find_reportlets(tmp_path) == {"sub-01_ses-1_task-rest_run-2": {"movie.json": path}}
-
-
-def test_no_folder_no_runs(tmp_path):
-    assert find_reportlets(tmp_path / "nowhere") == {}
 
 
 @pytest.mark.parametrize("entities", ["", "x", "sub-01/x", "sub-01_\n"])
@@ -35,8 +31,3 @@ def test_runs_are_ordered_as_people_count():
     ]
     shuffled = [names[place] for place in (3, 1, 4, 2, 0)]
     assert sorted(shuffled, key=run_order) == names
-
-
-def test_labels_and_anchor():
-    assert labels("sub-01_task-rest_bold") == {"sub": "01", "task": "rest", "bold": ""}
-    assert anchor('sub-01_task-<a b="c">') == "sub-01_task--a-b--c--"

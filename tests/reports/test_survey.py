@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.reports.conftest import SHAPE, make_record
+from tests.reports.conftest import SHAPE
 from unimo_bids.files.series import read_series
 from unimo_bids.reports.drawing import read_image
 from unimo_bids.reports.figures.views import intensity_window, view_around
@@ -43,15 +43,6 @@ def test_voxels_go_from_the_edge_inwards(surveyed):
     np.testing.assert_array_equal(found.voxels[5], wanted)
 
 
-def test_cuts_of_long_series_fit_on_a_sheet():
-    mask = np.ones((200, 200, 150), bool)
-    view = view_around(mask, np.eye(4))
-    plan = plan_survey(view, mask, (0, 1), 2000, 2)
-    width = sum(view.extent(plane)[0] for plane in ((0, 1, 2), (0, 2, 1), (1, 2, 0)))
-    assert len(plan.shown) == 200
-    assert 2 * 200 * width * 200 / plan.pixel_mm**2 <= 4.3e6
-
-
 def test_change_is_about_the_level_and_without_drift():
     time = np.arange(40)
     signal = np.stack([200 + 0 * time, 100 + 0.5 * time, 100.0 + (time == 7) * 10])
@@ -60,14 +51,3 @@ def test_change_is_about_the_level_and_without_drift():
     assert abs(detrended[1]).max() < 0.1
     assert detrended[2, 7] == pytest.approx(10, abs=0.1)
     assert np.isfinite(change_per_cent(np.zeros((3, 5)))).all()
-
-
-def test_slice_axis_is_the_headers(tmp_path):
-    import nibabel as nib
-
-    record = make_record(tmp_path)
-    image = nib.load(record.boldref)
-    image.header.set_dim_info(slice=1)
-    nib.Nifti1Image(image.get_fdata(), image.affine, image.header).to_filename(tmp_path / "b.nii")
-    assert read_image(tmp_path / "b.nii")[2] == 1
-    assert read_image(record.boldref)[2] == 2

@@ -5,9 +5,7 @@ import pytest
 
 from unimo_bids.reports.figures.views import (
     PLANES,
-    enlarged,
     intensity_window,
-    side_by_side,
     to_bytes,
     view_around,
 )
@@ -29,24 +27,6 @@ def test_left_is_left_and_up_is_up_whatever_the_grid():
     assert view.extent(PLANES[0]) == (24.0, 30.0)
 
 
-def test_box_is_around_the_mask_and_inside_the_volume():
-    mask = np.zeros((20, 20, 20), bool)
-    mask[0:4, 8:12, 15:20] = True
-    view = view_around(mask, np.diag([2.0, 2, 2, 1]), spare_mm=4)
-    assert view.box == (slice(0, 6), slice(6, 14), slice(13, 20))
-    assert view.middle == (1, 9, 17)
-
-
-def test_an_empty_mask_shows_everything():
-    view = view_around(np.zeros((5, 6, 7), bool), np.eye(4))
-    assert view.box == (slice(0, 5), slice(0, 6), slice(0, 7))
-    assert view.indices(PLANES[0], np.zeros((5, 6, 7), bool), 3) == [3, 3, 3]
-
-
-def test_cuts_have_square_pixels():
-    assert enlarged(np.zeros((4, 10), np.uint8), (20, 16), 0.5).shape == (32, 40)
-
-
 def test_window_is_that_of_the_brain():
     volume = np.full((5, 5, 5), 1e6)
     mask = np.zeros((5, 5, 5), bool)
@@ -56,13 +36,6 @@ def test_window_is_that_of_the_brain():
     assert 0 < low < 100 and 200 < high < 250
     assert to_bytes(np.array([0.0, high - 1e-3, 1e9]), (low, high)).tolist() == [0, 254, 255]
     assert intensity_window(np.zeros((2, 2, 2)), np.ones((2, 2, 2), bool)) == (0, 1)
-
-
-def test_tiles_are_centred():
-    row = side_by_side([np.full((4, 2), 9, np.uint8), np.full((2, 3), 7, np.uint8)], gap=1)
-    assert row.tolist() == [
-        [9, 9, 0, 0, 0, 0], [9, 9, 0, 7, 7, 7], [9, 9, 0, 7, 7, 7], [9, 9, 0, 0, 0, 0],
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("count", [1, 3])

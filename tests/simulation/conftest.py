@@ -1,12 +1,6 @@
 import pytest
-import torch
 
 from unimo_bids.simulation import Anatomy, fetal_head
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

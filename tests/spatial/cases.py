@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import world_points
 
 
 def f64(values: Sequence[object]) -> Tensor:
@@ -40,6 +41,11 @@ def affine(
     linear[0, 2] = shear
     matrix[:3, :3] = matrix[:3, :3] @ linear
     return matrix
+
+
+def middle(shape: Sequence[int], affine: Tensor) -> Tensor:
+    """World position of the middle of a grid, ``(3,)`` mm."""
+    return world_points(shape, affine).mean(dim=0)
 
 
 AFFINES = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import time
@@ -14,7 +13,8 @@ import pytest
 
 from tests.system import study
 from tests.system.test_options import again, steps
-from unimo_bids.execution.lock import locked
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -82,28 +82,6 @@ def test_broken_runs_take_nothing_else_down(broken, tmp_path):
     assert (out / "sub-02.html").read_text().count("crash-") == page.count("crash-")
 
 
-def test_the_first_crash_stops_all_if_asked(broken, tmp_path):
-    out = tmp_path / "out"
-    plugin = tmp_path / "one.yml"
-    plugin.write_text("plugin: MultiProc\nplugin_args:\n  n_procs: 1\n")
-    words = ("--work-dir", tmp_path / "work", "--skip-bids-validation", "--task-id", "rest")
-    finished = study.call(
-        broken, out, "participant", *words, "--stop-on-first-crash", "--write-graph",
-        "--participant-label", "02", "--use-plugin", plugin, nprocs=2,
-        env=study.environment(PATH="/nowhere"),
-    )  # fmt: skip
-    assert finished.code == 1, finished.err
-    # one at a time, as the plugin's file has it: the others were not reached
-    assert finished.err.count("failed:") == 1 and ", prepare: " in finished.last
-    page = (out / "sub-02.html").read_text()
-    assert page.count("This run failed") == 1 and page.count("This run is not finished") == 3
-    # without Graphviz
-    (log,) = (out / "sub-02" / "log").iterdir()
-    assert "digraph" in (log / "workflow.dot").read_text()
-    assert not list(log.glob("*.svg"))
-    assert study.leftovers(out) == []
-
-
 def test_a_killed_worker_fails_alone_and_can_be_made_good(done, tmp_path):
     """And what is there in the end is what an undisturbed run has made, byte by byte."""
     out, work = tmp_path / "out", tmp_path / "work"
@@ -158,16 +136,6 @@ def test_finished_work_is_found_done_and_what_was_removed_comes_back(done):
     assert steps(finished) == {"save"}
     assert len(re.findall("was done before", finished.err)) == 39
     assert study.digests(done.out) == before
-
-
-def test_others_may_work_on_other_participants(done, tmp_path):
-    with locked(["sub-01"], [tmp_path / "out", done.work]):
-        refused = again(done, tmp_path / "out", "--participant-label", "01")
-        assert refused.code == 1
-        assert str(os.getpid()) in refused.last and "sub-01" in refused.last
-        beside = again(done, tmp_path / "out", "--participant-label", "02")
-        assert beside.code == 0, beside.err
-    assert (tmp_path / "out" / "sub-02.html").exists()
 
 
 def test_files_that_may_not_grow(done, tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tomllib
 
 import nibabel as nib
 import numpy as np
@@ -14,6 +13,8 @@ import pytest
 from tests.system import study
 from tests.system.test_outputs import columns
 from unimo_bids.files.transforms import read_itk
+
+pytestmark = pytest.mark.slow
 
 
 def again(done, out, *words, **options):
@@ -131,43 +132,3 @@ def test_only_the_methods(done, tmp_path):
         *("CITATION.md", "CITATION.html", "CITATION.bib"),
     }
     assert not (tmp_path / "work").exists()
-
-
-def test_a_plan_changes_nothing(done, tmp_path):
-    finished = study.call(
-        done.raw, tmp_path / "out", "participant", "--dry-run", *done.words, cwd=tmp_path
-    )
-    assert finished.code == 0, finished.err
-    lines = finished.out.splitlines()
-    assert [line.split()[0] for line in lines[1:5]] == list(study.RUNS)
-    assert [line.split()[1] for line in lines[1:5]] == ["1", "1", "2", "1"]
-    assert "4 runs" in lines[5] and str(tmp_path / "out") in lines[5]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_settings_lie_beside_the_results_and_can_be_given_again(done, tmp_path):
-    path = done.log / "settings.toml"
-    said = tomllib.loads(path.read_text())
-    assert said["bids_dir"] == str(done.raw) and said["write_graph"] is True
-    finished = study.call("--config-file", path, "--dry-run", cwd=tmp_path)
-    assert finished.code == 0, finished.err
-    assert str(done.out) in finished.out
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("--participant-label", "07"), "known are 01, 02"),
-        (("--task-id", "nback"), "known are rest, uneven"),
-        (("--session-label", "c"), "known are a, b"),
-        (("--echo-idx", "3"), "known are 1, 2"),
-        (("--task-id", "uneven", "--participant-label", "01"), "uneven"),
-    ],
-)
-def test_what_is_not_there_is_refused(done, tmp_path, words, said):
-    finished = study.call(
-        done.raw, tmp_path / "out", "participant", *words, "--skip-bids-validation", cwd=tmp_path
-    )
-    assert finished.code == 2
-    assert said in finished.last and len(finished.err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []

@@ -113,20 +113,6 @@ def test_a_user_without_name_home_or_network(done, undisturbed, tmp_path_factory
         shutil.rmtree(base)
 
 
-def test_a_work_folder_that_may_not_be_written(done, one, tmp_path):
-    if not allowed("setpriv", "--bounding-set", "-dac_override"):
-        pytest.skip("needs setpriv")
-    (tmp_path / "work").mkdir(mode=0o555)
-    bound = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
-    words = (done.raw, tmp_path / "out", "participant", *one, "--work-dir", tmp_path / "work")
-    finished = study.call(*words, prefix=bound)
-    assert finished.code == 1
-    said = finished.last.lower()
-    assert "permission denied" in said and str(tmp_path / "work") in finished.last
-    assert "--work-dir" in said
-    assert "Traceback" not in finished.err
-
-
 @pytest.fixture(params=["out", "work"])
 def full(request, tmp_path):
     """A disk of 600 kB, for the results or for what lies between; mounted there."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pytest
 
 from unimo_bids.errors import InputError
 from unimo_bids.simulation.fetal import fetal_head
-from unimo_bids.training.anatomies import IN_BRAIN, Packed, gather, load, save
+from unimo_bids.training.anatomies import IN_BRAIN, gather, load, save
 
 
-def test_what_is_loaded_is_what_was_saved(balls: list[Packed], tmp_path: Path) -> None:
+def test_what_is_loaded_is_what_was_saved(balls, tmp_path):
     save(balls, tmp_path / "pack.npz")
     for before, after in zip(balls, load(tmp_path / "pack.npz"), strict=True):
         assert np.array_equal(before.labels, after.labels)
@@ -22,7 +20,7 @@ def test_what_is_loaded_is_what_was_saved(balls: list[Packed], tmp_path: Path) -
         assert before.held_back == after.held_back
 
 
-def test_something_else_is_refused(tmp_path: Path) -> None:
+def test_something_else_is_refused(tmp_path):
     (tmp_path / "x.npz").write_text("no pack")
     with pytest.raises(InputError, match="no file of packed anatomies"):
         load(tmp_path / "x.npz")
@@ -30,7 +28,7 @@ def test_something_else_is_refused(tmp_path: Path) -> None:
         next(gather([tmp_path / "nowhere"], 1, 1))
 
 
-def test_a_label_map_becomes_a_head_with_its_brain_marked(tmp_path: Path) -> None:
+def test_a_label_map_becomes_a_head_with_its_brain_marked(tmp_path):
     head = fetal_head(24, seed=3, voxel_mm=2.0)
     codes = np.where(head.labels <= 8, head.labels, 0).astype(np.uint8)
     nib.save(nib.Nifti1Image(codes, head.affine), tmp_path / "map.nii.gz")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,7 +46,7 @@ def _losses(
     return losses
 
 
-def test_it_learns_and_logs(tmp_path: Path) -> None:
+def test_it_learns_and_logs(tmp_path):
     network = _network()
     averaged = train(network, _draw, _losses(network), Schedule(200), tmp_path, every=50)
     assert averaged is not None
@@ -57,16 +56,7 @@ def test_it_learns_and_logs(tmp_path: Path) -> None:
     assert float(lines[-1][-1]) < 0.9 * float(lines[1][-1])
 
 
-def test_a_short_training_forgets_what_it_began_with(tmp_path: Path) -> None:
-    network = _network()
-    first = dict(network.named_parameters())["1.weight"].detach().clone()
-    averaged = train(network, _draw, _losses(network), Schedule(40), tmp_path)
-    assert averaged is not None
-    last, mean = (dict(one.named_parameters())["1.weight"] for one in (network, averaged))
-    assert (mean - last).norm() < 0.3 * (first - last).norm()
-
-
-def test_an_interrupted_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_as_an_undisturbed_one(tmp_path):
     schedule = Schedule(30, seed=3)
     whole = _network()
     undisturbed = train(whole, _draw, _losses(whole), schedule, tmp_path / "whole", every=10)
@@ -82,7 +72,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
-def test_time_that_is_up_leaves_a_checkpoint(tmp_path: Path) -> None:
+def test_time_that_is_up_leaves_a_checkpoint(tmp_path):
     network = _network()
     assert train(network, _draw, _losses(network), Schedule(50), tmp_path, minutes=0.0) is None
     again, seen = _network(), list[float]()
@@ -90,16 +80,8 @@ def test_time_that_is_up_leaves_a_checkpoint(tmp_path: Path) -> None:
     assert len(seen) == 49
 
 
-def test_another_schedule_does_not_go_on_with_this_checkpoint(tmp_path: Path) -> None:
+def test_another_schedule_does_not_go_on_with_this_checkpoint(tmp_path):
     network = _network()
     train(network, _draw, _losses(network), Schedule(5), tmp_path)
     with pytest.raises(InputError, match="another schedule"):
         train(network, _draw, _losses(network), Schedule(6), tmp_path)
-
-
-def test_the_rate_rises_and_falls() -> None:
-    schedule = Schedule(1000, learning_rate=1e-2)
-    rates = [schedule.rate(step) for step in range(1000)]
-    assert rates[0] < 1e-3
-    assert max(rates) == pytest.approx(1e-2, rel=1e-2)
-    assert rates[-1] < 1e-6

@@ -9,8 +9,7 @@ from torch.nn.functional import grid_sample
 
 from unimo_bids.networks.pose import VOXELS, WIDTH
 from unimo_bids.spatial import rigid
-from unimo_bids.training.anatomies import IN_BRAIN, Packed
-from unimo_bids.training.pairs import Pairs, organ
+from unimo_bids.training.pairs import Pairs
 
 
 def _rng(seed: int = 0) -> np.random.Generator:
@@ -32,7 +31,7 @@ def _agreement(one: torch.Tensor, other: torch.Tensor, where: torch.Tensor) -> f
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_pose_carries_one_scan_onto_the_other(balls: list[Packed], seed: int):
+def test_pose_carries_one_scan_onto_the_other(balls, seed):
     pair = Pairs(balls).draw(
         _rng(seed), "organ", clean=True, masked=True, other_contrast=False, turn=180, shift=20
     )
@@ -43,14 +42,7 @@ def test_pose_carries_one_scan_onto_the_other(balls: list[Packed], seed: int):
     assert 1 - right < 0.5 * (1 - wrong)
 
 
-def test_same_generator_same_pair(balls: list[Packed]):
-    pairs = Pairs(balls)
-    one, other = pairs.draw(_rng(5)), pairs.draw(_rng(5))
-    assert torch.equal(one.images, other.images)
-    assert torch.equal(one.pose, other.pose)
-
-
-def test_turn_and_shift_are_bounded(balls: list[Packed]):
+def test_turn_and_shift_are_bounded(balls):
     pairs = Pairs(balls)
     for seed in range(10):
         pair = pairs.draw(_rng(seed), "fetal", turn=10, shift=5, masked=True, clean=True)
@@ -60,17 +52,8 @@ def test_turn_and_shift_are_bounded(balls: list[Packed]):
         assert pair.pose[:3, 3].norm() * pair.radius < 5
 
 
-def test_without_masks_boxes_are_about_the_head(balls: list[Packed]):
+def test_without_masks_boxes_are_about_the_head(balls):
     pair = Pairs(balls).draw(_rng(1), "fetal", masked=False)
     assert not pair.masked
     assert (pair.masks == 1).all()
     assert pair.pose[:3, 3].norm() < 1
-
-
-def test_organs_are_unlike_each_other_and_their_mirror_images():
-    one, other = organ(_rng(0)), organ(_rng(1))
-    assert one.labels.shape == other.labels.shape
-    assert (one.labels != other.labels).mean() > 0.2
-    assert (one.labels != one.labels[::-1]).mean() > 0.2
-    inside = one.labels >= IN_BRAIN
-    assert 0.01 < inside.mean() < 0.3

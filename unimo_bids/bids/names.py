@@ -152,14 +152,6 @@ def sidecar(path: Path) -> Path:
     return path.with_name(re.sub(r"\.(nii\.gz|nii|txt|tsv)$", "", path.name) + ".json")
 
 
-def figure(entities: Mapping[str, str], desc: str, extension: str) -> Path:
-    """Figure of a run's report, ``sub-01/figures/sub-01_task-rest_desc-carpet_bold.svg``."""
-    if not re.fullmatch(r"[A-Za-z0-9]+", desc) or not re.fullmatch(r"\.[a-z0-9]+", extension):
-        raise ValueError(f"{desc!r}, {extension!r} do not name a figure")
-    name = f"{stem(entities)}_desc-{desc}_bold{extension}"
-    return participant_folder(entities["sub"]) / "figures" / name
-
-
 def participant_folder(label: str) -> Path:
     """Folder of a participant."""
     return Path(stem({"sub": label}))

@@ -28,6 +28,8 @@ from scipy import ndimage
 
 from unimo_bids.brain.head import NoImageError, foreground
 from unimo_bids.brain.mask import SOLID, BrainMask, ball_volume, brain_radius, mask_radius, solidity
+from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.region import largest_piece
 
 Bool3 = NDArray[np.bool_]
 Float3 = NDArray[np.float32]
@@ -71,7 +73,7 @@ def find_brain(reference: NDArray[np.generic], affine: NDArray[np.float64]) -> B
         raise NoImageError("every voxel of the reference has the same intensity")
     affine = np.asarray(affine, dtype=np.float64)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    head = foreground(torch.from_numpy(image), torch.from_numpy(affine)).numpy() > 0
+    head = foreground(torch.from_numpy(image), Grid.of(image.shape, affine)).numpy() > 0
     radius = mask_radius(head, sizes)
     bright = _flattened(image, head, sizes, _FIELD * radius) > _BRIGHT
     brain = _largest_solid(bright & head, sizes, _OPENING * radius)
@@ -107,11 +109,9 @@ def _flattened(image: Float3, head: Bool3, sizes: NDArray[np.float64], reach: fl
 def _largest_solid(mask: Bool3, sizes: NDArray[np.float64], radius: float) -> Bool3:
     """Largest piece of the mask that a ball fits in, as far as the ball reaches, and its rim."""
     core = _depth(mask, sizes) > radius
-    pieces, count = ndimage.label(core)
-    if count == 0:
+    if not core.any():
         return mask
-    largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-    return mask & (_depth(pieces != largest, sizes) <= radius + sizes.min() / 2)
+    return mask & (_depth(~largest_piece(core), sizes) <= radius + sizes.min() / 2)
 
 
 def _closed(mask: Bool3, sizes: NDArray[np.float64], radius: float) -> Bool3:

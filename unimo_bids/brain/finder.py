@@ -23,7 +23,7 @@ from unimo_bids.brain.mask import (
 from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.brain.segmentation import Place, Segmented, follow_brain, segment_brain
 from unimo_bids.networks.weights import FOLDER, load_weights
-from unimo_bids.spatial.grids import voxel_sizes
+from unimo_bids.spatial.grid import voxel_sizes
 from unimo_bids.words import Population
 
 METHOD = "neural networks"

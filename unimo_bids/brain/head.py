@@ -13,9 +13,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from unimo_bids.errors import InputError
-from unimo_bids.spatial.grids import voxel_sizes
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import gaussian_blur
-from unimo_bids.spatial.region import Head, centroid, radius_of
+from unimo_bids.spatial.region import Region, centroid, largest_piece, radius_of
 
 # radius of a ball with the volume of an adult brain (1.45 litres), mm
 ADULT_RADIUS = 70.0
@@ -66,16 +66,16 @@ def refusing(
 
 
 def find_head(
-    reference: Tensor, affine: Tensor, mask: NDArray[np.generic] | None, largest: float
-) -> Head:
+    reference: Tensor, grid: Grid, mask: NDArray[np.generic] | None, largest: float
+) -> Region:
     """The head by its mask; without a mask, everything that is not air.
 
     Parameters
     ----------
     reference
         ``(X, Y, Z)``
-    affine
-        ``(4, 4)``
+    grid
+        Its own.
     mask
         ``(X, Y, Z)`` bool or soft (0 … 1).
     largest
@@ -87,20 +87,21 @@ def find_head(
         The mask is too small, or there is no signal in it.
     """
     if mask is None:
-        found = foreground(reference, affine)
+        found = foreground(reference, grid)
     else:
         found = torch.from_numpy(mask.astype(np.float32)).to(reference.device).clamp(0, 1)
         inside = found > 0.5
-        fault = too_small(inside.cpu().numpy(), affine.cpu().numpy())
+        fault = too_small(inside.cpu().numpy(), grid.affine.numpy())
         if fault is not None:
             raise MaskError(f"the mask {fault}")
         if bool((reference[inside] == reference[inside][0]).all()):
             raise MaskError("the mask covers no signal")
-    radius = min(radius_of(found, affine), largest)
-    reach = max(3.0 * radius / ADULT_RADIUS, 0.8 * float(voxel_sizes(affine).max()))
-    return Head(
-        weights=soft_weights(found, affine, reach),
-        center=centroid(found, affine).to(reference.device),
+    radius = min(radius_of(found, grid), largest)
+    reach = max(3.0 * radius / ADULT_RADIUS, 0.8 * grid.widest)
+    return Region(
+        grid=grid,
+        weights=soft_weights(found, grid, reach),
+        center=centroid(found, grid).to(reference.device),
         radius=radius,
     )
 
@@ -120,22 +121,20 @@ def too_small(inside: NDArray[np.bool_], affine: NDArray[np.floating]) -> str | 
     )
 
 
-def foreground(volume: Tensor, affine: Tensor) -> Tensor:
+def foreground(volume: Tensor, grid: Grid) -> Tensor:
     """Everything that is not air, ``(X, Y, Z)`` 0 or 1: the largest piece, holes filled.
 
     The threshold is a quarter of the bright tissue's intensity (after a light blur), or Otsu's
     where that is lower.
     """
-    sizes = voxel_sizes(affine).tolist()
+    sizes = grid.sizes.tolist()
     smooth = gaussian_blur(above_air(volume), [3.0 / s for s in sizes]).cpu().numpy()
     bright = float(np.quantile(smooth, 0.98))
     threshold = min(0.25 * bright, _otsu(smooth))
     binary = ndimage.binary_opening(smooth > threshold)
-    pieces, count = ndimage.label(binary)
-    if count == 0:
+    if not binary.any():
         return torch.ones_like(volume)
-    largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-    filled = ndimage.binary_fill_holes(pieces == largest)
+    filled = ndimage.binary_fill_holes(largest_piece(binary))
     return torch.as_tensor(filled).to(volume)
 
 
@@ -166,12 +165,12 @@ def _otsu(values: np.ndarray) -> float:
     return float(centers[np.nanargmax(between)])
 
 
-def soft_weights(mask: Tensor, affine: Tensor, reach: float) -> Tensor:
+def soft_weights(mask: Tensor, grid: Grid, reach: float) -> Tensor:
     """Weights that keep the mask and fade out over about ``reach`` mm around it.
 
     The edge of the brain carries much of what is known about its pose, so the rim just outside
     belongs to the registration.
     """
-    sizes = voxel_sizes(affine).tolist()
+    sizes = grid.sizes.tolist()
     rim = gaussian_blur(mask.float(), [reach / s for s in sizes])
     return torch.maximum(mask.float(), (3 * rim).clamp(0, 1))

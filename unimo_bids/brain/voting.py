@@ -21,7 +21,7 @@ from scipy import ndimage
 from unimo_bids.brain.extraction import UNSURE
 from unimo_bids.brain.finder import METHOD, UNCLEAR
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius
-from unimo_bids.spatial.grids import voxel_sizes, world_points
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.region import centroid
 
 Float64 = NDArray[np.float64]
@@ -161,8 +161,8 @@ def candidates(brain: BrainMask, affine: Float64) -> tuple[Candidate, ...]:
     if not brain.usable or not brain.mask.any():
         return ()
     believed = brain.method == METHOD and not brain.doubts
-    world = torch.from_numpy(affine)
-    x, y, z = centroid(torch.from_numpy(brain.mask), world).tolist()
+    grid = Grid.of(brain.mask.shape, affine)
+    x, y, z = centroid(torch.from_numpy(brain.mask), grid).tolist()
     volume = float(brain.mask.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
     return (Candidate((x, y, z), volume, _BELIEVED if believed else _DOUBTED),)
 
@@ -210,17 +210,16 @@ def edge_variance(
     place
         Where.
     """
-    world = torch.from_numpy(affine)
-    shape = volumes[0].shape
+    grid = Grid.of(volumes[0].shape, affine)
     center = torch.tensor(place.center, dtype=torch.float64)
-    far = (world_points(shape, world) - center).norm(dim=-1).reshape(shape).numpy()
+    far = (grid.points() - center).norm(dim=-1).reshape(grid.shape).numpy()
     far /= ball_radius(place.volume)
     near = far < _SURROUNDINGS[1]
     edge = (far[near] > _EDGE[0]) & (far[near] < _EDGE[1])
     around = far[near] > _SURROUNDINGS[0]
     if not (edge.any() and around.any()):
         return 0.0
-    widths = _SMOOTH_MM / voxel_sizes(world).numpy()
+    widths = _SMOOTH_MM / grid.sizes.numpy()
     smooth = np.stack(
         [ndimage.gaussian_filter(np.asarray(v, dtype=np.float32), widths)[near] for v in volumes]
     )

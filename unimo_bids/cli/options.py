@@ -218,12 +218,6 @@ def _add_method(parser: Parser) -> None:
         choices=("auto", *get_args(Population)),
         help="who was scanned (default: auto, from ages in the dataset, else the brain's size)",
     )
-    add(
-        "--random-seed",
-        metavar="N",
-        type=arguments.natural,
-        help="kept with the results; nothing is random so far (default: 0)",
-    )
 
 
 def _add_parts(parser: Parser) -> None:

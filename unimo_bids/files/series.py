@@ -6,9 +6,10 @@ import contextlib
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import EllipsisType
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from unimo_bids.errors import InputError, MachineError
 from unimo_bids.files import header as headers
 from unimo_bids.files.header import Float64
 from unimo_bids.files.staging import machine_error
+
+if TYPE_CHECKING:
+    from unimo_bids.spatial.grid import Grid
 
 Float32 = npt.NDArray[np.float32]
 
@@ -92,6 +96,13 @@ class Series:
     def dtype(self) -> np.dtype[np.float32]:
         """Type of the frames, whatever the type on disk."""
         return np.dtype(np.float32)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Where its voxels are."""
+        from unimo_bids.spatial.grid import Grid  # torch, which not all who read need
+
+        return Grid.of(self.shape, self.affine)
 
     def frame(self, t: int) -> Float32:
         """Signal of one frame, ``(X, Y, Z)`` float32, a copy."""

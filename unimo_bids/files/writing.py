@@ -1,4 +1,4 @@
-"""Write images like a given series: same grid, same header, streamed frame by frame."""
+"""Write images like a given series: same header, same grid or another, frame by frame."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from nibabel.nifti1 import Nifti1Extensions, Nifti1Header
 from unimo_bids.files.header import scaling
 from unimo_bids.files.series import Series
 from unimo_bids.files.staging import atomic
+from unimo_bids.spatial.grid import Grid
 
 # Noise hardly compresses. ISA-L's level 2 makes files as small as zlib's level 1, in a sixth of its
 # time (16-bit 0.8 ms for a frame of 320 KiB, ratio 1.42; zlib's level 6 takes 16 ms for 1.43).
@@ -35,9 +36,11 @@ class SeriesWriter:
     like
         The series whose header the new one takes over: type, slope and intercept, repetition
         time, units, intent, orientation, extensions (but AFNI's, which name the original file).
+    onto
+        The grid of the frames, if it is not that of the series.
     """
 
-    def __init__(self, path: str | Path, like: Series) -> None:
+    def __init__(self, path: str | Path, like: Series, onto: Grid | None = None) -> None:
         self.path = Path(path)
         self._header = _native(like.header)
         self._header.extensions = Nifti1Extensions(
@@ -46,6 +49,9 @@ class SeriesWriter:
             if extension.get_code() != _AFNI_EXTENSION
         )
         self._shape = like.shape
+        if onto is not None:
+            self._shape = (*onto.shape, like.shape[3])
+            _place(self._header, self._shape, onto)
         self._dtype = self._header.get_data_dtype()
         self._slope, self._intercept = scaling(like.header)
         self._written = 0
@@ -84,8 +90,10 @@ class SeriesWriter:
         self._stack.__exit__(kind, error, trace)
 
 
-def write_volume(path: str | Path, volume: npt.NDArray[Any], like: Series) -> None:
-    """Write a volume ``(X, Y, Z)``, or several ``(X, Y, Z, T)``, on the grid of a series.
+def write_volume(
+    path: str | Path, volume: npt.NDArray[Any], like: Series, onto: Grid | None = None
+) -> None:
+    """Write one or several volumes, ``(X, Y, Z[, T])``, on the grid of a series or another.
 
     In the array's own type.
     """
@@ -100,10 +108,20 @@ def write_volume(path: str | Path, volume: npt.NDArray[Any], like: Series) -> No
         header[field] = 0
     header["slice_duration"] = 0
     header["descrip"] = b""
+    if onto is not None:
+        _place(header, volume.shape, onto)
     path = Path(path)
     with atomic(path) as temporary, _created(temporary, path.suffix == ".gz") as stream:
         _write_header(stream, header)
         _write_values(stream, volume, volume.dtype)
+
+
+def _place(header: Nifti1Header, shape: tuple[int, ...], grid: Grid) -> None:
+    """Put an image on another grid, in the same space."""
+    code = int(header["sform_code"]) or int(header["qform_code"]) or 1
+    header.set_data_shape(shape)
+    header.set_sform(grid.affine.numpy(), code)
+    header.set_qform(grid.affine.numpy(), code)
 
 
 def _native(header: Nifti1Header) -> Nifti1Header:

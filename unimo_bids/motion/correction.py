@@ -15,7 +15,9 @@ from unimo_bids.files.series import Series
 from unimo_bids.files.writing import SeriesWriter
 from unimo_bids.qc.similarity import Likeness
 from unimo_bids.qc.tsnr import TemporalMoments
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import Interpolation, resample
+from unimo_bids.spatial.warp import Rigid
 
 # a line through a handful of frames explains most of their noise
 _FEWEST_TO_DETREND = 10
@@ -104,6 +106,7 @@ def correct_series(
     affine: NDArray[np.float64],
     poses: NDArray[np.float64],
     *,
+    onto: Grid | None = None,
     interpolation: Interpolation = "cubic",
     device: str = "cpu",
     progress: Callable[[float, str], None] | None = None,
@@ -118,6 +121,8 @@ def correct_series(
         ``(4, 4)`` voxel → RAS mm.
     poses
         ``(T, 4, 4)`` RAS mm, reference → volume.
+    onto
+        The grid that is wanted, in the reference's space, if it is not the series' own.
 
     Yields
     ------
@@ -125,17 +130,18 @@ def correct_series(
         ``(X, Y, Z)`` float32, frame after frame; 0 where a frame did not see the place. A frame
         that did not move is handed on exactly as it is.
     """
-    grid = torch.as_tensor(np.asarray(affine, dtype=np.float64), device=device)
+    grid = Grid.of(series.shape, affine)
     n_frames = series.shape[3]
     if len(poses) != n_frames:
         raise ValueError(f"{len(poses)} poses for {n_frames} frames")
     for t in range(n_frames):
         raw = np.nan_to_num(np.asarray(series[..., t], dtype=np.float32), posinf=0, neginf=0)
-        if np.array_equal(poses[t], np.eye(4)):
+        if onto is None and np.array_equal(poses[t], np.eye(4)):
             yield raw
         else:
-            pose = torch.as_tensor(poses[t], device=device)
+            warp = Rigid(torch.as_tensor(poses[t]))
             volume = torch.from_numpy(np.ascontiguousarray(raw)).to(device)
-            yield resample(volume, grid, pose, interpolation=interpolation).cpu().numpy()
+            moved = resample(volume, grid, warp, onto=onto, interpolation=interpolation)
+            yield moved.cpu().numpy()
         if progress is not None:
             progress((t + 1) / n_frames, "resampling")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unimo_bids.spatial.grids import voxel_sizes
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import gaussian_blur
 
 _BY_CHANCE, _MASKED = 0.002, 0.2  # of a frame that is 0
@@ -23,34 +23,42 @@ class Frames:
     ----------
     series
         Array-like; ``series[..., t]`` is read when frame t is wanted, and not kept.
+    affine
+        ``(4, 4)`` indices → RAS mm.
     device
         Where the tensors go.
     """
 
-    def __init__(self, series: Any, device: torch.device) -> None:
+    def __init__(self, series: Any, affine: Any, device: torch.device) -> None:
         if len(series.shape) != 4:
             raise ValueError(f"a series has 4 dimensions (X, Y, Z, T), not {len(series.shape)}")
         self._series = series
         self.device = device
-        self.shape: tuple[int, int, int] = tuple(series.shape[:3])
+        self.grid = Grid.of(series.shape, affine)
         self.count: int = series.shape[3]
         self.scale = 1.0
 
     def __call__(self, indices: Sequence[int]) -> Tensor:
         """Frames at these indices, divided by `scale`; NaN and infinities are 0."""
-        out = np.empty((len(indices), *self.shape), dtype=np.float32)
+        out = np.empty((len(indices), *self.grid.shape), dtype=np.float32)
         for row, t in enumerate(indices):
             out[row] = self._series[..., int(t)]
         frames = torch.from_numpy(out).to(self.device)
         return torch.nan_to_num_(frames, nan=0.0, posinf=0.0, neginf=0.0).div_(self.scale)
 
-    def evened(self, affine: Tensor, width: float) -> Evened:
+    def of(self, series: Any) -> Frames:
+        """Frames of another series on the same grid, at the same scale."""
+        frames = Frames(series, self.grid.affine, self.device)
+        frames.scale = self.scale
+        return frames
+
+    def evened(self, width: float) -> Evened:
         """The same frames, each voxel relative to the average ``width`` mm around it."""
-        return Evened(self, affine, width)
+        return Evened(self, width)
 
     def chunks(self, indices: Sequence[int]) -> Iterator[Sequence[int]]:
         """Indices in groups whose frames fit a bounded working set (64 MiB of raw voxels)."""
-        voxels = int(np.prod(self.shape))
+        voxels = int(np.prod(self.grid.shape))
         most = 32 if self.device.type == "cuda" else 8  # more are no quicker on a processor
         size = max(1, min(most, (1 << 24) // voxels))
         for start in range(0, len(indices), size):
@@ -63,10 +71,10 @@ class Evened(Frames):
     So the coils' sensitivity, which stays with the scanner, does not pull a turned head back.
     """
 
-    def __init__(self, frames: Frames, affine: Tensor, width: float) -> None:
-        super().__init__(frames._series, frames.device)
+    def __init__(self, frames: Frames, width: float) -> None:
+        super().__init__(frames._series, frames.grid.affine, frames.device)
         self.scale = frames.scale
-        self._widths = (width / voxel_sizes(affine)).tolist()
+        self._widths = (width / self.grid.sizes).tolist()
 
     def __call__(self, indices: Sequence[int]) -> Tensor:
         """Frames at these indices."""

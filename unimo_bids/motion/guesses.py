@@ -11,8 +11,8 @@ from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
 from unimo_bids.networks.pose import Fusion
-from unimo_bids.registration.pose_finder import PoseFinder, Seen
-from unimo_bids.spatial.region import Head, centroid
+from unimo_bids.registration.pose_finder import PoseFinder, Representation
+from unimo_bids.spatial.region import Region, centroid
 
 
 class Guesses:
@@ -20,8 +20,6 @@ class Guesses:
 
     Parameters
     ----------
-    affine
-        ``(4, 4)`` of all frames.
     mask
         ``(X, Y, Z, T)`` of every frame; any other mask says nothing here.
     reference
@@ -35,17 +33,16 @@ class Guesses:
     def __init__(
         self,
         frames: Frames,
-        affine: Tensor,
         mask: NDArray[Any] | None,
         reference: int,
-        head: Head,
+        head: Region,
         fusion: Fusion,
     ) -> None:
-        self.frames, self.affine, self.reference, self.head = frames, affine, reference, head
+        self.frames, self.reference, self.head = frames, reference, head
         self.masks = mask if mask is not None and mask.ndim == 4 else None
         self.fusion = fusion
         self._poses: dict[int, Tensor] = {}
-        self._fixed: dict[bool, Seen] = {}
+        self._fixed: dict[bool, Representation] = {}
 
     def __call__(self, wanted: NDArray[np.int_]) -> Tensor:
         """The network's poses ``(F, 4, 4)`` of some frames."""
@@ -64,8 +61,10 @@ class Guesses:
         moving = self._look(finder, t, mask, None if masked else self.head.center)
         return finder.pose(self._fixed[masked], moving)[0]
 
-    def _look(self, finder: PoseFinder, t: int, mask: Tensor | None, center: Tensor | None) -> Seen:
-        return finder.look(self.frames([t])[0], self.affine.numpy(), mask, center)
+    def _look(
+        self, finder: PoseFinder, t: int, mask: Tensor | None, center: Tensor | None
+    ) -> Representation:
+        return finder.look(self.frames([t])[0], self.frames.grid, mask, center)
 
     def by_masks(self) -> Tensor | None:
         """Poses ``(T, 4, 4)`` by where masks put the head; they know nothing of its turns."""
@@ -76,7 +75,7 @@ class Guesses:
         for t in range(self.frames.count):
             mask = self._mask(t)
             if mask is not None:
-                poses[t, :3, 3] = centroid(mask, self.affine) - self.head.center
+                poses[t, :3, 3] = centroid(mask, self.frames.grid) - self.head.center
         return poses
 
     def _mask(self, t: int) -> Tensor | None:

@@ -18,8 +18,8 @@ from torch import Tensor
 from unimo_bids.motion.frames import Frames
 from unimo_bids.registration.levels import make_level
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import voxel_centers, voxel_sizes
-from unimo_bids.spatial.region import Head
+from unimo_bids.spatial.grid import voxel_centers
+from unimo_bids.spatial.region import Region
 
 _POINTS = 8_000
 _BINS = 16  # of equal population: ranks are the same in any monotonous contrast
@@ -58,29 +58,23 @@ class Judge:
 
     Parameters
     ----------
-    affine
-        Of the frames.
     head
         In the reference; its inside is looked at.
     usable
         ``(T,)`` frames that hold an image.
     """
 
-    def __init__(
-        self, frames: Frames, affine: Tensor, head: Head, usable: NDArray[np.bool_]
-    ) -> None:
+    def __init__(self, frames: Frames, head: Region, usable: NDArray[np.bool_]) -> None:
         self.frames, self.usable = frames, usable
         # a voxel's width of blur: on and off the voxels' centres, noise weighs about the same
-        self.level = make_level(
-            frames.shape, affine, blur=float(voxel_sizes(affine).max()), device=frames.device
-        )
+        self.level = make_level(frames.grid, blur=frames.grid.widest, device=frames.device)
         inside = head.weights.flatten() > 0.5
-        places = voxel_centers(frames.shape, frames.device)[inside]
+        places = voxel_centers(frames.grid.shape, frames.device)[inside]
         chosen = places[:: max(1, len(places) // _POINTS)]
         # beside the voxels' centres: on them, noise would not be averaged, and rest would differ
         # from a small motion by that alone
         chosen = chosen + _scattered(len(chosen)).to(chosen)
-        self.points = rigid.transform(affine.to(chosen), chosen).double()
+        self.points = rigid.transform(frames.grid.affine.to(chosen), chosen).double()
         self.partners = _partners(np.flatnonzero(usable))
 
     def read(self, *sets: Tensor) -> list[Readings]:
@@ -100,7 +94,7 @@ class Judge:
 
     def _look(self, image: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
         """Classes and view ``(P, N)`` of one frame through each of P poses."""
-        to_index = torch.linalg.inv(self.level.affine).to(self.points) @ poses.to(self.points)
+        to_index = self.level.grid.to_index.to(self.points) @ poses.to(self.points)
         indices = rigid.transform(to_index, self.points).float()
         values = self.level.sample(image.expand(len(poses), 1, -1, -1, -1), indices)[:, 0]
         seen = self.level.validity(indices) > 0.5

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import empty
+from unimo_bids.spatial.grid import Grid, Window
 from unimo_bids.spatial.interpolation import gaussian_blur
-from unimo_bids.spatial.resampling import Window, resample
+from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Rigid
 
 _MOST_EMPTY = 0.4  # of the head; where more is 0, there is no image
 # a torn frame: its slices disagree more than the median frame's by so many robust deviations, and
@@ -99,7 +101,7 @@ def choose_frames(
     return [reference, *spread.tolist()]
 
 
-def align(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor, window: Window) -> Tensor:
+def align(frames: Tensor, poses: Tensor, grid: Grid, weights: Tensor, window: Window) -> Tensor:
     """Part of frames without their motion, at the intensity of the first, ``(B, X', Y', Z')``.
 
     Gain and offset come from the mask. NaN where a frame did not see the place, or is exactly 0
@@ -119,11 +121,11 @@ def align(frames: Tensor, poses: Tensor, affine: Tensor, weights: Tensor, window
     inside = weights > 0.5
     aligned: list[Tensor] = []
     for frame, pose in zip(frames, poses, strict=True):
-        moved = resample(frame, affine, pose, outside=torch.nan, window=window)
+        moved = resample(frame, grid, Rigid(pose), outside=torch.nan, window=window)
         nothing = empty(frame[None])[0]
         if 0 < float(nothing[window][inside].mean()) < _MOST_EMPTY:
             near = resample(
-                nothing, affine, pose, interpolation="linear", outside=1.0, window=window
+                nothing, grid, Rigid(pose), interpolation="linear", outside=1.0, window=window
             )
             moved[near > 0.05] = torch.nan
         both = inside & torch.isfinite(moved)

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.refinement import refine
+from unimo_bids.motion.refinement import refine_frames
 from unimo_bids.registration.contrast import tissue_images
 from unimo_bids.registration.gauss_newton import register
 from unimo_bids.registration.levels import Level, make_level
 from unimo_bids.registration.target import Target, make_target
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import voxel_sizes
-from unimo_bids.spatial.region import Head
+from unimo_bids.spatial.region import Region
 from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Rigid
 
 # At the coarse level, tissues of another contrast explain a frame at its right pose by .8 and
 # more, at wrong ones by .65 and less (contrast-head phantoms, six of their frames' references).
@@ -56,22 +56,16 @@ class Tying:
     def __init__(
         self,
         frames: Frames,
-        affine: Tensor,
-        head: Head,
+        head: Region,
         coarse: Level,
         fine: Level,
         points: tuple[int, int],
         tolerance: float,
     ) -> None:
-        self.frames, self.affine, self.head = frames, affine, head
+        self.frames, self.head = frames, head
         self.coarse, self.fine, self.points = coarse, fine, points
         self.tolerance = tolerance
-        self.smooth = make_level(
-            frames.shape,
-            affine,
-            blur=0.5 * float(voxel_sizes(affine).max()),
-            device=frames.device,
-        )
+        self.smooth = make_level(frames.grid, blur=0.5 * frames.grid.widest, device=frames.device)
         chunks = frames.chunks(range(frames.count))
         self.images = torch.cat([coarse.image(frames(chunk)).half() for chunk in chunks])
 
@@ -136,9 +130,8 @@ class Tying:
             onward = poses.clone()
             onward[children] = torch.stack([wanted[t][1] for t in children])
             among = np.isin(np.arange(len(parent)), children)
-            near = refine(
+            near = refine_frames(
                 self.frames,
-                self.affine,
                 fine,
                 onward,
                 among,
@@ -152,8 +145,8 @@ class Tying:
         """A frame's tissues ``(K, X, Y, Z)``, and the head's weights and centre at its pose."""
         weights = self.head.weights
         if not torch.equal(pose, torch.eye(4).to(pose)):
-            back = rigid.inverse(pose)
-            weights = resample(weights, self.affine, back, interpolation="linear").clamp(0, 1)
+            back = Rigid(rigid.inverse(pose))
+            weights = resample(weights, self.head.grid, back, interpolation="linear").clamp(0, 1)
         image = self.smooth.image(self.frames([frame]))[0]
         center = rigid.transform(pose.cpu(), self.head.center.cpu()[None])[0]
         return tissue_images(image, weights), weights, center.to(self.head.center)

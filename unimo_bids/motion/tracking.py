@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.quality import similarity_threshold
+from unimo_bids.motion.scan import Scan
 from unimo_bids.registration.gauss_newton import Registration, register
 from unimo_bids.registration.levels import Level
 from unimo_bids.registration.search import search_poses
@@ -52,7 +53,38 @@ class Track:
     searched: NDArray[np.bool_]
 
 
-def track(
+def well_tracked(track: Track, usable: NDArray[np.bool_], reference: int) -> NDArray[np.bool_]:
+    """Frames ``(T,)`` that their rough poses explain."""
+    good = usable & (track.similarity >= similarity_threshold(track.similarity[usable]))
+    good[reference] = True
+    return np.asarray(good)
+
+
+def follow_images(scan: Scan, images: Tensor, starts: Tensor | None = None) -> Track:
+    """Follow the head through a scan by images ``(J, X, Y, Z)`` of it, from poses if any are known.
+
+    Parameters are those of `follow`.
+    """
+    coarse, points = scan.coarse, scan.settings.coarse_points
+    copies = coarse.images
+    targets = Targets(
+        stiff=scan.target(images, coarse.level, points, "gain"),
+        flexible=scan.target(images, coarse.level, points, "bias"),
+    )
+    scan.progress(0.2, "tracking")
+    return follow(
+        targets,
+        copies,
+        coarse.level.image(scan.reference_image),
+        coarse.level.image(scan.head.weights).clamp(0, 1),
+        scan.usable,
+        starts=starts,
+        guess=scan.guesses if scan.settings.network else None,
+        search=scan.settings.search,
+    )
+
+
+def follow(
     targets: Targets,
     images: Tensor,
     reference_image: Tensor,
@@ -120,17 +152,24 @@ def _register(
     parts = []
     for first in range(0, len(frames), _BATCH):
         chosen = torch.as_tensor(frames[first : first + _BATCH], device=images.device)
-        sampled = images[chosen].float()[:, None]
-        # first with a stiff intensity model, which a misplaced head cannot bend to its fit, then
-        # with one that explains a receive field: only so do similarities of right poses agree
-        rough = register(targets.stiff, sampled, starts[first : first + _BATCH], tolerance=0.1)
-        parts.append(register(targets.flexible, sampled, rough.poses, tolerance=0.05))
+        parts.append(register_roughly(targets, images[chosen], starts[first : first + _BATCH]))
     return Registration(
         poses=torch.cat([p.poses for p in parts]),
         covariance=torch.cat([p.covariance for p in parts]),
         similarity=torch.cat([p.similarity for p in parts]),
         in_view=torch.cat([p.in_view for p in parts]),
     )
+
+
+def register_roughly(targets: Targets, images: Tensor, starts: Tensor) -> Registration:
+    """Register images ``(B, X, Y, Z)`` of frames at the coarse level from poses ``(B, 4, 4)``.
+
+    First with a stiff intensity model, which a misplaced head cannot bend to its fit, then with one
+    that explains a receive field: only so do similarities of right poses agree.
+    """
+    sampled = images.float()[:, None]
+    rough = register(targets.stiff, sampled, starts, tolerance=0.1)
+    return register(targets.flexible, sampled, rough.poses, tolerance=0.05)
 
 
 def _score(found: Registration) -> NDArray[np.float64]:

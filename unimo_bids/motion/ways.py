@@ -11,7 +11,8 @@ from torch import Tensor
 from unimo_bids.motion.estimate import Mode
 from unimo_bids.motion.judge import Judge, Readings, clear, mean_gain
 from unimo_bids.motion.quality import NEVER_FAILED
-from unimo_bids.motion.refinement import Refined
+from unimo_bids.motion.refinement import Refined, refine
+from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.tracking import Track
 from unimo_bids.spatial import rigid
 
@@ -90,3 +91,26 @@ def compared(mode: Mode, other: Mode, gain: float, error: float) -> str:
         f"Frames agree {how} {_TOLD[mode]} than {_TOLD[other]} "
         f"(mutual information {gain:+.4f} ± {error:.4f} nats)."
     )
+
+
+def do_no_harm(scan: Scan, judge: Judge, way: Way, readings: Readings) -> None:
+    """Start again from rest or a neighbour's pose where that clearly suits a frame better."""
+    poses = way.refined.poses
+    places = np.flatnonzero(scan.usable)
+    before, after = np.arange(len(poses)), np.arange(len(poses))
+    before[places[1:]], after[places[:-1]] = places[:-1], places[1:]
+    rest = torch.eye(4, dtype=torch.float64).expand(len(poses), 4, 4).to(poses)
+    others = torch.stack([rest, poses[before.tolist()], poses[after.tolist()]], dim=1)
+    better = judge.better(readings, others)
+    better[scan.reference] = -1
+    frames = np.flatnonzero(better >= 0)
+    if len(frames) == 0:
+        return
+    starts = poses.clone()
+    starts[frames.tolist()] = others[frames.tolist(), better[frames].tolist()]
+    way.refined.take(refine(scan, way.images, starts, better >= 0, share=0.01), frames)
+    # where that leads back to what was worse, the frame is not explained at all
+    candidates = torch.stack([others[:, 0], starts], dim=1)
+    (readings,) = judge.read(way.refined.poses)
+    still = judge.better(readings, candidates)[frames] >= 0
+    way.refined.similarity[frames[still]] = 0.0

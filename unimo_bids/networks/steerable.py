@@ -265,16 +265,3 @@ def polyphase(kernel: Tensor) -> Tensor:
     half = size // 2
     parts = kernel.reshape(o, i, half, 2, half, 2, half, 2)
     return parts.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(o, 8 * i, half, half, half)
-
-
-def turn_fields(features: Tensor, fields: Fields, rotation: Float) -> Tensor:
-    """Turn the indices of fields, ``(B, channels, …)``, not the places where they stand."""
-    parts = features.split([many * (2 * degree + 1) for many, degree, _ in fields], dim=1)
-    done = []
-    for part, (many, degree, parity) in zip(parts, fields, strict=True):
-        proper = rotation * np.sign(np.linalg.det(rotation))
-        matrix = turned(proper, degree) * (parity if np.linalg.det(rotation) < 0 else 1)
-        turning = torch.from_numpy(matrix).to(part)
-        split = part.reshape(len(part), many, 2 * degree + 1, *part.shape[2:])
-        done.append(torch.einsum("ab,nub...->nua...", turning, split).reshape(part.shape))
-    return torch.cat(done, dim=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from unimo_bids.files.writing import write_volume
 from unimo_bids.qc.confounds import MOTION_NAMES
 from unimo_bids.registration.pair import PairPose, register_volumes
 from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Rigid
 from unimo_bids.words import Fusion, Population
 
 _SUFFIXES = {
@@ -50,7 +51,7 @@ class Side:
         affine = self.series.affine
         if self.mask is None:
             image = torch.from_numpy(self.series.frame(0))
-            inside = foreground(image, torch.from_numpy(affine)).numpy() > 0
+            inside = foreground(image, self.series.grid).numpy() > 0
         else:
             inside = np.asarray(self.mask) > 0.5
         return float(inside.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
@@ -227,10 +228,9 @@ def _write(done: Registered) -> None:
     write_itk(paths["transform"], done.pair.pose[None])
     with atomic(paths["pose"]) as temporary, temporary.open("wb") as file:
         np.save(file, done.pair.pose)
-    grid = fixed.shape[:3], torch.from_numpy(fixed.affine)
-    pose, affine = torch.from_numpy(done.pair.pose), torch.from_numpy(moving.affine)
-    moved: Any = resample(torch.from_numpy(moving.frame(0)), affine, pose, onto=grid)
-    write_volume(paths["moved"], np.asarray(moved), fixed)
+    volume, pose = torch.from_numpy(moving.frame(0)), Rigid(torch.from_numpy(done.pair.pose))
+    moved = np.asarray(resample(volume, moving.grid, pose, onto=fixed.grid))
+    write_volume(paths["moved"], moved, fixed)
     check_image(paths["moved"])
     with atomic(paths["facts"]) as temporary:
         temporary.write_text(json.dumps(done.facts(), indent=2) + "\n")

@@ -6,7 +6,7 @@ from unimo_bids.qc.framewise import (
     parameter_covariance,
     rms_displacement,
 )
-from unimo_bids.qc.tsnr import TemporalMoments, temporal_snr
+from unimo_bids.qc.tsnr import TemporalMoments
 
 __all__ = [
     "TemporalMoments",
@@ -14,5 +14,4 @@ __all__ = [
     "motion_parameters",
     "parameter_covariance",
     "rms_displacement",
-    "temporal_snr",
 ]

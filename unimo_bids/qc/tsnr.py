@@ -71,24 +71,3 @@ class TemporalMoments:
         varies = std > 1e-6 * abs(self.mean)
         ratio = np.divide(self.mean, std, out=np.zeros_like(std), where=varies)
         return ratio.astype(np.float32)
-
-
-def temporal_snr(series: npt.NDArray[np.floating], detrend: bool = True) -> npt.NDArray[np.float32]:
-    """Temporal signal-to-noise ratio of a series.
-
-    Parameters
-    ----------
-    series
-        ``(X, Y, Z, T)``, anything that gives a frame for ``series[..., t]``.
-    detrend
-        Whether a linear drift counts as noise (False) or not (True).
-
-    Returns
-    -------
-    ndarray
-        ``(X, Y, Z)`` float32
-    """
-    moments = TemporalMoments(series.shape[:3])
-    for t in range(series.shape[3]):
-        moments.update(np.asarray(series[..., t]))
-    return moments.tsnr(detrend)

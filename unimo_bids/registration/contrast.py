@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unimo_bids.spatial.grids import smooth_fields, voxel_centers
+from unimo_bids.spatial.grid import smooth_fields, voxel_centers
 
 # beyond gain, offset and a receive field: of the variance one image carries, and of what these
 # leave three carry (of the many images that distortion and wrong poses leave, three carry a third)

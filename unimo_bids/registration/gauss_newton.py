@@ -246,7 +246,7 @@ def _covariance(fit: _Normal, target: Target) -> Tensor:
     The Hessian counts every point as an independent observation; the blur makes neighbours agree.
     A Gaussian of σ voxels correlates ``(2 √π σ)³`` of them.
     """
-    sigma = (target.level.blur / target.level.spacing).clamp(min=1 / (2 * math.sqrt(math.pi)))
+    sigma = (target.level.blur / target.level.grid.sizes).clamp(min=1 / (2 * math.sqrt(math.pi)))
     correlated = float(torch.prod(2 * math.sqrt(math.pi) * sigma))
     density = len(target.points) / max(1.0, float(target.weights.sum()))
     ridge = torch.eye(6, dtype=torch.float64, device=fit.hessian.device) * 1e-9

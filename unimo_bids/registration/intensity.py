@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from unimo_bids.registration.least_squares import solve, symmetric
@@ -21,7 +20,7 @@ def read_points(
     target: Target, level: Level, sampled: Tensor, poses: Tensor, valid: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Weights ``(B, N)`` of the points in view, and the frames' values there, ``(B, C, N)``."""
-    to_index = torch.linalg.inv(level.affine).to(poses) @ poses
+    to_index = level.grid.to_index.to(poses) @ poses
     origin = rigid.transform(to_index, target.center.to(poses)[None])  # float64: keeps 1e-5 voxel
     # each coordinate in one piece, as sampling likes it
     indices = (to_index[:, :3, :3].float() @ target.points.mT + origin.float().mT).mT

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from unimo_bids.registration.target import Target
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import smooth_fields
+from unimo_bids.spatial.grid import smooth_fields
 
 _SLOPE_STEP = 0.3  # mm, of the central differences
 _LONGEST_STEP = 5.0  # mm: beyond, the first order says nothing
@@ -185,7 +185,7 @@ def _read(target: Target, frames: Tensor, poses: Tensor) -> tuple[Tensor, Tensor
 
 def _sample(target: Target, frames: Tensor, poses: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     level = target.level
-    to_index = torch.linalg.inv(level.affine).to(poses) @ poses
+    to_index = level.grid.to_index.to(poses) @ poses
     origin = rigid.transform(to_index, target.center.to(poses)[None])
     indices = (target.points + shift) @ to_index[:, :3, :3].float().mT + origin.float()
     return level.sample(frames[:, None], indices)[:, 0], level.validity(indices)

@@ -6,13 +6,12 @@ prefilter are separable, so each level is one matrix per axis, whatever it does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from unimo_bids.spatial.grids import voxel_sizes
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import (
     apply_separable,
     blur_matrix,
@@ -32,10 +31,8 @@ class Level:
     ----------
     matrices
         One per axis, ``(n_out, n)``: blur and coarser grid in one.
-    affine
-        ``(4, 4)`` float64, the level's grid in RAS mm.
-    shape
-        Voxels of the level.
+    grid
+        Its voxels.
     margin
         ``(3,)`` voxels at the border that the blur has mixed with mirrored data.
     cubic
@@ -43,11 +40,9 @@ class Level:
     """
 
     matrices: tuple[Tensor, Tensor, Tensor]
-    affine: Tensor
-    shape: tuple[int, int, int]
+    grid: Grid
     margin: Tensor
     blur: float
-    spacing: Tensor
     cubic: bool
 
     def image(self, frames: Tensor) -> Tensor:
@@ -58,7 +53,7 @@ class Level:
         """What `sample` reads of raw frames: the images, or their spline coefficients."""
         if not self.cubic:
             return self.image(frames)
-        pairs = zip(self.shape, self.matrices, strict=True)
+        pairs = zip(self.grid.shape, self.matrices, strict=True)
         return apply_separable(frames, [spline_matrix(n, m) @ m for n, m in pairs])
 
     def sample(self, sampled: Tensor, indices: Tensor) -> Tensor:
@@ -71,7 +66,7 @@ class Level:
         It rises from 0 at the outermost voxel centre to 1 at the margin, so that the cost has no
         step where a point crosses the border.
         """
-        size = torch.tensor(self.shape, dtype=indices.dtype, device=indices.device)
+        size = torch.tensor(self.grid.shape, dtype=indices.dtype, device=indices.device)
         depth = torch.minimum(indices, size - 1 - indices)
         # a few slices have no inside: the outer half of their voxels counts as well
         depth = torch.where(size > 3, depth, depth + 0.5)
@@ -80,34 +75,30 @@ class Level:
 
 
 def make_level(
-    shape: Sequence[int],
-    affine: Tensor,
+    grid: Grid,
     *,
     blur: float,
     spacing: float = 0.0,
     cubic: bool = False,
-    first_voxel: Sequence[int] = (0, 0, 0),
     device: torch.device | str = "cpu",
 ) -> Level:
     """Describe a level of a voxel grid.
 
     Parameters
     ----------
-    shape, affine
-        The raw grid.
+    grid
+        Of the raw frames.
     blur
         Standard deviation of the Gaussian, mm.
     spacing
         Distance between the level's samples, mm; never finer than the voxels.
     cubic
         Sample with cubic splines.
-    first_voxel
-        Where in the raw grid the frames begin when they are a window of ``shape`` voxels.
     """
-    sizes = voxel_sizes(affine)
+    sizes = grid.sizes
     like = torch.zeros((), dtype=torch.float32, device=device)
     matrices, steps, firsts, counts = [], [], [], []
-    for n, size in zip(shape, sizes.tolist(), strict=True):
+    for n, size in zip(grid.shape, sizes.tolist(), strict=True):
         step = max(1.0, spacing / size)
         count = int((n - 1) / step + 1e-6) + 1
         first = ((n - 1) - step * (count - 1)) / 2
@@ -122,25 +113,20 @@ def make_level(
         counts.append(count)
     coarser = torch.diag(torch.tensor([*steps, 1.0], dtype=torch.float64))
     coarser[:3, 3] = torch.tensor(firsts, dtype=torch.float64)
-    window = torch.eye(4, dtype=torch.float64)
-    window[:3, 3] = torch.tensor(first_voxel, dtype=torch.float64)
-    level_affine = affine.double().cpu() @ window @ coarser
-    spacings = voxel_sizes(level_affine)
+    own = Grid((counts[0], counts[1], counts[2]), grid.affine @ coarser)
     count_tensor = torch.tensor(counts, dtype=torch.float64)
     # two blur widths hold 95 % of the kernel; thin slabs keep at least half their depth
-    margin = (2 * blur / spacings).clamp(min=1.0)
+    margin = (2 * blur / own.sizes).clamp(min=1.0)
     margin = torch.minimum(margin, ((count_tensor - 1) / 4).clamp(min=0.5))
     return Level(
         matrices=(matrices[0], matrices[1], matrices[2]),
-        affine=level_affine,
-        shape=(counts[0], counts[1], counts[2]),
+        grid=own,
         margin=margin,
         blur=blur,
-        spacing=spacings,
         cubic=cubic,
     )
 
 
 def gradient_magnitude(images: Tensor, level: Level) -> Tensor:
     """Edge strength of images at a level: the same in any contrast, up to its sign."""
-    return torch.linalg.norm(gradient(images, level.affine), dim=-1)
+    return torch.linalg.norm(gradient(images, level.grid.affine), dim=-1)

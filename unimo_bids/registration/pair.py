@@ -29,9 +29,9 @@ from unimo_bids.registration.sides import REACH, Side, make_side
 from unimo_bids.registration.target import IntensityModel, make_target
 from unimo_bids.registration.uncertainty import block_covariance
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import inside, voxel_sizes, world_points
+from unimo_bids.spatial.grid import Grid, inside
 from unimo_bids.spatial.interpolation import sample_linear
-from unimo_bids.spatial.region import Head
+from unimo_bids.spatial.region import Region
 
 Affine = NDArray[np.float64]
 Volume = NDArray[np.generic]
@@ -166,9 +166,7 @@ def _by_network(a: Side, b: Side, fusion: Fusion) -> tuple[Tensor, float]:
     finder = PoseFinder(a.head.radius, a.volume.device, fusion)
     masked = a.mask is not None and b.mask is not None
     fixed, moving = (
-        finder.look(
-            side.volume, side.affine.numpy(), side.mask if masked else None, side.head.center
-        )
+        finder.look(side.volume, side.grid, side.mask if masked else None, side.head.center)
         for side in (a, b)
     )
     return finder.pose(fixed, moving)
@@ -240,7 +238,7 @@ def _rivals(scores: Tensor) -> Rivals:
     return Rivals(best, *others) if others else Rivals(best, None)
 
 
-def _moved(poses: Tensor, other: Tensor, head: Head) -> Tensor:
+def _moved(poses: Tensor, other: Tensor, head: Region) -> Tensor:
     """How far poses ``(N, 4, 4)`` put the head's surface from another's place, ``(N,)`` mm."""
     return rigid.displacement(poses, other.expand_as(poses), head.surface()).amax(dim=-1)
 
@@ -257,7 +255,7 @@ class _Coarse:
 
     def __init__(self, fixed: Side, moving: Side) -> None:
         self.fixed, self.moving = fixed, moving
-        widest = max(side.widest() for side in (fixed, moving))
+        widest = max(side.grid.widest for side in (fixed, moving))
         self.blur = max(5.0 * fixed.head.radius / ADULT_RADIUS, 0.7 * widest)
         self.levels = [side.level(self.blur, spacing=1.2 * self.blur) for side in (fixed, moving)]
         self.weights = self.levels[0].image(fixed.head.weights).clamp(0, 1)
@@ -290,19 +288,19 @@ class _Coarse:
         """
         spacing = 1.2 * self.blur
         centers = [side.head.center for side in (self.fixed, self.moving)]
-        farthest = (self.moving.corners() - centers[1].cpu()).abs().amax(dim=0)
+        farthest = (self.moving.grid.corners() - centers[1].cpu()).abs().amax(dim=0)
         reach = torch.clamp(farthest, min=REACH * self.fixed.head.radius)
         x, y, z = (2 * (reach / spacing).ceil().long() + 1).tolist()
         affine = torch.diag(torch.tensor([spacing, spacing, spacing, 1.0], dtype=torch.float64))
         affine[:3, 3] = -spacing * (torch.tensor([x, y, z]) - 1) / 2
         device = self.sampled.device
-        common = make_level((x, y, z), affine, blur=0.0, device=device)
-        grid = world_points((x, y, z), affine.to(device))
+        common = make_level(Grid((x, y, z), affine), blur=0.0, device=device)
+        grid = common.grid.points(device)
 
         def at(image: Tensor, level: Level, center: Tensor) -> Tensor:
-            to_index = torch.linalg.inv(level.affine).to(grid)
-            indices = rigid.transform(to_index, grid + center.to(grid)).float()[None]
-            return sample_linear(image[None, None], indices).reshape(x, y, z)
+            # beyond the volume its border goes on: no edge where none was seen
+            indices = rigid.transform(level.grid.to_index.to(grid), grid + center.to(grid)).float()
+            return sample_linear(image[None, None], indices[None]).reshape(x, y, z)
 
         fixed = self.levels[0].image(self.fixed.volume)
         poses, _ = search_poses(
@@ -327,7 +325,7 @@ def _fine(
     model: IntensityModel = "gain",
     last: bool = False,
 ) -> Registration:
-    blur = _FINE_BLUR * max(side.widest() for side in (fixed, moving))
+    blur = _FINE_BLUR * max(side.grid.widest for side in (fixed, moving))
     levels = [side.level(blur, cubic=True) for side in (fixed, moving)]
     target = make_target(
         [levels[0].image(_images(fixed, tissues=tissues))],
@@ -350,7 +348,7 @@ def _images(side: Side, *, tissues: bool) -> Tensor:
     """What stands for a volume, ``(J, X, Y, Z)``."""
     if not tissues:
         return side.volume[None]
-    smooth = side.level(0.5 * float(voxel_sizes(side.affine).max())).image(side.volume)
+    smooth = side.level(0.5 * side.grid.widest).image(side.volume)
     return tissue_images(smooth, side.head.weights)
 
 
@@ -363,10 +361,10 @@ def _score(found: Registration, a: Side, b: Side) -> Tensor:
     if a.mask is None or b.mask is None:
         return score
     voxels = (a.head.weights > 0.5).nonzero().double()
-    points = rigid.transform(a.affine.to(voxels), voxels[:: max(1, len(voxels) // 2000)])
-    onto = torch.linalg.inv(b.affine).to(found.poses) @ found.poses
+    points = rigid.transform(a.grid.affine.to(voxels), voxels[:: max(1, len(voxels) // 2000)])
+    onto = b.grid.to_index.to(found.poses) @ found.poses
     images = b.head.weights[None, None].expand(len(onto), -1, -1, -1, -1)
     indices = rigid.transform(onto, points)
-    within = sample_linear(images, indices.float())[:, 0] * inside(indices, b.volume.shape)
+    within = sample_linear(images, indices.float())[:, 0] * inside(indices, b.grid.shape)
     enough = _AGREE * min(1.0, (b.head.radius / a.head.radius) ** 3)  # a smaller one holds less
     return score * (within.mean(dim=-1) / enough).clamp(max=1)

@@ -12,14 +12,13 @@ from functools import cache
 import nibabel as nib
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.brain.head import MaskError
 from unimo_bids.networks.pose import VOXELS, WIDTH, Fusion, PoseNetwork, Volumes, box_places, seen
 from unimo_bids.networks.weights import FOLDER, inference_type, load_weights
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import inside, voxel_sizes
+from unimo_bids.spatial.grid import Grid, inside
 from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
 
 WEIGHTS = "pose.safetensors"
@@ -27,7 +26,7 @@ SURE = 0.8  # confidence above which a pose need not be searched for
 
 
 @dataclass(frozen=True)
-class Seen:
+class Representation:
     """A volume as the network knows it.
 
     Attributes
@@ -77,10 +76,10 @@ class PoseFinder:
     def look(
         self,
         volume: Tensor,
-        affine: NDArray[np.float64],
+        grid: Grid,
         mask: Tensor | None,
         center: Tensor | None = None,
-    ) -> Seen:
+    ) -> Representation:
         """Sum up a volume ``(X, Y, Z)``.
 
         Parameters
@@ -90,16 +89,16 @@ class PoseFinder:
         center
             ``(3,)`` RAS mm, where to look; the mask's if not given.
         """
-        grid = torch.as_tensor(np.asarray(affine, dtype=np.float64), device=self.device)
+        affine = grid.affine.to(self.device)
         if center is None:
             if mask is None:
                 raise ValueError("without a mask, the centre of what moves has to be given")
             within = (mask > 0.5).nonzero().double()
             if len(within) == 0:
                 raise MaskError("the mask is empty")
-            center = rigid.transform(grid, within.mean(dim=0)[None].to(grid))[0]
+            center = rigid.transform(affine, within.mean(dim=0)[None].to(affine))[0]
         frame = torch.eye(4, dtype=torch.float64, device=self.device)
-        frame[:3, :3] = self.radius * _nearest_axes(grid)
+        frame[:3, :3] = self.radius * _nearest_axes(affine)
         frame[:3, 3] = center
         image = self._read(volume, grid, frame)
         shape = None if mask is None else self._read(mask, grid, frame).clamp(0, 1)
@@ -109,21 +108,21 @@ class PoseFinder:
             torch.autocast(self.device.type, kind, enabled=kind != torch.float32),
         ):
             found = self.network(seen(image, shape))
-        return Seen(found, frame)
+        return Representation(found, frame)
 
-    def _read(self, volume: Tensor, affine: Tensor, frame: Tensor) -> Tensor:
+    def _read(self, volume: Tensor, grid: Grid, frame: Tensor) -> Tensor:
         """A volume on the box, ``(1, 1, X, Y, Z)``; averaged where the box's voxels are wider."""
-        wider = WIDTH / VOXELS * self.radius / voxel_sizes(affine)
+        wider = WIDTH / VOXELS * self.radius / grid.sizes
         blur = ((wider**2 - 1).clamp(min=0) / 6).sqrt()  # a triangle so wide, less interpolation's
         smooth = gaussian_blur(volume.float().to(self.device), blur.tolist())
-        to_index = torch.linalg.inv(affine) @ frame
+        to_index = grid.to_index.to(frame) @ frame
         places = box_places((VOXELS,) * 3, self.device).double().reshape(-1, 3)
         indices = rigid.transform(to_index, places).float()[None]
         values = sample_linear(smooth[None, None], indices)
         values = values * inside(indices, volume.shape, margin=-0.5)
         return values.reshape(1, 1, VOXELS, VOXELS, VOXELS)
 
-    def pose(self, fixed: Seen, moving: Seen) -> tuple[Tensor, float]:
+    def pose(self, fixed: Representation, moving: Representation) -> tuple[Tensor, float]:
         """Pose ``(4, 4)`` float64 RAS mm, fixed → moving, and the confidence in it."""
         with torch.inference_mode():
             poses, confidence = self.network.align(fixed.volumes, moving.volumes, self.fusion)

@@ -75,8 +75,7 @@ def search_poses(
 
     turns = rotation_grid(rotations).to(frames.device)
     coarse = make_level(
-        level.shape,
-        level.affine,
+        level.grid,
         blur=_SPACING * radius / 2,
         spacing=_SPACING * radius,
         device=frames.device,
@@ -88,7 +87,7 @@ def search_poses(
     dims = (-3, -2, -1)
     half = [k // 2 for k in kernels.shape[-3:]]
     # enough for heads whose centre is inside the grid, and quick to transform
-    size = [next_fast_len(n + h, real=True) for n, h in zip(coarse.shape, half, strict=True)]
+    size = [next_fast_len(n + h, real=True) for n, h in zip(coarse.grid.shape, half, strict=True)]
     spectrum = torch.fft.rfftn(frames, s=size, dim=dims)
 
     # variance of the frame under the head's window; a ball's is the same for every rotation
@@ -103,12 +102,13 @@ def search_poses(
     spread = variance.clamp(min=0).add(floor).sqrt()
 
     top_scores, top_places = [], []
+    nx, ny, nz = coarse.grid.shape
     for start in range(0, rotations, _BLOCK):
         block = torch.fft.rfftn(kernels[start : start + _BLOCK], s=size, dim=dims).conj()
         for b in range(len(frames)):
             score = torch.fft.irfftn(spectrum[b] * block, s=size, dim=dims) / spread[b]
             score = torch.roll(score, shifts=half, dims=dims)  # index = place of the centre
-            score = score[:, : coarse.shape[0], : coarse.shape[1], : coarse.shape[2]]
+            score = score[:, :nx, :ny, :nz]
             top = score.reshape(len(score), -1).max(dim=-1)
             top_scores.append(top.values)
             top_places.append(top.indices)
@@ -131,13 +131,13 @@ def _turned(
     Returns kernels of weighted mean 0 and unit norm, and their masks, ``(R, kx, ky, kz)``.
     """
     reach = 1.3 * radius
-    linear = frame_level.affine[:3, :3].to(turns)
-    counts = [int(reach / s) for s in frame_level.spacing.tolist()]
+    linear = frame_level.grid.affine[:3, :3].to(turns)
+    counts = [int(reach / s) for s in frame_level.grid.sizes.tolist()]
     axes = [torch.arange(-c, c + 1, dtype=torch.float64, device=turns.device) for c in counts]
     offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     shape = offsets.shape[:3]
     offsets = offsets.reshape(-1, 3) @ linear.mT
-    to_index = torch.linalg.inv(reference_level.affine).to(turns)
+    to_index = reference_level.grid.to_index.to(turns)
     images = torch.stack([reference, weights])[None]
     kernels, masses = [], []
     for start in range(0, len(turns), _BLOCK):
@@ -167,9 +167,9 @@ def _distinct(
     """Best candidates of each frame that are not neighbours of a better one."""
     trace = turns.reshape(-1, 9) @ turns.reshape(-1, 9).mT  # of Rᵀ S: 1 + 2 cos of the angle
     near = (trace - 1) / 2 > math.cos(math.radians(_DISTINCT_DEG))
-    _, ny, nz = level.shape
+    _, ny, nz = level.grid.shape
     index = torch.stack([places // (ny * nz), places // nz % ny, places % nz], dim=-1)
-    world = rigid.transform(level.affine.to(turns), index.to(turns.dtype))
+    world = rigid.transform(level.grid.affine.to(turns), index.to(turns.dtype))
     poses = rigid.from_rotation(turns, world - (turns @ center.to(turns)))
     left = scores.clone()
     chosen = []

@@ -12,9 +12,9 @@ from torch import Tensor
 from unimo_bids.brain.head import ADULT_RADIUS, NoImageError, find_head
 from unimo_bids.registration.levels import Level, make_level
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import voxel_sizes
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import gaussian_blur
-from unimo_bids.spatial.region import Head
+from unimo_bids.spatial.region import Region
 
 _LARGEST = 1.5 * ADULT_RADIUS  # of any head: what is larger is a body
 REACH = 2.2  # radii around a head that anything is looked at
@@ -27,60 +27,45 @@ class Side:
     """A volume, what moves in it, and where it is."""
 
     volume: Tensor
-    affine: Tensor
+    grid: Grid
     mask: Tensor | None
-    head: Head
+    head: Region
 
     def around_head(self) -> Side:
         """Without the voxels that are far from the head."""
-        back = torch.linalg.inv(self.affine)
+        back = self.grid.to_index
         middle = rigid.transform(back, self.head.center.cpu()[None])[0]
         reach = REACH * self.head.radius * torch.linalg.norm(back[:3, :3], dim=1)
         first = (middle - reach).floor().long().clamp(min=0).tolist()
         last = (middle + reach).ceil().long().add(1).tolist()
-        window = tuple(slice(start, stop) for start, stop in zip(first, last, strict=True))
-        affine = self.affine.clone()
-        affine[:3, 3] += self.affine[:3, :3] @ torch.tensor(first, dtype=torch.float64)
+        x, y, z = (slice(start, stop) for start, stop in zip(first, last, strict=True))
+        window = x, y, z
         return Side(
             self.volume[window],
-            affine,
+            self.grid.part(window),
             None if self.mask is None else self.mask[window],
-            replace(self.head, weights=self.head.weights[window]),
+            self.head.part(window),
         )
 
     def evened(self) -> Side:
         """Each voxel relative to the average around it: without the coils' sensitivity."""
         weights = self.head.weights
-        widths = (_EVEN * self.head.radius / voxel_sizes(self.affine)).tolist()
+        widths = (_EVEN * self.head.radius / self.grid.sizes).tolist()
         near = gaussian_blur(weights, widths).clamp(min=1e-3)
         average = gaussian_blur(weights * self.volume, widths) / near
         least = _DARKEST * (weights * self.volume).sum() / weights.sum()
         return replace(self, volume=(self.volume / average.clamp(min=least)).clamp(max=_BRIGHTEST))
 
-    def widest(self) -> float:
-        """Of the voxel's sizes, mm."""
-        return float(voxel_sizes(self.affine).max())
-
     def level(self, blur: float, *, cubic: bool = False, spacing: float = 0.0) -> Level:
         """A resolution of its grid."""
         return make_level(
-            self.volume.shape,
-            self.affine,
-            blur=blur,
-            spacing=spacing,
-            cubic=cubic,
-            device=self.volume.device,
+            self.grid, blur=blur, spacing=spacing, cubic=cubic, device=self.volume.device
         )
 
     @property
     def body(self) -> bool:
         """Whether, without a mask, it is larger than any head."""
         return self.mask is None and self.head.radius >= _LARGEST
-
-    def corners(self) -> Tensor:
-        """Of its grid, ``(8, 3)`` RAS mm."""
-        ends = [torch.tensor([0.0, n - 1.0], dtype=torch.float64) for n in self.volume.shape]
-        return rigid.transform(self.affine, torch.cartesian_prod(*ends))
 
 
 def make_side(
@@ -91,11 +76,11 @@ def make_side(
 ) -> Side:
     """Read a volume ``(X, Y, Z)``; what moves in it is its mask's, or all that is not air."""
     values = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32)).to(device)
-    world = torch.as_tensor(np.asarray(affine, dtype=np.float64))
+    grid = Grid.of(volume.shape, affine)
     bright = torch.quantile(values.flatten()[:: max(1, values.numel() // 1_000_000)], 0.98)
     if float(values.std()) <= 1e-6 * float(values.abs().max()):
         raise NoImageError("a volume is empty or constant, or nearly so")
     values = values / (bright if bright > 0 else values.abs().max())
     given = None if mask is None else torch.from_numpy(np.asarray(mask, np.float32)).to(device)
-    head = find_head(values, world, mask, largest=_LARGEST)
-    return Side(values, world, given, head)
+    head = find_head(values, grid, mask, largest=_LARGEST)
+    return Side(values, grid, given, head)

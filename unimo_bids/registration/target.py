@@ -14,7 +14,7 @@ from unimo_bids.brain.head import MaskError
 from unimo_bids.registration.least_squares import products
 from unimo_bids.registration.levels import Level
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import smooth_fields, voxel_centers
+from unimo_bids.spatial.grid import smooth_fields, voxel_centers
 from unimo_bids.spatial.interpolation import gradient
 
 IntensityModel = Literal["gain", "bias"]
@@ -118,9 +118,10 @@ def make_target(
     max_points
         Keep the points with the most information (weight × gradient) when there are more.
     """
-    grid = voxel_centers(level.shape, weights.device)
-    flat_weights = weights.reshape(-1) * level.validity(grid).to(weights)
-    slopes = [gradient(images, level.affine).reshape(len(images), -1, 3) for images in features]
+    grid = level.grid
+    places = voxel_centers(grid.shape, weights.device)
+    flat_weights = weights.reshape(-1) * level.validity(places).to(weights)
+    slopes = [gradient(images, grid.affine).reshape(len(images), -1, 3) for images in features]
     chosen = flat_weights > 0.05  # below, a point costs as much as any and tells nothing
     if int(chosen.sum()) > max_points:
         strength = torch.zeros_like(flat_weights)
@@ -133,7 +134,7 @@ def make_target(
     if len(index) == 0:
         raise MaskError("the mask lies outside the field of view")
 
-    world = rigid.transform(level.affine.to(grid), grid[index])
+    world = rigid.transform(grid.affine.to(places), places[index])
     points = (world - center.to(world)).float()
     return Target(
         level=level,

@@ -131,7 +131,7 @@ def block_covariance(
         squares = squares + ((weighted[:, first] * both[:, second]) @ cube_of).double()
         scores = scores + ((weighted[:, :6] * both[:, 6:]) @ cube_of).double()
     hessians = symmetric(squares.mT.flatten(0, 1), 6).reshape(len(poses), -1, 6, 6)
-    voxel = float(target.level.spacing.max())
+    voxel = target.level.grid.widest
     return of_motion(widened(jackknife(hessians, scores.mT), voxel), target)
 
 

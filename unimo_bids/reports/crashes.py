@@ -36,11 +36,6 @@ class CrashReport:
     run: str | None = None
 
 
-def find_crashes(participant_dir: str | Path) -> list[CrashReport]:
-    """Read the crash files of a participant, ``log/<uuid>/crash-*.txt``, oldest first."""
-    return [read_crash(path) for path in sorted(Path(participant_dir).glob("log/*/crash-*.txt"))]
-
-
 def read_crash(path: Path) -> CrashReport:
     """Read a crash file; one that is damaged is shown as far as it goes.
 

@@ -74,7 +74,7 @@ def write_participant_report(
     methods
         What was done and whom to cite, Markdown.
     errors
-        What failed; see `crashes.find_crashes`.
+        What failed; see `crashes.read_crash`.
     runs
         Entities of all runs that were to be corrected. One without figures is named as failed.
     most_sessions

@@ -268,46 +268,6 @@ class TornVolume(Artefact):
 
 
 @dataclass(frozen=True)
-class DroppedVolume(Artefact):
-    """Frames without signal: blank, or noise of ``noise`` standard deviations."""
-
-    frames: tuple[int, ...] | None = None
-    probability: float = 0.02
-    noise: float = 0.0
-
-    def scanner(self, image: Frame, moment: Moment) -> Frame:
-        """Blank the frame if it is one of them."""
-        rng = moment.rng()
-        drawn = rng.random() < self.probability
-        if not (drawn if self.frames is None else moment.frame in self.frames):
-            return image
-        return np.asarray(np.abs(self.noise * rng.standard_normal(image.shape)), dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class Crop(Artefact):
-    """A field of view smaller than the grid: no signal in the outermost voxels.
-
-    Parameters
-    ----------
-    lower, upper
-        Voxels without signal at the beginning and at the end of each axis.
-    """
-
-    lower: tuple[int, int, int] = (0, 0, 0)
-    upper: tuple[int, int, int] = (0, 0, 0)
-
-    def scanner(self, image: Frame, moment: Moment) -> Frame:
-        """Blank what is outside."""
-        keep = tuple(
-            slice(a, n - b) for a, b, n in zip(self.lower, self.upper, image.shape, strict=True)
-        )
-        cropped = np.zeros_like(image)
-        cropped[keep] = image[keep]
-        return cropped
-
-
-@dataclass(frozen=True)
 class ContrastChange(Artefact):
     """Another contrast: the intensities of the tissues are drawn anew.
 

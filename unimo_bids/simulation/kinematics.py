@@ -55,22 +55,6 @@ def smooth_with_spikes(
     return poses_from(unit[:, :3] * rotation_deg, unit[:, 3:] * translation_mm)
 
 
-def random_walk(frames: int, translation_mm: float, rotation_deg: float, seed: int) -> Poses:
-    """Independent Gaussian steps from the identity, with these standard deviations per axis."""
-    rng = np.random.default_rng(seed)
-    steps = rng.standard_normal((frames, 6)) * ([rotation_deg] * 3 + [translation_mm] * 3)
-    steps[0] = 0
-    step_poses = torch.as_tensor(poses_from(steps[:, :3], np.zeros((frames, 3))))
-    rotation = torch.eye(4, dtype=torch.float64)
-    poses = []
-    for step in step_poses:
-        rotation = rigid.orthonormalized(step @ rotation)
-        poses.append(rotation)
-    walk = torch.stack(poses)
-    walk[:, :3, 3] = torch.as_tensor(np.cumsum(steps[:, 3:], axis=0))
-    return walk.numpy()
-
-
 def uniform_range(frames: int, translation_mm: float, rotation_deg: float, seed: int) -> Poses:
     """Independent poses: rotation vector and translation uniform within ± the range per axis."""
     rng = np.random.default_rng(seed)

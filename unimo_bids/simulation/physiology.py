@@ -114,24 +114,6 @@ class Activation(Artefact):
 
 
 @dataclass(frozen=True)
-class Dropout(Artefact):
-    """Signal lost next to air: multiplied by ``1 - depth`` at the centre of every place.
-
-    Acts on the brain's signal, in the head's space.
-    """
-
-    places: tuple[Place, ...] = AIR_SPACES
-    width: float = 0.25
-    depth: float = 0.8
-
-    def modulation(self, head_points: Tensor, moment: Moment) -> Tensor | None:
-        """How much is missing."""
-        return -self.depth * _bumps(head_points, self.places, self.width, moment.head.radius).clamp(
-            max=1
-        )
-
-
-@dataclass(frozen=True)
 class PhaseEncodeDistortion(Artefact):
     """Signal misplaced along one axis of the grid, with its Jacobian.
 

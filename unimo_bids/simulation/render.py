@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unimo_bids.simulation.anatomy import Anatomy
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grids import inside, world_points
+from unimo_bids.spatial.grid import inside, world_points
 from unimo_bids.spatial.interpolation import (
     apply_separable,
     blur_matrix,

@@ -157,7 +157,7 @@ def sample_linear(images: Tensor, indices: Tensor) -> Tensor:
         ``(B, C, X, Y, Z)``
     indices
         ``(B, N, 3)`` in voxels; beyond the grid the border's value holds (mask with
-        `grids.inside`). Quickest where each of the three lies in one piece in memory.
+        `grid.inside`). Quickest where each of the three lies in one piece in memory.
 
     Returns
     -------

@@ -26,6 +26,7 @@ from unimo_bids.brain.segmentation import segmented
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import read_series
 from unimo_bids.networks.weights import FOLDER, load_weights
+from unimo_bids.spatial.region import largest_piece
 from unimo_bids.training.scanner import (
     BRAIN_MEAN,
     Grid,
@@ -166,9 +167,7 @@ def _outlined(
     for eye in eyes:
         brain &= _distance(volume.shape, sizes, eye) > _EYE_MM
     depth = ndimage.distance_transform_edt(brain, sampling=sizes)
-    core = depth > _OPENING * radius
-    pieces, _ = ndimage.label(core)
-    core = pieces == np.argmax(np.bincount(pieces.ravel())[1:]) + 1
+    core = largest_piece(depth > _OPENING * radius)
     near = ndimage.distance_transform_edt(~core, sampling=sizes) <= _OPENING * radius
     return np.asarray(ndimage.binary_fill_holes(brain & near))
 

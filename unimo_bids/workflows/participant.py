@@ -100,5 +100,4 @@ def _parameters(settings: Settings) -> Mapping[str, Any]:
         "SoftwareVersion": version("unimo-bids"),
         "Reference": settings.reference,
         "Interpolation": "cubic",
-        "RandomSeed": settings.random_seed,
     }

@@ -8,11 +8,17 @@ flipped or sheared: nothing here takes them apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from unimo_bids.spatial.rigid import transform
+
+Window = tuple[slice, slice, slice]
 
 
 def voxel_sizes(affine: Tensor) -> Tensor:
@@ -43,12 +49,6 @@ def smooth_fields(place: Tensor) -> Tensor:
     return torch.stack([x, y, z, x * x, y * y, z * z, x * y, y * z, z * x])
 
 
-def grid_center(shape: Sequence[int], affine: Tensor) -> Tensor:
-    """World position of the middle of the grid, ``(3,)`` RAS mm: index ``(N - 1) / 2``."""
-    middle = (torch.tensor(shape, dtype=affine.dtype, device=affine.device) - 1) / 2
-    return transform(affine, middle[None])[0]
-
-
 def index_map(affine_to: Tensor, pose: Tensor, affine_from: Tensor) -> Tensor:
     """Indices of one grid to indices of another through a pose: ``A_to⁻¹ T A_from``.
 
@@ -66,3 +66,57 @@ def inside(indices: Tensor, shape: Sequence[int], margin: float = 0.0) -> Tensor
     lower = torch.where(size > 1, torch.full_like(size, margin), torch.full_like(size, -0.5))
     upper = torch.where(size > 1, size - 1 - margin, torch.full_like(size, 0.5))
     return ((indices >= lower) & (indices <= upper)).all(dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Voxels and where they are in the world.
+
+    Attributes
+    ----------
+    shape
+        ``(X, Y, Z)``
+    affine
+        ``(4, 4)`` float64, indices → RAS mm, on the CPU.
+    """
+
+    shape: tuple[int, int, int]
+    affine: Tensor
+
+    @classmethod
+    def of(cls, shape: Sequence[int], affine: Any) -> Grid:
+        """From the shape of an image, whose first three axes are space, and any array."""
+        x, y, z = (int(n) for n in shape[:3])
+        return cls((x, y, z), torch.as_tensor(np.asarray(affine, dtype=np.float64)))
+
+    @cached_property
+    def sizes(self) -> Tensor:
+        """Edge lengths of a voxel, ``(3,)`` mm."""
+        return voxel_sizes(self.affine)
+
+    @property
+    def widest(self) -> float:
+        """Longest edge of a voxel, mm."""
+        return float(self.sizes.max())
+
+    @cached_property
+    def to_index(self) -> Tensor:
+        """``(4, 4)`` RAS mm → indices."""
+        return torch.linalg.inv(self.affine)
+
+    def points(self, device: torch.device | str = "cpu") -> Tensor:
+        """World positions of all voxel centres, ``(X·Y·Z, 3)`` float64 RAS mm."""
+        return world_points(self.shape, self.affine.to(device))
+
+    def corners(self) -> Tensor:
+        """Centres of the eight outermost voxels, ``(8, 3)`` RAS mm."""
+        ends = [torch.tensor([0.0, n - 1.0], dtype=torch.float64) for n in self.shape]
+        return transform(self.affine, torch.cartesian_prod(*ends))
+
+    def part(self, window: Window) -> Grid:
+        """The grid of ``image[window]``."""
+        bounds = [part.indices(n) for part, n in zip(window, self.shape, strict=True)]
+        first = torch.eye(4, dtype=torch.float64)
+        first[:3, 3] = torch.tensor([start for start, _, _ in bounds], dtype=torch.float64)
+        x, y, z = (stop - start for start, stop, _ in bounds)
+        return Grid((x, y, z), self.affine @ first)

@@ -1,0 +1,232 @@
+"""A series as it is before anything is known of its motion: frames, reference, head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unimo_bids.brain.head import ADULT_RADIUS, NoImageError, find_head
+from unimo_bids.motion.frames import Frames, empty
+from unimo_bids.motion.guesses import Guesses
+from unimo_bids.motion.settings import MotionSettings
+from unimo_bids.motion.template import align, choose_reference, tears, torn_frames
+from unimo_bids.registration.intensity import LEAST_VALID
+from unimo_bids.registration.levels import Level, make_level
+from unimo_bids.registration.target import IntensityModel, Target, make_target
+from unimo_bids.spatial.grid import Window
+from unimo_bids.spatial.region import Region
+
+Progress = Callable[[float, str], None]
+
+# voxels around the head in a template: four widths of the blur, rounded up
+_WINDOW_RIM = 3
+# frames in the template: more lower its noise no further than interpolation allows
+MOST_FRAMES = 24
+_EVEN = 0.25  # radii, over which the coils' sensitivity may vary
+
+
+class CoarseFrames:
+    """A coarse copy of all frames, read when it is first asked for.
+
+    Attributes
+    ----------
+    level
+        Its resolution: 5 mm of blur for an adult brain, in proportion for smaller ones.
+    """
+
+    def __init__(self, frames: Frames, head: Region, progress: Progress) -> None:
+        self._frames, self._progress = frames, progress
+        blur = max(5.0 * head.radius / ADULT_RADIUS, 0.7 * frames.grid.widest)
+        self.level = make_level(frames.grid, blur=blur, spacing=1.2 * blur, device=frames.device)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """``(T, X', Y', Z')`` float16."""
+        count, device = self._frames.count, self._frames.device
+        images = torch.empty((count, *self.level.grid.shape), dtype=torch.float16, device=device)
+        for chunk in self._frames.chunks(range(count)):
+            read = self.level.image(self._frames(chunk)).clamp(-6e4, 6e4)
+            images[chunk[0] : chunk[-1] + 1] = read
+            self._progress(0.1 + 0.1 * (chunk[-1] + 1) / count, "coarse images")
+        return images
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What all steps of an estimate start from.
+
+    Attributes
+    ----------
+    frames
+        The raw ones, scaled to the reference's brightness.
+    usable
+        ``(T,)`` frames that hold an image at all.
+    reference
+        The frame that poses are relative to.
+    reference_image
+        ``(X, Y, Z)`` it.
+    torn
+        Whether the reference seems to be torn.
+    head
+        In the reference.
+    steadiness
+        ``(X, Y, Z)`` 0 … 1, how far each place goes with the head, as far as that is known.
+    coarse, guesses
+        Copies of the frames, and the network's poses, made when they are first asked for.
+    """
+
+    frames: Frames
+    usable: NDArray[np.bool_]
+    reference: int
+    reference_image: Tensor
+    torn: bool
+    head: Region
+    steadiness: Tensor
+    coarse: CoarseFrames
+    guesses: Guesses
+    settings: MotionSettings
+    progress: Progress
+
+    @cached_property
+    def fine(self) -> Level:
+        """Full resolution."""
+        grid = self.frames.grid
+        blur = self.settings.fine_blur * grid.widest
+        return make_level(grid, blur=blur, cubic=True, device=self.frames.device)
+
+    @cached_property
+    def window(self) -> Window:
+        """The part of the grid that holds the head."""
+        return self.head.window(_WINDOW_RIM)
+
+    @property
+    def weights(self) -> Tensor:
+        """The head's soft mask in that part."""
+        return self.head.weights[self.window]
+
+    def evened(self) -> Frames:
+        """Frames without the coils' sensitivity."""
+        return self.frames.evened(_EVEN * self.head.radius)
+
+    def target(self, images: Tensor, level: Level, points: int, model: IntensityModel) -> Target:
+        """Target of images ``(J, X, Y, Z)`` at full resolution, any combination of which counts."""
+        weights = level.image(self.head.weights * self.steadiness).clamp(0, 1)
+        nothing = empty(images[:1])[0]
+        if bool(nothing.any()):  # the border of what was seen is no edge of the head
+            weights = weights * (level.image(1 - nothing) > LEAST_VALID)
+        return make_target(
+            [level.image(images)],
+            weights,
+            level,
+            center=self.head.center,
+            radius=self.head.radius,
+            model=model,
+            max_points=points,
+        )
+
+    def aligned(self, poses: Tensor, chosen: list[int], frames: Frames | None = None) -> Tensor:
+        """Frames without their motion, around the head."""
+        images = (frames or self.frames)(chosen)
+        return align(images, poses[chosen], self.frames.grid, self.weights, self.window)
+
+    def placed(self, parts: Tensor, around: Tensor) -> Tensor:
+        """Images of what is around the head, ``(J, X', Y', Z')``, in the whole grid."""
+        whole = around.expand(len(parts), *self.frames.grid.shape).clone()
+        whole[:, *self.window] = parts
+        return whole
+
+    def spread(self, good: NDArray[np.bool_]) -> list[int]:
+        """The reference and good frames from the whole series."""
+        others = np.flatnonzero(good & (np.arange(len(good)) != self.reference))
+        picked = np.linspace(0, len(others) - 1, min(len(others), MOST_FRAMES)).round()
+        return [self.reference, *others[picked.astype(int)].tolist()]
+
+
+def read_scan(
+    series: Any,
+    affine: NDArray[np.float64],
+    mask: NDArray[Any] | None = None,
+    reference: int | Literal["auto"] = "auto",
+    device: str | torch.device = "cpu",
+    settings: MotionSettings | None = None,
+    progress: Progress | None = None,
+) -> Scan:
+    """Find which frames hold an image, which one to start from, and the head in it.
+
+    Parameters are those of `estimate_motion`.
+    """
+    frames = Frames(series, affine, torch.device(device))
+    settings = settings or MotionSettings()
+    forward = _forward(progress)
+    mask = _checked(mask, frames)
+    images, ratios = _small_images(frames, forward)
+    spread, size = images.std(dim=1), images.abs().amax(dim=1)
+    usable = np.asarray((spread > 1e-6 * size).cpu())
+    if not usable.any():
+        raise NoImageError("no frame holds an image: all are empty or constant, or nearly so")
+    whole = usable & ~torn_frames(ratios, usable)
+    chosen = choose_reference(images, whole) if reference == "auto" else int(reference)
+    if not 0 <= chosen < frames.count:
+        raise ValueError(f"reference {chosen}: the series has frames 0 … {frames.count - 1}")
+    if not usable[chosen]:
+        raise NoImageError(f"reference {chosen}: the frame is empty or constant, or nearly so")
+    bright = torch.quantile(images[chosen], 0.98)
+    frames.scale = float(bright) if bright > 0 else float(images[chosen].abs().max())
+    reference_image = frames([chosen])[0]
+    of_reference = mask[..., chosen] if mask is not None and mask.ndim == 4 else mask
+    head = find_head(reference_image, frames.grid, of_reference, largest=1.5 * ADULT_RADIUS)
+    return Scan(
+        frames=frames,
+        usable=usable,
+        reference=chosen,
+        reference_image=reference_image,
+        torn=not whole[chosen],
+        head=head,
+        steadiness=torch.ones_like(head.weights),
+        coarse=CoarseFrames(frames, head, forward),
+        guesses=Guesses(frames, mask, chosen, head, settings.fusion),
+        settings=settings,
+        progress=forward,
+    )
+
+
+def _checked(mask: NDArray[Any] | None, frames: Frames) -> NDArray[Any] | None:
+    if mask is None:
+        return None
+    mask = np.asarray(mask)
+    grid = (*frames.grid.shape, frames.count)[: max(3, mask.ndim)]
+    if mask.shape != grid:
+        raise ValueError(f"mask {mask.shape} on a series {grid}")
+    return mask
+
+
+def _forward(progress: Progress | None) -> Progress:
+    """Progress that never goes back: some frames are refined more than once."""
+    done = 0.0
+
+    def told(share: float, what: str) -> None:
+        nonlocal done
+        done = max(done, share)
+        if progress is not None:
+            progress(done, what)
+
+    return told
+
+
+def _small_images(frames: Frames, progress: Progress) -> tuple[Tensor, NDArray[np.float64]]:
+    """Images ``(T, P)`` of 8 mm, and how much slices differ from their neighbours, ``(T,)``."""
+    level = make_level(frames.grid, blur=4.0, spacing=8.0, device=frames.device)
+    small, torn = [], []
+    for chunk in frames.chunks(range(frames.count)):
+        raw = frames(chunk)
+        torn.append(tears(raw))
+        small.append(level.image(raw).reshape(len(chunk), -1))
+        progress(0.1 * (chunk[-1] + 1) / frames.count, "reading")
+    return torch.cat(small), torch.cat(torn).cpu().numpy()

@@ -1,0 +1,72 @@
+"""Trackers: rough poses of all frames of a scan, from which refinement starts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from unimo_bids.motion.contrasts import refine_tied, tie
+from unimo_bids.motion.estimate import Tracking
+from unimo_bids.motion.judge import Judge, clear
+from unimo_bids.motion.scan import Scan
+from unimo_bids.motion.tracking import Track, follow_images
+from unimo_bids.motion.ways import compared
+from unimo_bids.registration.gauss_newton import register
+
+# frames that their best pose explains worse are not all torn: if a quarter of the series is, the
+# contrast may change
+_UNEXPLAINED, _UNEXPLAINED_SHARE = 0.8, 0.25
+
+
+class Tracker(Protocol):
+    """Finds a head in all frames; good to about a millimetre is good enough."""
+
+    def __call__(self, scan: Scan) -> Tracking:
+        """Rough poses."""
+
+
+def track_by_search(scan: Scan) -> Tracking:
+    """From the cheapest start that explains each frame; where contrast changes, tied in pairs."""
+    by_image = follow_images(scan, scan.reference_image[None], scan.guesses.by_masks())
+    doubtful = scan.usable & (by_image.similarity < _UNEXPLAINED)
+    if doubtful.sum() < max(3, _UNEXPLAINED_SHARE * scan.usable.sum()):
+        return _tracking(scan, by_image)
+    known = by_image.poses.clone()
+    known[doubtful.tolist()] = torch.eye(4).to(known)  # what a search finds in vain misleads
+    tied = refine_tied(scan, tie(scan, known)).track
+    gain = Judge(scan.frames, scan.head, scan.usable).gain(tied.poses, by_image.poses)
+    if not clear(*gain):
+        return _tracking(scan, by_image)
+    return _tracking(scan, tied, compared("tied", "plain", *gain))
+
+
+def _tracking(scan: Scan, track: Track, *findings: str) -> Tracking:
+    return Tracking(
+        reference=scan.reference,
+        poses=track.poses.cpu().numpy(),
+        similarity=track.similarity,
+        searched=track.searched,
+        contrasts=bool(findings),
+        findings=findings,
+    )
+
+
+def track_by_network(scan: Scan) -> Tracking:
+    """The pose network's answers as they are, compared with the reference."""
+    everything = np.flatnonzero(scan.usable)
+    poses = torch.eye(4, dtype=torch.float64).repeat(len(scan.usable), 1, 1)
+    poses[everything] = scan.guesses(everything).cpu()
+    poses[scan.reference] = torch.eye(4, dtype=torch.float64)
+    similarity = np.full(len(scan.usable), np.nan)
+    level, copies = scan.coarse.level, scan.coarse.images
+    points = scan.settings.coarse_points
+    target = scan.target(scan.reference_image[None], level, points, "bias")
+    for chunk in scan.frames.chunks(everything.tolist()):
+        rows = list(chunk)
+        at = poses[rows].to(copies.device)
+        judged = register(target, copies[rows].float()[:, None], at, iterations=1, tolerance=0.0)
+        similarity[rows] = judged.similarity.cpu().numpy()
+    searched = np.zeros(len(scan.usable), dtype=bool)
+    return Tracking(scan.reference, poses.numpy(), similarity, searched)

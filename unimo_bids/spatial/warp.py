@@ -1,0 +1,84 @@
+"""Where places of the reference are in a volume: what motion and distortion do to points.
+
+A warp maps points ``(N, 3)``, RAS mm, and knows its Jacobian there. Motion is `Rigid`; a `Field`
+adds displacements; `Composed` is one after the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.interpolation import gradient, sample_linear
+
+
+class Warp(Protocol):
+    """Reference → volume."""
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Points ``(N, 3)``, RAS mm, in the volume."""
+
+    def jacobian(self, points: Tensor) -> Tensor:
+        """Derivative at points ``(N, 3)``: ``(N, 3, 3)``, row by row of the result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rigid:
+    """One pose ``(4, 4)`` for all points."""
+
+    pose: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Points in the volume."""
+        return rigid.transform(self.pose.to(points), points)
+
+    def jacobian(self, points: Tensor) -> Tensor:
+        """The rotation, everywhere."""
+        return self.pose[:3, :3].to(points).expand(len(points), 3, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """Displacements ``(3, X, Y, Z)``, RAS mm, of a grid's voxels; beyond it, those at its border.
+
+    Between the voxels, displacements and their slopes are interpolated linearly.
+    """
+
+    grid: Grid
+    displacement: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Points in the volume."""
+        return points + self._read(self.displacement, points).mT.to(points)
+
+    def jacobian(self, points: Tensor) -> Tensor:
+        """``1 + ∂u/∂x``."""
+        slopes = gradient(self.displacement, self.grid.affine)  # (3, X, Y, Z, 3)
+        images = slopes.permute(0, 4, 1, 2, 3).flatten(0, 1)
+        found = self._read(images, points).mT.reshape(-1, 3, 3)
+        return torch.eye(3).to(points) + found.to(points)
+
+    def _read(self, images: Tensor, points: Tensor) -> Tensor:
+        indices = rigid.transform(self.grid.to_index.to(points.device), points.double())
+        return sample_linear(images[None], indices.to(images.dtype)[None])[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Composed:
+    """First one warp, then another of what it gave."""
+
+    first: Warp
+    then: Warp
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Points in the volume."""
+        return self.then(self.first(points))
+
+    def jacobian(self, points: Tensor) -> Tensor:
+        """By the chain rule."""
+        return self.then.jacobian(self.first(points)) @ self.first.jacobian(points)
