@@ -42,7 +42,7 @@ class Settings:
     device, gpus
         ``auto``, ``cpu``, ``cuda`` or ``cuda:i``; how many GPUs may be busy at once.
     work_dir, clean_workdir, remove_workdir
-        Folder for what lies between; emptied before the run, removed after it went well.
+        Folder for intermediate files; emptied before the run, removed after one without errors.
     level
         ``minimal`` leaves out the corrected series.
     dummy_scans

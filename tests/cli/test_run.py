@@ -107,7 +107,7 @@ def test_a_participant_without_a_run_that_fits_is_told(words, raw, tmp_path, cap
     )
     options = ["--participant-label", "01", "02", "--run-id", "1", "--reports-only"]
     assert run.main([*words, *options]) == 0
-    assert "Nothing of sub-01 fits" in " ".join(capsys.readouterr().err.split())
+    assert "No run of sub-01 matches the selection" in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_killed_calls_were_writing_goes(words, raw, tmp_path):

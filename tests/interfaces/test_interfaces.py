@@ -137,7 +137,9 @@ def test_places_are_shown_where_there_is_a_choice(doubts, confidences, shown):
 def test_a_damaged_estimate_is_named(bold, here):
     estimate_file = here / "motion.npz"
     estimate_file.write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(MachineError, match=r"motion\.npz: .*work folder is damaged; start again"):
+    with pytest.raises(
+        MachineError, match=r"motion\.npz: .*work folder is damaged; repeat the command"
+    ):
         read_motion(str(estimate_file))
 
 

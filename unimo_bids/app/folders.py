@@ -37,7 +37,7 @@ def check_work(folder: Path) -> None:
             pass
     except OSError as error:
         finding = f"the work folder cannot be written ({error.strerror})"
-        raise MachineError(folder, finding, "choose another by --work-dir") from error
+        raise MachineError(folder, finding, "choose another with --work-dir") from error
 
 
 def remove_steps(work: Path, participants: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ from unimo_bids.app.plan import plan
 from unimo_bids.app.reports import about_call, check_results, write_reports
 from unimo_bids.app.running import run_steps
 from unimo_bids.bids.dataset import check_output, prepare_dataset
-from unimo_bids.bids.names import log_folder, participant_folder
+from unimo_bids.bids.names import SETTINGS, log_folder, participant_folder
 from unimo_bids.bids.query import check_bold, find_runs, used_files
 from unimo_bids.bids.validation import check_dataset
 from unimo_bids.execution.failures import Failure
@@ -79,7 +79,7 @@ def run_participants(settings: Settings) -> Outcome:
                     settings.out_dir, methods, only_markdown=settings.md_only_boilerplate
                 )
                 for folder in log_folders.values():
-                    settings.write(folder / "settings.toml")
+                    settings.write(folder / SETTINGS)
                 failures = run_steps(workflow, settings, enough, plugin, log_folders, progress)
             about = about_call(settings, enough, run_id, time.monotonic() - started)
             written, unwritten = write_reports(selection, settings, about, methods)

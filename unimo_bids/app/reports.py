@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from unimo_bids.bids.names import participant_folder
+from unimo_bids.bids.names import finished_logs, participant_folder
 from unimo_bids.bids.query import Selection
 from unimo_bids.errors import InputError
 from unimo_bids.execution.resources import Resources
@@ -25,7 +25,7 @@ def check_results(selection: Selection, out_dir: Path) -> None:
     """Refuse to report where there is nothing of any participant, not even a failure."""
     for label in selection.participants:
         folder = out_dir / participant_folder(label)
-        if _calls(folder) or find_reportlets(folder / "figures"):
+        if finished_logs(folder) or find_reportlets(folder / "figures"):
             return
     finding = "there are no results of these participants in this folder"
     raise InputError(out_dir, finding, "run without --reports-only first")
@@ -60,8 +60,8 @@ def write_reports(
     written, failed = [], []
     for label, runs in selection.participants.items():
         participant = str(participant_folder(label))
-        calls = _calls(settings.out_dir / participant)
-        crashes = calls[-1].glob("crash-*.txt") if calls else ()
+        logs = finished_logs(settings.out_dir / participant)
+        crashes = logs[-1].glob("crash-*.txt") if logs else ()
         try:
             page = write_participant_report(
                 settings.out_dir,
@@ -77,9 +77,3 @@ def write_reports(
             _LOG.error("report of sub-%s: %s", label, error, exc_info=settings.debug)
             failed.append(f"report of sub-{label}: {error}")
     return written, failed
-
-
-def _calls(folder: Path) -> list[Path]:
-    """Log folders of the calls that corrected runs of a participant, the last one last."""
-    # their names begin with the time; those without settings only made reports
-    return [path.parent for path in sorted(folder.glob("log/*/settings.toml"))]

@@ -45,7 +45,7 @@ def run_steps(
     workflow.base_dir = str(work)
     for participant in log_folders:
         for path in remove_damaged(participant_steps(work, participant)):
-            _LOG.warning("%s was damaged: its step is done anew.", path)
+            _LOG.warning("%s was damaged: its step is run again.", path)
     first = next(iter(log_folders.values()))
     if settings.write_graph:
         _draw(workflow, first / "workflow.dot")

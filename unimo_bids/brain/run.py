@@ -104,7 +104,9 @@ def find_series_brain(
     warnings = [*voted.warnings]
     if brain.doubts:
         listed = "; ".join(advised(brain, pointed=center is not None))
-        warnings.append(f"The brain mask is uncertain: {listed}. Look at it before all else.")
+        warnings.append(
+            f"The brain mask is uncertain: {listed}. Check the mask before using the results."
+        )
     if not brain.usable:
         warnings.append(
             "Motion is that of all tissue in view. If that is not the head's, give brain masks."

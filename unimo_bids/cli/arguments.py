@@ -126,7 +126,7 @@ def add_population(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--population",
         choices=get_args(Population),
-        help="who was scanned; a brain of another size is doubted (default: anyone)",
+        help="who was scanned; a brain of another size is flagged (default: anyone)",
     )
 
 
@@ -136,8 +136,8 @@ def add_center(parser: _ActionsContainer) -> None:
         OPTION,
         metavar="X,Y,Z",
         type=place,
-        help="a place in the brain, in the reference: mm (RAS), or voxels from 0 as 62,86,28vox; "
-        "only there it is looked for (default: anywhere)",
+        help="a point in the brain, in the reference: mm (RAS), or voxels from 0 as 62,86,28vox; "
+        "the brain is searched for only there (default: anywhere)",
     )
 
 
@@ -163,12 +163,12 @@ def add_machine(parser: ArgumentParser, threads: str = "all") -> None:
         metavar="auto|cpu|cuda[:i]",
         type=device,
         default="auto",
-        help="where to compute (default: auto, a GPU if there is one)",
+        help="device to compute on (default: auto, a GPU if there is one)",
     )
     parser.add_argument(
         "--threads", metavar="N", type=positive_int, help=f"CPU threads (default: {threads})"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite existing files")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.add_argument("--version", action="version", version=version("unimo-bids"))
 

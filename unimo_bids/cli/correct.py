@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Declare all that can be said on the command line."""
+    """Declare all options."""
     parser = argparse.ArgumentParser(
         prog="unimo-correct",
         description="Correct head motion in one 4D fMRI series. One cubic resampling from the raw "

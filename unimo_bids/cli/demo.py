@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Declare all that can be said on the command line."""
+    """Declare all options."""
     parser = argparse.ArgumentParser(
         prog="unimo-bids-demo",
         description="Simulate a fetus and an adult, two sessions each, as a BIDS dataset with the "

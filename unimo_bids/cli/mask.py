@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Declare all that can be said on the command line."""
+    """Declare all options."""
     parser = argparse.ArgumentParser(
         prog="unimo-mask",
         description="Find and mask the brain of a fetus, infant or adult in an EPI volume, or in "

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Declare all that can be said on the command line."""
+    """Declare all options."""
     parser = argparse.ArgumentParser(
         prog="unimo-register",
         description="Find how one 3D volume is turned and shifted against another: head or organ, "

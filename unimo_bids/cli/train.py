@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Declare all that can be said on the command line."""
+    """Declare all options."""
     parser = argparse.ArgumentParser(
         prog="unimo-train",
         description="Train the networks on synthetic volumes. First pack the anatomies, then train "

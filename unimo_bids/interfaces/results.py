@@ -51,4 +51,4 @@ def _arrays(path: str) -> dict[str, Any]:
             return {name: array if array.ndim else array.item() for name, array in file.items()}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         finding = "this file of the work folder is damaged"
-        raise MachineError(path, finding, "start again: its step is done anew") from error
+        raise MachineError(path, finding, "repeat the command: this step is run again") from error
