@@ -27,8 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Find and mask the brain of a fetus, infant or adult in an EPI volume, or in "
         "every frame of a series. Writes 1 for brain, 0 else; frames in which the brain was not "
         "found stay empty, and are named.",
-        epilog="Exit codes: 0 done (doubts are told), 1 the machine did not allow it, 2 the input "
-        "cannot be used, or holds no brain: then nothing is written.",
+        epilog="Exit codes: 0 done (doubts are printed), 1 the machine did not allow it, 2 the "
+        "input cannot be used, or holds no brain: then nothing is written.",
     )
     parser.add_argument("input", metavar="IN.nii[.gz]", type=Path, help="a 3D or 4D image")
     parser.add_argument("output", metavar="OUT.nii[.gz]", type=Path, help="the mask")

@@ -214,8 +214,8 @@ def _add_method(parser: Parser) -> None:
         "--brain-extraction",
         choices=get_args(RunBrainMethod),
         help="how the brain is found where --derivatives hold no mask: unimo, trained networks; "
-        "epi, intensity and shape, for a head in air; auto, the better of both (default); derivatives, "
-        "not at all: runs without a mask fail",
+        "epi, intensity and shape, for a head in air; auto, the better of both (default); "
+        "derivatives, not at all: runs without a mask fail",
     )
     arguments.add_center(group)
     arguments.add_network(group)

@@ -32,18 +32,18 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     Values from a ``--config-file`` are taken as if they stood on the command line, before
     everything else there.
     """
-    given = [_dashed(word) for word in (sys.argv[1:] if argv is None else argv)]
-    argv = _level_first(arguments.joined(given))
+    words = [_dashed(word) for word in (sys.argv[1:] if argv is None else argv)]
+    argv = _level_first(arguments.joined(words))
     first = Parser(add_help=False)
     first.add_argument("--config-file", type=arguments.path)
     config, _ = first.parse_known_args(argv)
     parser = build_parser()
     try:
         values = _from_file(parser, config.config_file) if "config_file" in config else {}
-        words, unknown = parser.parse_known_args(argv)
+        parsed, unknown = parser.parse_known_args(argv)
         if unknown:
             parser.error(_unknown(unknown, parser))
-        values |= {name: one for name, one in vars(words).items() if name not in _NO_SETTINGS}
+        values |= {name: one for name, one in vars(parsed).items() if name not in _NO_SETTINGS}
         # argparse makes lists
         values = {
             name: tuple(one) if isinstance(one, list) else one for name, one in values.items()

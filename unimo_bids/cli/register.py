@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         "one) and OUT_PREFIX_pose.json (what was registered, similarity, doubts).",
         epilog="Exit codes: 0 done, 1 the machine did not allow it, 2 the input cannot be used, or "
         "holds no brain: then nothing is written, 4 done, but the pose is doubted: the outputs are "
-        "written, and the reasons told.",
+        "written, and the reasons printed.",
     )
     parser.add_argument("fixed", metavar="FIXED", type=Path, help="a 3D volume")
     parser.add_argument("moving", metavar="MOVING", type=Path, help="another one")

@@ -74,31 +74,31 @@ class DrawRun(SimpleInterface):
         from unimo_bids.reports.drawing import draw_run, read_image
         from unimo_bids.reports.record import RunRecord
 
-        given = self.inputs
-        motion, residual = read_motion(given.motion), read_motion(given.residual)
-        columns = read_columns(given.confounds)
+        inputs = self.inputs
+        motion, residual = read_motion(inputs.motion), read_motion(inputs.residual)
+        columns = read_columns(inputs.confounds)
         before = columns["framewise_displacement"]
-        after = framewise_displacement(residual.poses, residual.center, given.fd_radius)
+        after = framewise_displacement(residual.poses, residual.center, inputs.fd_radius)
         for displacement in (before, after):
             displacement[around_lost(motion.status)] = np.nan
         lost = motion.status == "lost"
-        move = largest_move(motion.poses, motion.center, given.fd_radius, lost)
-        mask, affine, _ = read_image(given.mask)
+        move = largest_move(motion.poses, motion.center, inputs.fd_radius, lost)
+        mask, affine, _ = read_image(inputs.mask)
         brain = mask > 0
         tsnr_before, tsnr_after = (
             float(np.median(read_image(path)[0][brain]))
-            for path in (given.tsnr_before, given.tsnr_after)
+            for path in (inputs.tsnr_before, inputs.tsnr_after)
         )
         brain_ml = float(brain.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
         censored = columns["censor"] == 1
         numbers = run_numbers(motion.status, before, after, (tsnr_before, tsnr_after), censored)
         numbers |= {"brain_ml": brain_ml, "largest_move": None if move is None else move.mm}
-        similarity = json.loads(Path(given.similarity).read_text())
-        candidates, chosen = _candidates(given.about_brain)
+        similarity = json.loads(Path(inputs.similarity).read_text())
+        candidates, chosen = _candidates(inputs.about_brain)
         record = RunRecord(
-            entities=given.entities,
+            entities=inputs.entities,
             **{
-                name: Path(getattr(given, name))
+                name: Path(getattr(inputs, name))
                 for name in (
                     *("original", "corrected", "boldref", "mask", "probability"),
                     *("tsnr_before", "tsnr_after", "confounds"),
@@ -114,22 +114,22 @@ class DrawRun(SimpleInterface):
             similarity_after=np.array(similarity["after"], dtype=float),
             status=motion.status.tolist(),
             censored=censored,
-            fd_threshold=given.fd_threshold,
+            fd_threshold=inputs.fd_threshold,
             reference=motion.reference,
             candidates=candidates,
             chosen=chosen,
             reference_volume=(
-                Path(given.reference_volume) if isdefined(given.reference_volume) else None
+                Path(inputs.reference_volume) if isdefined(inputs.reference_volume) else None
             ),
-            motion_mask=Path(given.motion_mask) if isdefined(given.motion_mask) else None,
-            facts={**given.facts, **self._found(motion), "Largest move": str(move or "n/a")},
+            motion_mask=Path(inputs.motion_mask) if isdefined(inputs.motion_mask) else None,
+            facts={**inputs.facts, **self._facts(motion), "Largest move": str(move or "n/a")},
             warnings=[
-                *given.known_warnings,
-                *given.series_warnings,
-                *given.brain_warnings,
+                *inputs.known_warnings,
+                *inputs.series_warnings,
+                *inputs.brain_warnings,
                 *map(str, motion.findings),
                 *warnings_of(motion.status.tolist()),
-                *still_moving(after, given.fd_threshold),
+                *still_moving(after, inputs.fd_threshold),
             ],
             numbers=numbers,
         )
@@ -137,22 +137,22 @@ class DrawRun(SimpleInterface):
         self._results["figures"] = [str(path) for path in figures]
         return runtime
 
-    def _found(self, motion: MotionEstimate) -> dict[str, str]:
-        """What the run itself has told."""
-        given, reference = self.inputs, motion.reference
-        about = given.about_brain
+    def _facts(self, motion: MotionEstimate) -> dict[str, str]:
+        """What is known of the run once it is corrected."""
+        inputs, reference = self.inputs, motion.reference
+        about = inputs.about_brain
         place = (
             f" about {about['BrainCenter']} ({about['BrainCenterSource']})"
             if "BrainCenter" in about
             else ""
         )
-        reason = f" ({given.population_reason})" if given.population_reason else ""
+        reason = f" ({inputs.population_reason})" if inputs.population_reason else ""
         return {
-            "Population": f"{given.population}{reason}",
-            "Brain": f"{given.brain_method}{place}, radius {motion.radius:.0f} mm",
+            "Population": f"{inputs.population}{reason}",
+            "Brain": f"{inputs.brain_method}{place}, radius {motion.radius:.0f} mm",
             "Reference": f"frame {reference}" if reference >= 0 else "single-band reference",
-            "FD radius": f"{given.fd_radius:.0f} mm",
-            "Device": given.device_used,
+            "FD radius": f"{inputs.fd_radius:.0f} mm",
+            "Device": inputs.device_used,
         }
 
 

@@ -160,11 +160,11 @@ def register_files(
     device = torch_device(device)
     volumes = [(_volume(fixed), fixed_mask), (_volume(moving), moving_mask)]
     one, other = (
-        _given(volume, mask)
+        _masked_side(volume, mask)
         if mask is not None
         else Side(volume, "whole image", None)
         if whole_image
-        else _looked_for(volume, population, device)
+        else _brain_side(volume, population, device)
         for volume, mask in volumes
     )
     try:
@@ -205,12 +205,12 @@ def _volume(path: Path) -> Series:
     return series
 
 
-def _given(volume: Series, path: Path) -> Side:
+def _masked_side(volume: Series, path: Path) -> Side:
     mask = read_mask(path, volume)
     return Side(volume, "given mask", mask[..., 0] if mask.ndim == 4 else mask)
 
 
-def _looked_for(volume: Series, population: Population | None, device: str) -> Side:
+def _brain_side(volume: Series, population: Population | None, device: str) -> Side:
     try:
         brain = extract_brain(
             volume.frame(0), volume.affine, "unimo", population=population, device=device

@@ -68,7 +68,7 @@ def init_bold_wf(
 
     prepare = pe.Node(
         PrepareRun(
-            in_files=_strings(run),
+            in_files=[str(path) for path in run.paths],
             frame=settings.reference if isinstance(settings.reference, int) else None,
             population=population[0],
             method=settings.brain_extraction,
@@ -81,7 +81,7 @@ def init_bold_wf(
     )
     if run.mask is not None:
         prepare.inputs.given_mask = str(run.mask)
-    if run.hint is not None and _looks(run, settings):
+    if run.hint is not None and _searches_brain(run, settings):
         prepare.inputs.center, prepare.inputs.center_reason = run.hint.place, run.hint.reason
     motion = pe.Node(
         EstimateMotion(
@@ -96,7 +96,7 @@ def init_bold_wf(
     )
     resample = pe.Node(
         ResampleSeries(
-            in_files=_strings(run),
+            in_files=[str(path) for path in run.paths],
             dummy_scans=settings.dummy_scans,
             repetition_time=run.repetition_time if even else None,
             **device,
@@ -209,15 +209,11 @@ def _name(run: BoldRun) -> str:
     return workflow_name("_".join([*parts, "wf"]))
 
 
-def _strings(run: BoldRun) -> list[str]:
-    return [str(path) for path in run.paths]
-
-
 def _uses_sbref(run: BoldRun, settings: Settings) -> bool:
     return settings.reference == "sbref" and run.sbref is not None
 
 
-def _looks(run: BoldRun, settings: Settings) -> bool:
+def _searches_brain(run: BoldRun, settings: Settings) -> bool:
     """Whether the brain is looked for in a way that can begin at a place."""
     return run.mask is None and settings.brain_extraction in ("auto", "unimo")
 
@@ -226,7 +222,7 @@ def _warnings(run: BoldRun, settings: Settings) -> list[str]:
     warnings = list(run.warnings)
     if settings.reference == "sbref" and run.sbref is None:
         warnings.append("There is no single-band reference: a still frame took its place.")
-    if run.hint is not None and not _looks(run, settings):
+    if run.hint is not None and not _searches_brain(run, settings):
         way = f"--brain-extraction {settings.brain_extraction}"
         instead = way if run.mask is None else "a mask"
         warnings.append(
@@ -245,34 +241,34 @@ def _facts(run: BoldRun) -> dict[str, str]:
     return {"Repetition time": timing, "Echoes": echoes}
 
 
-def _reference_told(run: BoldRun, settings: Settings) -> str:
+def _reference_sentence(run: BoldRun, settings: Settings) -> str:
     if _uses_sbref(run, settings):
         return "Head motion was estimated relative to the single-band reference of the run."
-    whose = " without a single-band reference" if settings.reference == "sbref" else ""
+    some = " without a single-band reference" if settings.reference == "sbref" else ""
     frame = (
         "a frame from the stretch of lowest motion"
         if isinstance(settings.reference, str)
         else f"frame {settings.reference}"
     )
-    return f"Head motion of each run{whose} was estimated relative to one reference, {frame}."
+    return f"Head motion of each run{some} was estimated relative to one reference, {frame}."
 
 
-def _brain_told(run: BoldRun, settings: Settings) -> str:
+def _brain_sentence(run: BoldRun, settings: Settings) -> str:
     if run.mask is not None or settings.brain_extraction == "derivatives":
         return "Where masks of another program were given, the brain was taken from them."
     if settings.brain_extraction == "epi":
         return "The brain was found by intensity and shape (an EPI mask)."
-    told = (
+    sentence = (
         "The brain was found by two convolutional networks (U-Nets after Ronneberger et al. 2015) "
         "trained on synthetic volumes of random contrast (Billot et al. 2023) and real fetal stacks"
     )
     if settings.brain_extraction == "auto":
-        told += ", or by intensity and shape where these were in doubt"
+        sentence += ", or by intensity and shape where these were in doubt"
     followed = "Brains of fetuses were" if settings.refine else "It was"
-    return told + f". {followed} followed through all frames."
+    return sentence + f". {followed} followed through all frames."
 
 
-def _motion_told(settings: Settings) -> str:
+def _motion_sentence(settings: Settings) -> str:
     network = (
         "an equivariant network (steerable convolutions, Weiler et al. 2018) that reads image and "
         "shape, after UniMo (Wang et al. 2024)"
@@ -291,21 +287,23 @@ def _motion_told(settings: Settings) -> str:
 
 def _methods(run: BoldRun, settings: Settings) -> list[str]:
     """What was done, for the methods section: paragraphs that other runs may share."""
-    told = [
-        _reference_told(run, settings),
-        _brain_told(run, settings),
+    paragraphs = [
+        _reference_sentence(run, settings),
+        _brain_sentence(run, settings),
     ]
     if run.echoes:
-        told.append("Of several echoes, motion was estimated on the first and applied to all.")
-    told.append(_motion_told(settings))
-    told.append(
+        paragraphs.append(
+            "Of several echoes, motion was estimated on the first and applied to all."
+        )
+    paragraphs.append(_motion_sentence(settings))
+    paragraphs.append(
         "Each frame was resampled once, by cubic B-splines (Unser 1999), from the raw data."
     )
-    told.append(
+    paragraphs.append(
         "Framewise displacement (Power et al. 2012), root-mean-square displacement (Jenkinson "
         "1999) and standardised DVARS (Nichols 2017, corrected for the number of frames) were "
         "calculated; frames above "
         f"{settings.fd_threshold:g} mm or {settings.dvars_threshold:g} standardised DVARS, bridged "
         "or lost ones are recommended for censoring."
     )
-    return told
+    return paragraphs
