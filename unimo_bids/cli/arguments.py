@@ -50,18 +50,18 @@ def device(text: str) -> str:
     raise ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:0, cuda:1, …")
 
 
-def frame(text: str) -> int | str:
-    """Read a frame's number, or ``auto``."""
-    if text == "auto" or re.fullmatch(r"[0-9]+", text):
-        return text if text == "auto" else int(text)
-    raise ArgumentTypeError(f"{text!r} is neither a frame number from 0 on nor 'auto'")
+def frame_or(*words: str) -> Callable[[str], int | str]:
+    """Kind of argument: a frame's number, or one of some words."""
 
+    def read(text: str) -> int | str:
+        if text in words:
+            return text
+        if re.fullmatch(r"[0-9]+", text):
+            return int(text)
+        choices = "".join(f", nor {word!r}" for word in words)
+        raise ArgumentTypeError(f"{text!r} is no frame number from 0 on{choices}")
 
-def frame_or_sbref(text: str) -> int | str:
-    """Read a frame's number, ``auto`` or ``sbref``."""
-    if text in ("auto", "sbref") or re.fullmatch(r"[0-9]+", text):
-        return int(text) if text[0].isdigit() else text
-    raise ArgumentTypeError(f"{text!r} is no frame number from 0 on, nor 'auto', nor 'sbref'")
+    return read
 
 
 def millimetres_or_auto(text: str) -> float | str:

@@ -13,7 +13,7 @@ from unimo_bids.cli.arguments import (
     add_machine,
     add_network,
     add_population,
-    frame,
+    frame_or,
     joined,
     positive,
 )
@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reference",
         metavar="N|auto",
-        type=frame,
+        type=frame_or("auto"),
         default="auto",
         help="frame whose pose is the identity, counted from 0 (default: auto, a still one)",
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from unimo_bids.cli.arguments import add_center, add_machine, add_population, frame, joined
+from unimo_bids.cli.arguments import add_center, add_machine, add_population, frame_or, joined
 from unimo_bids.cli.guard import guarded
 from unimo_bids.cli.printing import say
 from unimo_bids.words import BrainMethod
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reference",
         metavar="N|auto",
-        type=frame,
+        type=frame_or("auto"),
         default="auto",
         help="frame in which the brain is looked for first (default: auto, a still one)",
     )

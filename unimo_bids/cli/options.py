@@ -175,7 +175,7 @@ def _add_method(parser: Parser) -> None:
     add(
         "--reference",
         metavar="N|auto|sbref",
-        type=arguments.frame_or_sbref,
+        type=arguments.frame_or("auto", "sbref"),
         help="frame that the others are aligned to, counted from 0 (default: auto, a still one), "
         "or the single-band reference",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap
 
 from unimo_bids.errors import InputError
+from unimo_bids.files.tables import read_columns
 from unimo_bids.reports.figures import style
 from unimo_bids.reports.summary import AGAIN
 
@@ -75,26 +75,16 @@ def draw_confounds(path: Path, table: Path) -> None:
 def read_confounds(path: Path) -> dict[str, Float64]:
     """Read the columns of a table that are worth comparing: numbers that vary."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        table = read_columns(path)
+    except (OSError, ValueError) as error:
         raise InputError(path, "this table cannot be read", AGAIN) from error
     columns: dict[str, Float64] = {}
-    for name in rows[0] if rows else ():
-        if name is None or any(part in name for part in _LEFT_OUT):
-            continue
-        values = np.array([_number(row[name]) for row in rows])
+    for name, values in table.items():
         finite = values[np.isfinite(values)]
-        if len(finite) > 2 and finite.std() > 0 and len(columns) < _MOST:
+        varies = len(finite) > 2 and finite.std() > 0
+        if varies and len(columns) < _MOST and not any(part in name for part in _LEFT_OUT):
             columns[name] = values
     return columns
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return float("nan")
 
 
 def _correlation(rows: Float64) -> Float64:
