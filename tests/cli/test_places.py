@@ -72,6 +72,7 @@ def test_too_little_memory(capsys, error):
     assert said.startswith("error: memory: there is not enough") and "ulimit -v" in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_results_of_every_command_that_cannot_be_printed(words, tmp_path, data):
     full = ("sh", "-c", 'exec "$@" >/dev/full', "sh")

@@ -169,6 +169,7 @@ def test_a_series_is_refused(volumes, tmp_path, capsys):
     assert "3 volumes" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bright")
 def test_masks_that_are_uncertain_are_told(tmp_path, capsys, monkeypatch):
     confident(monkeypatch, 0.4)

@@ -101,6 +101,7 @@ def test_a_head_at_rest_stays_at_rest(seed):
     assert off(measured(frames), poses).max() < FINE_MM
 
 
+@pytest.mark.slow
 def test_a_torn_reference_is_said_to_be_torn():
     frames, _ = drawn(0)
     frames[0, :, :, 1::2] = volume(random_poses(1, 3.0, 4.0)[0])[:, :, 1::2] + 5
