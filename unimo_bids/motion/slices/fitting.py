@@ -14,6 +14,7 @@ moves all of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,9 +65,9 @@ class Model:
     linear: Tensor
 
     @classmethod
-    def of(cls, template: Tensor, head: Region, blur: float) -> Model:
-        """Of a template ``(X, Y, Z)`` blurred by so many mm."""
-        smooth = gaussian_blur(template, (blur / head.grid.sizes).tolist())
+    def of(cls, template: Tensor, head: Region, widths: Sequence[float]) -> Model:
+        """Of a template ``(X, Y, Z)`` blurred by so many voxels along each axis."""
+        smooth = gaussian_blur(template, widths)
         slopes = gradient(smooth, head.grid.affine).permute(3, 0, 1, 2)
         linear = torch.cat([slopes, head.weights[None]])
         return cls(head.grid, spline_coefficients(smooth)[None, None], linear[None])
@@ -149,19 +150,24 @@ class SliceProblem:
         trajectory = start
         spread = float(start.bends(self.head.radius)[0].norm(dim=1).median())
         scale = max(spread, _LEAST_BEND)
-        plane = [a for a in range(3) if a != self.times.axis]
-        in_plane = float(self.frames.grid.sizes[plane].max())
+        sizes = self.frames.grid.sizes.tolist()
+        widest = max(size for axis, size in enumerate(sizes) if axis != self.times.axis)
         for blur, iterations, slack in zip(_BLURS, _ITERATIONS, _SLACK, strict=True):
-            model = Model.of(self.template, self.head, blur * in_plane)
-            points = self._points(trajectory, model, blur * in_plane)
+            # in the slices' plane only, of the template as well: at rest both are then alike
+            widths = [
+                0.0 if axis == self.times.axis else blur * widest / size
+                for axis, size in enumerate(sizes)
+            ]
+            model = Model.of(self.template, self.head, widths)
+            points = self._points(trajectory, model, widths)
             trajectory, state = self._descend(trajectory, model, points, slack * scale, iterations)
         return SliceFit(trajectory, state.similarity, state.gains, state.cost)
 
     # ---------------------------------------------------------------------------------- points
-    def _points(self, trajectory: Trajectory, model: Model, blur: float) -> dict[int, Points]:
-        """Voxels of every frame that show the head by the trajectory, at a blur of so many mm."""
-        sizes = self.frames.grid.sizes
-        widths = [0.0 if a == self.times.axis else blur / float(sizes[a]) for a in range(3)]
+    def _points(
+        self, trajectory: Trajectory, model: Model, widths: Sequence[float]
+    ) -> dict[int, Points]:
+        """Voxels of every frame that show the head by the trajectory, blurred as the template."""
         points = {}
         for t in np.flatnonzero(self.usable).tolist():
             poses = trajectory.at(self.times.of(t))
@@ -334,7 +340,7 @@ class _Frame:
 
 
 class _State:
-    """Normal equations of K knots, blocks on the diagonal and beside it, and what goes with them."""
+    """Normal equations of K knots, blocks on the diagonal and beside it; what goes with them."""
 
     def __init__(self, knots: int, frames: int, slices: int) -> None:
         self.diagonal = torch.zeros(knots, 6, 6, dtype=torch.float64)
