@@ -26,12 +26,13 @@ from benchmarks import oddities
 from benchmarks.table import markdown_table
 from unimo_bids.brain.extraction import NOTHING, extract_brain
 from unimo_bids.brain.finder import BrainFinder
-from unimo_bids.brain.mask import BrainMask, Population
+from unimo_bids.brain.mask import BrainMask
 from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.files.series import Series, read_series
 from unimo_bids.motion.estimation import find_reference
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.simulation.fetal import fetal_head
+from unimo_bids.words import Population
 
 Bool3 = NDArray[np.bool_]
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from benchmarks.table import markdown_table
 from unimo_bids.brain.extraction import extract_brain
-from unimo_bids.brain.mask import Population
 from unimo_bids.simulation.anatomy import adult_head
 from unimo_bids.simulation.artefacts import ReceiveBias, RicianNoise, SpinHistory
 from unimo_bids.simulation.fetal import fetal_head
@@ -23,6 +22,7 @@ from unimo_bids.simulation.series import simulate
 from unimo_bids.simulation.shapes import axes_mm, centered_affine
 from unimo_bids.simulation.uterus import fetal_surroundings
 from unimo_bids.spatial import rigid
+from unimo_bids.words import Population
 
 Volume = NDArray[np.float32]
 Drawn = tuple[Volume, NDArray[np.float64], Volume | None]  # volume, affine, brain if there is one

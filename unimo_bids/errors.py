@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from unimo_bids import exits
+
 
 class UnimoError(Exception):
     """A refusal in one sentence: the file, what was found, what to do.
@@ -18,7 +20,7 @@ class UnimoError(Exception):
         What the user can do about it, without a full stop.
     """
 
-    exit_code = 1
+    exit_code = exits.FAILED
 
     def __init__(self, path: str | Path, finding: str, remedy: str) -> None:
         super().__init__(f"{path}: {finding}; {remedy}.")
@@ -28,7 +30,7 @@ class UnimoError(Exception):
 class InputError(UnimoError):
     """The data cannot be used as they are (exit code 2)."""
 
-    exit_code = 2
+    exit_code = exits.BAD_INPUT
 
 
 class MachineError(UnimoError):

@@ -6,12 +6,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic, machine_error
-
-FUSIONS = ("information", "slerp", "image", "shape")
+from unimo_bids.words import AnalysisLevel, Fusion, OutputLevel, Population, RunBrainMethod
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Settings:
     device, gpus
         ``auto``, ``cpu``, ``cuda`` or ``cuda:i``; how many GPUs may be busy at once.
     work_dir, clean_workdir, remove_workdir
-        Folder for what lies between; emptied before the run, removed after it went well.
+        Folder for intermediate files; emptied before the run, removed after one without errors.
     level
         ``minimal`` leaves out the corrected series.
     dummy_scans
@@ -78,7 +77,7 @@ class Settings:
 
     bids_dir: Path
     out_dir: Path
-    analysis_level: str = "participant"
+    analysis_level: AnalysisLevel = "participant"
     participant_label: tuple[str, ...] = ()
     session_label: tuple[str, ...] = ()
     task_id: tuple[str, ...] = ()
@@ -97,18 +96,18 @@ class Settings:
     work_dir: Path = field(default_factory=lambda: Path("work").absolute())
     clean_workdir: bool = False
     remove_workdir: bool = False
-    level: str = "full"
+    level: OutputLevel = "full"
     dummy_scans: int | None = None
     ignore: tuple[str, ...] = ()
-    reference: int | str = "auto"
+    reference: int | Literal["auto", "sbref"] = "auto"
     fd_threshold: float = 0.5
     dvars_threshold: float = 1.5
-    fd_radius: float | str = "auto"
-    brain_extraction: str = "auto"
+    fd_radius: float | Literal["auto"] = "auto"
+    brain_extraction: RunBrainMethod = "auto"
     brain_center: str | None = None
-    fusion: str = "information"
+    fusion: Fusion = "information"
     refine: bool = True
-    population: str = "auto"
+    population: Population | Literal["auto"] = "auto"
     use_plugin: Path | None = None
     stop_on_first_crash: bool = False
     reports_only: bool = False

@@ -75,7 +75,7 @@ def test_unknown_labels_are_refused_with_the_known_ones(several, options, messag
 
 def test_a_participant_left_with_nothing_is_mentioned(several):
     found = find_runs(settings(several, participant_label=("01", "02"), session_label=("b",)))
-    assert found.warnings == ("Nothing of sub-02 fits what was asked for.",)
+    assert found.warnings == ("No run of sub-02 matches the selection.",)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from unimo_bids.brain.extraction import (
     ELSEWHERE,
     NOTHING,
     UNSURE,
-    Method,
     extract_brain,
 )
 from unimo_bids.brain.finder import (
@@ -53,8 +52,7 @@ def test_no_brain_is_not_usable(bright):
     specks[::2] += 300
     for part in ("find", "segment"):
         bright.add_module(part, Blind())
-    methods: tuple[Method, ...] = ("auto", "unimo")
-    for method in methods:
+    for method in ("auto", "unimo"):
         brain = extract_brain(specks, AFFINE, method)
         assert not brain.usable and brain.doubts == (NOTHING,)
 

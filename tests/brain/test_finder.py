@@ -8,7 +8,7 @@ import torch
 
 from tests.brain.bright import volume_of
 from unimo_bids.brain.finder import METHOD, BrainFinder
-from unimo_bids.brain.mask import Population
+from unimo_bids.words import Population
 
 
 def _doubts(finder: BrainFinder, volume: torch.Tensor, population: Population | None) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.cli import faked
-from unimo_bids.brain import series as brain_series
-from unimo_bids.cli import correction
+from unimo_bids.brain import run as brain_run
+from unimo_bids.pipeline import steps
 
 SHAPE = (12, 14, 10, 6)
 AFFINE = np.array([[-3, 0, 0, 16.5], [0, 3, 0, -19.5], [0, 0, 4, -18.0], [0, 0, 0, 1]])
@@ -39,8 +39,8 @@ def bold(tmp_path: Path, data: np.ndarray) -> Path:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correction, "estimate_motion", faked.estimate)
-    monkeypatch.setattr(brain_series, "extract_brain", faked.extract)
+    monkeypatch.setattr(steps, "estimate_motion", faked.estimate)
+    monkeypatch.setattr(brain_run, "extract_brain", faked.extract)
 
 
 def command(

@@ -8,13 +8,14 @@ import time
 
 import numpy as np
 
-from unimo_bids.brain import series as brain_series
+from unimo_bids.brain import run as brain_run
 from unimo_bids.brain.mask import given_brain
-from unimo_bids.cli import correct, correction
+from unimo_bids.cli import correct
 from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.pipeline import steps
 
 
-def estimate(series, affine, *, mask=None, reference="auto", device="cpu", settings=None, progress):
+def estimate(series, affine, *, mask=None, reference="auto", progress, **_options):
     frames = series.shape[3]
     chosen = 0 if reference == "auto" else reference
     progress(0.5, "estimating")
@@ -43,5 +44,5 @@ def extract(volume, affine, *_, **__):
 
 
 if __name__ == "__main__":
-    correction.estimate_motion, brain_series.extract_brain = estimate, extract
+    steps.estimate_motion, brain_run.extract_brain = estimate, extract
     sys.exit(correct.main(sys.argv[1:]))

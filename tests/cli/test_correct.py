@@ -14,9 +14,9 @@ from tests.cli import faked, fuzz
 from tests.cli.conftest import AFFINE, save
 from unimo_bids.brain import run as brain_run
 from unimo_bids.brain.mask import BrainMask, Candidate, given_brain
-from unimo_bids.cli import correction
 from unimo_bids.cli.correct import main
 from unimo_bids.files.transforms import read_itk
+from unimo_bids.pipeline import steps
 from unimo_bids.simulation import artefacts, fetal_head, simulate
 
 NAMES = {
@@ -250,7 +250,7 @@ def failing(error):
 def test_failures_in_the_middle(bold, monkeypatch, capsys, failure):
     error, code, match = failure
     out = bold.parent / "out"
-    monkeypatch.setattr(correction, "estimate_motion", failing(error))
+    monkeypatch.setattr(steps, "estimate_motion", failing(error))
     words = [str(bold), str(out), "--quiet", "--brain-extraction", "none"]
     assert main(words) == code
     (sentence,) = capsys.readouterr().err.splitlines()
@@ -356,7 +356,7 @@ def test_outputs_that_cannot_be_opened_are_not_called_done(
         estimate.template[2, 3, 4] = np.nan
         return estimate
 
-    monkeypatch.setattr(correction, "estimate_motion", broken)
+    monkeypatch.setattr(steps, "estimate_motion", broken)
     out = tmp_path / "out"
     assert main([str(bold), str(out), "--no-figure", "--quiet"]) == 1
     said = f"error: {out / 'bold_template.nii.gz'}: it was written and cannot be used (not all of"

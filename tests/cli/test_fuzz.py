@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from tests.cli import faked, fuzz
-from unimo_bids.cli import correction, mask, register
+from unimo_bids.cli import mask, register
+from unimo_bids.pipeline import steps
 
 QUICK, WHOLE, PAIRS, MASKS = 200, 40, 12, 24
 NO_BRAIN = ("--brain-extraction", "none")
@@ -21,7 +22,7 @@ def judged(endings) -> Counter[int]:
 
 
 def test_headers_and_values_at_random(tmp_path, monkeypatch):
-    monkeypatch.setattr(correction, "estimate_motion", faked.estimate)
+    monkeypatch.setattr(steps, "estimate_motion", faked.estimate)
     codes = judged(fuzz.corrected(fuzz.mutated(QUICK, 1), tmp_path, *NO_BRAIN))
     assert codes.total() == QUICK and codes[0] > 0.3 * QUICK and codes[2] > 0.1 * QUICK
 

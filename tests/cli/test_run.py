@@ -25,16 +25,16 @@ def words(raw, tmp_path):
 
 
 def test_a_report_that_fails_takes_no_other_down(words, tmp_path, monkeypatch, capsys):
-    from unimo_bids.cli import participants
+    from unimo_bids.app import reports
 
-    write = participants.write_participant_report
+    write = reports.write_participant_report
 
     def refuse(out_dir, participant, **given):
         if participant == "sub-01":
             raise OSError("no ink")
         return write(out_dir, participant, **given)
 
-    monkeypatch.setattr(participants, "write_participant_report", refuse)
+    monkeypatch.setattr(reports, "write_participant_report", refuse)
     _summaries(tmp_path / "out", "sub-02_task-rest")
     assert run.main([*words, "--reports-only"]) == 3
     out, err = capsys.readouterr()
@@ -82,16 +82,16 @@ def test_a_plan_for_a_folder_that_cannot_be_used_is_refused(words, tmp_path, cap
 def test_a_graph_that_cannot_be_drawn_ends_nothing(
     words, tmp_path, monkeypatch, capsys, graphviz, drawn
 ):
-    from unimo_bids.cli import participants
+    from unimo_bids.app import running
 
     program = tmp_path / "bin" / "dot"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\n{graphviz}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(participants, "_DRAWING_S", 1)
+    monkeypatch.setattr(running, "_DRAWING_S", 1)
     begun = []
-    monkeypatch.setattr(participants, "run_workflow", lambda *_, **__: begun.append(1) or [])
+    monkeypatch.setattr(running, "run_workflow", lambda *_, **__: begun.append(1) or [])
     assert run.main([*words, "--write-graph"]) == 0
     assert begun
     told = "the workflow could not be drawn" in " ".join(capsys.readouterr().err.split())
@@ -107,7 +107,7 @@ def test_a_participant_without_a_run_that_fits_is_told(words, raw, tmp_path, cap
     )
     options = ["--participant-label", "01", "02", "--run-id", "1", "--reports-only"]
     assert run.main([*words, *options]) == 0
-    assert "Nothing of sub-01 fits" in " ".join(capsys.readouterr().err.split())
+    assert "No run of sub-01 matches the selection" in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_killed_calls_were_writing_goes(words, raw, tmp_path):
@@ -202,7 +202,7 @@ def test_runs_without_results_are_named(tmp_path, capsys):
 
 
 def test_what_nobody_expected_is_told_in_one_line(words, monkeypatch, capsys):
-    from unimo_bids.cli import participants
+    from unimo_bids.app import participants
 
     def fail(_settings):
         raise KeyError("who would have thought")
@@ -242,7 +242,7 @@ def test_denoised_data_with_raw_names_are_corrected_whatever_they_call_themselve
 
 
 def test_a_dataset_without_bold_is_refused_before_it_is_validated(tmp_path, monkeypatch, capsys):
-    from unimo_bids.cli import participants
+    from unimo_bids.app import participants
 
     folder = dataset(tmp_path / "raw")
     for name in ("sub-01/ses-1/eeg/sub-01_ses-1_task-x_eeg.edf", "sub-02/anat/sub-02_T1w.nii.gz"):

@@ -11,10 +11,10 @@ import pytest
 
 from tests.docs.pages import PAGES, ROOT, code, first_cells, quoted, without_code
 from unimo_bids.bids.names import run_names
-from unimo_bids.cli.correct import _parser
-from unimo_bids.cli.mask import _parser as _mask_parser
+from unimo_bids.cli.correct import build_parser as _parser
+from unimo_bids.cli.mask import build_parser as _mask_parser
 from unimo_bids.cli.options import build_parser
-from unimo_bids.cli.register import _parser as _register_parser
+from unimo_bids.cli.register import build_parser as _register_parser
 from unimo_bids.qc.confounds import confounds_table
 from unimo_bids.qc.dvars import SeriesSignals
 from unimo_bids.reports.summary import COLUMNS

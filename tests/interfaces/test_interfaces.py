@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -17,14 +18,16 @@ from tests.system import study
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.brain import finder
 from unimo_bids.errors import InputError, MachineError
+from unimo_bids.files.series import read_series
 from unimo_bids.files.tables import write_table
-from unimo_bids.interfaces.brain import FindBrain, FindReference
 from unimo_bids.interfaces.figures import DrawRun, _candidates
-from unimo_bids.interfaces.motion import EstimateMotion, TrackMotion
+from unimo_bids.interfaces.motion import EstimateMotion
+from unimo_bids.interfaces.prepare import PrepareRun
 from unimo_bids.interfaces.results import read_motion, write_arrays
-from unimo_bids.interfaces.series import ResampleSeries, ValidateSeries
+from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
 from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.pipeline.steps import non_steady_frames
 from unimo_bids.qc.confounds import MOTION_NAMES
 from unimo_bids.settings import Settings
 
@@ -48,48 +51,45 @@ def done(interface):
 def test_echoes_of_different_size_are_refused(bold, here):
     short = study.image(here / "short.nii.gz", study.frames(1)[..., :8])
     with pytest.raises(InputError, match=r"short\.nii\.gz: this echo is .*8\)"):
-        ValidateSeries(in_files=[bold, short]).run()
+        PrepareRun(in_files=[bold, short]).run()
 
 
-def test_frames_to_leave_out_are_found_or_given(bold, here):
-    data = study.frames(1).astype(float)
+def test_frames_to_leave_out_are_found_or_given(bold):
+    series = read_series(bold)
+    data = series.data.astype(np.float32)
     data[..., 0] *= 1.6
-    bright = study.image(here / "bright.nii.gz", data.astype(np.int16))
-    assert done(ValidateSeries(in_files=[bold])).non_steady == 0
-    assert done(ValidateSeries(in_files=[bright])).non_steady == 1
-    assert done(ValidateSeries(in_files=[bright], dummy_scans=3)).non_steady == 3
-
-
-def test_no_frame_may_be_left(bold, here):
-    assert done(ValidateSeries(in_files=[bold], dummy_scans=11)).non_steady == 11
+    bright = replace(series, data=data)
+    assert non_steady_frames(series) == 0
+    assert non_steady_frames(bright) == 1
+    assert non_steady_frames(bright, 3) == 3
+    assert non_steady_frames(series, 11) == 11
     for frames in (12, 30):
         with pytest.raises(InputError, match=f"--dummy-scans {frames} leaves none of its 12 "):
-            ValidateSeries(in_files=[bold], dummy_scans=frames).run()
+            non_steady_frames(series, frames)
 
 
-def test_the_reference_is_still_or_asked_for(bold, here):
-    found = done(FindReference(in_file=bold))
+def test_the_reference_is_still_or_asked_for(bold):
+    found = done(PrepareRun(in_files=[bold], method="epi"))
     assert found.reference not in (6, 7)  # around the jump
-    asked = done(FindReference(in_file=bold, frame=4))
+    asked = brain(bold, method="epi", frame=4)
     assert asked.reference == 4
     np.testing.assert_allclose(
         nib.load(asked.volume).dataobj, nib.load(bold).dataobj[..., 4], atol=0.5
     )
     with pytest.raises(InputError, match=r"there is no frame 12 \(they are 0 to 11\)"):
-        FindReference(in_file=bold, frame=12).run()
+        brain(bold, frame=12)
 
 
-def brain(bold, here, **given):
-    volume = done(FindReference(in_file=bold, frame=0)).volume
-    return done(FindBrain(in_file=bold, volume=volume, reference=0, **given))
+def brain(bold, **given):
+    return done(PrepareRun(in_files=[bold], **({"frame": 0} | given)))
 
 
 def test_a_brain_is_found_where_none_is_given(bold, here):
-    found = brain(bold, here, method="epi")  # what nods here is no brain to the networks
+    found = brain(bold, method="epi")  # what nods here is no brain to the networks
     head = phantom.volume(study.motion(1)[0], affine=study.AFFINE, shape=study.SHAPE).numpy() > 30
     mask = np.asanyarray(nib.load(found.mask).dataobj) > 0
     assert 2 * (mask & head).sum() / (mask.sum() + head.sum()) > 0.9  # Dice
-    assert found.warnings == [] and found.population_reason == "the brain's size"
+    assert found.brain_warnings == [] and found.population_reason == "the brain's size"
     assert found.motion_mask == found.still_mask
 
 
@@ -97,13 +97,13 @@ def test_a_place_is_looked_at_and_kept(bold, here, monkeypatch):
     trained = bright_networks()
     monkeypatch.setattr(finder, "_networks", lambda _device: trained)
     given = {"center": "12,12,8vox", "center_reason": "participants.tsv: brain_center"}
-    found = brain(bold, here, method="unimo", **given)
-    assert found.about["BrainMethod"] == "neural networks" == found.method
-    assert found.about["BrainCenter"] == "12,12,8vox"
-    assert found.about["BrainCenterSource"] == "participants.tsv: brain_center"
+    found = brain(bold, method="unimo", **given)
+    assert found.about_brain["BrainMethod"] == "neural networks" == found.method
+    assert found.about_brain["BrainCenter"] == "12,12,8vox"
+    assert found.about_brain["BrainCenterSource"] == "participants.tsv: brain_center"
     beyond = {"center": "500,0,0", "center_reason": "task-rest_bold.json: BrainCenter"}
     with pytest.raises(InputError, match=r"bold\.nii\.gz: task-rest_bold\.json: BrainCenter 500,"):
-        brain(bold, here, **beyond)
+        brain(bold, **beyond)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,15 @@ def test_places_are_shown_where_there_is_a_choice(doubts, confidences, shown):
 def test_a_damaged_estimate_is_named(bold, here):
     estimate_file = here / "motion.npz"
     estimate_file.write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(MachineError, match=r"motion\.npz: .*work folder is damaged; start again"):
+    with pytest.raises(
+        MachineError, match=r"motion\.npz: .*work folder is damaged; repeat the command"
+    ):
         read_motion(str(estimate_file))
 
 
 def test_only_given_masks_are_used_if_that_is_asked_for(bold, here):
     with pytest.raises(InputError, match="no folder of --derivatives holds a brain mask"):
-        brain(bold, here, method="derivatives")
+        brain(bold, method="derivatives")
 
 
 def test_a_mask_of_every_frame_is_one_once_motion_is_undone(bold, here):
@@ -151,7 +153,7 @@ def test_a_mask_of_every_frame_is_one_once_motion_is_undone(bold, here):
     for t in range(study.FRAMES):
         moving[8:16, 8:16, 4 : 10 + t % 2, t] = 1
     given = study.image(here / "moving.nii.gz", moving)
-    found = brain(bold, here, given_mask=given, population="fetal")
+    found = brain(bold, given_mask=given, population="fetal")
     assert found.motion_mask == str(given)
     np.testing.assert_array_equal(nib.load(found.mask).dataobj, moving[..., 0])
     assert nib.load(found.still_mask).ndim == 3
@@ -160,10 +162,10 @@ def test_a_mask_of_every_frame_is_one_once_motion_is_undone(bold, here):
 
 def test_what_does_not_look_like_a_brain_is_not_taken_for_one(here):
     noise = np.random.default_rng(0).normal(500, 20, (*study.SHAPE, 4)).astype(np.int16)
-    found = brain(study.image(here / "noise.nii.gz", noise), here)
-    assert found.warnings[0].startswith("The brain mask is uncertain: ")
-    noise = brain(study.image(here / "noise.nii.gz", noise), here, method="epi")
-    assert "does not look like a brain" in noise.warnings[0]
+    found = brain(study.image(here / "noise.nii.gz", noise))
+    assert found.brain_warnings[0].startswith("The brain mask is uncertain: ")
+    noise = brain(study.image(here / "noise.nii.gz", noise), method="epi")
+    assert "does not look like a brain" in noise.brain_warnings[0]
     assert not isdefined(noise.motion_mask) and not isdefined(noise.still_mask)
 
 
@@ -172,8 +174,7 @@ def test_motion_relative_to_a_volume_scanned_apart(bold, here):
     volume = 10 * phantom.volume(apart, affine=study.AFFINE, shape=study.SHAPE).numpy()
     sbref = study.image(here / "sbref.nii.gz", volume.astype(np.int16))
     given = {"in_file": bold, "reference_file": sbref, "reference": 0, "device": "cpu"}
-    tracking = done(TrackMotion(**given)).tracking
-    found = done(EstimateMotion(**given, tracking=tracking))
+    found = done(EstimateMotion(**given))
     motion = read_motion(found.motion)
     assert motion.reference == -1 and len(motion.poses) == len(motion.status) == study.FRAMES
     true = study.motion(1).numpy() @ np.linalg.inv(apart.numpy())
@@ -221,7 +222,7 @@ def test_ratios_are_of_frames_to_believe(bold, here):
     status = np.full(study.FRAMES, "ok", dtype="<U8")
     status[7:] = "bridged"
     motion = write_arrays(here / "motion.npz", estimate(poses, status=status))
-    found = done(ResampleSeries(in_files=[bold], motion=motion, non_steady=2, device="cpu"))
+    found = done(ResampleSeries(in_files=[bold], motion=motion, dummy_scans=2, device="cpu"))
     kept = data[..., 2:7].astype(float)
     expected = kept.mean(-1) / np.maximum(kept.std(-1, ddof=1), 1e-9)
     np.testing.assert_allclose(

@@ -5,15 +5,15 @@ import pytest
 
 from tests.reports.conftest import SHAPE
 from unimo_bids.files.series import read_series
-from unimo_bids.reports.drawing import _read_volume
+from unimo_bids.reports.drawing import read_image
 from unimo_bids.reports.figures.views import intensity_window, view_around
 from unimo_bids.reports.survey import change_per_cent, plan_survey, survey
 
 
 @pytest.fixture
 def surveyed(record):
-    boldref, affine, slice_axis = _read_volume(record.boldref)
-    mask = _read_volume(record.mask)[0] > 0.5
+    boldref, affine, slice_axis = read_image(record.boldref)
+    mask = read_image(record.mask)[0] > 0.5
     view = view_around(mask, affine)
     plan = plan_survey(view, mask, intensity_window(boldref, mask), 12, slice_axis)
     series = read_series(record.original)

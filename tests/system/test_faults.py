@@ -63,7 +63,7 @@ def test_broken_runs_take_nothing_else_down(broken, tmp_path):
     for run, said in enumerate(told, start=1):
         (line,) = [one for one in reasons if f"run-{run}" in one]
         name = f"sub-02_task-rest_run-{run}_bold.nii.gz"
-        form = rf"failed: sub-02 task-rest run-{run}, validate: (.+{name}: .+\.) \((.+)\)"
+        form = rf"failed: sub-02 task-rest run-{run}, prepare: (.+{name}: .+\.) \((.+)\)"
         sentence, crash = re.fullmatch(form, line).groups()
         assert said in sentence and sentence.startswith(str(broken)), sentence
         assert Path(crash).is_file() and Path(crash).is_relative_to(out / "sub-02" / "log")
@@ -87,12 +87,12 @@ def test_a_killed_worker_fails_alone_and_can_be_made_good(done, tmp_path):
     out, work = tmp_path / "out", tmp_path / "work"
     words = ("--work-dir", work, "--task-id", "rest", "--session-label", "a")
     process = study.start(done.raw, out, "participant", *done.words, *words)
-    killed = _kill_worker(process, work / "unimo-bids-0.1.0.dev0", "run_2_wf/rigid")
+    killed = _kill_worker(process, work / "unimo-bids-0.1.0.dev0", "run_2_wf/motion")
     finished = study.ended(process)
     since = time.monotonic() - killed
     assert finished.code == 1, finished.err
     assert since < 60
-    said = r"failed: sub-01 ses-a task-rest run-2, rigid: .*was killed \(SIGKILL\).* \(.+\.txt\)"
+    said = r"failed: sub-01 ses-a task-rest run-2, motion: .*was killed \(SIGKILL\).* \(.+\.txt\)"
     assert re.fullmatch(said, finished.last)
     assert list((out / "sub-01/ses-a/func").glob("*run-1_desc-preproc_bold.nii.gz"))
     assert not list((out / "sub-01/ses-a/func").glob("*run-2*"))
@@ -101,7 +101,7 @@ def test_a_killed_worker_fails_alone_and_can_be_made_good(done, tmp_path):
 
     finished = study.call(done.raw, out, "participant", *done.words, *words)
     assert finished.code == 0, finished.err
-    assert "run-2: track" not in "\n".join(
+    assert "run-2: prepare" not in "\n".join(
         line for line in finished.err.splitlines() if line.endswith("…")
     )
     same = {k: v for k, v in study.digests(done.out).items() if "ses-a" in k}

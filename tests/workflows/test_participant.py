@@ -41,8 +41,7 @@ def test_every_run_has_its_steps(study):
     }  # fmt: skip
     for run in runs:
         assert {run_and_step(name)[1] for name in names if run_and_step(name)[0] == run} == {
-            *("validate", "reference", "brain", "track", "rigid", "resample"),
-            *("residual", "confounds", "figures", "save"),
+            *("prepare", "motion", "resample", "residual", "confounds", "figures", "save")
         }
 
 
@@ -51,7 +50,7 @@ def test_a_file_that_was_not_fetched_is_no_hindrance_to_the_others(study):
     for path in [*series, raw(study, "sub-02_task-rest_echo-1_sbref.nii.gz")]:
         path.unlink(missing_ok=True)
         path.symlink_to("../../.git/annex/objects/zz/SHA.nii.gz")
-    assert len(nodes(built(study, reference="sbref"))) == 30
+    assert len(nodes(built(study, reference="sbref"))) == 21
 
 
 def test_runs_do_not_wait_for_each_other(study):
@@ -63,7 +62,7 @@ def test_runs_do_not_wait_for_each_other(study):
     for part in parts:
         # all begins with the check of the series, all ends in the derivatives
         within = graph.subgraph(part)
-        assert [node.name for node in within if not list(within.predecessors(node))] == ["validate"]
+        assert [node.name for node in within if not list(within.predecessors(node))] == ["prepare"]
         assert [node.name for node in within if not list(within.successors(node))] == ["save"]
 
 
@@ -72,8 +71,8 @@ def test_all_echoes_are_resampled_by_the_motion_of_the_first(study):
     (resample,) = [one for name, one in found.items() if "sub_02" in name and "resample" in name]
     assert [path.endswith(f"echo-{echo}_bold.nii.gz") for echo, path in
             enumerate(resample.inputs.in_files, start=1)] == [True, True]  # fmt: skip
-    (rigid,) = [one for name, one in found.items() if "sub_02" in name and "rigid" in name]
-    assert "echo-1" in rigid.inputs.in_file
+    (motion,) = [one for name, one in found.items() if "sub_02" in name and "motion" in name]
+    assert "echo-1" in motion.inputs.in_file
 
 
 def test_an_sbref_is_used_only_if_asked_for(study):
@@ -81,7 +80,7 @@ def test_an_sbref_is_used_only_if_asked_for(study):
     for reference, used in (("auto", False), (2, False), ("sbref", True)):
         found = nodes(built(study, reference=reference))
         for name, node in found.items():
-            if name.endswith((".reference", ".track", ".rigid")):
+            if name.endswith((".prepare", ".motion")):
                 given = str(node.inputs.reference_file)
                 assert given.endswith("_sbref.nii.gz") == (used and "sub_02" in name)
 
@@ -130,7 +129,7 @@ def test_a_header_that_claims_more_than_its_file_holds_says_nothing(tmp_path, su
 def brain_and_figures(folder, **options):
     found = nodes(built(folder, participant_label=("02",), **options))
     return [next(one for name, one in found.items() if name.endswith(end))
-            for end in (".brain", ".figures")]  # fmt: skip
+            for end in (".prepare", ".figures")]  # fmt: skip
 
 
 def test_a_place_given_for_the_brain_is_looked_at(study):

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from unimo_bids.bids.names import GROUP_TABLE
 from unimo_bids.errors import InputError, UnimoError
 from unimo_bids.files.objects import read_object
 from unimo_bids.files.staging import atomic, machine_error
@@ -23,7 +24,7 @@ _IGNORED = (
     "logs",
     "log",
     "figures",
-    "group_bold.tsv",
+    str(GROUP_TABLE),
     "*_xfm.*",
     "*_boldref.*",
     "*_timeseries.*",

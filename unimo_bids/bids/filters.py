@@ -5,29 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from unimo_bids.bids.names import FULL_ENTITIES
 from unimo_bids.errors import InputError
 from unimo_bids.files.objects import read_object
 
 USED = ("bold", "sbref")
 # A file may serve several programs: what they look for besides is no mistake.
 _OTHERS = ("t1w", "t2w", "flair", "fmap", "roi", "asl", "m0scan", "dwi", "pet")
-_ENTITIES = (
-    "subject",
-    "session",
-    "task",
-    "acquisition",
-    "ceagent",
-    "reconstruction",
-    "direction",
-    "run",
-    "echo",
-    "part",
-    "chunk",
-    "datatype",
-    "suffix",
-    "extension",
-    "regex_search",
-)
+_ENTITIES = (*FULL_ENTITIES, "datatype", "suffix", "extension", "regex_search")
 
 
 def read_filters(path: str | Path) -> dict[str, dict[str, Any]]:

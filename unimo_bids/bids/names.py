@@ -10,28 +10,29 @@ from pathlib import Path
 from unimo_bids.errors import InputError
 
 _LABEL = "[A-Za-z0-9+]+"
-# Entities of a raw series in the order BIDS prescribes; short names, as in files
+# Entities of a raw series in the order BIDS prescribes: as in files, in full, what they may be
 _RAW = (
-    ("sub", _LABEL, True),
-    ("ses", _LABEL, False),
-    ("task", _LABEL, True),
-    ("acq", _LABEL, False),
-    ("ce", _LABEL, False),
-    ("rec", _LABEL, False),
-    ("dir", _LABEL, False),
-    ("run", "[0-9]+", False),
-    ("echo", "[0-9]+", False),
-    ("part", "mag|phase|real|imag", False),
-    ("chunk", "[0-9]+", False),
+    ("sub", "subject", _LABEL),
+    ("ses", "session", _LABEL),
+    ("task", "task", _LABEL),
+    ("acq", "acquisition", _LABEL),
+    ("ce", "ceagent", _LABEL),
+    ("rec", "reconstruction", _LABEL),
+    ("dir", "direction", _LABEL),
+    ("run", "run", "[0-9]+"),
+    ("echo", "echo", "[0-9]+"),
+    ("part", "part", "mag|phase|real|imag"),
+    ("chunk", "chunk", "[0-9]+"),
 )
-ENTITIES = tuple(name for name, *_ in _RAW)
+ENTITIES = tuple(name for name, _, _ in _RAW)
+FULL_ENTITIES = tuple(full for _, full, _ in _RAW)
 
 
 def _pattern() -> re.Pattern[str]:
     parts = []
-    for name, kind, needed in _RAW:
+    for name, _, kind in _RAW:
         part = f"{name}-(?P<{name}>{kind})_"
-        parts.append(part if needed else f"(?:{part})?")
+        parts.append(part if name in ("sub", "task") else f"(?:{part})?")
     return re.compile("".join(parts) + r"(?P<suffix>bold|sbref)(?P<extension>\.nii(?:\.gz)?)")
 
 
@@ -48,7 +49,7 @@ def parse_series(path: Path) -> dict[str, str] | None:
     match = _SERIES.fullmatch(path.name)
     if match is None:
         return None
-    entities = {name: match[name] for name, _, _ in _RAW if match[name] is not None}
+    entities = {name: match[name] for name in ENTITIES if match[name] is not None}
     if path.parts[-len(func_folder(entities).parts) - 1 : -1] != func_folder(entities).parts:
         return None
     return entities
@@ -62,7 +63,7 @@ def func_folder(entities: Mapping[str, str]) -> Path:
 
 def stem(entities: Mapping[str, str]) -> str:
     """Beginning of a name, ``sub-01_ses-1_task-rest``; refuses what could leave the folder."""
-    kinds = {name: kind for name, kind, _ in _RAW}
+    kinds = {name: kind for name, _, kind in _RAW}
     for name, value in entities.items():
         if name not in kinds or not re.fullmatch(kinds[name], value):
             raise InputError(f"{name}-{value}", "this is no BIDS entity", "rename the raw file")
@@ -169,6 +170,13 @@ def log_folder(label: str, run_uuid: str) -> Path:
     return participant_folder(label) / "log" / run_uuid
 
 
+def finished_logs(participant: Path) -> list[Path]:
+    """Log folders of the calls that corrected runs of a participant, the last one last."""
+    # their names begin with the time; calls that only made reports left no settings
+    return [path.parent for path in sorted(participant.glob(f"log/*/{SETTINGS}"))]
+
+
 CITATION = Path("logs", "CITATION.md")
+SETTINGS = "settings.toml"
 GROUP_TABLE = Path("group_bold.tsv")
 GROUP_REPORT = Path("group_bold.html")

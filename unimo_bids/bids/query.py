@@ -194,7 +194,7 @@ def find_runs(settings: Settings) -> Selection:
     absent = [one for one in settings.participant_label if one not in participants]
     return Selection(
         {label: tuple(runs) for label, runs in participants.items()},
-        tuple(f"Nothing of sub-{label} fits what was asked for." for label in absent),
+        tuple(f"No run of sub-{label} matches the selection." for label in absent),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,9 +12,8 @@ from numpy.typing import NDArray
 from unimo_bids.brain import epi
 from unimo_bids.brain.finder import UNCLEAR, BrainFinder
 from unimo_bids.brain.head import above_air
-from unimo_bids.brain.mask import BrainMask, Population
-
-Method = Literal["auto", "unimo", "epi"]
+from unimo_bids.brain.mask import BrainMask
+from unimo_bids.words import BrainMethod, Population
 
 NOTHING = "no brain was found"
 ELSEWHERE = "it does not hold the place that was given"
@@ -26,7 +24,7 @@ _SURE = 0.5  # confidence: from here on it is more likely a brain than not
 def extract_brain(
     volume: NDArray[np.generic],
     affine: NDArray[np.float64],
-    method: Method = "auto",
+    method: BrainMethod = "auto",
     *,
     population: Population | None = None,
     center: Sequence[float] | None = None,

@@ -15,7 +15,6 @@ from unimo_bids.brain.mask import (
     BrainMask,
     Candidate,
     Float3,
-    Population,
     ball_volume,
     brain_radius,
     solidity,
@@ -25,6 +24,7 @@ from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.brain.segmentation import Place, Segmented, follow_brain, segment_brain
 from unimo_bids.networks.weights import FOLDER, load_weights
 from unimo_bids.spatial.grid import voxel_sizes
+from unimo_bids.words import Population
 
 METHOD = "neural networks"
 UNCLEAR = "its outline is not clear"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from unimo_bids.brain.head import MaskError
+from unimo_bids.words import Population
 
 Bool3 = NDArray[np.bool_]
 Float3 = NDArray[np.float32]
-Population = Literal["fetal", "infant", "adult"]
 
 # Solidity of a brain at least; brains and slabs of them have 0.86 to 0.97.
 SOLID = 0.8

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unimo_bids.errors import InputError
@@ -38,6 +39,14 @@ def read_place(text: str) -> str:
     if not _PLACE.fullmatch(plain):
         raise ValueError(f"{text!r} is no place; give {FORM}")
     return plain
+
+
+def check_place(place: str | None, extraction: str, mask: Path | None = None) -> None:
+    """Refuse a place in the brain where nobody looks for one."""
+    if place is None or (mask is None and extraction in ("auto", "unimo")):
+        return
+    other = f"--brain-extraction {extraction}" if mask is None else "--mask"
+    raise InputError(OPTION, f"with {other} no place is looked at", "leave one of the two out")
 
 
 def place_of(center: Sequence[float]) -> str:

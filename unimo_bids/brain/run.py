@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unimo_bids.brain.advice import advised
-from unimo_bids.brain.extraction import Method, extract_brain
+from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.brain.finder import METHOD, BrainFinder
 from unimo_bids.brain.head import too_small
-from unimo_bids.brain.mask import BrainMask, Population, population_of_size
+from unimo_bids.brain.mask import BrainMask, population_of_size
 from unimo_bids.brain.propagation import follow_series
 from unimo_bids.brain.voting import Vote, vote
 from unimo_bids.files.series import Series
+from unimo_bids.words import BrainMethod, Population
 
 _MORE = 4  # frames that are looked at, at most, where the reference is unclear
 
@@ -54,7 +55,7 @@ def find_series_brain(
     series: Series,
     reference: int,
     volume: NDArray[np.generic] | None = None,
-    method: Method = "auto",
+    method: BrainMethod = "auto",
     *,
     population: Population | None = None,
     center: Sequence[float] | None = None,
@@ -89,7 +90,7 @@ def find_series_brain(
 
     def look(t: int, place: Sequence[float] | None = None) -> BrainMask:
         # about a place only the networks look
-        way: Method = method if place is None else "unimo"
+        way: BrainMethod = method if place is None else "unimo"
         return extracted(frame(t), series.affine, way, center=place)
 
     if center is not None or method == "epi":
@@ -103,7 +104,9 @@ def find_series_brain(
     warnings = [*voted.warnings]
     if brain.doubts:
         listed = "; ".join(advised(brain, pointed=center is not None))
-        warnings.append(f"The brain mask is uncertain: {listed}. Look at it before all else.")
+        warnings.append(
+            f"The brain mask is uncertain: {listed}. Check the mask before using the results."
+        )
     if not brain.usable:
         warnings.append(
             "Motion is that of all tissue in view. If that is not the head's, give brain masks."

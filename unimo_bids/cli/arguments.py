@@ -8,10 +8,10 @@ from argparse import ArgumentParser, ArgumentTypeError, _ActionsContainer
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 from unimo_bids.brain.place import OPTION, read_place
-from unimo_bids.errors import InputError
-from unimo_bids.settings import FUSIONS
+from unimo_bids.words import Fusion, Population
 
 # As in fMRIPrep, a number without a unit is in MB
 _GB = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
@@ -125,8 +125,8 @@ def add_population(parser: ArgumentParser) -> None:
     """Add the option that says whose brain it is."""
     parser.add_argument(
         "--population",
-        choices=("fetal", "infant", "adult"),
-        help="who was scanned; a brain of another size is doubted (default: anyone)",
+        choices=get_args(Population),
+        help="who was scanned; a brain of another size is flagged (default: anyone)",
     )
 
 
@@ -136,17 +136,9 @@ def add_center(parser: _ActionsContainer) -> None:
         OPTION,
         metavar="X,Y,Z",
         type=place,
-        help="a place in the brain, in the reference: mm (RAS), or voxels from 0 as 62,86,28vox; "
-        "only there it is looked for (default: anywhere)",
+        help="a point in the brain, in the reference: mm (RAS), or voxels from 0 as 62,86,28vox; "
+        "the brain is searched for only there (default: anywhere)",
     )
-
-
-def check_center(center: str | None, extraction: str, mask: Path | None = None) -> None:
-    """Refuse a place in the brain where nobody looks for one."""
-    if center is None or (mask is None and extraction in ("auto", "unimo")):
-        return
-    other = f"--brain-extraction {extraction}" if mask is None else "--mask"
-    raise InputError(OPTION, f"with {other} no place is looked at", "leave one of the two out")
 
 
 def joined(words: Sequence[str]) -> list[str]:
@@ -171,12 +163,12 @@ def add_machine(parser: ArgumentParser, threads: str = "all") -> None:
         metavar="auto|cpu|cuda[:i]",
         type=device,
         default="auto",
-        help="where to compute (default: auto, a GPU if there is one)",
+        help="device to compute on (default: auto, a GPU if there is one)",
     )
     parser.add_argument(
         "--threads", metavar="N", type=positive_int, help=f"CPU threads (default: {threads})"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite existing files")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.add_argument("--version", action="version", version=version("unimo-bids"))
 
@@ -185,7 +177,7 @@ def add_network(parser: _ActionsContainer) -> None:
     """Add the options that say what the pose network does."""
     parser.add_argument(
         "--fusion",
-        choices=FUSIONS,
+        choices=get_args(Fusion),
         help="how the pose network brings together image and shape: in one problem, each counting "
         "by what it knows (default); by interpolating between their poses; or one of them alone",
     )

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import signal
 import sys
-import threading
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from unimo_bids.cli.arguments import (
     add_center,
@@ -23,27 +17,13 @@ from unimo_bids.cli.arguments import (
     joined,
     positive,
 )
+from unimo_bids.cli.guard import guarded
 from unimo_bids.cli.printing import say
 from unimo_bids.cli.progress import progress
-from unimo_bids.errors import MachineError, UnimoError
-from unimo_bids.files.staging import machine_error
+from unimo_bids.words import FileBrainMethod, Interpolation
 
 if TYPE_CHECKING:
-    from unimo_bids.cli.correction import Corrected, Options
-
-# as torch, the loader of libraries, threads and C++ say it
-_NO_MEMORY = (
-    "can't allocate memory",
-    "failed to map segment",
-    "annot allocate memory",
-    "can't start new thread",
-    "bad_alloc",
-)
-INTERRUPTED, TERMINATED = 130, 143  # 128 + signal, as shells count
-
-
-class Terminated(BaseException):
-    """The process was asked to end (SIGTERM, SIGHUP); raised so that files are tidied up."""
+    from unimo_bids.pipeline.correct import Corrected, Options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,11 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0 done (also with frames flagged as lost), 1 the machine did not allow it, 2 bad input.
     """
-    arguments = _parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
+    arguments = build_parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
     return guarded(lambda: _run(arguments), debug=arguments.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Declare all options."""
     parser = argparse.ArgumentParser(
         prog="unimo-correct",
         description="Correct head motion in one 4D fMRI series. One cubic resampling from the raw "
@@ -76,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--brain-extraction",
-        choices=("auto", "unimo", "epi", "none"),
+        choices=get_args(FileBrainMethod),
         default="auto",
         help="how the brain is found without a mask: unimo, trained networks; epi, intensity and "
         "shape, for a head in air; auto, the better of both (default); none, motion is that of all "
@@ -93,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="frame whose pose is the identity, counted from 0 (default: auto, a still one)",
     )
-    parser.add_argument("--interpolation", choices=("cubic", "linear"), default="cubic")
+    parser.add_argument("--interpolation", choices=get_args(Interpolation), default="cubic")
     parser.add_argument(
         "--prefix", metavar="NAME", help="how output names begin (default: the input's name)"
     )
@@ -113,21 +94,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from unimo_bids.cli.correction import Options
-
-    options = {
-        key: value for key, value in vars(arguments).items() if key not in ("quiet", "debug")
-    }
-    print_result(run(Options(**options), arguments.quiet))
-
-
-def run(options: Options, quiet: bool = False) -> Corrected:
-    """Correct a file, showing progress and then the warnings."""
     # torch takes two seconds: not before the arguments are known to be good
-    from unimo_bids.cli.correction import correct_file
+    from unimo_bids.pipeline.correct import Options
+
+    options = vars(arguments).copy()
+    quiet, figure, _ = (options.pop(name) for name in ("quiet", "figure", "debug"))
+    print_result(run(Options(**options), quiet=quiet, figure=figure))
+
+
+def run(options: Options, *, quiet: bool = False, figure: bool = True) -> Corrected:
+    """Correct a file, showing progress and then the warnings."""
+    from unimo_bids.pipeline.correct import correct_file
 
     with progress(quiet) as report:
-        done = correct_file(options, report)
+        done = correct_file(options, report, _draw if figure else None)
     for warning in done.summary["warnings"]:
         print(f"warning: {options.input}: {warning}", file=sys.stderr)
     return done
@@ -135,83 +115,16 @@ def run(options: Options, quiet: bool = False) -> Corrected:
 
 def print_result(done: Corrected, also: Sequence[Path] = ()) -> None:
     """Print what came out, the paths last (and those of other files)."""
-    from unimo_bids.cli.correction import described
+    from unimo_bids.pipeline.summary import in_words
 
-    say(*described(done.summary), *also, *done.paths.values())
-
-
-def guarded(
-    action: Callable[[], None], debug: bool = False, left: str = "nothing was written"
-) -> int:
-    """Run an action; turn every way to fail into one sentence and an exit code.
-
-    Parameters
-    ----------
-    left
-        What is there when the action was interrupted.
-    """
-    # read when torch and numpy are imported: threads that wait for work, as those of numpy's
-    # products do, would else take all of a processor
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    try:
-        with _ending_politely():
-            action()
-    except KeyboardInterrupt:
-        return _failed(f"interrupted; {left}", INTERRUPTED, debug)
-    except Terminated:
-        return _failed(f"terminated; {left}", TERMINATED, debug)
-    except UnimoError as error:
-        return _failed(f"error: {error}", error.exit_code, debug)
-    except Exception as error:
-        refusal = _machine_trouble(error)
-        if refusal is not None:
-            return _failed(f"error: {refusal}", refusal.exit_code, debug)
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        return _failed(f"unexpected: {what}; re-run with --debug and report it.", 1, debug)
-    return 0
+    say(*in_words(done.summary), *also, *done.paths.values())
 
 
-def _failed(sentence: str, code: int, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    print(sentence, file=sys.stderr)
-    return code
+def _draw(path: Path, done: Corrected) -> None:
+    # matplotlib costs half a second and a font cache: only who wants a figure pays
+    from unimo_bids.reports.correction import draw_correction
 
-
-def _machine_trouble(error: Exception) -> MachineError | None:
-    """Recognise what the system refuses, exhausted memory and a failing graphics card."""
-    text = str(error)
-    if "CUDA" in text or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):
-        finding = "the graphics card failed: " + (text.strip().splitlines() or ["no reason"])[0]
-        return MachineError("--device", finding.rstrip("."), "try --device cpu")
-    if isinstance(error, MemoryError) or any(sign in text for sign in _NO_MEMORY):
-        remedy = "run on a machine with more, or raise the limit (ulimit -v, or the job's)"
-        return MachineError("memory", "there is not enough memory", remedy)
-    if "No usable temporary directory" in text:
-        finding = "there is none that can be written"
-        return MachineError("temporary folder", finding, "set TMPDIR to a folder that can be")
-    if isinstance(error, OSError) and error.errno is not None:
-        return machine_error(error.filename or "a file", error)
-    return None
-
-
-@contextlib.contextmanager
-def _ending_politely() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into an exception, so that what is half-written is removed."""
-
-    def end(number: int, interrupted: FrameType | None) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+    draw_correction(path, done)
 
 
 if __name__ == "__main__":

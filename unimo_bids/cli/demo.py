@@ -8,21 +8,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unimo_bids.cli.correct import guarded
+from unimo_bids.cli.guard import guarded
 
 if TYPE_CHECKING:
     from unimo_bids.simulation import SimulatedSeries
 
+_FEWEST_FRAMES = 4
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; exit codes as `unimo-bids`."""
+    arguments = build_parser().parse_args(argv)
+    return guarded(lambda: _demonstrate(arguments), debug=arguments.debug)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Declare all options."""
     parser = argparse.ArgumentParser(
         prog="unimo-bids-demo",
         description="Simulate a fetus and an adult, two sessions each, as a BIDS dataset with the "
         "true poses in sourcedata/truth and brain masks in derivatives/masks.",
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder of the dataset")
-    parser.add_argument("--frames", type=int, default=40, help="in each run (default: 40)")
+    parser.add_argument(
+        "--frames", metavar="N", type=_frames, default=40, help="in each run (default: 40)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="other heads, other motion")
     parser.add_argument(
         "--run",
@@ -31,12 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="then run unimo-bids on it, and compare the poses with the truth",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    arguments = parser.parse_args(argv)
-    if arguments.frames < 4:
-        parser.error("--frames must be at least 4")
-    codes: list[int] = []
-    failed = guarded(lambda: codes.append(_demonstrate(arguments)), debug=arguments.debug)
-    return failed or codes[0]
+    return parser
+
+
+def _frames(text: str) -> int:
+    if text.isdecimal() and int(text) >= _FEWEST_FRAMES:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {_FEWEST_FRAMES} on")
 
 
 def _demonstrate(arguments: argparse.Namespace) -> int:

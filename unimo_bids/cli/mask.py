@@ -6,26 +6,29 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from unimo_bids.cli.arguments import add_center, add_machine, add_population, frame, joined
-from unimo_bids.cli.correct import guarded
+from unimo_bids.cli.guard import guarded
 from unimo_bids.cli.printing import say
+from unimo_bids.words import BrainMethod
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; exit codes as `unimo-correct`."""
-    arguments = _parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
+    arguments = build_parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
     return guarded(lambda: _run(arguments), debug=arguments.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Declare all options."""
     parser = argparse.ArgumentParser(
         prog="unimo-mask",
         description="Find and mask the brain of a fetus, infant or adult in an EPI volume, or in "
         "every frame of a series. Writes 1 for brain, 0 else; frames in which the brain was not "
         "found stay empty, and are named.",
-        epilog="Exit codes: 0 done (doubts are told), 1 the machine did not allow it, 2 the input "
-        "cannot be used, or holds no brain: then nothing is written.",
+        epilog="Exit codes: 0 done (doubts are printed), 1 the machine did not allow it, 2 the "
+        "input cannot be used, or holds no brain: then nothing is written.",
     )
     parser.add_argument("input", metavar="IN.nii[.gz]", type=Path, help="a 3D or 4D image")
     parser.add_argument("output", metavar="OUT.nii[.gz]", type=Path, help="the mask")
@@ -33,8 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     add_population(parser)
     parser.add_argument(
         "--brain-extraction",
-        dest="method",
-        choices=("auto", "unimo", "epi"),
+        choices=get_args(BrainMethod),
         default="unimo",
         help="unimo, trained networks (default); epi, intensity and shape, for a head in air; "
         "auto, the better of both",
@@ -52,9 +54,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     # torch takes two seconds: not before the arguments are known to be good
-    from unimo_bids.cli.masking import mask_file
+    from unimo_bids.pipeline.mask import mask_file
 
-    told = mask_file(arguments)
-    for warning in told.warnings:
+    options = {name: value for name, value in vars(arguments).items() if name != "debug"}
+    masked = mask_file(**options)
+    for warning in masked.warnings:
         print(f"warning: {arguments.input}: {warning}", file=sys.stderr)
-    say(told.sentence, arguments.output)
+    say(masked, arguments.output)

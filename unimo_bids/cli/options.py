@@ -1,4 +1,4 @@
-"""What can be said on the command line of `unimo-bids`, in fMRIPrep's words where it has them."""
+"""The options of `unimo-bids`, named as in fMRIPrep where it has them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from unimo_bids.cli import arguments
+from unimo_bids.words import AnalysisLevel, OutputLevel, Population, RunBrainMethod
 
-LEVELS = ("participant", "group")
 # what fMRIPrep can leave out; of it, only single-band references are used here at all
 _IGNORED = ("fieldmaps", "slicetiming", "sbref", "t2w", "flair", "fmap-jacobian")
 # As far as BIDS URIs allow
@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> Parser:
-    """Declare all that can be said on the command line."""
+    """Declare all options."""
     parser = Parser(
         usage="unimo-bids BIDS_DIR OUT_DIR {participant,group} [options]",
         description="Correct head motion in the BOLD series of a BIDS dataset, above all of the "
@@ -51,8 +51,8 @@ def build_parser() -> Parser:
     add("out_dir", metavar="OUT_DIR", type=arguments.path, help="folder for the derivatives")
     add(
         "analysis_level",
-        choices=LEVELS,
-        help="correct runs, or sum up the results of all participants",
+        choices=get_args(AnalysisLevel),
+        help="correct runs, or summarise the results of all participants",
     )
     add("--version", action="version", version=f"unimo-bids {version('unimo-bids')}")
     _add_selection(parser)
@@ -73,7 +73,7 @@ def _add_selection(parser: Parser) -> None:
         "--echo-idx",
         metavar="N",
         type=arguments.positive_int,
-        help="use this echo alone",
+        help="use only this echo",
     )
     add(
         "--bids-filter-file",
@@ -87,18 +87,18 @@ def _add_selection(parser: Parser) -> None:
         metavar="[NAME=]PATH",
         nargs="+",
         action=Derivatives,
-        help="results of other programs, in which brain masks are looked for",
+        help="results of other programs, searched for brain masks",
     )
     add(
         "--bids-database-dir",
         metavar="PATH",
         type=arguments.path,
-        help="folder of a PyBIDS index; made if there is none, else used without looking again",
+        help="folder of a PyBIDS index; created if missing, otherwise used as it is",
     )
     _flag(
         add,
         "--skip-bids-validation",
-        help="go on without having the dataset validated",
+        help="do not validate the dataset",
     )
 
 
@@ -110,13 +110,13 @@ def _add_resources(parser: Parser) -> None:
         "--n-cpus",
         metavar="N",
         type=arguments.positive_int,
-        help="processors for all (default: all there are)",
+        help="number of processors (default: all)",
     )
     add(
         "--omp-nthreads",
         metavar="N",
         type=arguments.positive_int,
-        help="threads of one step (default: 1; the last digits of results depend on it)",
+        help="threads per step (default: 1; results differ in the last digits)",
     )
     add(
         "--mem",
@@ -124,32 +124,38 @@ def _add_resources(parser: Parser) -> None:
         dest="mem_gb",
         metavar="SIZE",
         type=arguments.memory,
-        help="memory for all: 16G, or 16000 in MB (default: all there is)",
+        help="memory limit: 16G, or 16000 in MB (default: all)",
     )
-    _flag(add, "--low-mem", help="run one step at a time, for the least memory")
+    _flag(add, "--low-mem", help="run one step at a time, to use the least memory")
     add(
         "--device",
         metavar="auto|cpu|cuda[:i]",
         type=arguments.device,
-        help="where to compute (default: auto, a GPU if there is one)",
+        help="device to compute on (default: auto, a GPU if there is one)",
     )
-    add("--gpus", metavar="N", type=arguments.positive_int, help="GPUs to keep busy (default: 1)")
+    add(
+        "--gpus",
+        metavar="N",
+        type=arguments.positive_int,
+        help="number of GPUs to use (default: 1)",
+    )
     add(
         "--use-plugin",
         "--nipype-plugin-file",
         metavar="FILE",
         type=arguments.path,
-        help="YAML that names a Nipype plugin and its arguments, as for a cluster",
+        help="YAML file of a Nipype plugin and its arguments, e.g. for a cluster",
     )
     add(
         "-w",
         "--work-dir",
         metavar="PATH",
         type=arguments.path,
-        help="folder for what lies between; keep it to go on after a break (default: ./work)",
+        help="folder for intermediate files; keep it to resume an interrupted run "
+        "(default: ./work)",
     )
     _flag(add, "--clean-workdir", help="empty the work folder first")
-    _flag(add, "--remove-workdir", help="remove the work folder if all went well")
+    _flag(add, "--remove-workdir", help="remove the work folder after a run without errors")
 
 
 def _add_method(parser: Parser) -> None:
@@ -157,46 +163,46 @@ def _add_method(parser: Parser) -> None:
     add = group.add_argument
     add(
         "--level",
-        choices=("minimal", "full"),
-        help="minimal: transforms, masks and confounds, but no corrected series (default: full)",
+        choices=get_args(OutputLevel),
+        help="minimal: transforms, masks and confounds, no corrected series (default: full)",
     )
     add(
         "--dummy-scans",
         metavar="N",
         type=arguments.natural,
-        help="frames before the steady state (default: detected)",
+        help="frames before the steady state (default: detect them)",
     )
     add(
         "--reference",
         metavar="N|auto|sbref",
         type=arguments.frame_or_sbref,
-        help="frame that the others are moved to, counted from 0 (default: auto, a still one), "
+        help="frame that the others are aligned to, counted from 0 (default: auto, a still one), "
         "or the single-band reference",
     )
     add(
         "--ignore",
         nargs="+",
         choices=_IGNORED,
-        help="what not to use: nothing of it is used anyway, but sbref with --reference sbref",
+        help="for compatibility: only sbref matters, and only with --reference sbref",
     )
     add(
         "--me-output-echos",
         action="store_true",
-        help="does nothing: every echo has its corrected series",
+        help="for compatibility: every echo is corrected and written anyway",
     )
     add(
         "--fd-threshold",
         "--fd-spike-threshold",
         metavar="MM",
         type=arguments.positive,
-        help="framewise displacement of an outlier (default: 0.5)",
+        help="framewise displacement above which a frame is an outlier (default: 0.5)",
     )
     add(
         "--dvars-threshold",
         "--dvars-spike-threshold",
         metavar="X",
         type=arguments.positive,
-        help="standardised DVARS of an outlier (default: 1.5)",
+        help="standardised DVARS above which a frame is an outlier (default: 1.5)",
     )
     add(
         "--fd-radius",
@@ -206,26 +212,26 @@ def _add_method(parser: Parser) -> None:
     )
     add(
         "--brain-extraction",
-        choices=("auto", "unimo", "epi", "derivatives"),
-        help="how brains without a mask in --derivatives are found: unimo, trained networks; epi, "
-        "intensity and shape, for a head in air; auto, the better of both (default); derivatives, "
-        "not at all: such runs fail",
+        choices=get_args(RunBrainMethod),
+        help="how the brain is found where --derivatives hold no mask: unimo, trained networks; "
+        "epi, intensity and shape, for a head in air; auto, the better of both (default); "
+        "derivatives, not at all: runs without a mask fail",
     )
     arguments.add_center(group)
     arguments.add_network(group)
     add(
         "--population",
-        choices=("auto", "fetal", "infant", "adult"),
+        choices=("auto", *get_args(Population)),
         help="who was scanned (default: auto, from ages in the dataset, else the brain's size)",
     )
 
 
 def _add_parts(parser: Parser) -> None:
     add = parser.add_argument_group("only a part").add_argument
-    _flag(add, "--dry-run", help="say what would run, and how long it might take")
-    _flag(add, "--reports-only", help="make the reports anew from what there is")
-    _flag(add, "--boilerplate-only", help="write the methods text alone")
-    _flag(add, "--md-only-boilerplate", help="write the methods text as Markdown alone")
+    _flag(add, "--dry-run", help="show what would run, and roughly how long it takes")
+    _flag(add, "--reports-only", help="rebuild the reports from existing results")
+    _flag(add, "--boilerplate-only", help="write only the methods text")
+    _flag(add, "--md-only-boilerplate", help="write the methods text only as Markdown")
 
 
 def _add_diagnostics(parser: Parser) -> None:
@@ -234,30 +240,30 @@ def _add_diagnostics(parser: Parser) -> None:
         "--config-file",
         metavar="FILE",
         type=arguments.path,
-        help="TOML of settings, as lies beside the results; the command line overrides it, "
+        help="TOML file of settings, as written to the log folder; the command line overrides it, "
         "and --no-NAME switches off what it switches on",
     )
     add(
         "--aggregate-session-reports",
         metavar="N",
         type=arguments.positive_int,
-        help="the most sessions on one page of a report; with more, each has its own (default: 4)",
+        help="with more sessions than this, each gets a report page of its own (default: 4)",
     )
-    _flag(add, "--stop-on-first-crash", help="stop all when one step fails")
+    _flag(add, "--stop-on-first-crash", help="stop everything when a step fails")
     _flag(add, "--write-graph", help="draw the workflow")
-    _flag(add, "--resource-monitor", help="record memory and processor use of every step")
+    _flag(add, "--resource-monitor", help="record memory and processor use of each step")
     add(
         "-v",
         "--verbose",
         dest="verbosity",
         action="count",
-        help="say more; -vv still more",
+        help="more messages; -vv even more",
     )
     _flag(add, "--debug", help="show tracebacks")
     add(
         "--notrack",
         action="store_true",
-        help="does nothing: there is no tracking",
+        help="for compatibility: no usage data are collected",
     )
 
 

@@ -12,14 +12,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from unimo_bids.bids.filters import read_filters
+from unimo_bids.brain.place import check_place
 from unimo_bids.cli import arguments
-from unimo_bids.cli.options import LEVELS, Derivatives, Parser, build_parser
+from unimo_bids.cli.options import Derivatives, Parser, build_parser
 from unimo_bids.errors import InputError, UnimoError
 from unimo_bids.files.staging import machine_error
 from unimo_bids.settings import Settings, read_values
+from unimo_bids.words import AnalysisLevel
 
 _NO_SETTINGS = ("config_file", "notrack", "me_output_echos")
 
@@ -30,18 +32,18 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     Values from a ``--config-file`` are taken as if they stood on the command line, before
     everything else there.
     """
-    given = [_dashed(word) for word in (sys.argv[1:] if argv is None else argv)]
-    argv = _level_first(arguments.joined(given))
+    words = [_dashed(word) for word in (sys.argv[1:] if argv is None else argv)]
+    argv = _level_first(arguments.joined(words))
     first = Parser(add_help=False)
     first.add_argument("--config-file", type=arguments.path)
     config, _ = first.parse_known_args(argv)
     parser = build_parser()
     try:
         values = _from_file(parser, config.config_file) if "config_file" in config else {}
-        words, unknown = parser.parse_known_args(argv)
+        parsed, unknown = parser.parse_known_args(argv)
         if unknown:
             parser.error(_unknown(unknown, parser))
-        values |= {name: one for name, one in vars(words).items() if name not in _NO_SETTINGS}
+        values |= {name: one for name, one in vars(parsed).items() if name not in _NO_SETTINGS}
         # argparse makes lists
         values = {
             name: tuple(one) if isinstance(one, list) else one for name, one in values.items()
@@ -68,7 +70,7 @@ def _level_first(argv: list[str]) -> list[str]:
     ['raw', 'out', 'participant', '--participant-label', '01']
     """
     before_options = [*(word.startswith("-") for word in argv), True].index(True)
-    if before_options == 2 and argv[-1] in LEVELS and not argv[-2].startswith("-"):
+    if before_options == 2 and argv[-1] in get_args(AnalysisLevel) and not argv[-2].startswith("-"):
         return [*argv[:2], argv[-1], *argv[2:-1]]
     return argv
 
@@ -150,7 +152,7 @@ def _check(settings: Settings) -> None:
         raise InputError("--gpus", f"{settings.device} is one GPU", "give --device cuda")
     if settings.reference == "sbref" and "sbref" in settings.ignore:
         raise InputError("--ignore sbref", "--reference sbref asks for it", "leave one out")
-    arguments.check_center(settings.brain_center, settings.brain_extraction)
+    check_place(settings.brain_center, settings.brain_extraction)
     if settings.reports_only and settings.boilerplate_only:
         raise InputError("--reports-only", "--boilerplate-only excludes it", "leave one out")
 

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from unimo_bids import exits
 from unimo_bids.cli.arguments import add_machine, add_network, add_population
-from unimo_bids.cli.correct import guarded
+from unimo_bids.cli.guard import guarded
 from unimo_bids.cli.printing import say
-
-DOUBTED = 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,18 +21,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         4 where the pose is doubted; else as `unimo-correct`.
     """
-    arguments = _parser().parse_args(argv)
-    doubted = False
-
-    def action() -> None:
-        nonlocal doubted
-        doubted = _run(arguments)
-
-    code = guarded(action, debug=arguments.debug)
-    return DOUBTED if code == 0 and doubted else code
+    arguments = build_parser().parse_args(argv)
+    return guarded(lambda: _run(arguments), debug=arguments.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Declare all options."""
     parser = argparse.ArgumentParser(
         prog="unimo-register",
         description="Find how one 3D volume is turned and shifted against another: head or organ, "
@@ -43,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         "one) and OUT_PREFIX_pose.json (what was registered, similarity, doubts).",
         epilog="Exit codes: 0 done, 1 the machine did not allow it, 2 the input cannot be used, or "
         "holds no brain: then nothing is written, 4 done, but the pose is doubted: the outputs are "
-        "written, and the reasons told.",
+        "written, and the reasons printed.",
     )
     parser.add_argument("fixed", metavar="FIXED", type=Path, help="a 3D volume")
     parser.add_argument("moving", metavar="MOVING", type=Path, help="another one")
@@ -75,13 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> bool:
-    """Register, say what came out, and whether it is doubted."""
+def _run(arguments: argparse.Namespace) -> int:
     # torch takes two seconds: not before the arguments are known to be good
-    from unimo_bids.cli.registering import register_files
+    from unimo_bids.pipeline.register import register_files
 
-    told = register_files(arguments)
-    for warning in told.warnings:
+    options = {name: value for name, value in vars(arguments).items() if name != "debug"}
+    done = register_files(**options)
+    for warning in done.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    say(f"{told.sentence}\n{told.path}")
-    return told.doubted
+    say(done, done.paths["moved"])
+    return exits.DOUBTED if done.pair.doubts else exits.DONE

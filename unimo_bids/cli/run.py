@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from unimo_bids.cli.correct import guarded
+from unimo_bids.cli.guard import guarded
 from unimo_bids.cli.parser import parse
+from unimo_bids.cli.printing import say
 
 if TYPE_CHECKING:
     from unimo_bids.settings import Settings
@@ -23,24 +24,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         2 bad input, 3 only a report failed, 130 interrupted, 143 terminated.
     """
     settings = parse(argv)
-    codes: list[int] = []
-    failed = guarded(
-        lambda: codes.append(_run(settings)),
+    return guarded(
+        lambda: _run(settings),
         debug=settings.debug,
-        left="start again to go on from what is finished",
+        left="repeat the command to resume from what is finished",
     )
-    return failed or codes[0]
 
 
 def _run(settings: Settings) -> int:
     # half a second of imports and more: not before the arguments are known to be good
     if settings.analysis_level == "group":
-        from unimo_bids.cli.group import run_group
+        from unimo_bids.app.group import run_group as run
+    else:
+        from unimo_bids.app.participants import run_participants as run
 
-        return run_group(settings)
-    from unimo_bids.cli.participants import run_participants
-
-    return run_participants(settings)
+    outcome = run(settings)
+    for complaint in outcome.complaints:
+        print(complaint, file=sys.stderr)
+    if outcome.results:
+        say(*outcome.results)
+    return outcome.code
 
 
 if __name__ == "__main__":

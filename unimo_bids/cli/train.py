@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from unimo_bids.cli.arguments import device, positive, positive_int
-from unimo_bids.cli.correct import guarded
+from unimo_bids.cli.guard import guarded
+from unimo_bids.words import NetworkPart
 
 if TYPE_CHECKING:
     from unimo_bids.training.recipe import Recipe
@@ -20,19 +21,24 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; exit codes as `unimo-correct`."""
+    arguments = build_parser().parse_args(argv)
+    left = "checkpoint and log stay; repeat the command to resume"
+    return guarded(lambda: arguments.action(arguments), debug=arguments.debug, left=left)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Declare all options."""
     parser = argparse.ArgumentParser(
         prog="unimo-train",
         description="Train the networks on synthetic volumes. First pack the anatomies, then train "
-        "on the pack; a training that was interrupted goes on when it is called again.",
+        "on the pack; if interrupted, repeat the command: it resumes.",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_pack(commands.add_parser("pack", help="gather anatomies into one compact file"))
     _add_brain(commands.add_parser("brain", help="train brain extraction"))
     _add_pose(commands.add_parser("pose", help="train the pose network"))
-    arguments = parser.parse_args(argv)
-    left = "checkpoint and log stay; call again to go on"
-    return guarded(lambda: arguments.action(arguments), debug=arguments.debug, left=left)
+    return parser
 
 
 def _add_pack(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +82,7 @@ def _add_pose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without",
         nargs="+",
-        choices=["votes", "vectors"],
+        choices=get_args(NetworkPart),
         default=[],
         help="parts that the network is to do without, to see what they are worth",
     )
@@ -104,7 +110,9 @@ def _add_training(
     parser.add_argument(
         "--most", metavar="N", type=positive_int, help="anatomies of each kind (default: all)"
     )
-    parser.add_argument("--minutes", type=positive, help="stop after so long; call again to go on")
+    parser.add_argument(
+        "--minutes", type=positive, help="stop after so long; repeat the command to resume"
+    )
     parser.add_argument(
         "--validate",
         metavar="N",

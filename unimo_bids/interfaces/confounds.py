@@ -51,19 +51,19 @@ class WriteConfounds(SimpleInterface):
         )
         from unimo_bids.qc.dvars import series_signals
 
-        given, here = self.inputs, Path(runtime.cwd)
-        series, motion = read_series(given.in_file), read_motion(given.motion)
-        radius = given.fd_radius or auto_fd_radius(given.brain_radius)
-        settings = ConfoundSettings(radius, given.fd_threshold, given.dvars_threshold)
+        inputs, here = self.inputs, Path(runtime.cwd)
+        series, motion = read_series(inputs.in_file), read_motion(inputs.motion)
+        radius = inputs.fd_radius or auto_fd_radius(inputs.brain_radius)
+        settings = ConfoundSettings(radius, inputs.fd_threshold, inputs.dvars_threshold)
         table = confounds_table(
             motion.poses,
             motion.covariance,
             motion.center,
             status=motion.status,
             similarity=motion.similarity,
-            signals=series_signals(series, read_mask(given.mask, series)),
-            repetition_time=given.repetition_time,
-            non_steady=given.non_steady,
+            signals=series_signals(series, read_mask(inputs.mask, series)),
+            repetition_time=inputs.repetition_time,
+            non_steady=inputs.non_steady,
             settings=settings,
         )
         path, metadata = here / "confounds.tsv", here / "confounds.json"

@@ -18,14 +18,8 @@ from nipype.interfaces.base import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from unimo_bids.brain.mask import Candidate
     from unimo_bids.motion.estimate import MotionEstimate
-
-    Array = NDArray[np.float64]
-
 
 _RUNNERS_UP = 4  # that are shown
 
@@ -51,7 +45,7 @@ class _DrawInput(BaseInterfaceInputSpec):
     population = traits.Str(desc="fetal, infant or adult")
     population_reason = traits.Str()
     brain_method = traits.Str()
-    about_brain = traits.Dict(usedefault=True, desc="as `FindBrain` has it")
+    about_brain = traits.Dict(usedefault=True, desc="as `PrepareRun` has it")
     reference_volume = File(exists=True, desc="in which the brain was looked for")
     known_warnings = traits.List(traits.Str, desc="known beforehand")
     series_warnings = traits.List(traits.Str)
@@ -71,41 +65,40 @@ class DrawRun(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         import numpy as np
 
-        from unimo_bids.files.series import read_series, read_volume
         from unimo_bids.files.tables import read_columns
         from unimo_bids.interfaces.results import read_motion
         from unimo_bids.motion.quality import warnings_of
+        from unimo_bids.pipeline.summary import around_lost, run_numbers, still_moving
         from unimo_bids.qc.confounds import MOTION_NAMES, largest_move
         from unimo_bids.qc.framewise import framewise_displacement
-        from unimo_bids.reports.drawing import draw_run
+        from unimo_bids.reports.drawing import draw_run, read_image
         from unimo_bids.reports.record import RunRecord
 
-        given = self.inputs
-        motion, residual = read_motion(given.motion), read_motion(given.residual)
-        columns = read_columns(given.confounds)
+        inputs = self.inputs
+        motion, residual = read_motion(inputs.motion), read_motion(inputs.residual)
+        columns = read_columns(inputs.confounds)
         before = columns["framewise_displacement"]
-        after = framewise_displacement(residual.poses, residual.center, given.fd_radius)
+        after = framewise_displacement(residual.poses, residual.center, inputs.fd_radius)
         for displacement in (before, after):
-            displacement[_about_lost(motion.status)] = np.nan
+            displacement[around_lost(motion.status)] = np.nan
         lost = motion.status == "lost"
-        move = largest_move(motion.poses, motion.center, given.fd_radius, lost)
-        series = read_series(given.original)
-        brain = read_volume(given.mask, series) > 0
-        tsnr = [
-            float(np.median(read_volume(path, series)[brain]))
-            for path in (given.tsnr_before, given.tsnr_after)
-        ]
-        brain_ml = float(brain.sum() * abs(np.linalg.det(series.affine[:3, :3])) / 1000)
-        del series
+        move = largest_move(motion.poses, motion.center, inputs.fd_radius, lost)
+        mask, affine, _ = read_image(inputs.mask)
+        brain = mask > 0
+        tsnr_before, tsnr_after = (
+            float(np.median(read_image(path)[0][brain]))
+            for path in (inputs.tsnr_before, inputs.tsnr_after)
+        )
+        brain_ml = float(brain.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
         censored = columns["censor"] == 1
-        numbers = _numbers(motion, before, after, tsnr, censored)
+        numbers = run_numbers(motion.status, before, after, (tsnr_before, tsnr_after), censored)
         numbers |= {"brain_ml": brain_ml, "largest_move": None if move is None else move.mm}
-        similarity = json.loads(Path(given.similarity).read_text())
-        candidates, chosen = _candidates(given.about_brain)
+        similarity = json.loads(Path(inputs.similarity).read_text())
+        candidates, chosen = _candidates(inputs.about_brain)
         record = RunRecord(
-            entities=given.entities,
+            entities=inputs.entities,
             **{
-                name: Path(getattr(given, name))
+                name: Path(getattr(inputs, name))
                 for name in (
                     *("original", "corrected", "boldref", "mask", "probability"),
                     *("tsnr_before", "tsnr_after", "confounds"),
@@ -121,22 +114,22 @@ class DrawRun(SimpleInterface):
             similarity_after=np.array(similarity["after"], dtype=float),
             status=motion.status.tolist(),
             censored=censored,
-            fd_threshold=given.fd_threshold,
+            fd_threshold=inputs.fd_threshold,
             reference=motion.reference,
             candidates=candidates,
             chosen=chosen,
             reference_volume=(
-                Path(given.reference_volume) if isdefined(given.reference_volume) else None
+                Path(inputs.reference_volume) if isdefined(inputs.reference_volume) else None
             ),
-            motion_mask=Path(given.motion_mask) if isdefined(given.motion_mask) else None,
-            facts={**given.facts, **self._found(motion), "Largest move": str(move or "n/a")},
+            motion_mask=Path(inputs.motion_mask) if isdefined(inputs.motion_mask) else None,
+            facts={**inputs.facts, **self._facts(motion), "Largest move": str(move or "n/a")},
             warnings=[
-                *given.known_warnings,
-                *given.series_warnings,
-                *given.brain_warnings,
+                *inputs.known_warnings,
+                *inputs.series_warnings,
+                *inputs.brain_warnings,
                 *map(str, motion.findings),
                 *warnings_of(motion.status.tolist()),
-                *_unrest(after, given.fd_threshold),
+                *still_moving(after, inputs.fd_threshold),
             ],
             numbers=numbers,
         )
@@ -144,22 +137,22 @@ class DrawRun(SimpleInterface):
         self._results["figures"] = [str(path) for path in figures]
         return runtime
 
-    def _found(self, motion: MotionEstimate) -> dict[str, str]:
-        """What the run itself has told."""
-        given, reference = self.inputs, motion.reference
-        about = given.about_brain
+    def _facts(self, motion: MotionEstimate) -> dict[str, str]:
+        """What is known of the run once it is corrected."""
+        inputs, reference = self.inputs, motion.reference
+        about = inputs.about_brain
         place = (
             f" about {about['BrainCenter']} ({about['BrainCenterSource']})"
             if "BrainCenter" in about
             else ""
         )
-        reason = f" ({given.population_reason})" if given.population_reason else ""
+        reason = f" ({inputs.population_reason})" if inputs.population_reason else ""
         return {
-            "Population": f"{given.population}{reason}",
-            "Brain": f"{given.brain_method}{place}, radius {motion.radius:.0f} mm",
+            "Population": f"{inputs.population}{reason}",
+            "Brain": f"{inputs.brain_method}{place}, radius {motion.radius:.0f} mm",
             "Reference": f"frame {reference}" if reference >= 0 else "single-band reference",
-            "FD radius": f"{given.fd_radius:.0f} mm",
-            "Device": given.device_used,
+            "FD radius": f"{inputs.fd_radius:.0f} mm",
+            "Device": inputs.device_used,
         }
 
 
@@ -177,52 +170,3 @@ def _candidates(about: Mapping[str, Any]) -> tuple[list[Candidate], bool]:
     if not others or not (about["BrainDoubts"] or others[0].confidence >= LIKELY):
         return [], chosen
     return [*found[:chosen], *others], chosen
-
-
-def _about_lost(status: NDArray[np.str_]) -> NDArray[np.bool_]:
-    """Steps into and out of lost frames, whose length nobody knows."""
-    lost = status == "lost"
-    around = lost.copy()
-    around[1:] |= lost[:-1]
-    return around
-
-
-def _unrest(after: Array, threshold: float) -> list[str]:
-    """Warn of frames that still move once corrected: their poses are wrong."""
-    import numpy as np
-
-    moving = np.flatnonzero(np.nan_to_num(after) > threshold)
-    if not moving.size:
-        return []
-    listed = ", ".join(map(str, moving[:8])) + (", …" if moving.size > 8 else "")
-    return [
-        f"The corrected series still moves by up to {np.nanmax(after):.1f} mm (framewise "
-        f"displacement; frames {listed}): do not trust these poses before looking at the movie."
-    ]
-
-
-def _numbers(
-    motion: MotionEstimate,
-    before: Array,
-    after: Array,
-    tsnr: list[float],
-    censored: NDArray[np.bool_],
-) -> dict[str, float | int | None]:
-    """One row of the group's table."""
-    import numpy as np
-
-    fd, left = before[np.isfinite(before)], after[np.isfinite(after)]
-    status = motion.status.tolist()
-    return {
-        "fd_mean": float(fd.mean()) if fd.size else None,
-        "fd_median": float(np.median(fd)) if fd.size else None,
-        "fd_max": float(fd.max()) if fd.size else None,
-        "fd_after_mean": float(left.mean()) if left.size else None,
-        # 0: too few frames to tell
-        "tsnr_before": tsnr[0] or None,
-        "tsnr_after": tsnr[1] or None,
-        "tsnr_gain": tsnr[1] / tsnr[0] if tsnr[0] > 0 else None,
-        "censored_percent": 100 * float(censored.mean()),
-        "frames": len(status),
-        **{name: status.count(name) for name in ("searched", "bridged", "lost")},
-    }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nipype.interfaces.base import traits
 
 if TYPE_CHECKING:
-    from unimo_bids.motion.estimate import MotionEstimate, Tracking
+    from unimo_bids.motion.estimate import MotionEstimate
 
 DEVICE = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:i")
 
@@ -23,7 +23,7 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
 
 
-def write_arrays(path: Path, result: MotionEstimate | Tracking) -> str:
+def write_arrays(path: Path, result: MotionEstimate) -> str:
     """Keep a result of the library; the path as nipype wants it."""
     import numpy as np
 
@@ -32,13 +32,6 @@ def write_arrays(path: Path, result: MotionEstimate | Tracking) -> str:
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **asdict(result))
     return str(path)
-
-
-def read_tracking(path: str) -> Tracking:
-    """Read what TrackMotion left."""
-    from unimo_bids.motion.estimate import Tracking
-
-    return Tracking(**_arrays(path))
 
 
 def read_motion(path: str) -> MotionEstimate:
@@ -58,4 +51,4 @@ def _arrays(path: str) -> dict[str, Any]:
             return {name: array if array.ndim else array.item() for name, array in file.items()}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         finding = "this file of the work folder is damaged"
-        raise MachineError(path, finding, "start again: its step is done anew") from error
+        raise MachineError(path, finding, "repeat the command: this step is run again") from error

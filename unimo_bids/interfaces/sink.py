@@ -55,8 +55,8 @@ class SaveDerivatives(SimpleInterface):
         copies, texts = self._contents()
         return (
             not all(_same(source, path) for path, source in copies.items())
-            or not all(_says(path, text) for path, text in texts.items())
-            or bool(self._former(copies))
+            or not all(_holds(path, text) for path, text in texts.items())
+            or bool(self._outdated(copies))
         )
 
     def _run_interface(self, runtime: Any) -> Any:
@@ -67,7 +67,7 @@ class SaveDerivatives(SimpleInterface):
                 _copy(source, path)
         for path, text in texts.items():
             _write(path, text)
-        for path in self._former(copies):
+        for path in self._outdated(copies):
             path.unlink()
         for path in figures:
             _copy(copies[path], path)
@@ -79,25 +79,25 @@ class SaveDerivatives(SimpleInterface):
         from unimo_bids.bids.names import participant_folder, run_names, sidecar
         from unimo_bids.bids.sidecars import sidecars
 
-        given = self.inputs
-        run, settings = given.run, given.settings
+        inputs = self.inputs
+        run, settings = inputs.run, inputs.settings
         names = run_names(run.entities, run.echoes, settings.level)
         copies = {
-            names.boldref: given.boldref,
-            names.mask: given.mask,
-            names.brain: given.brain,
-            names.transforms: given.transforms,
-            names.confounds: given.confounds,
-            sidecar(names.confounds): given.confounds_metadata,
-            names.tsnr_before: given.tsnr_before,
-            names.tsnr_after: given.tsnr_after,
+            names.boldref: inputs.boldref,
+            names.mask: inputs.mask,
+            names.brain: inputs.brain,
+            names.transforms: inputs.transforms,
+            names.confounds: inputs.confounds,
+            sidecar(names.confounds): inputs.confounds_metadata,
+            names.tsnr_before: inputs.tsnr_before,
+            names.tsnr_after: inputs.tsnr_after,
         }
-        copies |= dict(zip(names.bold, given.bold, strict=False))  # none at level minimal
+        copies |= dict(zip(names.bold, inputs.bold, strict=False))  # none at level minimal
         figures = participant_folder(run.participant) / "figures"
         # the summary marks a run as complete: last
-        for figure in sorted(given.figures, key=lambda path: path.endswith("summary_bold.json")):
+        for figure in sorted(inputs.figures, key=lambda path: path.endswith("summary_bold.json")):
             copies[figures / Path(figure).name] = figure
-        described = sidecars(run, names, settings, given.parameters, given.about_brain)
+        described = sidecars(run, names, settings, inputs.parameters, inputs.about_brain)
         out = settings.out_dir
         texts = {
             out / path: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -105,7 +105,7 @@ class SaveDerivatives(SimpleInterface):
         }
         return {out / path: source for path, source in copies.items()}, texts
 
-    def _former(self, copies: dict[Path, str]) -> list[Path]:
+    def _outdated(self, copies: dict[Path, str]) -> list[Path]:
         """Files of earlier calls that are no longer made.
 
         These may have had another level, other echoes or masks for each frame, and their motion may
@@ -132,7 +132,7 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _says(path: Path, text: str) -> bool:
+def _holds(path: Path, text: str) -> bool:
     try:
         return path.read_text(encoding="utf-8") == text
     except (OSError, UnicodeDecodeError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,8 @@ from torch.nn.functional import avg_pool3d, max_pool3d, softplus
 
 from unimo_bids.networks.alignment import Alignment, Representation, align, slerp, together
 from unimo_bids.networks.steerable import FieldNorm, Fields, Gate, SteerableConv, blur_pool, gated
-
-Fusion = Literal["information", "slerp", "image", "shape"]
-Part = Literal["votes", "vectors"]  # that a network may be trained without, to see their worth
+from unimo_bids.words import Fusion as Fusion  # noqa: PLC0414 - registration takes it from here
+from unimo_bids.words import NetworkPart
 
 VOXELS = 48  # of the box, along each side
 WIDTH = 3.0  # of the box, radii
@@ -80,7 +79,7 @@ class Encoder(nn.Module):
         points: int,
         vectors: int,
         pseudovectors: int,
-        without: Collection[Part] = (),
+        without: Collection[NetworkPart] = (),
     ) -> None:
         super().__init__()
         self.without = without
@@ -209,7 +208,7 @@ def box_places(shape: Sequence[int], device: torch.device) -> Tensor:
 class PoseNetwork(nn.Module):
     """Image and shape of volumes to representations, and pairs of these to poses."""
 
-    def __init__(self, without: Collection[Part] = ()) -> None:
+    def __init__(self, without: Collection[NetworkPart] = ()) -> None:
         super().__init__()
         self.image = Encoder(
             3,

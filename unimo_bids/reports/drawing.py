@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unimo_bids.errors import InputError
-from unimo_bids.files.series import read_mask, read_series
+from unimo_bids.files.series import Series, read_mask, read_series
 from unimo_bids.files.staging import machine_error
 from unimo_bids.reports.figures.candidates import draw_candidates
 from unimo_bids.reports.figures.carpet import draw_carpet, draw_slices
@@ -24,7 +24,7 @@ from unimo_bids.reports.figures.views import intensity_window, view_around
 from unimo_bids.reports.record import RunRecord
 from unimo_bids.reports.reportlets import reportlet
 from unimo_bids.reports.summary import AGAIN, write_summary
-from unimo_bids.reports.survey import Plan, Survey, plan_survey, survey
+from unimo_bids.reports.survey import plan_survey, survey
 
 Float32 = npt.NDArray[np.float32]
 
@@ -55,27 +55,27 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
         written.append(reportlet(folder, record.entities, what, kind))
         return written[-1]
 
-    boldref, affine, slice_axis = _read_volume(record.boldref)
-    mask = _read_volume(record.mask)[0] > 0.5
+    boldref, affine, slice_axis = read_image(record.boldref)
+    mask = read_image(record.mask)[0] > 0.5
     view = view_around(mask, affine)
     window = intensity_window(boldref, mask)
-    draw_brain(place("brain"), boldref, mask, _read_volume(record.probability)[0], view, window)
+    draw_brain(place("brain"), boldref, mask, read_image(record.probability)[0], view, window)
     if record.candidates and record.reference_volume is not None:
-        volume = _read_volume(record.reference_volume)[0]
+        volume = read_image(record.reference_volume)[0]
         draw_candidates(place("candidates"), volume, affine, record.candidates, record.chosen)
+    frames = len(record.status)
+    plan = plan_survey(view, mask, window, frames, slice_axis)
+    series = _read_series(record.original, frames)
     if record.motion_mask is not None:
-        series = read_series(record.original)
         masks = read_mask(record.motion_mask, series)
         if masks.ndim == 4:
             draw_masks(place("masks"), record, series, masks, window)
-        del series, masks
-    tsnr = [_read_volume(path)[0] for path in (record.tsnr_before, record.tsnr_after)]
+        del masks
+    before = survey(series, plan)
+    del series
+    after = survey(_read_series(record.corrected, frames), plan)
+    tsnr = [read_image(path)[0] for path in (record.tsnr_before, record.tsnr_after)]
     draw_tsnr(place("tsnr"), tsnr[0], tsnr[1], mask, view)
-
-    plan = plan_survey(view, mask, window, len(record.status), slice_axis)
-    before, after = (
-        _survey(path, plan, len(record.status)) for path in (record.original, record.corrected)
-    )
     write_movie(place("movie", "webp"), place("movie", "json"), record, plan.shown, before, after)
     draw_carpet(place("carpet"), record, before, after)
     draw_slices(place("slices"), record, before, after)
@@ -93,7 +93,7 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
     return written
 
 
-def _read_volume(path: Path) -> tuple[Float32, npt.NDArray[np.float64], int]:
+def read_image(path: str | Path) -> tuple[Float32, npt.NDArray[np.float64], int]:
     """Read a volume of ours, its affine and the axis along which slices were taken."""
     try:
         image: Any = nib.load(path)
@@ -105,9 +105,9 @@ def _read_volume(path: Path) -> tuple[Float32, npt.NDArray[np.float64], int]:
     return volume, image.affine, 2 if slice_axis is None else int(slice_axis)
 
 
-def _survey(path: Path, plan: Plan, frames: int) -> Survey:
+def _read_series(path: Path, frames: int) -> Series:
     series = read_series(path)
     if series.shape[3] != frames:
         finding = f"it has {series.shape[3]} frames, the estimate {frames}"
         raise InputError(path, finding, AGAIN)
-    return survey(series, plan)
+    return series

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from unimo_bids.bids.names import GROUP_REPORT, GROUP_TABLE
 from unimo_bids.files.tables import write_table
 from unimo_bids.reports.page import write_page
 from unimo_bids.reports.reportlets import anchor, find_reportlets, run_order, session_page
@@ -41,7 +42,7 @@ def write_group_report(
     out_dir = Path(out_dir)
     summaries = find_summaries(out_dir) if summaries is None else summaries
     runs = [(name, read_summary(summaries[name])) for name in sorted(summaries, key=run_order)]
-    table, page = out_dir / "group_bold.tsv", out_dir / "group_bold.html"
+    table, page = out_dir / GROUP_TABLE, out_dir / GROUP_REPORT
     # a file's name may hold what would break a table apart
     names = [" ".join(name.split()) for name, _ in runs]
     columns: dict[str, Any] = {

@@ -9,11 +9,11 @@ from nipype.pipeline import engine as pe
 
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.execution.naming import workflow_name
-from unimo_bids.interfaces.brain import FindBrain, FindReference
 from unimo_bids.interfaces.confounds import WriteConfounds
 from unimo_bids.interfaces.figures import DrawRun
-from unimo_bids.interfaces.motion import EstimateMotion, TrackMotion
-from unimo_bids.interfaces.series import ResampleSeries, ValidateSeries
+from unimo_bids.interfaces.motion import EstimateMotion
+from unimo_bids.interfaces.prepare import PrepareRun
+from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
 from unimo_bids.settings import Settings
 from unimo_bids.workflows.described import DescribedWorkflow
@@ -34,9 +34,8 @@ def init_bold_wf(
 ) -> DescribedWorkflow:
     """Correct the motion of a run, and write its derivatives and figures.
 
-    Nodes: validate → reference → brain → track → rigid → resample → residual → confounds →
-    figures → save. Tracking and brain extraction can be exchanged for others with the same inputs
-    and outputs.
+    Nodes: prepare → motion → resample → residual → confounds → figures → save. The raw series is
+    read once by each of prepare, motion, resample and figures.
 
     Parameters
     ----------
@@ -67,45 +66,45 @@ def init_bold_wf(
     first = str(run.paths[0])
     even = run.volume_timing is None
 
-    validate = pe.Node(
-        ValidateSeries(in_files=_strings(run), dummy_scans=settings.dummy_scans),
-        name="validate",
-        **memory,
-    )
-    frame = settings.reference if isinstance(settings.reference, int) else None
-    reference = pe.Node(
-        FindReference(in_file=first, frame=frame, **apart), name="reference", **memory
-    )
-    brain = pe.Node(
-        FindBrain(
-            in_file=first,
+    prepare = pe.Node(
+        PrepareRun(
+            in_files=[str(path) for path in run.paths],
+            frame=settings.reference if isinstance(settings.reference, int) else None,
             population=population[0],
             method=settings.brain_extraction,
             follow=not settings.refine,  # the network reads the shape of every frame's
+            **apart,
             **device,
         ),
-        name="brain",
+        name="prepare",
         **heavy,
     )
     if run.mask is not None:
-        brain.inputs.given_mask = str(run.mask)
-    if run.hint is not None and _looks(run, settings):
-        brain.inputs.center, brain.inputs.center_reason = run.hint.place, run.hint.reason
-    network = {"fusion": settings.fusion, "refine": settings.refine}
-    track = pe.Node(TrackMotion(in_file=first, **apart, **network, **device), name="track", **heavy)
-    rigid = pe.Node(
-        EstimateMotion(in_file=first, **apart, **network, **device), name="rigid", **heavy
+        prepare.inputs.given_mask = str(run.mask)
+    if run.hint is not None and _searches_brain(run, settings):
+        prepare.inputs.center, prepare.inputs.center_reason = run.hint.place, run.hint.reason
+    motion = pe.Node(
+        EstimateMotion(
+            in_file=first,
+            fusion=settings.fusion,
+            refine=settings.refine,
+            **apart,
+            **device,
+        ),
+        name="motion",
+        **heavy,
     )
     resample = pe.Node(
         ResampleSeries(
-            in_files=_strings(run),
+            in_files=[str(path) for path in run.paths],
+            dummy_scans=settings.dummy_scans,
             repetition_time=run.repetition_time if even else None,
             **device,
         ),
         name="resample",
         **heavy,
     )
-    residual = pe.Node(EstimateMotion(**device), name="residual", **heavy)
+    residual = pe.Node(EstimateMotion(at_rest=True, **device), name="residual", **heavy)
     confounds = pe.Node(
         WriteConfounds(
             repetition_time=run.repetition_time if even else None,
@@ -135,44 +134,34 @@ def init_bold_wf(
     if population[0] is not None:
         figures.inputs.population_reason = population[1]
     else:
-        workflow.connect(brain, "population_reason", figures, "population_reason")
+        workflow.connect(prepare, "population_reason", figures, "population_reason")
 
     workflow.connect(
         [
-            (validate, resample, [("non_steady", "non_steady")]),
-            (validate, confounds, [("non_steady", "non_steady")]),
-            (validate, figures, [("warnings", "series_warnings")]),
-            # what cannot be used is refused before anything else is tried
-            (validate, reference, [(("warnings", _nothing), "after")]),
-            (reference, brain, [("volume", "volume"), ("reference", "reference")]),
-            (reference, figures, [("volume", "reference_volume")]),
-            (reference, track, [("reference", "reference")]),
-            (reference, rigid, [("reference", "reference")]),
-            (reference, residual, [("reference", "reference")]),
-            (brain, track, [("motion_mask", "mask")]),
-            (brain, rigid, [("motion_mask", "mask")]),
-            (brain, residual, [("still_mask", "mask")]),
-            (brain, confounds, [("mask", "mask"), ("radius", "brain_radius")]),
-            (track, rigid, [("tracking", "tracking")]),
-            (rigid, resample, [("motion", "motion")]),
-            (rigid, confounds, [("motion", "motion")]),
+            (prepare, motion, [("reference", "reference"), ("motion_mask", "mask")]),
+            (prepare, residual, [("reference", "reference"), ("still_mask", "mask")]),
+            (prepare, confounds, [("mask", "mask"), ("radius", "brain_radius")]),
+            (motion, resample, [("motion", "motion")]),
+            (motion, confounds, [("motion", "motion")]),
             (resample, residual, [("first", "in_file")]),
-            (resample, confounds, [("first", "in_file")]),
+            (resample, confounds, [("first", "in_file"), ("non_steady", "non_steady")]),
             (
-                brain,
+                prepare,
                 figures,
                 [
+                    ("series_warnings", "series_warnings"),
+                    ("volume", "reference_volume"),
                     ("mask", "mask"),
                     ("probability", "probability"),
                     ("motion_mask", "motion_mask"),
                     ("population", "population"),
                     ("method", "brain_method"),
-                    ("warnings", "brain_warnings"),
-                    ("about", "about_brain"),
+                    ("brain_warnings", "brain_warnings"),
+                    ("about_brain", "about_brain"),
                 ],
             ),
             (
-                rigid,
+                motion,
                 figures,
                 [("boldref", "boldref"), ("motion", "motion"), ("device_used", "device_used")],
             ),
@@ -189,11 +178,11 @@ def init_bold_wf(
             (residual, figures, [("motion", "residual")]),
             (confounds, figures, [("confounds", "confounds"), ("fd_radius", "fd_radius")]),
             (
-                brain,
+                prepare,
                 save,
-                [("mask", "mask"), ("probability", "brain"), ("about", "about_brain")],
+                [("mask", "mask"), ("probability", "brain"), ("about_brain", "about_brain")],
             ),
-            (rigid, save, [("boldref", "boldref"), ("transforms", "transforms")]),
+            (motion, save, [("boldref", "boldref"), ("transforms", "transforms")]),
             (
                 resample,
                 save,
@@ -220,19 +209,11 @@ def _name(run: BoldRun) -> str:
     return workflow_name("_".join([*parts, "wf"]))
 
 
-def _nothing(_warnings: list[str]) -> bool:
-    return True
-
-
-def _strings(run: BoldRun) -> list[str]:
-    return [str(path) for path in run.paths]
-
-
 def _uses_sbref(run: BoldRun, settings: Settings) -> bool:
     return settings.reference == "sbref" and run.sbref is not None
 
 
-def _looks(run: BoldRun, settings: Settings) -> bool:
+def _searches_brain(run: BoldRun, settings: Settings) -> bool:
     """Whether the brain is looked for in a way that can begin at a place."""
     return run.mask is None and settings.brain_extraction in ("auto", "unimo")
 
@@ -241,7 +222,7 @@ def _warnings(run: BoldRun, settings: Settings) -> list[str]:
     warnings = list(run.warnings)
     if settings.reference == "sbref" and run.sbref is None:
         warnings.append("There is no single-band reference: a still frame took its place.")
-    if run.hint is not None and not _looks(run, settings):
+    if run.hint is not None and not _searches_brain(run, settings):
         way = f"--brain-extraction {settings.brain_extraction}"
         instead = way if run.mask is None else "a mask"
         warnings.append(
@@ -260,34 +241,34 @@ def _facts(run: BoldRun) -> dict[str, str]:
     return {"Repetition time": timing, "Echoes": echoes}
 
 
-def _reference_told(run: BoldRun, settings: Settings) -> str:
+def _reference_sentence(run: BoldRun, settings: Settings) -> str:
     if _uses_sbref(run, settings):
         return "Head motion was estimated relative to the single-band reference of the run."
-    whose = " without a single-band reference" if settings.reference == "sbref" else ""
+    some = " without a single-band reference" if settings.reference == "sbref" else ""
     frame = (
         "a frame from the stretch of lowest motion"
         if isinstance(settings.reference, str)
         else f"frame {settings.reference}"
     )
-    return f"Head motion of each run{whose} was estimated relative to one reference, {frame}."
+    return f"Head motion of each run{some} was estimated relative to one reference, {frame}."
 
 
-def _brain_told(run: BoldRun, settings: Settings) -> str:
+def _brain_sentence(run: BoldRun, settings: Settings) -> str:
     if run.mask is not None or settings.brain_extraction == "derivatives":
         return "Where masks of another program were given, the brain was taken from them."
     if settings.brain_extraction == "epi":
         return "The brain was found by intensity and shape (an EPI mask)."
-    told = (
+    sentence = (
         "The brain was found by two convolutional networks (U-Nets after Ronneberger et al. 2015) "
         "trained on synthetic volumes of random contrast (Billot et al. 2023) and real fetal stacks"
     )
     if settings.brain_extraction == "auto":
-        told += ", or by intensity and shape where these were in doubt"
+        sentence += ", or by intensity and shape where these were in doubt"
     followed = "Brains of fetuses were" if settings.refine else "It was"
-    return told + f". {followed} followed through all frames."
+    return sentence + f". {followed} followed through all frames."
 
 
-def _motion_told(settings: Settings) -> str:
+def _motion_sentence(settings: Settings) -> str:
     network = (
         "an equivariant network (steerable convolutions, Weiler et al. 2018) that reads image and "
         "shape, after UniMo (Wang et al. 2024)"
@@ -306,21 +287,23 @@ def _motion_told(settings: Settings) -> str:
 
 def _methods(run: BoldRun, settings: Settings) -> list[str]:
     """What was done, for the methods section: paragraphs that other runs may share."""
-    told = [
-        _reference_told(run, settings),
-        _brain_told(run, settings),
+    paragraphs = [
+        _reference_sentence(run, settings),
+        _brain_sentence(run, settings),
     ]
     if run.echoes:
-        told.append("Of several echoes, motion was estimated on the first and applied to all.")
-    told.append(_motion_told(settings))
-    told.append(
+        paragraphs.append(
+            "Of several echoes, motion was estimated on the first and applied to all."
+        )
+    paragraphs.append(_motion_sentence(settings))
+    paragraphs.append(
         "Each frame was resampled once, by cubic B-splines (Unser 1999), from the raw data."
     )
-    told.append(
+    paragraphs.append(
         "Framewise displacement (Power et al. 2012), root-mean-square displacement (Jenkinson "
         "1999) and standardised DVARS (Nichols 2017, corrected for the number of frames) were "
         "calculated; frames above "
         f"{settings.fd_threshold:g} mm or {settings.dvars_threshold:g} standardised DVARS, bridged "
         "or lost ones are recommended for censoring."
     )
-    return told
+    return paragraphs

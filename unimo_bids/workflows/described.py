@@ -23,11 +23,11 @@ class DescribedWorkflow(pe.Workflow):
 
     def described(self) -> list[str]:
         """Paragraphs of this workflow and those within, each once, in the order of the nodes."""
-        told = list(self.desc)
+        paragraphs = list(self.desc)
         for node in self._nodes_in_order():
             if isinstance(node, DescribedWorkflow):
-                told += [one for one in node.described() if one not in told]
-        return told
+                paragraphs += [text for text in node.described() if text not in paragraphs]
+        return paragraphs
 
     def _nodes_in_order(self) -> list[Any]:
         return sorted(self._graph.nodes(), key=lambda node: str(node.name))

@@ -16,9 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from nibabel.orientations import apply_orientation, io_orientation
 
 from unimo_bids.reports.figures.style import STATUS
+from unimo_bids.reports.figures.views import PLANES, view_around
 
 Array = npt.NDArray[np.floating]
 
@@ -186,15 +186,10 @@ def _name_shades(figure: SubFigure, result: Correction) -> None:
 
 def _draw_images(figure: SubFigure, result: Correction) -> None:
     """Before above after, each in three planes through the middle of the brain."""
-    orientation = io_orientation(result.affine)
-
-    def canonical(volume: Array) -> Array:
-        return np.asarray(apply_orientation(np.asarray(volume, dtype=np.float32), orientation))
-
-    sizes = np.empty(3)
-    sizes[orientation[:, 0].astype(int)] = np.linalg.norm(result.affine[:3, :3], axis=0)
-    mask = canonical(result.mask) > 0.5
-    view = _View(sizes, *_box(mask, sizes))
+    inside = np.asarray(result.mask) > 0.5
+    view = view_around(inside, result.affine, spare_mm=10)
+    mask = np.asarray(view.canonical(inside), dtype=np.bool_)
+    ratios = [across / up for across, up in map(view.extent, PLANES)]
     groups = figure.add_gridspec(3, 1, left=0.07, right=0.935, top=0.885, bottom=0.03, hspace=0.13)
     for number, (title, pair, cmap) in enumerate(
         (
@@ -203,18 +198,16 @@ def _draw_images(figure: SubFigure, result: Correction) -> None:
             ("Temporal signal-to-noise ratio", result.tsnr, "viridis"),
         )
     ):
-        volumes = [canonical(volume) for volume in pair]
+        volumes = [np.asarray(view.canonical(volume), dtype=np.float32) for volume in pair]
         limits = _window(volumes, mask, tissue=number == 0)
-        widths = [view.width_to_height(plane) for plane in _PLANES]
         grid = groups[number, 0].subgridspec(
-            2, 4, width_ratios=[*widths, 0.06], wspace=0.025, hspace=0.025
+            2, 4, width_ratios=[*ratios, 0.06], wspace=0.025, hspace=0.025
         )
         for row, volume in enumerate(volumes):
-            for column, plane in enumerate(_PLANES):
+            for column, plane in enumerate(PLANES):
                 ax = figure.add_subplot(grid[row, column])
                 drawn = ax.imshow(
                     view.cut(volume, plane),
-                    origin="lower",
                     cmap=cmap,
                     vmin=limits[0],
                     vmax=limits[1],
@@ -231,45 +224,6 @@ def _draw_images(figure: SubFigure, result: Correction) -> None:
         bar = figure.add_subplot(grid[:, 3])
         bar.grid(visible=False)
         figure.colorbar(drawn, cax=bar).outline.set_visible(False)
-
-
-# axial, coronal, sagittal: (across, up, through) as axes of a volume in RAS order
-_PLANES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
-
-
-@dataclass(frozen=True)
-class _View:
-    """What part of a volume is shown: a box around the brain, planes through its middle."""
-
-    sizes: Array
-    box: list[slice]
-    middle: list[int]
-
-    def width_to_height(self, plane: tuple[int, int, int]) -> float:
-        across, up = (
-            (self.box[axis].stop - self.box[axis].start) * self.sizes[axis] for axis in plane[:2]
-        )
-        return float(across / up)
-
-    def cut(self, volume: Array, plane: tuple[int, int, int]) -> Array:
-        index = tuple(
-            self.middle[axis] if axis == plane[2] else self.box[axis] for axis in range(3)
-        )
-        return volume[index].T
-
-
-def _box(mask: npt.NDArray[np.bool_], sizes: Array) -> tuple[list[slice], list[int]]:
-    """Around the mask with 10 mm to spare; and its middle."""
-    if not mask.any():
-        mask = np.ones_like(mask)
-    box, middle = [], []
-    for axis in range(3):
-        found = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        spare = int(np.ceil(10 / sizes[axis]))
-        start, stop = max(found[0] - spare, 0), min(found[-1] + 1 + spare, mask.shape[axis])
-        box.append(slice(int(start), int(stop)))
-        middle.append(int((found[0] + found[-1]) // 2))
-    return box, middle
 
 
 def _window(

@@ -21,21 +21,21 @@ def plan(selection: Selection, settings: Settings, enough: Resources) -> str:
     seconds = []
     for run in selection.runs:
         gb = series_gb(run.paths[0])
-        said = ("?", "?")  # a run that cannot be read is refused when it begins
+        sizes = ("?", "?")  # a run that cannot be read is refused when it begins
         if gb:
             seconds.append(_seconds(run, gb))
-            said = (_size(gb), _duration(seconds[-1]))
-        lines.append(f"{run.name:<48}{len(run.paths):>7}{said[0]:>12}  {said[1]}")
+            sizes = (_size(gb), _duration(seconds[-1]))
+        lines.append(f"{run.name:<48}{len(run.paths):>7}{sizes[0]:>12}  {sizes[1]}")
     side_by_side = max(1, min(len(selection.runs), enough.nprocs // enough.omp_nthreads))
     # no shorter than the longest of them
     whole = max([sum(seconds) / side_by_side, *seconds])
     count, unknown = len(selection.runs), len(selection.runs) - len(seconds)
     runs = "1 run" if count == 1 else f"{count} runs, {side_by_side} side by side"
-    told = [_duration(whole)] if seconds else []
+    total = [_duration(whole)] if seconds else []
     if unknown:
-        told.append(f"{unknown} of unknown size" + (" not counted" if seconds else ""))
+        total.append(f"{unknown} of unknown size" + (" not counted" if seconds else ""))
     lines.append(
-        f"{runs}: {', '.join(told)}; results in {settings.out_dir}, work in {settings.work_dir}"
+        f"{runs}: {', '.join(total)}; results in {settings.out_dir}, work in {settings.work_dir}"
     )
     return "\n".join(lines)
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from unimo_bids.app import plan
 from unimo_bids.bids.query import BoldRun, Selection
-from unimo_bids.cli import plan
 from unimo_bids.execution.resources import Resources
 from unimo_bids.settings import Settings
 

@@ -1,0 +1,1 @@
+"""From files to results: the steps that the commands, the workflow and a notebook share."""

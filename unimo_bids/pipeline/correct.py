@@ -1,0 +1,249 @@
+"""Correct one file: read, estimate, resample, write all outputs together."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unimo_bids.brain.place import check_place
+from unimo_bids.brain.run import SeriesBrain
+from unimo_bids.devices import torch_device
+from unimo_bids.errors import InputError
+from unimo_bids.files.reopening import check_image
+from unimo_bids.files.series import Series, read_series
+from unimo_bids.files.staging import atomic, staged
+from unimo_bids.files.tables import write_table
+from unimo_bids.files.transforms import write_itk
+from unimo_bids.files.writing import write_volume
+from unimo_bids.motion.correction import Comparison
+from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.motion.settings import MotionSettings
+from unimo_bids.pipeline.steps import (
+    Head,
+    Report,
+    brain_facts,
+    check_reference,
+    choose_reference,
+    estimate,
+    find_brain,
+    non_steady_frames,
+    read_head,
+    resample,
+)
+from unimo_bids.pipeline.summary import correction_summary, motion_columns
+from unimo_bids.words import FileBrainMethod, Fusion, Interpolation, Population
+
+_BRAIN_SHARE = 0.2  # of the estimation
+_ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing
+_MANY_FRAMES = 200  # of fewer, threads save less than they cost
+_SUFFIXES = {
+    "corrected": "_corrected.nii.gz",
+    "transforms": "_xfm.txt",
+    "motion": "_motion.tsv",
+    "poses": "_poses.npy",
+    "template": "_template.nii.gz",
+    "mask": "_mask.nii.gz",
+    "tsnr_before": "_tsnr-before.nii.gz",
+    "tsnr_after": "_tsnr-after.nii.gz",
+    "figure": "_summary.png",
+    "summary": "_summary.json",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """All that a correction depends on."""
+
+    input: Path
+    out_dir: Path
+    mask: Path | None = None
+    brain_extraction: FileBrainMethod = "auto"
+    brain_center: str | None = None
+    population: Population | None = None
+    fusion: Fusion = "information"
+    refine: bool = True
+    reference: int | Literal["auto"] = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    interpolation: Interpolation = "cubic"
+    prefix: str | None = None
+    overwrite: bool = False
+    fd_radius: float = 50.0
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A series, and what is known of it once it is corrected.
+
+    Attributes
+    ----------
+    series
+        The raw one.
+    estimate
+        Poses and what is known about them.
+    comparison
+        Before and after.
+    columns
+        As in ``*_motion.tsv``.
+    summary
+        As in ``*_summary.json``.
+    paths
+        The outputs that were written.
+    """
+
+    series: Series
+    estimate: MotionEstimate
+    comparison: Comparison
+    columns: Mapping[str, NDArray[Any]]
+    summary: dict[str, Any]
+    paths: Mapping[str, Path]
+
+
+Draw = Callable[[Path, Corrected], None]
+
+
+def correct_file(
+    options: Options, report: Report = lambda _share, _what: None, draw: Draw | None = None
+) -> Corrected:
+    """Correct one file.
+
+    Parameters
+    ----------
+    options
+        The file, where to write, and how.
+    report
+        Told the share done, and what is being done.
+    draw
+        Draws the figure; None for no figure.
+    """
+    started = time.monotonic()
+    check_place(options.brain_center, options.brain_extraction, options.mask)
+    paths = _output_paths(options, drawn=draw is not None)
+    device = torch_device(options.device)
+    with staged(options.out_dir) as stage:
+        places = {key: stage / path.name for key, path in paths.items()}
+        series = read_series(options.input)
+        if options.threads is not None or series.shape[3] < _MANY_FRAMES:
+            torch.set_num_threads(options.threads or 1)
+        motion, brain = _estimate(series, options, device, report)
+        non_steady = non_steady_frames(series)
+        comparison = resample(
+            places["corrected"],
+            series,
+            motion,
+            non_steady=non_steady,
+            interpolation=options.interpolation,
+            device=device,
+            progress=lambda share: report(
+                _ESTIMATION_SHARE + (1 - _ESTIMATION_SHARE) * share, "correcting"
+            ),
+        )
+        columns = motion_columns(motion, comparison, options.fd_radius)
+        summary = _about_call(options, device)
+        summary |= correction_summary(series, motion, comparison, columns, options.fd_radius)
+        summary["non_steady_frames"] = non_steady
+        if brain is not None:
+            summary["warnings"][:0] = brain.warnings
+            summary["brain"] = brain_facts(brain.brain)
+        done = Corrected(series, motion, comparison, columns, summary, paths)
+        _write(done, places)
+        if draw is not None:
+            draw(places["figure"], done)
+        summary["runtime_s"] = round(time.monotonic() - started, 2)
+        with atomic(places["summary"]) as temporary:
+            temporary.write_text(json.dumps(summary, indent=2) + "\n")
+        for key, place in places.items():
+            if place.name.endswith((".nii", ".nii.gz")):
+                check_image(place, paths[key])
+    return done
+
+
+def _output_paths(options: Options, drawn: bool) -> dict[str, Path]:
+    """Names of all outputs; refuses to write over the input, or over anything unless asked to."""
+    name = options.input.name
+    stem = options.prefix or name.removesuffix(".gz").removesuffix(".nii") or name
+    if Path(stem).name != stem:
+        raise InputError(stem, "this prefix is not a file name", "give a prefix without a slash")
+    paths = {
+        key: options.out_dir / f"{stem}{suffix}"
+        for key, suffix in _SUFFIXES.items()
+        if drawn or key != "figure"
+    }
+    inputs = [path for path in (options.input, options.mask) if path is not None and path.exists()]
+    for path in paths.values():
+        if not path.exists():
+            continue
+        if any(path.samefile(given) for given in inputs):
+            finding = "this input would be overwritten by an output of the same name"
+            raise InputError(path, finding, "choose another --prefix or folder")
+        if not options.overwrite:
+            remedy = "give --overwrite, another --prefix or another folder"
+            raise InputError(path, "this output exists already", remedy)
+    return paths
+
+
+def _estimate(
+    series: Series, options: Options, device: str, report: Report
+) -> tuple[MotionEstimate, SeriesBrain | None]:
+    """Motion, and the brain that it rests on, if one was looked for."""
+    reference = options.reference
+    if reference != "auto":
+        check_reference(series, reference)
+    if options.mask is not None or options.brain_extraction == "none":
+        head, brain, begun = read_head(series, options.mask), None, 0.0
+    else:
+        report(0, "finding the brain")
+        reference = choose_reference(series, reference)
+        begun = _BRAIN_SHARE
+        brain = find_brain(
+            series,
+            reference,
+            method=options.brain_extraction,
+            population=options.population,
+            place=options.brain_center,
+            follow=not options.refine,  # the network reads the shape of every frame's
+            device=device,
+            progress=lambda share: report(_ESTIMATION_SHARE * begun * share, "finding the brain"),
+        )
+        head = Head(series, brain.motion_mask)
+
+    def partly(done: float, what: str) -> None:
+        if done < 1:
+            report(_ESTIMATION_SHARE * (begun + (1 - begun) * done), what)
+
+    settings = MotionSettings(fusion=options.fusion, refine=options.refine)
+    return estimate(head, reference, settings=settings, device=device, progress=partly), brain
+
+
+def _about_call(options: Options, device: str) -> dict[str, Any]:
+    settings = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in asdict(options).items()
+    }
+    return {"version": version("unimo-bids"), "settings": settings | {"device": device}}
+
+
+def _write(done: Corrected, places: Mapping[str, Path]) -> None:
+    """Write all but the corrected series, the figure and the summary."""
+    series, motion = done.series, done.estimate
+    write_itk(places["transforms"], motion.poses)
+    with atomic(places["poses"]) as temporary, temporary.open("wb") as file:
+        np.save(file, np.asarray(motion.poses, dtype=np.float64))
+    before, after = done.comparison.tsnr()
+    for name, volume in (
+        ("template", motion.template.astype(np.float32)),
+        ("mask", motion.mask.astype(np.float32)),
+        ("tsnr_before", before),
+        ("tsnr_after", after),
+    ):
+        write_volume(places[name], volume, series)
+    write_table(places["motion"], done.columns)

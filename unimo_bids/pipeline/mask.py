@@ -1,0 +1,102 @@
+"""Mask one file: read, find the brain, write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unimo_bids.brain.advice import advised
+from unimo_bids.brain.place import check_place
+from unimo_bids.devices import torch_device
+from unimo_bids.errors import InputError
+from unimo_bids.files.reopening import check_image
+from unimo_bids.files.series import read_series
+from unimo_bids.files.writing import write_volume
+from unimo_bids.pipeline.steps import choose_reference, find_brain
+from unimo_bids.words import BrainMethod, Population
+
+
+@dataclass(frozen=True)
+class Masked:
+    """The brain in an image.
+
+    Attributes
+    ----------
+    masks
+        ``(X, Y, Z)`` uint8, or ``(X, Y, Z, T)``; empty where the brain was not found in a frame.
+    volumes_ml
+        Of each mask, ``()`` or ``(T,)``.
+    method
+        How the brain was found.
+    warnings
+        A sentence each.
+    """
+
+    masks: NDArray[np.uint8]
+    volumes_ml: NDArray[np.float64]
+    method: str
+    warnings: list[str]
+
+    def __str__(self) -> str:
+        """In a line."""
+        if self.volumes_ml.ndim == 0:
+            return f"brain: {self.volumes_ml:.0f} ml, by {self.method}"
+        ml = self.volumes_ml[self.volumes_ml > 0]
+        return (
+            f"brain: in {len(ml)} of {len(self.volumes_ml)} frames, {np.median(ml):.0f} ml "
+            f"({ml.min():.0f} to {ml.max():.0f}), by {self.method}"
+        )
+
+
+def mask_file(
+    input: Path,  # noqa: A002 - as the command has it
+    output: Path,
+    *,
+    brain_extraction: BrainMethod = "unimo",
+    brain_center: str | None = None,
+    population: Population | None = None,
+    reference: int | Literal["auto"] = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    overwrite: bool = False,
+) -> Masked:
+    """Write the mask of one volume, or of every frame of a series; `unimo-mask` explains all."""
+    check_place(brain_center, brain_extraction)
+    _check_output(input, output, overwrite)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    series = read_series(input, single=True)
+    found = find_brain(
+        series,
+        choose_reference(series, reference),
+        method=brain_extraction,
+        population=population,
+        place=brain_center,
+        follow=series.shape[3] > 1,
+        device=torch_device(device),
+    )
+    if not found.brain.usable:
+        finding = "; ".join(advised(found.brain, pointed=brain_center is not None))
+        raise InputError(input, finding, "no mask was written")
+    masks = found.brain.mask.astype(np.uint8) if found.frame_masks is None else found.frame_masks
+    write_volume(output, masks, series)
+    check_image(output)
+    voxel_ml = abs(float(np.linalg.det(series.affine[:3, :3]))) / 1000
+    volumes_ml = voxel_ml * masks.sum(axis=(0, 1, 2), dtype=np.int64)
+    return Masked(masks, np.asarray(volumes_ml), found.brain.method, found.warnings)
+
+
+def _check_output(image: Path, output: Path, overwrite: bool) -> None:
+    if not output.name.endswith((".nii", ".nii.gz")):
+        raise InputError(output, "this is not the name of a NIfTI file", "end it in .nii.gz")
+    if not output.exists():
+        return
+    if image.exists() and output.samefile(image):
+        raise InputError(output, "the input would be overwritten", "choose another name")
+    if not overwrite:
+        raise InputError(output, "this file exists already", "give --overwrite or another name")

@@ -1,0 +1,236 @@
+"""Register two files: read, find the pose, write."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unimo_bids.brain.extraction import extract_brain
+from unimo_bids.brain.head import MaskError, NoImageError, foreground
+from unimo_bids.devices import torch_device
+from unimo_bids.errors import InputError
+from unimo_bids.files.reopening import check_image
+from unimo_bids.files.series import Series, read_mask, read_series
+from unimo_bids.files.staging import atomic
+from unimo_bids.files.transforms import write_itk
+from unimo_bids.files.writing import write_volume
+from unimo_bids.qc.confounds import MOTION_NAMES
+from unimo_bids.registration.pair import PairPose, register_volumes
+from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Rigid
+from unimo_bids.words import Fusion, Population
+
+_SUFFIXES = {
+    "transform": "_xfm.txt",
+    "pose": "_pose.npy",
+    "moved": "_moved.nii.gz",
+    "facts": "_pose.json",
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """A volume, and what of it is registered: ``mask`` (X, Y, Z), None for all that is not air."""
+
+    series: Series
+    what: Literal["given mask", "brain found", "whole image"]
+    mask: NDArray[np.generic] | None
+    doubts: tuple[str, ...] = ()
+
+    @cached_property
+    def millilitres(self) -> float:
+        """Volume of what is registered."""
+        affine = self.series.affine
+        if self.mask is None:
+            image = torch.from_numpy(self.series.frame(0))
+            inside = foreground(image, self.series.grid).numpy() > 0
+        else:
+            inside = np.asarray(self.mask) > 0.5
+        return float(inside.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+
+    def facts(self) -> dict[str, object]:
+        """As JSON can hold it."""
+        facts: dict[str, object] = {"what": self.what, "volume_ml": round(self.millilitres, 1)}
+        if self.what == "brain found":
+            facts["doubts"] = list(self.doubts)
+        return facts
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Two volumes, and the pose between them.
+
+    Attributes
+    ----------
+    fixed, moving
+        What was registered to what.
+    pair
+        The pose, and what is known of it.
+    paths
+        The outputs that were written.
+    """
+
+    fixed: Side
+    moving: Side
+    pair: PairPose
+    paths: dict[str, Path]
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence each."""
+        warnings = [
+            f"{side.series.path}: the brain mask is uncertain: {'; '.join(side.doubts)}"
+            for side in (self.fixed, self.moving)
+            if side.doubts
+        ]
+        return warnings + [
+            f"{self.paths['pose']}: the pose is doubted: {doubt}" for doubt in self.pair.doubts
+        ]
+
+    def __str__(self) -> str:
+        """In two lines."""
+        pair, rotation = self.pair, self.pair.pose[:3, :3]
+        angle = np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1)))
+        sure = (
+            "" if pair.confidence is None else f", the network's confidence {pair.confidence:.2f}"
+        )
+        what = [f"{side.what} ({side.millilitres:.0f} ml)" for side in (self.fixed, self.moving)]
+        return (
+            f"registered: {' to '.join(what)}\n"
+            f"turned by {angle:.1f}°; similarity {pair.similarity:.3f}{sure}"
+        )
+
+    def facts(self) -> dict[str, object]:
+        """As JSON can hold it."""
+        pair, deviations = self.pair, None
+        if pair.covariance is not None:
+            sd = np.sqrt(np.diag(pair.covariance))
+            names = [*MOTION_NAMES[3:], *MOTION_NAMES[:3]]  # rotation comes first
+            deviations = {
+                name: round(float(value), 6) if np.isfinite(value) else None
+                for name, value in zip(names, sd, strict=True)
+            }
+        return {
+            "version": version("unimo-bids"),
+            "fixed": str(self.fixed.series.path),
+            "moving": str(self.moving.series.path),
+            "registered": {"fixed": self.fixed.facts(), "moving": self.moving.facts()},
+            "pose_fixed_to_moving": pair.pose.tolist(),
+            "center": pair.center.round(3).tolist(),
+            "confidence": None if pair.confidence is None else round(pair.confidence, 4),
+            "similarity": round(pair.similarity, 4),
+            "runner_up": None if pair.runner_up is None else round(pair.runner_up, 4),
+            "doubted": bool(pair.doubts),
+            "doubts": list(pair.doubts),
+            "start": pair.start,
+            "standard_deviations": deviations,
+        }
+
+
+def register_files(
+    fixed: Path,
+    moving: Path,
+    prefix: Path,
+    *,
+    fixed_mask: Path | None = None,
+    moving_mask: Path | None = None,
+    whole_image: bool = False,
+    population: Population | None = None,
+    network: bool = True,
+    fusion: Fusion = "information",
+    refine: bool = True,
+    device: str = "auto",
+    threads: int | None = None,
+    overwrite: bool = False,
+) -> Registered:
+    """Write the pose between two volumes; `unimo-register` explains the options."""
+    if not (refine or network):
+        raise InputError("--no-refine --no-network", "leaves nothing to do", "drop one of them")
+    paths = _output_paths(prefix, overwrite)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    device = torch_device(device)
+    volumes = [(_volume(fixed), fixed_mask), (_volume(moving), moving_mask)]
+    one, other = (
+        _masked_side(volume, mask)
+        if mask is not None
+        else Side(volume, "whole image", None)
+        if whole_image
+        else _brain_side(volume, population, device)
+        for volume, mask in volumes
+    )
+    try:
+        pair = register_volumes(
+            one.series.frame(0),
+            one.series.affine,
+            other.series.frame(0),
+            other.series.affine,
+            fixed_mask=one.mask,
+            moving_mask=other.mask,
+            refine=refine,
+            network=network,
+            fusion=fusion,
+            device=device,
+        )
+    except (NoImageError, MaskError) as error:
+        remedy = "look at both volumes, and at their masks"
+        raise InputError(f"{fixed}, {moving}", str(error), remedy) from error
+    done = Registered(one, other, pair, paths)
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    _write(done)
+    return done
+
+
+def _output_paths(prefix: Path, overwrite: bool) -> dict[str, Path]:
+    paths = {key: Path(f"{prefix}{suffix}") for key, suffix in _SUFFIXES.items()}
+    for path in paths.values():
+        if path.exists() and not overwrite:
+            raise InputError(path, "this output exists already", "give --overwrite or another name")
+    return paths
+
+
+def _volume(path: Path) -> Series:
+    series = read_series(path, single=True)
+    if series.shape[3] > 1:
+        finding = f"has {series.shape[3]} volumes, one is wanted"
+        raise InputError(path, finding, "extract one, or use unimo-correct for a series")
+    return series
+
+
+def _masked_side(volume: Series, path: Path) -> Side:
+    mask = read_mask(path, volume)
+    return Side(volume, "given mask", mask[..., 0] if mask.ndim == 4 else mask)
+
+
+def _brain_side(volume: Series, population: Population | None, device: str) -> Side:
+    try:
+        brain = extract_brain(
+            volume.frame(0), volume.affine, "unimo", population=population, device=device
+        )
+    except ValueError as error:
+        raise InputError(volume.path, str(error), "look at the volume") from error
+    if not brain.usable:
+        remedy = "give a mask of what moves, or --whole-image if that is no head"
+        raise InputError(volume.path, "; ".join(brain.doubts), remedy)
+    return Side(volume, "brain found", brain.probability, brain.doubts)
+
+
+def _write(done: Registered) -> None:
+    paths, fixed, moving = done.paths, done.fixed.series, done.moving.series
+    write_itk(paths["transform"], done.pair.pose[None])
+    with atomic(paths["pose"]) as temporary, temporary.open("wb") as file:
+        np.save(file, done.pair.pose)
+    volume, pose = torch.from_numpy(moving.frame(0)), Rigid(torch.from_numpy(done.pair.pose))
+    moved = np.asarray(resample(volume, moving.grid, pose, onto=fixed.grid))
+    write_volume(paths["moved"], moved, fixed)
+    check_image(paths["moved"])
+    with atomic(paths["facts"]) as temporary:
+        temporary.write_text(json.dumps(done.facts(), indent=2) + "\n")

@@ -1,0 +1,24 @@
+"""Words of choice, the same on the command line, in settings, in workflows and in the library."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+AnalysisLevel = Literal["participant", "group"]
+OutputLevel = Literal["minimal", "full"]
+
+Population = Literal["fetal", "infant", "adult"]
+BrainMethod = Literal["auto", "unimo", "epi"]
+# without a mask, motion may be that of all tissue in view; in a BIDS dataset, masks may be required
+FileBrainMethod = Literal[BrainMethod, "none"]
+RunBrainMethod = Literal[BrainMethod, "derivatives"]
+
+Fusion = Literal["information", "slerp", "image", "shape"]
+NetworkPart = Literal["votes", "vectors"]
+IntensityModel = Literal["gain", "bias"]
+Interpolation = Literal["cubic", "linear"]
+
+# What explains the frames: one image; the few images that all contrasts are made of; frames of
+# other contrast, a pair at a time; or nothing, as no motion at all explains them better.
+Mode = Literal["plain", "common", "tied", "rest"]
+Status = Literal["ok", "searched", "bridged", "lost"]
