@@ -36,7 +36,7 @@ def acquired(way: Trajectory, sigma: float = 0.5, first: int = 0) -> np.ndarray:
 def sway(degrees: float, shift: float) -> Trajectory:
     """Turning to and fro; at rest during the first frame."""
     times = torch.arange(0, COUNT * TR + 0.01, 0.1, dtype=torch.float64)
-    swing = torch.sin((times - TR).clamp(min=0) * 1.1)[:, None]
+    swing = torch.sin((times - TR).clamp(min=0) * 0.5)[:, None]
     turn = swing * f64([0.3, 1.0, -0.5]) * degrees * torch.pi / 180
     return Trajectory(
         times, rigid.from_parameters(turn, swing * f64([0.5, -1.0, 0.8]) * shift), f64([0, 0, 0.0])
