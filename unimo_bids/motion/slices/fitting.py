@@ -45,7 +45,7 @@ _POINTS = 8_000  # of a frame, those with most information
 _COUNT = 0.07  # of a voxel as an observation: blur makes neighbours agree
 _GAIN_SPREAD = 0.15  # of slices' gains about their frame's
 _LEAST_BEND = 0.05  # mm, that the prior always allows
-_TOLERANCE = 0.005  # mm
+_TOLERANCES = (0.1, 0.05, 0.02, 0.005)  # mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +152,8 @@ class SliceProblem:
         scale = max(spread, _LEAST_BEND)
         sizes = self.frames.grid.sizes.tolist()
         widest = max(size for axis, size in enumerate(sizes) if axis != self.times.axis)
-        for blur, iterations, slack in zip(_BLURS, _ITERATIONS, _SLACK, strict=True):
+        stages = zip(_BLURS, _ITERATIONS, _SLACK, _TOLERANCES, strict=True)
+        for blur, iterations, slack, tolerance in stages:
             # in the slices' plane only, of the template as well: at rest both are then alike
             widths = [
                 0.0 if axis == self.times.axis else blur * widest / size
@@ -160,7 +161,9 @@ class SliceProblem:
             ]
             model = Model.of(self.template, self.head, widths)
             points = self._points(trajectory, model, widths)
-            trajectory, state = self._descend(trajectory, model, points, slack * scale, iterations)
+            trajectory, state = self._descend(
+                trajectory, model, points, slack * scale, iterations, tolerance
+            )
         return SliceFit(trajectory, state.similarity, state.gains, state.cost)
 
     # ---------------------------------------------------------------------------------- points
@@ -189,9 +192,10 @@ class SliceProblem:
             return Points(nothing.reshape(0, 3), nothing.long(), nothing.reshape(0, 3), nothing)
         index = voxel_centers((last - first + 1).tolist()) + first
         slice_of = index[:, axis].long()
-        there, slopes, weights = self._look(index.float(), slice_of, poses, model)
-        del there
-        worth = weights * slopes.norm(dim=1)
+        at = self._carried(index.float(), slice_of, poses, model)
+        read = sample_linear(model.linear, at[None])[0]
+        weights = read[3]
+        worth = weights * read[:3].square().sum(dim=0).sqrt()
         worth[weights < 0.05] = 0
         if int((worth > 0).sum()) > _POINTS:
             kept = torch.topk(worth, _POINTS).indices.sort().values
@@ -203,27 +207,11 @@ class SliceProblem:
         place = (world - center.mean(dim=0)) / radius
         return Points(index.float(), slice_of, place.float(), image[i, j, k])
 
-    def _look(
-        self, index: Tensor, slice_of: Tensor, poses: Tensor, model: Model
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Places of voxels in the template, RAS mm from the head's centre; slopes and weights."""
-        at, place = self._carried(index, slice_of, poses, model)
-        read = sample_linear(model.linear, at[None])[0]
-        return place, read[:3].mT, read[3]
-
-    def _carried(
-        self, index: Tensor, slice_of: Tensor, poses: Tensor, model: Model
-    ) -> tuple[Tensor, Tensor]:
-        """Where voxels are in the template: indices, and mm from the head's centre."""
-        back = rigid.inverse(poses) @ self.frames.grid.affine
-        shift = back.clone()
-        shift[:, :3, 3] -= self.head.center
-        to_index = (model.grid.to_index @ back).float()[slice_of]
-        to_place = shift.float()[slice_of]
-        one = index[..., None]
-        at = (to_index[:, :3, :3] @ one)[..., 0] + to_index[:, :3, 3]
-        place = (to_place[:, :3, :3] @ one)[..., 0] + to_place[:, :3, 3]
-        return at, place
+    def _carried(self, index: Tensor, slice_of: Tensor, poses: Tensor, model: Model) -> Tensor:
+        """Where voxels are in the template: indices ``(N, 3)``."""
+        back = model.grid.to_index @ rigid.inverse(poses) @ self.frames.grid.affine
+        own = back.float()[slice_of]
+        return (own[:, :3, :3] @ index[..., None])[..., 0] + own[:, :3, 3]
 
     # ------------------------------------------------------------------------------------ descent
     def _descend(
@@ -233,6 +221,7 @@ class SliceProblem:
         points: dict[int, Points],
         scale: float,
         iterations: int,
+        tolerance: float,
     ) -> tuple[Trajectory, _State]:
         sigma: dict[int, float] = {}
         state = self._state(trajectory, model, points, sigma)
@@ -249,7 +238,7 @@ class SliceProblem:
                     break
                 continue
             trajectory, state, prior, damping = trial, new, new_prior, max(damping / 5, 1e-6)
-            if float(step.norm(dim=1).max()) < _TOLERANCE:
+            if float(step.norm(dim=1).max()) < tolerance:
                 break
         return trajectory, state
 
@@ -262,20 +251,23 @@ class SliceProblem:
     ) -> _State:
         """Cost and normal equations of all knots; scales of residuals are found once and kept."""
         state = _State(len(trajectory.knots), self.frames.count, len(self.times.offsets))
+        to_place = model.grid.affine[:3].clone()  # mm from the head's centre
+        to_place[:, 3] -= self.head.center
+        to_place = to_place.float()
         for t, chosen in points.items():
             if len(chosen.values) < 100:
                 continue
             times = self.times.of(t)
             before, fraction = trajectory.between(times)
             poses = trajectory.at(times)
-            at, place = self._carried(chosen.index, chosen.slice_of, poses, model)
+            at = self._carried(chosen.index, chosen.slice_of, poses, model)
             f = sample_cubic(model.coefficients, at[None])[0, 0]
             read = sample_linear(model.linear, at[None])[0]
             slopes, weights = read[:3].mT, read[3]
             frame = _Frame(chosen, f, weights, len(times))
             if t not in sigma:
                 sigma[t] = float(robust_scale(frame.residual()[None], weights[None])[0])
-            arm = place / self.head.radius
+            arm = (at @ to_place[:, :3].mT + to_place[:, 3]) / self.head.radius
             steepest = torch.cat([torch.linalg.cross(arm, slopes), slopes], dim=1)
             hessian, rhs, cost = frame.normal_equations(steepest, sigma[t])
             state.add(before, fraction, hessian, rhs)
