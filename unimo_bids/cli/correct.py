@@ -74,6 +74,13 @@ def build_parser() -> argparse.ArgumentParser:
         default="auto",
         help="frame whose pose is the identity, counted from 0 (default: auto, a still one)",
     )
+    parser.add_argument(
+        "--slice-timing",
+        metavar="JSON",
+        type=Path,
+        help="BIDS sidecar with SliceTiming: follow the head through the slices of every frame as "
+        "well, and make frames from slices where they were (default: one pose a frame)",
+    )
     parser.add_argument("--interpolation", choices=get_args(Interpolation), default="cubic")
     parser.add_argument(
         "--prefix", metavar="NAME", help="how output names begin (default: the input's name)"

@@ -27,6 +27,7 @@ from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.correction import Comparison
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.settings import MotionSettings
+from unimo_bids.pipeline.slices import read_slice_times, write_slices
 from unimo_bids.pipeline.steps import (
     Head,
     Report,
@@ -57,6 +58,11 @@ _SUFFIXES = {
     "figure": "_summary.png",
     "summary": "_summary.json",
 }
+_SLICE_SUFFIXES = {
+    "slices": "_slices.tsv",
+    "rebuilt": "_rebuilt.nii.gz",
+    "coverage": "_coverage.nii.gz",
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class Options:
     fusion: Fusion = "information"
     refine: bool = True
     reference: int | Literal["auto"] = "auto"
+    slice_timing: Path | None = None
     device: str = "auto"
     threads: int | None = None
     interpolation: Interpolation = "cubic"
@@ -134,6 +141,9 @@ def correct_file(
         series = read_series(options.input)
         if options.threads is not None or series.shape[3] < _MANY_FRAMES:
             torch.set_num_threads(options.threads or 1)
+        times = None
+        if options.slice_timing is not None:
+            times = read_slice_times(options.slice_timing, series)
         motion, brain = _estimate(series, options, device, report)
         non_steady = non_steady_frames(series)
         comparison = resample(
@@ -154,6 +164,8 @@ def correct_file(
         if brain is not None:
             summary["warnings"][:0] = brain.warnings
             summary["brain"] = brain_facts(brain.brain)
+        if times is not None:
+            summary["slices"] = write_slices(series, motion, times, places)
         done = Corrected(series, motion, comparison, columns, summary, paths)
         _write(done, places)
         if draw is not None:
@@ -173,12 +185,17 @@ def _output_paths(options: Options, drawn: bool) -> dict[str, Path]:
     stem = options.prefix or name.removesuffix(".gz").removesuffix(".nii") or name
     if Path(stem).name != stem:
         raise InputError(stem, "this prefix is not a file name", "give a prefix without a slash")
+    suffixes = _SUFFIXES | (_SLICE_SUFFIXES if options.slice_timing else {})
     paths = {
         key: options.out_dir / f"{stem}{suffix}"
-        for key, suffix in _SUFFIXES.items()
+        for key, suffix in suffixes.items()
         if drawn or key != "figure"
     }
-    inputs = [path for path in (options.input, options.mask) if path is not None and path.exists()]
+    inputs = [
+        path
+        for path in (options.input, options.mask, options.slice_timing)
+        if path is not None and path.exists()
+    ]
     for path in paths.values():
         if not path.exists():
             continue

@@ -100,6 +100,11 @@ def in_words(summary: Mapping[str, Any]) -> list[str]:
         phrases.append(f"FD {fd['mean']:.2f} mm")
     if summary["largest_move"] is not None:
         phrases.append(f"largest move {Move(**summary['largest_move'])}")
+    if "slices" in summary:
+        within = summary["slices"]["within_frame_mm"]
+        phrases.append(
+            f"within frames {within['median']:.2f} mm (median), {within['max']:.1f} mm (largest)"
+        )
     if None not in tsnr.values():
         phrases.append(f"median tSNR {tsnr['before']:.1f} → {tsnr['after']:.1f}")
     return phrases

@@ -268,6 +268,36 @@ class TornVolume(Artefact):
 
 
 @dataclass(frozen=True)
+class ContinuousMotion(Artefact):
+    """The head never rests: every slice shows it where it is at its time.
+
+    Parameters
+    ----------
+    way
+        ``(T · per_frame + 1, 4, 4)`` RAS mm, evenly spaced in time from the start of the first
+        frame to the end of the last; a frame's own pose should be that of its middle.
+    per_frame
+        Steps of the way in a frame; many, as the head moves evenly during one.
+    """
+
+    way: Matrices
+    per_frame: int
+    interleave: int = 2
+
+    def slice_poses(self, poses: Matrices, moment: Moment) -> Matrices:
+        """Give every slice its pose."""
+        times = moment.frame + acquisition_times(moment.shape[2], self.interleave)
+        place = np.clip(times * self.per_frame, 0, len(self.way) - 1)
+        before = np.minimum(place.astype(int), len(self.way) - 2)
+        return rigid.interpolate(
+            torch.as_tensor(self.way[before]),
+            torch.as_tensor(self.way[before + 1]),
+            torch.as_tensor(place - before),
+            torch.zeros(3, dtype=torch.float64),
+        ).numpy()
+
+
+@dataclass(frozen=True)
 class ContrastChange(Artefact):
     """Another contrast: the intensities of the tissues are drawn anew.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import interpolate, ndimage
 
 from unimo_bids.errors import InputError
 from unimo_bids.spatial import rigid
@@ -153,3 +153,26 @@ def synthetic_fetal(frames: int, severity: str = "typical", seed: int = 0) -> Po
         pose[:3, 3] = torch.as_tensor(place * held / distance)
         poses.append(pose)
     return torch.stack(poses).numpy()
+
+
+def within_frames(poses: Poses, per_frame: int, jitter: float, seed: int) -> Poses:
+    """A smooth way through poses at the frames' middles, ``(T · per_frame + 1, 4, 4)``.
+
+    Cubic splines of rotation vector and translation, and on them what a recording of one pose a
+    frame cannot show: a random walk that returns to every frame's pose, by `jitter` of the step
+    from frame to frame.
+    """
+    frames = len(poses)
+    turn, shift = rigid.to_parameters(torch.as_tensor(poses))
+    known = torch.cat([turn, shift], dim=1).numpy()
+    times = np.arange(frames * per_frame + 1) / per_frame
+    middles = np.arange(frames) + 0.5
+    way = interpolate.CubicSpline(middles, known, bc_type="natural")(times.clip(0.5, frames - 0.5))
+    rng = np.random.default_rng([seed, 80])
+    walk = rng.standard_normal(way.shape).cumsum(axis=0) / np.sqrt(per_frame)
+    walk -= np.stack(
+        [np.interp(times, middles, np.interp(middles, times, one)) for one in walk.T], axis=1
+    )
+    typical = np.sqrt(np.square(np.diff(known, axis=0)).mean(axis=0))
+    way = way + jitter * typical * walk
+    return poses_from(np.rad2deg(way[:, :3]), way[:, 3:])

@@ -1,0 +1,156 @@
+"""A head that moves while its frames are acquired: the phantom, exact at any pose of any slice."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.phantom import AFFINE, RADIUS, SHAPE, f64, grid_affine, noise, pose, volume
+from unimo_bids.motion.correction import correct_series
+from unimo_bids.motion.estimation import estimate_motion
+from unimo_bids.motion.slices.estimation import correct_slices, estimate_slices
+from unimo_bids.motion.slices.rebuilding import rebuild
+from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid
+
+COUNT, TR = 8, 2.0
+ORDER = np.argsort(np.r_[0 : SHAPE[2] : 2, 1 : SHAPE[2] : 2])  # interleaved
+TIMES = SliceTimes(2, ORDER / SHAPE[2] * TR, TR)
+
+
+def acquired(way: Trajectory, sigma: float = 0.5, first: int = 0) -> np.ndarray:
+    """Frames ``(X, Y, Z, T)``, every slice rendered at its own pose; frame 0 rests."""
+    frames = []
+    for t in range(COUNT):
+        poses = way.at(TIMES.of(t))
+        slices = []
+        for k, own in enumerate(poses):
+            slab = AFFINE.clone()
+            slab[:3, 3] += k * AFFINE[:3, 2]
+            slices.append(volume(own, slab, (*SHAPE[:2], 1))[..., 0])
+        frames.append(torch.stack(slices, dim=-1))
+    series = torch.stack(frames, dim=-1)
+    return (series + noise(series.shape, sigma, seed=first)).numpy()
+
+
+def sway(degrees: float, shift: float) -> Trajectory:
+    """Turning to and fro; at rest during the first frame."""
+    times = torch.arange(0, COUNT * TR + 0.01, 0.1, dtype=torch.float64)
+    swing = torch.sin((times - TR).clamp(min=0) * 0.5)[:, None]
+    turn = swing * f64([0.3, 1.0, -0.5]) * degrees * torch.pi / 180
+    return Trajectory(
+        times, rigid.from_parameters(turn, swing * f64([0.5, -1.0, 0.8]) * shift), f64([0, 0, 0.0])
+    )
+
+
+def slice_errors(poses: np.ndarray, way: Trajectory) -> torch.Tensor:
+    """Mean displacement on the head's surface of every slice ``(T, S)``, mm."""
+    arms = torch.cat([torch.eye(3), -torch.eye(3)]).double() * RADIUS
+    true = torch.stack([way.at(TIMES.of(t)) for t in range(COUNT)])
+    apart = rigid.transform(torch.from_numpy(poses), arms) - rigid.transform(true, arms)
+    return apart.norm(dim=-1).mean(dim=-1)
+
+
+@pytest.fixture(scope="module")
+def moving(mask):
+    """A series of a swaying head, its motion frame by frame and slice by slice."""
+    way = sway(8.0, 6.0)
+    series = acquired(way)
+    motion = estimate_motion(series, AFFINE.numpy(), mask=mask.numpy(), reference=0)
+    return way, series, motion, estimate_slices(series, AFFINE.numpy(), motion, TIMES)
+
+
+@pytest.mark.slow
+def test_slices_are_found_where_they_were(moving):
+    way, _, motion, found = moving
+    by_frame = slice_errors(np.repeat(motion.poses[:, None], SHAPE[2], axis=1), way)
+    by_slice = slice_errors(found.poses, way)
+    assert float(by_slice.median()) < 0.4 * float(by_frame.median())
+    assert float(by_slice.median()) < 0.25
+    assert found.explained.all()
+    within = found.within_frames(RADIUS)
+    # at rest, but its last slices share a knot with the first of the next frame
+    assert within[0] < 1.2 and within[2:].min() > 1.0
+
+
+@pytest.mark.slow
+def test_frames_made_from_slices_are_those_of_a_head_at_rest(moving, at_rest, mask):
+    _, series, motion, found = moving
+    inside = mask.numpy() > 0.9
+
+    def errors(frames):
+        return np.array([np.sqrt(np.mean((f - at_rest.numpy())[inside] ** 2)) for f in frames])
+
+    made, coverage = zip(*correct_slices(series, AFFINE.numpy(), motion, found), strict=True)
+    by_frame = errors(correct_series(series, AFFINE.numpy(), motion.poses))
+    assert np.median(errors(made)[1:]) < 0.6 * np.median(by_frame[1:])
+    assert min(float((one[inside] > 0.5).mean()) for one in coverage) > 0.98
+
+
+@pytest.mark.slow
+def test_a_head_at_rest_stays_at_rest(mask):
+    way = sway(0.0, 0.0)
+    series = acquired(way)
+    motion = estimate_motion(series, AFFINE.numpy(), mask=mask.numpy(), reference=0)
+    found = estimate_slices(series, AFFINE.numpy(), motion, TIMES)
+    # a motion common to all is the template's own
+    relative = found.poses @ np.linalg.inv(found.poses[0, SHAPE[2] // 2])
+    assert float(slice_errors(relative, way).max()) < 0.03
+
+
+@pytest.mark.slow
+def test_a_jump_within_a_frame_is_found_in_its_time(mask):
+    jump = (4 + 0.3) * TR
+    times = f64([0.0, jump - 1e-3, jump + 1e-3, COUNT * TR])
+    turned = pose((0, 18, 6), (4.0, 0.0, 2.0))
+    rest = torch.eye(4, dtype=torch.float64)
+    way = Trajectory(times, torch.stack([rest, rest, turned, turned]), f64([0, 0, 0.0]))
+    series = acquired(way)
+    motion = estimate_motion(series, AFFINE.numpy(), mask=mask.numpy(), reference=0)
+    found = estimate_slices(series, AFFINE.numpy(), motion, TIMES)
+    errors = slice_errors(found.poses, way)
+    far = (TIMES.of(4) - jump).abs() > TR / 8  # the time between two knots
+    assert float(errors[4][far].median()) < 0.8
+    assert float(errors[[0, 1, 2, 6, 7]].median()) < 0.1
+
+
+def test_a_trajectory_is_even_between_its_knots():
+    knots = torch.stack([pose((0, 0, angle), (angle, 0.0, 0.0)) for angle in (0.0, 10.0, 30.0)])
+    way = Trajectory(f64([0.0, 1.0, 3.0]), knots, f64([0.0, 0.0, 0.0]))
+    found = way.at(f64([-1.0, 0.5, 2.0, 5.0]))
+    expected = [pose((0, 0, angle), (angle, 0.0, 0.0)) for angle in (0.0, 5.0, 20.0, 30.0)]
+    torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-12)
+    bends, _ = way.bends(RADIUS)  # of equal speed before and after there is none
+    torch.testing.assert_close(bends[:, 5], f64([0.0]), rtol=0, atol=1e-9)
+
+
+def test_at_rest_a_rebuilt_frame_is_the_frame():
+    shape = (10, 11, 12)
+    grid = Grid(shape, grid_affine(shape=shape))
+    frame = torch.randn(2, *shape).cumsum(dim=1)[0]
+    rest = torch.eye(4, dtype=torch.float64).repeat(12, 1, 1)
+    window = slice(0, 10), slice(0, 11), slice(0, 12)
+    for axis, slices in ((2, 12), (0, 10)):
+        found, coverage = rebuild(frame, grid, rest[:slices], axis, torch.ones(slices), window)
+        inner = found[1:-1, 1:-1, 1:-1]
+        smooth = frame[1:-1, 1:-1, 1:-1]
+        assert float(torch.corrcoef(torch.stack([inner.flatten(), smooth.flatten()]))[0, 1]) > 0.9
+        assert float(coverage[2:-2, 2:-2, 2:-2].min()) > 0.95
+
+
+def test_what_no_slice_came_near_is_not_invented():
+    shape = (8, 8, 20)
+    grid = Grid(shape, grid_affine(shape=shape))
+    gap = torch.eye(4, dtype=torch.float64).repeat(20, 1, 1)
+    gap[10:, 2, 3] = -12.0  # the upper half moved down by four slices: it saw what is above it
+    found, coverage = rebuild(
+        torch.ones(shape), grid, gap, 2, torch.ones(20), (slice(0, 8), slice(0, 8), slice(0, 20))
+    )
+    assert float(coverage[4, 4, 11:13].max()) < 0.5 and float(found[4, 4, 11:13].abs().max()) == 0
+    assert float(found[4, 4, 5]) == pytest.approx(1, abs=0.02)
+
+
+def test_slice_times_of_another_length_are_refused(moving):
+    _, series, motion, _ = moving
+    with pytest.raises(ValueError, match="7 slice times for 30 slices"):
+        estimate_slices(series, AFFINE.numpy(), motion, SliceTimes(2, np.arange(7.0), TR))

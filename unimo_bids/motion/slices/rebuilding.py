@@ -1,0 +1,102 @@
+"""Frames in the reference's space, made from slices where they truly were.
+
+Within a slice values are cubic. Across slices they are where their poses put them, and not evenly
+apart: around each place, a parabola is fitted to what the slices near it show (moving least
+squares), as far as there are enough of them to tell one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unimo_bids.registration.least_squares import solve
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid, Window, voxel_centers
+from unimo_bids.spatial.interpolation import sample_cubic, spline_coefficients
+
+_REACH = 3  # slices either side of the nearest that are looked at
+_WIDTH = 0.6  # slices, of the Gaussian that a slice's weight falls by
+_RIDGE = torch.tensor([1e-6, 0.02, 0.02])  # for what few slices cannot tell: level, slope, bend
+_SEEN = 0.5  # of a slice's full weight, that has to come near a place for it to be seen
+_POINTS_AT_ONCE = 1 << 16
+
+
+def rebuild(
+    frame: Tensor, grid: Grid, poses: Tensor, axis: int, gains: Tensor, window: Window
+) -> tuple[Tensor, Tensor]:
+    """A frame without the motion of its slices: values ``(X', Y', Z')`` and coverage, the same.
+
+    Coverage is 1 where slices lie as they do in a frame at rest, and less where few came near;
+    where it is less than a half, the value is 0: nothing is invented.
+
+    Parameters
+    ----------
+    frame
+        ``(X, Y, Z)``
+    grid
+        Its own; the result is on the same, in the reference's space.
+    poses
+        ``(S, 4, 4)`` of the slices.
+    axis
+        Of the slices.
+    gains
+        ``(S,)`` that values are divided by.
+    window
+        The part of the grid that is wanted.
+    """
+    shape = [part.stop - part.start for part in window]
+    first = torch.tensor([part.start for part in window], dtype=torch.float64)
+    places = rigid.transform(grid.affine, voxel_centers(shape) + first)
+    shaped = [1, 1, 1]
+    shaped[axis] = len(gains)
+    coefficients = spline_coefficients(frame / gains.reshape(shaped).to(frame))[None, None]
+    parts = [
+        _of_points(part, coefficients, grid, poses, axis) for part in places.split(_POINTS_AT_ONCE)
+    ]
+    values, coverage = (torch.cat(both).reshape(*shape) for both in zip(*parts, strict=True))
+    return values, coverage
+
+
+def _of_points(
+    places: Tensor, coefficients: Tensor, grid: Grid, poses: Tensor, axis: int
+) -> tuple[Tensor, Tensor]:
+    """Values and coverage ``(N,)`` at places ``(N, 3)`` of the reference."""
+    to_index = grid.to_index @ poses  # (S, 4, 4)
+    slices = len(poses)
+    near = _nearest(places, to_index, axis)
+    moments = torch.zeros(len(places), 5)
+    sums = torch.zeros(len(places), 3)
+    size = torch.tensor(grid.shape)
+    for offset in range(-_REACH, _REACH + 1):
+        number = near + offset
+        chosen = number.clamp(0, slices - 1)
+        own = to_index[chosen]
+        index = (own[:, :3, :3] @ places[..., None])[..., 0] + own[:, :3, 3]
+        away = index[:, axis] - chosen
+        index[:, axis] = chosen.double()
+        inside = ((index > -0.5) & (index < size - 0.5)).all(dim=1) & (number == chosen)
+        weight = torch.exp(-0.5 * (away / _WIDTH) ** 2) * inside
+        value = sample_cubic(coefficients, index.float()[None])[0, 0]
+        weight, away = weight.float(), away.float()
+        for power in range(5):
+            moments[:, power] += weight * away**power
+        for power in range(3):
+            sums[:, power] += weight * away**power * value
+    gram = torch.stack([moments[:, p : p + 3] for p in range(3)], dim=1).double()
+    gram = gram + torch.diag(_RIDGE.double()) * gram[:, :1, :1].clamp(min=1e-6)
+    level = solve(gram, sums.double())[:, 0].float()
+    at_rest = _WIDTH * (2 * torch.pi) ** 0.5
+    coverage = (moments[:, 0] / at_rest).clamp(max=1)
+    return level * (coverage > _SEEN), coverage
+
+
+def _nearest(places: Tensor, to_index: Tensor, axis: int) -> Tensor:
+    """The slice ``(N,)`` that passes each place most closely, found by going towards it."""
+    slices = len(to_index)
+    number = torch.full((len(places),), slices // 2, dtype=torch.long)
+    for _ in range(4):
+        row = to_index[number, axis]
+        position = (row[:, :3] * places).sum(dim=1) + row[:, 3]
+        number = position.round().long().clamp(0, slices - 1)
+    return number
