@@ -14,9 +14,13 @@ from torch import Tensor
 
 from unimo_bids.registration.gauss_newton import Registration
 from unimo_bids.registration.levels import Level, make_level
-from unimo_bids.registration.target import IntensityModel, Target, make_target
+from unimo_bids.registration.target import (
+    Target,
+    make_target,
+)
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, world_points
+from unimo_bids.words import IntensityModel
 
 SHAPE = (36, 40, 30)
 RADIUS = 35.0  # of the head, about, mm

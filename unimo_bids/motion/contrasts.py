@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.estimate import Mode
 from unimo_bids.motion.quality import NEVER_FAILED
 from unimo_bids.motion.refinement import refine
 from unimo_bids.motion.scan import Scan
@@ -20,6 +19,7 @@ from unimo_bids.motion.ways import Way
 from unimo_bids.registration.contrast import common_images, leading_images
 from unimo_bids.registration.joint import align_jointly
 from unimo_bids.spatial import rigid
+from unimo_bids.words import Mode
 
 # of tied frames: whether they are evened, and how many images beside their mean explain them at
 # most. Frames that were not tied may be explained by these, and count in the next round; the last

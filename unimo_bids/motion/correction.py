@@ -16,8 +16,9 @@ from unimo_bids.files.writing import SeriesWriter
 from unimo_bids.qc.similarity import Likeness
 from unimo_bids.qc.tsnr import TemporalMoments
 from unimo_bids.spatial.grid import Grid
-from unimo_bids.spatial.resampling import Interpolation, resample
+from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Rigid
+from unimo_bids.words import Interpolation
 
 # a line through a handful of frames explains most of their noise
 _FEWEST_TO_DETREND = 10

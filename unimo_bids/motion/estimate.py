@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-# What explains the frames: one image; the few images that all contrasts are made of; frames of
-# other contrast, a pair at a time; or nothing, as no motion at all explains them better.
-Mode = Literal["plain", "common", "tied", "rest"]
+from unimo_bids.words import Mode
 
 
 @dataclass(frozen=True)

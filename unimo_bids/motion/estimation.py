@@ -19,7 +19,10 @@ from torch import Tensor
 
 from unimo_bids.motion.contrasts import ROUNDS, tie, ways_by_contrast
 from unimo_bids.motion.cycles import contrast_cycle, cycle_finding, most_different, without_cycle
-from unimo_bids.motion.estimate import Mode, MotionEstimate, Tracking
+from unimo_bids.motion.estimate import (
+    MotionEstimate,
+    Tracking,
+)
 from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
 from unimo_bids.motion.refinement import refine_to_template
@@ -30,6 +33,7 @@ from unimo_bids.motion.tracking import Track, well_tracked
 from unimo_bids.motion.ways import Way, best_way, do_no_harm
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import voxel_centers
+from unimo_bids.words import Mode
 
 _TORN = (
     "Frame {}, the reference, seems to be torn (neighbouring slices disagree more than in other "

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
-from unimo_bids.networks.pose import Fusion
 from unimo_bids.registration.pose_finder import PoseFinder, Representation
 from unimo_bids.spatial.region import Region, centroid
+from unimo_bids.words import Fusion
 
 
 class Guesses:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import torch
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.spatial import rigid
+from unimo_bids.words import Status
 
-Status = Literal["ok", "searched", "bridged", "lost"]
-STATUSES: tuple[Status, ...] = ("ok", "searched", "bridged", "lost")
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 # a gap longer than this is not bridged: a head can do anything meanwhile
 _LONGEST_BRIDGE = 4

@@ -19,9 +19,13 @@ from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.template import align, choose_reference, tears, torn_frames
 from unimo_bids.registration.intensity import LEAST_VALID
 from unimo_bids.registration.levels import Level, make_level
-from unimo_bids.registration.target import IntensityModel, Target, make_target
+from unimo_bids.registration.target import (
+    Target,
+    make_target,
+)
 from unimo_bids.spatial.grid import Window
 from unimo_bids.spatial.region import Region
+from unimo_bids.words import IntensityModel
 
 Progress = Callable[[float, str], None]
 

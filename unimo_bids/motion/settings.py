@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unimo_bids.networks.pose import Fusion
+from unimo_bids.words import Fusion
 
 
 @dataclass(frozen=True)

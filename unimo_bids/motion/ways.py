@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unimo_bids.motion.estimate import Mode
 from unimo_bids.motion.judge import Judge, Readings, clear, mean_gain
 from unimo_bids.motion.quality import NEVER_FAILED
 from unimo_bids.motion.refinement import Refined, refine
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.tracking import Track
 from unimo_bids.spatial import rigid
+from unimo_bids.words import Mode
 
 _MORE = 0.05  # of the frames
 _TOLD: dict[Mode, str] = {

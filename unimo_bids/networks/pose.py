@@ -21,8 +21,7 @@ from torch.nn.functional import avg_pool3d, max_pool3d, softplus
 
 from unimo_bids.networks.alignment import Alignment, Representation, align, slerp, together
 from unimo_bids.networks.steerable import FieldNorm, Fields, Gate, SteerableConv, blur_pool, gated
-from unimo_bids.words import Fusion as Fusion  # noqa: PLC0414 - registration takes it from here
-from unimo_bids.words import NetworkPart
+from unimo_bids.words import Fusion, NetworkPart
 
 VOXELS = 48  # of the box, along each side
 WIDTH = 3.0  # of the box, radii

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.brain.head import ADULT_RADIUS
-from unimo_bids.networks.pose import Fusion
 from unimo_bids.registration.contrast import tissue_images
 from unimo_bids.registration.doubts import Evidence, Rivals, doubts
 from unimo_bids.registration.gauss_newton import Registration, register
@@ -26,12 +25,13 @@ from unimo_bids.registration.levels import Level, make_level
 from unimo_bids.registration.pose_finder import SURE, PoseFinder
 from unimo_bids.registration.search import search_poses
 from unimo_bids.registration.sides import REACH, Side, make_side
-from unimo_bids.registration.target import IntensityModel, make_target
+from unimo_bids.registration.target import make_target
 from unimo_bids.registration.uncertainty import block_covariance
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, inside
 from unimo_bids.spatial.interpolation import sample_linear
 from unimo_bids.spatial.region import Region
+from unimo_bids.words import Fusion, IntensityModel
 
 Affine = NDArray[np.float64]
 Volume = NDArray[np.generic]

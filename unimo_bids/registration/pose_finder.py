@@ -15,11 +15,19 @@ import torch
 from torch import Tensor
 
 from unimo_bids.brain.head import MaskError
-from unimo_bids.networks.pose import VOXELS, WIDTH, Fusion, PoseNetwork, Volumes, box_places, seen
+from unimo_bids.networks.pose import (
+    VOXELS,
+    WIDTH,
+    PoseNetwork,
+    Volumes,
+    box_places,
+    seen,
+)
 from unimo_bids.networks.weights import FOLDER, inference_type, load_weights
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, inside
 from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
+from unimo_bids.words import Fusion
 
 WEIGHTS = "pose.safetensors"
 SURE = 0.8  # confidence above which a pose need not be searched for

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,8 +15,7 @@ from unimo_bids.registration.levels import Level
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import smooth_fields, voxel_centers
 from unimo_bids.spatial.interpolation import gradient
-
-IntensityModel = Literal["gain", "bias"]
+from unimo_bids.words import IntensityModel
 
 
 @dataclass(frozen=True)

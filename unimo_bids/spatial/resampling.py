@@ -11,8 +11,8 @@ from unimo_bids.spatial.grid import Grid, Window, index_map, voxel_centers
 from unimo_bids.spatial.interpolation import sample_cubic, sample_linear, spline_coefficients
 from unimo_bids.spatial.rigid import transform
 from unimo_bids.spatial.warp import Rigid, Warp
+from unimo_bids.words import Interpolation
 
-Interpolation = Literal["cubic", "linear"]
 _POINTS_AT_ONCE = 1 << 20  # bounds the working memory: about 80 MB
 
 

@@ -17,7 +17,6 @@ from unimo_bids.networks.pose import (
     RIGHT_DEG,
     VOXELS,
     WIDTH,
-    Fusion,
     PoseNetwork,
     Seen,
     Volumes,
@@ -27,6 +26,7 @@ from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import sample_linear
 from unimo_bids.training.pairs import Pair, Pairs
 from unimo_bids.training.recipe import Recipe
+from unimo_bids.words import Fusion
 
 _VALIDATION_SEED, _CALIBRATION_SEED = 1_000_033, 1_000_037  # of pairs that no training draws
 _CALIBRATION = 400  # pairs that the confidence is fitted to
