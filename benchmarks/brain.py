@@ -1,10 +1,11 @@
 """Brain extraction on real scans: fetal stacks, adult runs against other programs.
 
 Fetal EPI: where the mask's centre is relative to the brain's as a person marked it, whether eyes
-lie within, and volume relative to that of a simulated head of the same age (`fetal_head`, whose
-sizes are published growth). Fetal T2w: Dice with masks drawn by hand, which hold the skull, and
-with what is left of them without it. Adult: Dice with what nilearn's EPI mask and DIPY's median
-Otsu agree on; both see a head in air. Nobody drew masks of the EPI scans, so look at the pictures.
+lie within, and volume relative to that of a simulated brain of the same age (`fetal_head`, whose
+sizes are published growth), without and with the fluid around it, which masks hold. Fetal T2w: Dice
+with masks drawn by hand, which hold the skull, and with what is left of them without it. Adult:
+Dice with what nilearn's EPI mask and DIPY's median Otsu agree on; both see a head in air. Nobody
+drew masks of the EPI scans, so look at the pictures.
 
 The shipped weights have seen the fetal stacks. Weights that have not seen those of some fetuses
 (`unimo-train brain --hold-back`) are judged by `--weights` and `--only`.
@@ -32,12 +33,13 @@ from unimo_bids.brain.unimo import BrainFinder
 from unimo_bids.files.series import Series, read_series
 from unimo_bids.motion.series import find_reference
 from unimo_bids.networks.weights import load_weights
-from unimo_bids.simulation.fetal import fetal_head
+from unimo_bids.simulation.fetal import FLUID, fetal_head
 
 Bool3 = NDArray[np.bool_]
 
 _ODD = 8  # volumes of each kind where there is no single whole brain
 _CUTS = 6  # pictures of each axis
+_COARSE_MM = 2.0  # voxels of the head whose volume is expected
 # So far within the drawn masks the fluid ends: halfway from its intensity to the skull's, medians
 # of six stacks by distance from the edge
 _SKULL_MM = 3.5
@@ -78,7 +80,7 @@ def _fetal(
 ) -> list[list[str]]:
     lines = [
         [
-            *("stack", "weeks", "centre off, mm", "eyes within", "ml", "of expected"),
+            *("stack", "weeks", "centre off, mm", "eyes within", "ml", "of expected", "with fluid"),
             *("confidence", "next", "doubts", "CPU s"),
         ]
     ]
@@ -98,10 +100,11 @@ def _fetal(
         eyes = [what for what in ("left", "right") if _at(found.mask, points[f"{what}_eye"])]
         weeks = float(row["gestational_age_weeks"])
         volume = found.mask.sum() * sizes.prod() / 1000
+        shares = [f"{volume / expected:.2f}" for expected in _expected(weeks)]
         lines.append(
             [
                 *(row["file"].split(".")[0], f"{weeks:g}", f"{np.linalg.norm(off):.1f}"),
-                *(" ".join(eyes) or "none", f"{volume:.0f}", f"{volume / _expected(weeks):.2f}"),
+                *(" ".join(eyes) or "none", f"{volume:.0f}", *shares),
                 *(*_confidence(found), "; ".join(found.doubts), f"{seconds:.2f}"),
             ]
         )
@@ -188,10 +191,12 @@ def _extracted(
     return found, seconds
 
 
-def _expected(weeks: float) -> float:
-    """Volume of a simulated brain, ml."""
-    radius = fetal_head(float(np.clip(weeks, 21, 38)), voxel_mm=2.0).radius
-    return 4e-3 / 3 * np.pi * radius**3
+def _expected(weeks: float) -> tuple[float, float]:
+    """Volume of a simulated brain, without and with the fluid around it, ml."""
+    head = fetal_head(float(np.clip(weeks, 21, 38)), voxel_mm=_COARSE_MM)
+    brain = np.isin(head.labels, head.brain_labels)
+    voxel = _COARSE_MM**3 / 1000
+    return float(brain.sum()) * voxel, float((brain | (head.labels == FLUID)).sum()) * voxel
 
 
 def _nilearn(volume: NDArray[np.float32], affine: NDArray[np.float64]) -> Bool3:
