@@ -1,10 +1,11 @@
 """Brain extraction on real scans: fetal stacks, adult runs against other programs.
 
 Fetal EPI: where the mask's centre is relative to the brain's as a person marked it, whether eyes
-lie within, and volume relative to that of a simulated head of the same age (`fetal_head`, whose
-sizes are published growth). Fetal T2w: Dice with masks drawn by hand. Adult: Dice with what
-nilearn's EPI mask and DIPY's median Otsu agree on; both see a head in air. Nobody drew masks of the
-EPI scans, so look at the pictures.
+lie within, and volume relative to that of a simulated brain of the same age (`fetal_head`, whose
+sizes are published growth), without and with the fluid around it, which masks hold. Fetal T2w: Dice
+with masks drawn by hand, which hold the skull, and with what is left of them without it. Adult:
+Dice with what nilearn's EPI mask and DIPY's median Otsu agree on; both see a head in air. Nobody
+drew masks of the EPI scans, so look at the pictures.
 
 The shipped weights have seen the fetal stacks. Weights that have not seen those of some fetuses
 (`unimo-train brain --hold-back`) are judged by `--weights` and `--only`.
@@ -21,6 +22,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from benchmarks import oddities
 from benchmarks.table import markdown_table
@@ -31,13 +33,17 @@ from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.files.series import Series, read_series
 from unimo_bids.motion.estimation import find_reference
 from unimo_bids.networks.weights import load_weights
-from unimo_bids.simulation.fetal import fetal_head
+from unimo_bids.simulation.fetal import FLUID, fetal_head
 from unimo_bids.words import Population
 
 Bool3 = NDArray[np.bool_]
 
 _ODD = 8  # volumes of each kind where there is no single whole brain
 _CUTS = 6  # pictures of each axis
+_COARSE_MM = 2.0  # voxels of the head whose volume is expected
+# So far within the drawn masks the fluid ends: halfway from its intensity to the skull's, medians
+# of six stacks by distance from the edge
+_SKULL_MM = 3.5
 
 
 def judge(data: Path, out: Path, threads: int, weights: Path | None, only: Sequence[str]) -> int:
@@ -75,7 +81,7 @@ def _fetal(
 ) -> list[list[str]]:
     lines = [
         [
-            *("stack", "weeks", "centre off, mm", "eyes within", "ml", "of expected"),
+            *("stack", "weeks", "centre off, mm", "eyes within", "ml", "of expected", "with fluid"),
             *("confidence", "next", "doubts", "CPU s"),
         ]
     ]
@@ -95,10 +101,11 @@ def _fetal(
         eyes = [what for what in ("left", "right") if _at(found.mask, points[f"{what}_eye"])]
         weeks = float(row["gestational_age_weeks"])
         volume = found.mask.sum() * sizes.prod() / 1000
+        shares = [f"{volume / expected:.2f}" for expected in _expected(weeks)]
         lines.append(
             [
                 *(row["file"].split(".")[0], f"{weeks:g}", f"{np.linalg.norm(off):.1f}"),
-                *(" ".join(eyes) or "none", f"{volume:.0f}", f"{volume / _expected(weeks):.2f}"),
+                *(" ".join(eyes) or "none", f"{volume:.0f}", *shares),
                 *(*_confidence(found), "; ".join(found.doubts), f"{seconds:.2f}"),
             ]
         )
@@ -109,7 +116,12 @@ def _fetal(
 def _drawn(
     folder: Path, out: Path, trained: BrainNetworks | None, named: Callable[[Path], bool]
 ) -> list[list[str]]:
-    lines = [["stack", "Dice", "ml", "drawn, ml", "confidence", "next", "doubts", "CPU s"]]
+    lines = [
+        [
+            *("stack", "Dice", "without skull", "ml", "drawn, ml", "without skull, ml"),
+            *("confidence", "next", "doubts", "CPU s"),
+        ]
+    ]
     for beside in sorted(folder.glob("*_mask.nii.gz")):
         path = beside.with_name(beside.name.replace("_mask", ""))
         if not named(path):
@@ -118,11 +130,13 @@ def _drawn(
         mask = np.asarray(read_series(beside, single=True).frame(0)) > 0
         found, seconds = _extracted(series, 0, "fetal", trained)
         sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
-        volumes = [f"{one.sum() * sizes.prod() / 1000:.0f}" for one in (found.mask, mask)]
+        bare = ndimage.distance_transform_edt(mask, sampling=sizes) > _SKULL_MM
+        volumes = [f"{one.sum() * sizes.prod() / 1000:.0f}" for one in (found.mask, mask, bare)]
+        dices = [f"{_dice(found.mask, one):.3f}" for one in (mask, bare)]
         name = path.name.split(".")[0]
         lines.append(
             [
-                *(name, f"{_dice(found.mask, mask):.3f}", *volumes),
+                *(name, *dices, *volumes),
                 *(*_confidence(found), "; ".join(found.doubts), f"{seconds:.2f}"),
             ]
         )
@@ -178,10 +192,12 @@ def _extracted(
     return found, seconds
 
 
-def _expected(weeks: float) -> float:
-    """Volume of a simulated brain, ml."""
-    radius = fetal_head(float(np.clip(weeks, 21, 38)), voxel_mm=2.0).radius
-    return 4e-3 / 3 * np.pi * radius**3
+def _expected(weeks: float) -> tuple[float, float]:
+    """Volume of a simulated brain, without and with the fluid around it, ml."""
+    head = fetal_head(float(np.clip(weeks, 21, 38)), voxel_mm=_COARSE_MM)
+    brain = np.isin(head.labels, head.brain_labels)
+    voxel = _COARSE_MM**3 / 1000
+    return float(brain.sum()) * voxel, float((brain | (head.labels == FLUID)).sum()) * voxel
 
 
 def _nilearn(volume: NDArray[np.float32], affine: NDArray[np.float64]) -> Bool3:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from unimo_bids.simulation import (
     kinematics,
     simulate,
 )
+from unimo_bids.simulation.fetal import FLUID
 
 _OLDER = (29.0, 72), (34.0, 73)  # weeks and seeds
 
@@ -34,6 +37,7 @@ def in_utero(request: pytest.FixtureRequest) -> SimulatedSeries:
     """A head at its place in a uterus, at any angle."""
     weeks, seed = request.param
     head = fetal_head(weeks=weeks, seed=seed)
+    head = replace(head, brain_labels=(*head.brain_labels, FLUID))  # what a mask should hold
     return simulate(
         head,
         kinematics.synthetic_fetal(4, "severe", seed=seed),

@@ -19,7 +19,7 @@ from scipy import ndimage
 from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic
 from unimo_bids.simulation.anatomy import ADULT_FLUID, Anatomy, adult_head
-from unimo_bids.simulation.fetal import fetal_head
+from unimo_bids.simulation.fetal import FLUID, fetal_head
 from unimo_bids.simulation.labelmaps import read_label_map
 from unimo_bids.simulation.shapes import closed
 from unimo_bids.simulation.uterus import fetal_surroundings
@@ -29,7 +29,8 @@ Kind = Literal["adult", "fetal", "surroundings"]
 
 IN_BRAIN = 128  # added to the labels of what a brain mask should hold
 _HULL_MM = 5.0  # a mask spans sulci up to twice as wide
-_RIM_MM = 8.0  # of fluid around an adult's brain; EPI masks end at the skull
+_RIM_MM = 8.0  # of fluid around the brain, at most: masks end at the skull
+_FLUID = {"adult": ADULT_FLUID, "fetal": FLUID}
 _VOXEL_MM = {"adult": 1.5, "fetal": 1.0, "surroundings": 3.0}
 _HOLD_BACK = 4
 
@@ -92,10 +93,8 @@ def _packed(anatomy: Anatomy, kind: Kind, number: int) -> Packed:
     if anatomy.brain_labels:
         brain = np.isin(labels, anatomy.brain_labels)
         hull = ndimage.binary_fill_holes(closed(brain, _HULL_MM / voxel_mm))
-        if kind == "adult":
-            rim = ndimage.distance_transform_edt(~hull, sampling=voxel_mm) < _RIM_MM
-            hull |= (labels == ADULT_FLUID) & rim
-        labels[hull & (labels > 0)] += IN_BRAIN
+        inside = _within_skull(hull, labels == _FLUID[kind], voxel_mm)
+        labels[inside & (labels > 0)] += IN_BRAIN
     step = _VOXEL_MM[kind]
     origin = np.asarray(np.linalg.solve(anatomy.affine, [0, 0, 0, 1])[:3], dtype=np.float64)
     axes = [np.arange(0, n - 0.5, step / voxel_mm) for n in labels.shape]
@@ -113,6 +112,15 @@ def _packed(anatomy: Anatomy, kind: Kind, number: int) -> Packed:
         radius=anatomy.radius,
         held_back=number % _HOLD_BACK == _HOLD_BACK - 1,
     )
+
+
+def _within_skull(
+    hull: NDArray[np.bool_], fluid: NDArray[np.bool_], voxel_mm: float
+) -> NDArray[np.bool_]:
+    """The brain's hull and the fluid around it, ``(X, Y, Z)``; not that of the mouth."""
+    near = ndimage.distance_transform_edt(~hull, sampling=voxel_mm) < _RIM_MM
+    pieces, _ = ndimage.label(hull | (fluid & near))
+    return np.asarray(pieces == np.bincount(pieces[hull]).argmax())
 
 
 def save(objects: Sequence[Packed | Stack], path: Path) -> None:

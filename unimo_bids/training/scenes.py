@@ -46,6 +46,8 @@ _DECOYS = 4  # at most
 # intensities of a typical EPI are kept, about, in some volumes; the others forget them
 _TYPICAL = 0.7
 _AIR_BELOW = 50.0
+# as in T2w scans, where water is up to so many times brighter than in EPI
+_WATER_ABOVE, _T2W, _BRIGHTER = 1250.0, 0.25, 2.5
 
 
 @dataclass(frozen=True)
@@ -324,6 +326,8 @@ def contrast(rng: Random, thing: Packed) -> np.ndarray:
     elif rng.random() < 0.5:  # a brain of little contrast
         drawn[:] = drawn + 0.8 * (BRAIN_MEAN * rng.uniform(0.5, 1.2) - drawn)
         drawn[rng.random(many) < 0.3] *= rng.uniform(0.1, 0.6)
+    if rng.random() < _T2W:
+        drawn[thing.intensities > _WATER_ABOVE] *= rng.uniform(1, _BRIGHTER)
     dark = thing.intensities < _AIR_BELOW
     drawn[dark] = thing.intensities[dark]
     lookup = np.zeros((256, 3), dtype=np.float32)
