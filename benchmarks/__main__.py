@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "modalities": _modalities,
             "app": _app,
             "golden": _golden,
+            "slices": _slices,
             "page": _page,
         },
     }
@@ -90,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     app = commands.add_parser("app", help="the whole app against the motion estimate alone")
     app.add_argument("--frames", type=int, default=300)
     app.add_argument("--threads", type=int, default=1)
+    slices = commands.add_parser("slices", help="motion inside frames: simulated, and real")
+    slices.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    slices.add_argument("--frames", type=int, default=16)
+    slices.add_argument("--seed", nargs="+", type=int, default=[0, 1])
+    slices.add_argument("--threads", type=int, default=1)
     golden = commands.add_parser("golden", help="fingerprints of results")
     golden.add_argument("out", metavar="OUT.json", type=Path)
     golden.add_argument("--before", metavar="JSON", type=Path, help="compare with these")
@@ -98,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     taken = "first take over a folder of `run` or `outside`, or a file with printed tables"
     page.add_argument("--take", metavar="PATH", type=Path, help=taken)
     return parser
+
+
+def _slices(options: argparse.Namespace) -> int:
+    from benchmarks.slices import judge
+
+    return judge(options.data, options.frames, options.seed, options.threads)
 
 
 def _golden(options: argparse.Namespace) -> int:

@@ -165,7 +165,7 @@ def _still(frames: int, seed: int) -> Poses:
 _STRETCHES = {"mild": (0.0, 0.33), "typical": (0.4, 0.8), "severe": (0.9, 1.0)}
 
 
-def _fetal_motion(severity: str) -> Callable[[int, int, Path], Poses]:
+def fetal_motion(severity: str) -> Callable[[int, int, Path], Poses]:
     """Play recorded in-utero motion of that severity, or a look-alike where none is recorded."""
 
     def motion(frames: int, seed: int, data: Path) -> Poses:
@@ -201,9 +201,10 @@ def _any_fetal_rotation(frames: int, seed: int, data: Path) -> Poses:
 
 
 # -------------------------------------------------------------------------------- in-utero EPI
-def _fetal_artefacts(
+def fetal_artefacts(
     distortion_mm: float, history: float, noise_snr: float, more: Sequence[Artefact] = ()
 ) -> tuple[Artefact, ...]:
+    """What goes wrong in fetal EPI, and more, in this order."""
     return (
         *more,
         BoldFluctuation(0.005),
@@ -215,8 +216,8 @@ def _fetal_artefacts(
     )
 
 
-_TYPICAL = _fetal_artefacts(1.0, 0.5, 40)
-_SEVERE = _fetal_artefacts(4.0, 1.0, 25, [TornVolume(probability=0.2)])
+_TYPICAL = fetal_artefacts(1.0, 0.5, 40)
+_SEVERE = fetal_artefacts(4.0, 1.0, 25, [TornVolume(probability=0.2)])
 
 # ------------------------------------------------------------------------------------ the list
 _ADULT_FAMILIES: dict[str, tuple[str, Motion, tuple[int, int, int], Sequence[Artefact]]] = {
@@ -237,10 +238,10 @@ _ADULT_FAMILIES: dict[str, tuple[str, Motion, tuple[int, int, int], Sequence[Art
 
 _CHANGING = (ContrastChange(amount=0.7), *_TYPICAL)
 _INUTERO: dict[str, tuple[str, Callable[[int, int, Path], Poses], Sequence[Artefact]]] = {
-    "mild": ("calm, little artefact", _fetal_motion("mild"), _fetal_artefacts(0.5, 0.3, 60)),
-    "typical": ("some distortion and spin history", _fetal_motion("typical"), _TYPICAL),
-    "severe": ("lively; distortion, spin history, torn frames", _fetal_motion("severe"), _SEVERE),
-    "contrast": ("contrast changes in every frame", _fetal_motion("typical"), _CHANGING),
+    "mild": ("calm, little artefact", fetal_motion("mild"), fetal_artefacts(0.5, 0.3, 60)),
+    "typical": ("some distortion and spin history", fetal_motion("typical"), _TYPICAL),
+    "severe": ("lively; distortion, spin history, torn frames", fetal_motion("severe"), _SEVERE),
+    "contrast": ("contrast changes in every frame", fetal_motion("typical"), _CHANGING),
     "haar": ("any rotation, ±30 mm", _any_fetal_rotation, _TYPICAL),
 }
 

@@ -140,3 +140,13 @@ def test_bold_fluctuates_as_strongly_as_asked(head):
     assert change.std(axis=0).mean() == pytest.approx(0.02, rel=0.25)
     slow = np.corrcoef(change[1:].ravel(), change[:-1].ravel())[0, 1]
     assert slow > 0.5  # slower than a repetition
+
+
+def test_a_head_that_never_rests_is_where_its_way_is(head):
+    way = np.tile(np.eye(4), (41, 1, 1))
+    way[:, 0, 3] = np.arange(41) * 0.1  # 1 mm a frame
+    never = artefacts.ContinuousMotion(way, per_frame=10)
+    times = artefacts.acquisition_times(SHAPE[2])
+    for t in range(3):
+        found = never.slice_poses(way[10 * t + 5], moment(head, t))
+        np.testing.assert_allclose(found[:, 0, 3], t + times, atol=1e-9)

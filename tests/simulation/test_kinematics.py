@@ -91,3 +91,14 @@ def test_synthetic_fetal_moves_like_the_recordings(severity, median_deg, p95_deg
     assert median_deg[0] < np.median(turn) < median_deg[1]
     assert p95_deg[0] < np.percentile(turn, 95) < p95_deg[1]
     assert max(np.abs(poses[:, :3, 3]).max() for poses in series) < 60  # stays in the uterus
+
+
+def test_a_way_within_frames_goes_through_their_poses():
+    poses = kinematics.smooth_with_spikes(12, 5.0, 5.0, seed=2)
+    way = kinematics.within_frames(poses, per_frame=10, jitter=0.2, seed=1)
+    assert way.shape == (121, 4, 4)
+    np.testing.assert_allclose(way[5::10], poses, atol=1e-9)
+    smooth = kinematics.within_frames(poses, per_frame=10, jitter=0.0, seed=1)
+    steps = np.linalg.norm(np.diff(smooth[5:-5, :3, 3], axis=0), axis=1)
+    assert steps.max() < 3 * np.median(steps) + 1.0
+    assert np.abs(way - smooth)[:, :3, 3].max() > 0.1

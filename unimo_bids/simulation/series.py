@@ -81,6 +81,14 @@ class Scene:
             total += sample(self._head_source, head_points, slice(BRAIN, BRAIN + 1))[0]
         return self._volume(total / len(planes)).clip(0, 1)
 
+    def slice_poses(self) -> NDArray[np.float64]:
+        """Where the head is in every slice, ``(T, S, 4, 4)`` RAS mm."""
+        every = [
+            np.broadcast_to(self._slice_poses(self._moment(t)), (self.grid.shape[2], 4, 4))
+            for t in range(len(self.head_poses))
+        ]
+        return np.stack(every)
+
     def _moment(self, t: int) -> Moment:
         return Moment(
             frame=t,

@@ -1,0 +1,147 @@
+"""Motion inside frames: slices of heads that never rest, and frames that a real turn has torn.
+
+Simulated heads move on smooth ways through recorded trajectories, with what a recording of one pose
+a frame cannot show drawn around them; the error of a slice is the mean displacement of the brain's
+points in it, up to a motion common to all, as the reference is torn as well. Of real runs with a
+``SliceTiming``, each frame in the reference's space is correlated with the template.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.scenarios import VOXEL_MM, WOMB_GRID, fetal_artefacts, fetal_motion
+from benchmarks.table import markdown_table, number
+from unimo_bids.brain.run import find_series_brain
+from unimo_bids.files.series import read_series
+from unimo_bids.motion.correction import correct_series
+from unimo_bids.motion.estimation import estimate_motion, find_reference
+from unimo_bids.motion.slices.estimation import correct_slices, estimate_slices
+from unimo_bids.motion.slices.trajectory import SliceTimes
+from unimo_bids.pipeline.slices import read_slice_times
+from unimo_bids.simulation.artefacts import ContinuousMotion, acquisition_times
+from unimo_bids.simulation.fetal import fetal_head
+from unimo_bids.simulation.kinematics import within_frames
+from unimo_bids.simulation.series import SimulatedSeries, simulate
+from unimo_bids.simulation.uterus import fetal_surroundings
+from unimo_bids.spatial import rigid
+
+TR = 2.9
+_STEPS = 24  # of the head's way in a frame
+_JITTER = 0.15  # of the step from frame to frame
+_ARTEFACTS = {
+    "typical": fetal_artefacts(0.0, 0.0, 40),
+    "severe": fetal_artefacts(0.0, 0.0, 25),
+    "severe, distortion and spin history": fetal_artefacts(4.0, 1.0, 25),
+}
+_REAL = ("sub-mosaic04", "sub-mosaic06", "sub-sag02", "sub-xa30", "sub-rtcloud")
+
+
+def judge(data: Path, frames: int, seeds: Sequence[int], threads: int) -> int:
+    """Print both tables."""
+    torch.set_num_threads(threads)
+    rows = [_simulated(kind, seed, frames, data) for kind in _ARTEFACTS for seed in seeds]
+    columns = ("series", "seed", "by frames, median / p95", "by slices", "CPU s", "of it slices")
+    print(markdown_table(columns, rows), end="\n\n")
+    found = [
+        one for name in _REAL for one in sorted((data / "epi").glob(f"{name}/func/*_bold.nii*"))
+    ]
+    real = [row for path in found if (row := _real(path)) is not None]
+    print(markdown_table(("run", "lost", "by frames, least / median", "by slices", "CPU s"), real))
+    return 0
+
+
+def _simulated(kind: str, seed: int, frames: int, data: Path) -> list[str]:
+    way = within_frames(
+        fetal_motion(kind.split(",", maxsplit=1)[0])(frames, seed, data), _STEPS, _JITTER, seed
+    )
+    weeks = float(np.random.default_rng([seed, 40]).uniform(24, 36))
+    head = fetal_head(round(weeks, 1), seed=seed)
+    series = simulate(
+        head,
+        way[_STEPS // 2 :: _STEPS][:frames],
+        shape=WOMB_GRID,
+        voxel_sizes=VOXEL_MM,
+        surroundings=fetal_surroundings(seed, head_radius=1.3 * head.radius),
+        artefacts=(ContinuousMotion(way, _STEPS), *_ARTEFACTS[kind]),
+        repetition_time=TR,
+        seed=seed,
+    )
+    mask = (series.brain > 0.5).astype(np.float32)
+    times = SliceTimes(2, acquisition_times(WOMB_GRID[2]) * TR, TR)
+    begun = _cpu_seconds()
+    motion = estimate_motion(series.data, series.affine, mask=mask, reference=0)
+    between = _cpu_seconds()
+    slices = estimate_slices(series.data, series.affine, motion, times)
+    ended = _cpu_seconds()
+    by_frames = np.repeat(motion.poses[:, None], WOMB_GRID[2], axis=1)
+    errors = [_errors(series, poses) for poses in (by_frames, slices.poses)]
+    told = [f"{number(np.median(e))} / {number(np.quantile(e, 0.95))}" for e in errors]
+    return [kind, str(seed), *told, f"{ended - begun:.1f}", f"{ended - between:.1f}"]
+
+
+def _errors(series: SimulatedSeries, poses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of every slice that shows the brain, mm."""
+    points = torch.from_numpy(series.brain_points[::25])
+    true = torch.from_numpy(series.scene.slice_poses())
+    true = true @ torch.linalg.inv(torch.from_numpy(series.scene.head_poses[series.reference]))
+    there = rigid.transform(true, points)  # (T, S, N, 3)
+    depth = rigid.transform(torch.linalg.inv(torch.from_numpy(series.affine)), there)[..., 2]
+    shown = (depth - torch.arange(depth.shape[1])[None, :, None]).abs() < 0.5
+    found = torch.from_numpy(poses)
+    common = _fitted(
+        points.expand_as(there)[shown], rigid.transform(rigid.inverse(found), there)[shown]
+    )
+    apart = (rigid.transform(found @ common, points) - there).norm(dim=-1)
+    many = shown.sum(dim=-1)
+    return ((apart * shown).sum(dim=-1) / many.clamp(min=1))[many > 3].numpy()
+
+
+def _fitted(points: Tensor, onto: Tensor) -> Tensor:
+    """The rigid motion ``(4, 4)`` that carries points ``(N, 3)`` onto others, by least squares."""
+    a, b = points.mean(dim=0), onto.mean(dim=0)
+    rotation = rigid.nearest_rotation((onto - b).T @ (points - a))
+    return rigid.from_rotation(rotation, b - rotation @ a)
+
+
+def _real(path: Path) -> list[str] | None:
+    sidecar = path.with_name(path.name.split(".")[0] + ".json")
+    if "SliceTiming" not in json.loads(sidecar.read_text()):
+        return None
+    series = read_series(path)
+    times = read_slice_times(sidecar, series)
+    reference = find_reference(series, series.affine)
+    begun = _cpu_seconds()
+    mask = find_series_brain(series, reference).motion_mask
+    motion = estimate_motion(series, series.affine, mask=mask, reference=reference)
+    slices = estimate_slices(series, series.affine, motion, times)
+    spent = _cpu_seconds() - begun
+    inside = motion.mask > 0.9
+
+    def likeness(frame: NDArray[np.float32]) -> float:
+        shown = inside & (frame != 0)
+        return float(np.corrcoef(frame[shown], motion.template[shown])[0, 1])
+
+    ways = (
+        list(correct_series(series, series.affine, motion.poses)),
+        [frame for frame, _ in correct_slices(series, series.affine, motion, slices)],
+    )
+    told = []
+    for frames in ways:
+        alike = np.array([likeness(frame) for frame in frames])
+        told.append(f"{alike.min():.3f} / {np.median(alike):.3f}")
+    lost = ", ".join(map(str, np.flatnonzero(motion.status == "lost"))) or "none"
+    return [path.name.split("_")[0], lost, *told, f"{spent:.1f}"]
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
