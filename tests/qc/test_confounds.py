@@ -10,6 +10,7 @@ import torch
 
 from unimo_bids.files.tables import write_table
 from unimo_bids.qc import framewise_displacement
+from unimo_bids.qc.columns import describe_columns
 from unimo_bids.qc.confounds import (
     MOTION_NAMES,
     UNKNOWN_STEP_MM,
@@ -17,7 +18,6 @@ from unimo_bids.qc.confounds import (
     Move,
     auto_fd_radius,
     confounds_table,
-    describe_columns,
     largest_move,
 )
 from unimo_bids.qc.dvars import SeriesSignals

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from isal import igzip, isal_zlib
 from nibabel.nifti1 import Nifti1Header
 
-from unimo_bids.errors import InputError, MachineError
+from unimo_bids.errors import InputError
 from unimo_bids.files import header as headers
 from unimo_bids.files.header import Float64
-from unimo_bids.files.staging import machine_error
+from unimo_bids.files.voxels import BROKEN, EXPORT_AGAIN, extent, opened, read_frames
 
 if TYPE_CHECKING:
     from unimo_bids.spatial.grid import Grid
 
 Float32 = npt.NDArray[np.float32]
 
-# Deflate cannot do better than this: a file that claims more is lying, whatever it contains.
-_BEST_COMPRESSION = 1032
-_CHUNK_BYTES = 2**20
 # Below this there is no through-plane gradient to speak of, and no rigid motion to be seen.
 _FEWEST_VOXELS = 4
 # A slab sees other tissue after every move through it, which the standard deviations do not know
@@ -36,13 +29,6 @@ _FEWEST_VOXELS = 4
 _FEW_SLICES, _THIN_SLAB_MM = 5, 15.0
 # Maps of labels have fewer different values, series more. Fractions may be percent, or of 255.
 _MOST_LABELS, _MOST_FRACTION = 200, 255
-# Sums of squares of larger values overflow float32, of smaller ones they vanish; no scanner's units
-# come near. Nor is there an image where values differ by less than float32 can hold.
-_LARGEST, _SMALLEST, _FLAT = 1e15, 1e-15, 1e-6
-_BROKEN = "NaN, infinite or beyond 1e15"
-_AGAIN = "copy or export the file again"
-# isal's stubs call its error a value, not a type
-_DAMAGED = (EOFError, gzip.BadGzipFile, cast(type[Exception], isal_zlib.error))
 
 
 @dataclass(frozen=True)
@@ -143,7 +129,7 @@ def read_series(path: str | Path, *, single: bool = False) -> Series:
         It may not be read, or does not fit into memory.
     """
     path = Path(path)
-    with _opened(path) as stream:
+    with opened(path) as stream:
         header = headers.read_header(stream, path)
         shape = headers.data_shape(header, path)
         if single and len(shape) == 3:
@@ -151,7 +137,7 @@ def read_series(path: str | Path, *, single: bool = False) -> Series:
         _check_series_shape(shape, path, fewest=1 if single else 2)
         header, warnings = headers.sound_header(header)
         affine, fixed, about_space = headers.world_affine(header, shape, path)
-        stored = _read_frames(stream, header, shape, path)
+        stored = read_frames(stream, header, shape, path)
     seconds, about_time = headers.repetition_time(header)
     warnings += about_space + about_time + stored.warnings
     frames, broken = shape[3], stored.broken
@@ -159,14 +145,14 @@ def read_series(path: str | Path, *, single: bool = False) -> Series:
     if len(empty) == frames:
         finding = "every frame is empty (one value everywhere, or nearly)"
         if broken:
-            finding += f" where values that are {_BROKEN} are left out"
-        raise InputError(path, finding, _AGAIN)
+            finding += f" where values that are {BROKEN} are left out"
+        raise InputError(path, finding, EXPORT_AGAIN)
     warnings += _about_slabs(shape, affine)
     if frames < 4 and not single:
         warnings.append(f"Only {frames} frames: motion can be estimated, statistics say little.")
     if broken:
         values = "1 value is" if broken == 1 else f"{broken} values are"
-        warnings.append(f"{values} {_BROKEN}; treated as 0.")
+        warnings.append(f"{values} {BROKEN}; treated as 0.")
     if empty:
         warnings.append(f"{_counted(empty)} the same value everywhere and cannot be registered.")
     return Series(
@@ -197,7 +183,7 @@ def timed(series: Series, repetition_time: float | None) -> Series:
 def read_volume(path: str | Path, series: Series) -> Float32:
     """Read one volume ``(X, Y, Z)`` that lies on the grid of a series; of several, their mean."""
     path = Path(path)
-    with _opened(path) as stream:
+    with opened(path) as stream:
         header = headers.read_header(stream, path)
         shape = headers.data_shape(header, path)
         affine, _, _ = headers.world_affine(header, shape, path)
@@ -206,7 +192,7 @@ def read_volume(path: str | Path, series: Series) -> Float32:
             finding = f"it is not on the grid of {series.path.name}"
             raise InputError(path, finding, "resample it, or do without it")
         four = (*shape, 1)[:4]
-        stored = _read_frames(stream, header, four, path)
+        stored = read_frames(stream, header, four, path)
     mean = stored.data.mean(axis=-1, dtype=np.float64)
     return (mean * stored.slope + stored.intercept).astype(np.float32)
 
@@ -228,20 +214,20 @@ def read_mask(path: str | Path, series: Series) -> npt.NDArray[Any]:
         ``(X, Y, Z)`` float32, or ``(X, Y, Z, T)`` in a type no wider than needed, within 0 … 1.
     """
     path = Path(path)
-    with _opened(path) as stream:
+    with opened(path) as stream:
         header = headers.read_header(stream, path)
         shape = headers.data_shape(header, path)
         if len(shape) == 4 and shape[3] == 1:
             shape = shape[:3]
         if shape not in (series.shape, series.shape[:3]):
-            finding = f"the mask has the size {_size(shape)}, the series {_size(series.shape)}"
+            finding = f"the mask has the size {extent(shape)}, the series {extent(series.shape)}"
             raise InputError(path, finding, "resample the mask to the grid of the series")
         affine, _, _ = headers.world_affine(header, shape, path)
         if headers.grid_distance(series.affine, affine, shape) > headers.SAME_GRID_VOXELS:
             finding = "the mask lies elsewhere in space than the series (other affine)"
             raise InputError(path, finding, "resample the mask to the grid of the series")
         four = (*shape, 1)[:4]
-        stored = _read_frames(stream, header, four, path)
+        stored = read_frames(stream, header, four, path)
 
     def values(t: int) -> npt.NDArray[np.floating]:
         return np.asarray(stored.data[..., t] * stored.slope + stored.intercept)
@@ -251,7 +237,7 @@ def read_mask(path: str | Path, series: Series) -> npt.NDArray[Any]:
     soft = stored.data.dtype.kind == "f" or (stored.slope, stored.intercept) != (1, 0)
     if peak <= (0.5 if soft else 0):
         finding = "the mask is empty" + (" (nowhere above one half)" if peak > 0 else "")
-        finding += f" where values that are {_BROKEN} are left out" if stored.broken else ""
+        finding += f" where values that are {BROKEN} are left out" if stored.broken else ""
         raise InputError(path, finding, "give a mask that covers the brain")
     if peak > 1:
         found = np.unique(values(peaks.index(peak)))
@@ -267,41 +253,15 @@ def read_mask(path: str | Path, series: Series) -> npt.NDArray[Any]:
     return mask if len(shape) == 4 else mask[..., 0].astype(np.float32)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, through gzip if that is what it contains; faults become refusals."""
-    try:
-        if path.is_symlink() and not path.exists():
-            remedy = "fetch the file (datalad get, git annex get)"
-            raise InputError(path, "it is a link to nothing", remedy)
-        if not path.exists():
-            raise InputError(path, "there is no such file", "check the path")
-        if not path.is_file():
-            raise InputError(path, "this is not a file", "give a .nii or .nii.gz file")
-        with path.open("rb") as file:
-            compressed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if not compressed:
-                yield file
-                return
-            with igzip.IGzipFile(fileobj=file) as stream:
-                yield cast(BinaryIO, stream)
-    except _DAMAGED as error:
-        finding = f"its compressed data are damaged or cut short ({error})"
-        raise InputError(path, finding, _AGAIN) from error
-    except OSError as error:
-        raise machine_error(path, error) from error
-
-
 def _check_series_shape(shape: tuple[int, ...], path: Path, fewest: int) -> None:
     if len(shape) != 4:
-        finding = f"it has {len(shape)} dimensions ({_size(shape)}), a series has four"
+        finding = f"it has {len(shape)} dimensions ({extent(shape)}), a series has four"
         raise InputError(path, finding, "give a 4D series (X, Y, Z, time)")
     if shape[3] < fewest:
         remedy = "give a series of at least two"
         raise InputError(path, "it has a single frame", remedy)
     if min(shape[:3]) < _FEWEST_VOXELS:
-        finding = f"its frames measure {_size(shape[:3])} voxels, too few to see motion in space"
+        finding = f"its frames measure {extent(shape[:3])} voxels, too few to see motion in space"
         raise InputError(path, finding, f"give at least {_FEWEST_VOXELS} along each axis")
 
 
@@ -315,124 +275,6 @@ def _about_slabs(shape: tuple[int, ...], affine: Float64) -> list[str]:
         f"The frames are a slab of {many} slices ({mm:.0f} mm): motion through it is less certain"
         " than the standard deviations say."
     ]
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Values ``(X, Y, Z, T)`` of a file, and how many of them had to be set to signal 0."""
-
-    data: npt.NDArray[Any]
-    slope: float
-    intercept: float
-    broken: int
-    warnings: list[str]
-
-    def is_flat(self, t: int) -> bool:
-        """Whether a frame has the same signal everywhere, or nearly."""
-        frame = self.data[..., t]
-        low, high = (self.slope * float(one) + self.intercept for one in (frame.min(), frame.max()))
-        return abs(high - low) <= max(_SMALLEST, _FLAT * max(abs(low), abs(high)))
-
-
-def _read_frames(
-    stream: BinaryIO, header: Nifti1Header, shape: tuple[int, ...], path: Path
-) -> _Stored:
-    """Read the values, and no more."""
-    dtype = headers.data_type(header, path)
-    slope, intercept = headers.scaling(header)
-    frame_bytes = int(np.prod([int(n) for n in shape[:3]], dtype=object)) * dtype.itemsize
-    offset = int(header["vox_offset"])
-    claimed = offset + frame_bytes * shape[3]
-    on_disk = path.stat().st_size
-    compressed = isinstance(stream, gzip.GzipFile)
-    if not compressed and claimed > on_disk:
-        raise _size_lie(path, shape, claimed, on_disk)
-    if compressed and claimed > _BEST_COMPRESSION * on_disk:
-        raise _size_lie(path, shape, claimed, None)
-
-    wide = dtype.itemsize > 4 or _overflows(dtype, slope, intercept)
-    kept: np.dtype[np.generic] = np.dtype(np.float32) if wide else dtype.newbyteorder("=")
-    try:
-        # pages are only taken as frames arrive, so a false claim costs nothing here
-        data = np.empty((shape[3], *shape[:3]), kept)
-        buffer = np.empty(shape[2::-1], dtype)
-    except MemoryError as error:
-        length = _length(stream)
-        if length < claimed:
-            raise _size_lie(path, shape, claimed, length) from error
-        finding = f"the series needs {claimed / 2**20:.0f} MiB of memory, more than is left"
-        remedy = "run on a machine with more memory, or raise the limit (ulimit -v, or the job's)"
-        raise MachineError(path, finding, remedy) from error
-
-    stream.seek(offset)
-    broken = 0
-    for t in range(shape[3]):
-        if _fill(stream, buffer.view(np.uint8).data.cast("B")) < frame_bytes:
-            finding = f"it ends within frame {t} of the {shape[3]} that its header announces"
-            raise InputError(path, finding, _AGAIN)
-        frame: npt.NDArray[Any] = buffer
-        if wide:
-            with np.errstate(over="ignore"):  # beyond float32 is infinite, and counted below
-                frame = (buffer * slope + intercept).astype(np.float32)
-        if frame.dtype.kind == "f":
-            with np.errstate(over="ignore", invalid="ignore"):
-                signal = frame if wide or slope == 1 else frame * slope + intercept
-                bad = ~(abs(signal) <= _LARGEST)
-            if bad.any():
-                broken += int(bad.sum())
-                frame[bad] = 0 if wide else -intercept / slope
-        data[t] = frame.T
-    # to the end: there stands the checksum of compressed data
-    more = _rest(stream)
-    warnings = [f"What follows its {shape[3]} frames in the file, {more} bytes, is left out."]
-    scale = (1.0, 0.0) if wide else (slope, intercept)
-    return _Stored(np.moveaxis(data, 0, -1), *scale, broken, warnings if more else [])
-
-
-def _overflows(dtype: np.dtype[Any], slope: float, intercept: float) -> bool:
-    """Whether scaled integers may be larger than can be."""
-    if dtype.kind not in "iu":
-        return False
-    limits = np.iinfo(dtype)
-    return max(abs(slope * one + intercept) for one in (limits.min, limits.max)) > _LARGEST
-
-
-def _fill(stream: BinaryIO, target: memoryview) -> int:
-    """Fill a buffer from a stream by small chunks; how many bytes there were."""
-    done = 0
-    while done < len(target):
-        chunk = stream.read(min(_CHUNK_BYTES, len(target) - done))
-        if not chunk:
-            break
-        target[done : done + len(chunk)] = chunk
-        done += len(chunk)
-    return done
-
-
-def _length(stream: BinaryIO) -> int:
-    """Bytes in a stream, by reading it through."""
-    stream.seek(0)
-    return _rest(stream)
-
-
-def _rest(stream: BinaryIO) -> int:
-    """Bytes from here to the end of a stream, by reading on."""
-    length = 0
-    while chunk := stream.read(_CHUNK_BYTES):
-        length += len(chunk)
-    return length
-
-
-def _size_lie(path: Path, shape: tuple[int, ...], claimed: int, found: int | None) -> InputError:
-    has = "far fewer" if found is None else f"{found}"
-    finding = (
-        f"its header announces {_size(shape)} voxels, {claimed} bytes, but the file holds {has}"
-    )
-    return InputError(path, finding, _AGAIN)
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " × ".join(str(n) for n in shape)
 
 
 def _counted(frames: tuple[int, ...]) -> str:

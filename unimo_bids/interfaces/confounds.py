@@ -43,11 +43,11 @@ class WriteConfounds(SimpleInterface):
         from unimo_bids.files.series import read_mask, read_series
         from unimo_bids.files.tables import write_table
         from unimo_bids.interfaces.results import read_motion
+        from unimo_bids.qc.columns import describe_columns
         from unimo_bids.qc.confounds import (
             ConfoundSettings,
             auto_fd_radius,
             confounds_table,
-            describe_columns,
         )
         from unimo_bids.qc.dvars import series_signals
 

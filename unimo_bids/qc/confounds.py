@@ -1,4 +1,4 @@
-"""The confounds of a run as fMRIPrep names them, what they mean, and which frames to leave out."""
+"""The confounds of a run as fMRIPrep names them, and which frames to leave out."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def confounds_table(
     deviations = parameter_deviations(poses, covariance, lost)
     table |= {f"{name}_sd": sd for name, sd in zip(MOTION_NAMES, deviations.T, strict=True)}
     table |= {"similarity": np.asarray(similarity, dtype=np.float64), "motion_status": status}
-    outlier = np.array([bool(why) for why in _reasons(table, settings)])
+    outlier = np.array([bool(why) for why in outlier_reasons(table, settings)])
     table["censor"] = (outlier | non_steady_state).astype(np.int64)
     return table | _numbered("motion_outlier", _one_hot(outlier))
 
@@ -269,7 +269,9 @@ def _numbered(stem: str, columns: npt.NDArray[Any]) -> Table:
     return {f"{stem}{i:02d}": column for i, column in enumerate(columns.T)}
 
 
-def _reasons(table: Mapping[str, npt.NDArray[Any]], settings: ConfoundSettings) -> list[list[str]]:
+def outlier_reasons(
+    table: Mapping[str, npt.NDArray[Any]], settings: ConfoundSettings
+) -> list[list[str]]:
     """Why each frame is an outlier; nothing for one that is not."""
     rows = zip(
         table["framewise_displacement"], table["std_dvars"], table["motion_status"], strict=True
@@ -285,148 +287,3 @@ def _reasons(table: Mapping[str, npt.NDArray[Any]], settings: ConfoundSettings) 
             why.append(f"std_dvars above {settings.dvars_threshold:g}")
         reasons.append(why)
     return reasons
-
-
-def describe_columns(
-    table: Mapping[str, npt.NDArray[Any]], settings: ConfoundSettings | None = None
-) -> dict[str, dict[str, Any]]:
-    """Explain every column of a confounds table, for its JSON sidecar.
-
-    Parameters
-    ----------
-    table
-        As `confounds_table` gives it.
-    settings
-        With which it was made.
-    """
-    settings = settings or ConfoundSettings()
-    fixed, reasons = _fixed_columns(settings), _reasons(table, settings)
-    return {
-        name: fixed[name] if name in fixed else _numbered_column(name, column, reasons)
-        for name, column in table.items()
-    }
-
-
-def _numbered_column(
-    name: str, column: npt.NDArray[Any], reasons: list[list[str]]
-) -> dict[str, Any]:
-    stem = name.rstrip("0123456789")
-    if stem == "cosine":
-        return {
-            "Description": "High-pass filter: a slow cosine over the frames in steady state, zero"
-            " in the others.",
-            "Method": "Discrete cosine transform (DCT-II)",
-            "CutoffPeriod": CUTOFF_PERIOD_S,
-            "Units": "arbitrary",
-        }
-    frame = int(np.argmax(column))
-    why = {
-        "non_steady_state_outlier": "not yet in steady state",
-        "motion_outlier": ", ".join(reasons[frame]),
-    }[stem]
-    return {
-        "Description": f"Marks frame {frame} (counted from 0): {why}.",
-        "Levels": {"0": "any other frame", "1": f"frame {frame}"},
-    }
-
-
-def _fixed_columns(settings: ConfoundSettings) -> dict[str, dict[str, Any]]:
-    """Descriptions of the columns that every table has."""
-    columns = _plain_columns(settings)
-    for name in ("global_signal", *MOTION_NAMES):
-        what, unit = columns[name]["Description"], columns[name]["Units"]
-        squared = unit if unit == "arbitrary" else f"{unit}^2"
-        for suffix, expansion, units in (
-            ("derivative1", "Change since the frame before", unit),
-            ("power2", "Square", squared),
-            ("derivative1_power2", "Square of the change since the frame before", squared),
-        ):
-            columns[f"{name}_{suffix}"] = {
-                "Description": f"{expansion} of {name}. {what}",
-                "Units": units,
-            }
-        if name in MOTION_NAMES:
-            columns[f"{name}_sd"] = {
-                "Description": f"Standard deviation of {name}: how well the frame's noise and"
-                " detail determine it. Not known (n/a) where the head was lost.",
-                "Units": unit,
-            }
-    return columns
-
-
-def _plain_columns(settings: ConfoundSettings) -> dict[str, dict[str, Any]]:
-    unknown = (
-        f" Into and out of a lost frame the step is unknown and given as {UNKNOWN_STEP_MM:g} mm at"
-        " least, so that thresholds find it: leave these out of means."
-    )
-    motion = {
-        f"trans_{axis}": {
-            "Description": f"Translation of the brain's centre along {axis} (RAS), from the"
-            " reference to the frame.",
-            "Units": "mm",
-        }
-        for axis in "xyz"
-    } | {
-        f"rot_{axis}": {
-            "Description": f"Rotation about {axis} (RAS) and the brain's centre, from the reference"
-            " to the frame: component of the rotation vector (axis times angle).",
-            "Units": "rad",
-        }
-        for axis in "xyz"
-    }
-    return motion | {
-        "global_signal": {
-            "Description": "Mean of the corrected series within the brain mask.",
-            "Units": "arbitrary",
-        },
-        "std_dvars": {
-            "Description": "Standardised DVARS: DVARS as a multiple of what the voxels' robust"
-            " standard deviation and lag-1 autocorrelation let expect of so many frames; 1 is noise"
-            " alone.",
-            "Method": "Nichols 2013, corrected for the number of frames",
-            "Units": "1",
-            "Threshold": settings.dvars_threshold,
-        },
-        "dvars": {
-            "Description": "Root mean square change of the corrected series since the frame before,"
-            " within the brain mask whose median is scaled to 1000.",
-            "Method": "Power et al. 2012",
-            "Units": "arbitrary",
-        },
-        "framewise_displacement": {
-            "Description": "Sum of absolute changes of the six motion parameters since the frame"
-            f" before, a radian taken as {settings.fd_radius:g} mm.{unknown}",
-            "Method": "Power et al. 2012",
-            "Units": "mm",
-            "Radius": settings.fd_radius,
-            "Threshold": settings.fd_threshold,
-        },
-        "rmsd": {
-            "Description": "Root mean square displacement since the frame before of the points of a"
-            f" ball of {settings.rmsd_radius:g} mm about the brain's centre.{unknown}",
-            "Method": "Jenkinson 1999",
-            "Units": "mm",
-            "Radius": settings.rmsd_radius,
-        },
-        "similarity": {
-            "Description": "Correlation of the frame with the template at its pose. Not known (n/a)"
-            " for a frame without an image.",
-            "Units": "1",
-        },
-        "motion_status": {
-            "Description": "How the pose of the frame was found.",
-            "Levels": {
-                "ok": "registered to the template",
-                "searched": "registered after a search of all rotations",
-                "bridged": "not registered: the pose rests on the frames before and after",
-                "lost": "no pose to believe: the parameters are a guess, the frame is unusable",
-            },
-        },
-        "censor": {
-            "Description": "Whether the frame is recommended to be left out: it is not in steady"
-            " state (non_steady_state_outlier), is bridged or lost (motion_status), has a"
-            f" framewise_displacement above {settings.fd_threshold:g} mm, or a std_dvars above"
-            f" {settings.dvars_threshold:g}.",
-            "Levels": {"0": "keep", "1": "leave out"},
-        },
-    }
