@@ -49,13 +49,14 @@ def judge(data: Path, frames: int, seeds: Sequence[int], threads: int) -> int:
     """Print both tables."""
     torch.set_num_threads(threads)
     rows = [_simulated(kind, seed, frames, data) for kind in _ARTEFACTS for seed in seeds]
-    columns = ("series", "seed", "by frames, median / p95", "by slices", "CPU s", "of it slices")
-    print(markdown_table(columns, rows), end="\n\n")
+    columns = ["series", "seed", "by frames, median / p95", "by slices", "CPU s", "of it slices"]
+    print(markdown_table([columns, *rows]))
     found = [
         one for name in _REAL for one in sorted((data / "epi").glob(f"{name}/func/*_bold.nii*"))
     ]
     real = [row for path in found if (row := _real(path)) is not None]
-    print(markdown_table(("run", "lost", "by frames, least / median", "by slices", "CPU s"), real))
+    columns = ["run", "lost", "by frames, least / median", "by slices", "CPU s"]
+    print(markdown_table([columns, *real]))
     return 0
 
 

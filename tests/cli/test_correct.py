@@ -123,7 +123,7 @@ def test_the_brain_that_was_found_is_told(bold, data, tmp_path, fake, monkeypatc
     given = [str(bold), str(out), "--quiet", "--no-figure", "--population", "adult"]
     assert main([*given, "--brain-extraction", "unimo"]) == 0
     summary = json.loads((out / "bold_summary.json").read_text())
-    assert "choose one with --brain-center=12,-30,44. Look" in summary["warnings"][0]
+    assert "choose one with --brain-center=12,-30,44. Check" in summary["warnings"][0]
     assert summary["brain"]["confidence"] == 0.9 and summary["brain"]["method"] == "neural networks"
     assert summary["brain"]["candidates"][1]["center_mm"] == [12.0, -30.0, 44.0]
     assert set(places) == {None}  # the reference, and other frames since that is in doubt
