@@ -79,6 +79,7 @@ def write_slices(
             "max": round(float(within.max()), 3),
         },
         "explained": int(slices.explained.sum()),
+        "whole": np.flatnonzero(slices.whole).tolist(),
         "saved": np.flatnonzero(slices.explained & (motion.status == "lost")).tolist(),
     }
 

@@ -28,7 +28,7 @@ from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory
 from unimo_bids.registration.intensity import CAUCHY
 from unimo_bids.registration.least_squares import robust_scale, solve
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grid import Grid, voxel_centers
+from unimo_bids.spatial.grid import Grid, inside, voxel_centers
 from unimo_bids.spatial.interpolation import (
     gaussian_blur,
     gradient,
@@ -71,6 +71,11 @@ class Model:
         slopes = gradient(smooth, head.grid.affine).permute(3, 0, 1, 2)
         linear = torch.cat([slopes, head.weights[None]])
         return cls(head.grid, spline_coefficients(smooth)[None, None], linear[None])
+
+    def read(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Slopes ``(N, 3)`` and weights ``(N,)`` at indices; nothing weighs beyond the grid."""
+        read = sample_linear(self.linear, indices[None])[0]
+        return read[:3].mT, read[3] * inside(indices, self.grid.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,10 +197,8 @@ class SliceProblem:
             return Points(nothing.reshape(0, 3), nothing.long(), nothing.reshape(0, 3), nothing)
         index = voxel_centers((last - first + 1).tolist()) + first
         slice_of = index[:, axis].long()
-        at = self._carried(index.float(), slice_of, poses, model)
-        read = sample_linear(model.linear, at[None])[0]
-        weights = read[3]
-        worth = weights * read[:3].square().sum(dim=0).sqrt()
+        slopes, weights = model.read(self._carried(index.float(), slice_of, poses, model))
+        worth = weights * slopes.square().sum(dim=1).sqrt()
         worth[weights < 0.05] = 0
         if int((worth > 0).sum()) > _POINTS:
             kept = torch.topk(worth, _POINTS).indices.sort().values
@@ -262,8 +265,7 @@ class SliceProblem:
             poses = trajectory.at(times)
             at = self._carried(chosen.index, chosen.slice_of, poses, model)
             f = sample_cubic(model.coefficients, at[None])[0, 0]
-            read = sample_linear(model.linear, at[None])[0]
-            slopes, weights = read[:3].mT, read[3]
+            slopes, weights = model.read(at)
             frame = _Frame(chosen, f, weights, len(times))
             if t not in sigma:
                 sigma[t] = float(robust_scale(frame.residual()[None], weights[None])[0])

@@ -48,17 +48,22 @@ def rebuild(
     shape = [part.stop - part.start for part in window]
     first = torch.tensor([part.start for part in window], dtype=torch.float64)
     places = rigid.transform(grid.affine, voxel_centers(shape) + first)
-    shaped = [1, 1, 1]
-    shaped[axis] = len(gains)
-    coefficients = spline_coefficients(frame / gains.reshape(shaped).to(frame))[None, None]
+    coefficients = evened(frame, axis, gains)
     parts = [
-        _of_points(part, coefficients, grid, poses, axis) for part in places.split(_POINTS_AT_ONCE)
+        values_at(part, coefficients, grid, poses, axis) for part in places.split(_POINTS_AT_ONCE)
     ]
     values, coverage = (torch.cat(both).reshape(*shape) for both in zip(*parts, strict=True))
     return values, coverage
 
 
-def _of_points(
+def evened(frame: Tensor, axis: int, gains: Tensor) -> Tensor:
+    """Spline ``(1, 1, X, Y, Z)`` of a frame whose slices are divided by their gains."""
+    shape = [1, 1, 1]
+    shape[axis] = len(gains)
+    return spline_coefficients(frame / gains.reshape(shape).to(frame))[None, None]
+
+
+def values_at(
     places: Tensor, coefficients: Tensor, grid: Grid, poses: Tensor, axis: int
 ) -> tuple[Tensor, Tensor]:
     """Values and coverage ``(N,)`` at places ``(N, 3)`` of the reference."""
