@@ -22,7 +22,7 @@ from unimo_bids.spatial.region import Region
 
 _POINTS, _FEWEST = 4_000, 100  # of a head, at which frames are compared with the template
 # of correlation, by which one pose for all slices has to be better: the template is made with such
-# poses, and likes them by up to .018 in six simulated and real series; a slip through gaps costs .07
+# poses, and likes them by up to .018 in six simulated and real series; a slip in gaps costs .07
 _CLEARLY = 0.03
 
 
