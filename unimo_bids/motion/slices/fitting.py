@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, solveh_banded
 from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
+from unimo_bids.motion.slices.solving import BendPrior, State, solved
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory
 from unimo_bids.registration.intensity import CAUCHY
 from unimo_bids.registration.least_squares import robust_scale, solve
@@ -225,16 +225,16 @@ class SliceProblem:
         scale: float,
         iterations: int,
         tolerance: float,
-    ) -> tuple[Trajectory, _State]:
+    ) -> tuple[Trajectory, State]:
         sigma: dict[int, float] = {}
         state = self._state(trajectory, model, points, sigma)
-        prior = _Prior(trajectory, self.head.radius, scale)
+        prior = BendPrior(trajectory, self.head.radius, scale)
         damping = 1e-4
         for _ in range(iterations):
-            step = _solved(state, prior, damping)
+            step = solved(state, prior, damping)
             trial = trajectory.moved(step, self.head.radius)
             new = self._state(trial, model, points, sigma)
-            new_prior = _Prior(trial, self.head.radius, scale)
+            new_prior = BendPrior(trial, self.head.radius, scale)
             if new.cost + new_prior.cost > state.cost + prior.cost:
                 damping *= 10
                 if damping > 1e2:
@@ -251,9 +251,9 @@ class SliceProblem:
         model: Model,
         points: dict[int, Points],
         sigma: dict[int, float],
-    ) -> _State:
+    ) -> State:
         """Cost and normal equations of all knots; scales of residuals are found once and kept."""
-        state = _State(len(trajectory.knots), self.frames.count, len(self.times.offsets))
+        state = State(len(trajectory.knots), self.frames.count, len(self.times.offsets))
         to_place = model.grid.affine[:3].clone()  # mm from the head's centre
         to_place[:, 3] -= self.head.center
         to_place = to_place.float()
@@ -331,71 +331,3 @@ class _Frame:
         hessian[:, first, second] = hessian[:, second, first] = sums[:, :21]
         cost = float((self.weights * torch.log1p(squared)).sum()) * _COUNT * CAUCHY**2 / 2
         return hessian, sums[:, 21:], cost
-
-
-class _State:
-    """Normal equations of K knots, blocks on the diagonal and beside it; what goes with them."""
-
-    def __init__(self, knots: int, frames: int, slices: int) -> None:
-        self.diagonal = torch.zeros(knots, 6, 6, dtype=torch.float64)
-        self.beside = torch.zeros(knots, 6, 6, dtype=torch.float64)  # of k and k + 1
-        self.rhs = torch.zeros(knots, 6, dtype=torch.float64)
-        self.cost = 0.0
-        self.similarity = np.full(frames, np.nan)
-        self.gains = np.ones((frames, slices))
-
-    def add(self, before: Tensor, fraction: Tensor, hessian: Tensor, rhs: Tensor) -> None:
-        """Share slices' equations among their knots."""
-        a = fraction[:, None, None]
-        self.diagonal.index_add_(0, before, (1 - a) ** 2 * hessian)
-        self.diagonal.index_add_(0, before + 1, a**2 * hessian)
-        self.beside.index_add_(0, before, a * (1 - a) * hessian)
-        self.rhs.index_add_(0, before, (1 - a[..., 0]) * rhs)
-        self.rhs.index_add_(0, before + 1, a[..., 0] * rhs)
-
-
-class _Prior:
-    """What bends cost: ``Σ 3 log(1 + |d|² / 2s²)``, with d the bend at a knot."""
-
-    def __init__(self, trajectory: Trajectory, radius: float, scale: float) -> None:
-        self.bends, self.shares = trajectory.bends(radius)
-        squared = self.bends.square().sum(dim=1)
-        self.weights = 1 / (scale**2 + squared / 6)
-        self.cost = float(3 * torch.log1p(squared / (6 * scale**2)).sum())
-
-
-def _solved(state: _State, prior: _Prior, damping: float) -> Tensor:
-    """Step ``(K, 6)`` of all knots: five blocks wide, as a bend joins three knots."""
-    knots = len(state.rhs)
-    eye = torch.eye(6, dtype=torch.float64)
-    blocks = [torch.zeros(knots, 6, 6, dtype=torch.float64) for _ in range(3)]
-    blocks[0] += state.diagonal
-    blocks[1] += state.beside
-    rhs = state.rhs.clone()
-    w = prior.weights[:, None, None] * eye
-    for one, share in enumerate(prior.shares.T):
-        here = slice(one, knots - 2 + one)
-        rhs[here] -= (share * prior.weights)[:, None] * prior.bends
-        for other in range(one, 3):
-            both = share * prior.shares[:, other]
-            blocks[other - one][here] += both[:, None, None] * w
-    ridge = 1e-9 * blocks[0].diagonal(dim1=1, dim2=2).amax(dim=1).clamp(min=1e-6)
-    diagonal = blocks[0].diagonal(dim1=1, dim2=2)
-    blocks[0] = blocks[0] + torch.diag_embed(damping * diagonal + ridge[:, None])
-    # lower band: row r of column c holds A[c + r, c]
-    band = np.zeros((18, 6 * knots))
-    for distance, block in enumerate(blocks):
-        values = block.numpy()
-        for i in range(6):
-            for j in range(6):
-                # A[6 (k + distance) + j, 6 k + i] = block[k, i, j]
-                row = 6 * distance + j - i
-                if row < 0:
-                    continue
-                columns = 6 * np.arange(knots - distance) + i
-                band[row, columns] = values[: knots - distance, i, j]
-    try:
-        step = solveh_banded(band, rhs.numpy().reshape(-1), lower=True)
-    except LinAlgError:
-        return torch.zeros(knots, 6, dtype=torch.float64)
-    return torch.from_numpy(step).reshape(knots, 6)

@@ -1,0 +1,49 @@
+"""The banded solution against a dense one."""
+
+import pytest
+import torch
+
+from tests.phantom import f64, random_poses
+from unimo_bids.motion.slices.solving import BendPrior, State, solved
+from unimo_bids.motion.slices.trajectory import Trajectory
+
+KNOTS = 7
+
+
+def test_the_step_solves_the_equations_of_all_knots_and_bends():
+    times = f64([0.0, 1.0, 2.0, 2.25, 2.5, 3.0, 4.0])
+    way = Trajectory(times, random_poses(KNOTS, 3.0, 2.0, seed=1), f64([0.0, 0.0, 0.0]))
+    prior = BendPrior(way, radius=40.0, scale=0.7)
+    state = State(KNOTS, frames=2, slices=30)
+    random = torch.Generator().manual_seed(4)
+    full = torch.zeros(KNOTS, 6, KNOTS, 6, dtype=torch.float64)
+    rhs = torch.zeros(KNOTS, 6, dtype=torch.float64)
+    for before in range(KNOTS - 1):
+        rows = torch.randn(30, 12, 6, generator=random, dtype=torch.float64)
+        hessian, slope = rows.mT @ rows, torch.randn(30, 6, generator=random).double()
+        a = torch.rand(30, generator=random, dtype=torch.float64)
+        state.add(torch.full((30,), before), a, hessian, slope)
+        for k, wk in ((before, 1 - a), (before + 1, a)):
+            rhs[k] += (wk[:, None] * slope).sum(dim=0)
+            for m, wm in ((before, 1 - a), (before + 1, a)):
+                full[k, :, m] += ((wk * wm)[:, None, None] * hessian).sum(dim=0)
+    for b, (bend, shares, weight) in enumerate(
+        zip(prior.bends, prior.shares, prior.weights, strict=True)
+    ):
+        for k in range(3):
+            rhs[b + k] -= weight * shares[k] * bend
+            for m in range(3):
+                full[b + k, :, b + m] += weight * shares[k] * shares[m] * torch.eye(6)
+    expected = torch.linalg.solve(full.reshape(6 * KNOTS, -1), rhs.reshape(-1))
+    found = solved(state, prior, damping=0.0).reshape(-1)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_prior_s_weights_are_the_slope_of_its_cost():
+    way = Trajectory(torch.arange(5.0).double(), random_poses(5, 2.0, 1.0), f64([0.0, 0.0, 0.0]))
+    prior = BendPrior(way, radius=40.0, scale=0.5)
+    d = prior.bends.clone().requires_grad_()
+    cost = 3 * torch.log1p(d.square().sum(dim=1) / (6 * 0.5**2)).sum()
+    (slope,) = torch.autograd.grad(cost, d)
+    assert cost.item() == pytest.approx(prior.cost)
+    torch.testing.assert_close(slope, prior.weights[:, None] * prior.bends)
