@@ -57,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from unimo_bids.pipeline.mask import mask_file
 
     options = {name: value for name, value in vars(arguments).items() if name != "debug"}
-    masked = mask_file(**options)
+    masked = mask_file(options.pop("input"), options.pop("output"), **options)
     for warning in masked.warnings:
         print(f"warning: {arguments.input}: {warning}", file=sys.stderr)
     say(masked, arguments.output)

@@ -54,7 +54,7 @@ class Masked:
 
 
 def mask_file(
-    input: Path,  # noqa: A002 - as the command has it
+    image: Path,
     output: Path,
     *,
     brain_extraction: BrainMethod = "unimo",
@@ -67,10 +67,10 @@ def mask_file(
 ) -> Masked:
     """Write the mask of one volume, or of every frame of a series; `unimo-mask` explains all."""
     check_place(brain_center, brain_extraction)
-    _check_output(input, output, overwrite)
+    _check_output(image, output, overwrite)
     if threads is not None:
         torch.set_num_threads(threads)
-    series = read_series(input, single=True)
+    series = read_series(image, single=True)
     found = find_brain(
         series,
         choose_reference(series, reference),
@@ -82,7 +82,7 @@ def mask_file(
     )
     if not found.brain.usable:
         finding = "; ".join(advised(found.brain, pointed=brain_center is not None))
-        raise InputError(input, finding, "no mask was written")
+        raise InputError(image, finding, "no mask was written")
     masks = found.brain.mask.astype(np.uint8) if found.frame_masks is None else found.frame_masks
     write_volume(output, masks, series)
     check_image(output)

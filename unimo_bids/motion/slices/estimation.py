@@ -63,9 +63,8 @@ class SliceMotion:
         points = self.trajectory.center + arms
         found = []
         for poses in torch.from_numpy(self.poses):
-            moved = rigid.transform(poses, points)  # (S, 6, 3)
-            extent = moved.amax(dim=0) - moved.amin(dim=0)
-            found.append(float(extent.norm(dim=1).max()))
+            moved = rigid.transform(poses, points).transpose(0, 1)  # (6, S, 3)
+            found.append(float(torch.cdist(moved, moved).max()))
         return np.array(found)
 
 

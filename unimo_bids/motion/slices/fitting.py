@@ -112,14 +112,11 @@ class SliceFit:
         ``(T,)`` correlation of each frame's voxels with the template, as modelled.
     gains
         ``(T, S)`` of slices, relative to their frame's.
-    cost
-        Of all points, as observations; smaller is better.
     """
 
     trajectory: Trajectory
     similarity: NDArray[np.float64]
     gains: NDArray[np.float64]
-    cost: float
 
 
 class SliceProblem:
@@ -169,7 +166,7 @@ class SliceProblem:
             trajectory, state = self._descend(
                 trajectory, model, points, slack * scale, iterations, tolerance
             )
-        return SliceFit(trajectory, state.similarity, state.gains, state.cost)
+        return SliceFit(trajectory, state.similarity, state.gains)
 
     # ---------------------------------------------------------------------------------- points
     def _points(
