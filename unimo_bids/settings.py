@@ -30,7 +30,7 @@ class Settings:
     bids_filter_file
         JSON with PyBIDS filters for ``bold`` and ``sbref``.
     derivatives
-        Folders of other programs' results, by the names that sidecars refer to them with.
+        Folders of other programs' or an earlier call's results, by the names that sidecars use.
     bids_database_dir
         Where PyBIDS keeps its index.
     nprocs, omp_nthreads

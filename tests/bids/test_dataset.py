@@ -31,6 +31,7 @@ SERIES = (
     "sub-04_task-rest_acq-a_ce-b_rec-c_dir-AP_run-01_part-mag_chunk-1_bold.nii.gz",
 )
 PARAMETERS = {"Model": "rigid", "ReferenceFrame": 3, "Device": "cpu"}
+MOTION = {"ReferenceFrame": 4, "Center": [0.0, 1.0, 2.0], "Mode": "plain", "Findings": []}
 BRAIN = {
     "BrainMethod": "neural networks",
     "BrainDoubts": ["it is cut"],
@@ -78,7 +79,7 @@ def study(tmp_path_factory):
         outputs = run_names(run.entities, run.echoes)
         for path in outputs.all:
             fake(chosen.out_dir / path)
-        for path, content in sidecars(run, outputs, chosen, PARAMETERS, BRAIN).items():
+        for path, content in sidecars(run, outputs, chosen, PARAMETERS, MOTION, BRAIN).items():
             write(chosen.out_dir / path, content)
         write(chosen.out_dir / sidecar(outputs.confounds), {"trans_x": {"Units": "mm"}})
         for extension in (".svg", ".html", ".png"):

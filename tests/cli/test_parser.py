@@ -141,6 +141,19 @@ def test_habits_of_other_programs(bids, options, name, value):
     assert getattr(parsed(bids, *options), name) == value
 
 
+def test_options_of_fmriprep_get_a_sentence(bids, capsys):
+    words = ("--fs-no-reconall", "--skull-strip-t1w", "skip", "--output-layout", "bids")
+    assert parsed(bids, *words) == parsed(bids)
+    notes = capsys.readouterr().err
+    assert "--fs-no-reconall does nothing here: no surfaces" in notes
+    assert "--skull-strip-t1w does nothing here: anatomical images" in notes
+    for words, message in (
+        (["--cifti-output", "91k"], "--cifti-output cannot be done: no surfaces"),
+        (["--output-layout", "legacy"], "give OUT_DIR/unimo-bids"),
+    ):
+        assert message in refused(capsys, bids, bids.parent / "out", "participant", *words)
+
+
 def test_derivatives_are_named_for_their_folders(bids, tmp_path, capsys):
     (tmp_path / "my masks").mkdir()
     (tmp_path / "a=b").mkdir()

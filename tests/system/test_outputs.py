@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -244,3 +245,31 @@ def test_the_library_alone_reads_the_results_of_the_program(done):
     # the snippet that newcomers start from must not need the program's own parts
     code = "import unimo_bids, sys; sys.exit('nipype' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_was_estimated_once_is_applied_again(done, tmp_path):
+    words = ("--derivatives", f"before={done.out}", "--work-dir", tmp_path / "work")
+    finished = study.call(
+        done.raw, tmp_path / "out", "participant", "--participant-label", "01", *words
+    )
+    assert finished.code == 0, finished.err
+    again = replace(done, out=tmp_path / "out")
+    for run in (one for one in study.RUNS if "sub-01" in one):
+        for before, after in zip(corrected_of(done, run), corrected_of(again, run), strict=True):
+            assert np.array_equal(nib.load(before).dataobj, nib.load(after).dataobj)
+        for ending in ("desc-brain_mask.nii.gz", "boldref.nii.gz", XFM):
+            before, after = (result(one, run, ending).read_bytes() for one in (done, again))
+            assert before == after
+        tables = [
+            columns(result(one, run, "desc-confounds_timeseries.tsv")) for one in (done, again)
+        ]
+        assert tables[0].keys() == tables[1].keys()
+        assert tables[0]["motion_status"] == tables[1]["motion_status"]
+        for name in ("framewise_displacement", "trans_x", "rot_z", "trans_y_sd", "rot_x_sd"):
+            known = [[one for one in table[name] if one != "n/a"] for table in tables]
+            np.testing.assert_allclose(*np.array(known, dtype=float), rtol=1e-6, atol=1e-9)
+        about = [sidecar(result(one, run, XFM)) for one in (done, again)]
+        assert about[0]["ReferenceFrame"] == about[1]["ReferenceFrame"]
+        assert about[1]["Sources"][0].startswith("bids:before:")
+    text = (again.out / "logs" / "CITATION.md").read_text()
+    assert "an earlier call had estimated" in text

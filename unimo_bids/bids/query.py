@@ -15,6 +15,7 @@ from unimo_bids.bids.hints import Hint, hint_for
 from unimo_bids.bids.index import Index
 from unimo_bids.bids.inheritance import inherited, sidecars_of
 from unimo_bids.bids.masks import find_mask
+from unimo_bids.bids.motion import GivenMotion, find_motion
 from unimo_bids.bids.names import parse_series, stem
 from unimo_bids.bids.timing import timing_of
 from unimo_bids.errors import InputError
@@ -62,6 +63,8 @@ class BoldRun:
         Brain mask that another program made, 3D or 4D, on the run's grid.
     hint
         Where its brain is, if somebody has said so.
+    motion
+        What an earlier call estimated.
     warnings
         What the report should mention, a sentence each.
     """
@@ -76,6 +79,7 @@ class BoldRun:
     sbref: Path | None = None
     mask: Path | None = None
     hint: Hint | None = None
+    motion: GivenMotion | None = None
     sidecars: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -355,6 +359,7 @@ def _run(
         sbref=_reference_of(series[first], references),
         mask=mask,
         hint=hint,
+        motion=find_motion(entities, echoes, settings.derivatives),
         sidecars=tuple(sorted({one for each in sidecars.values() for one in each})),
         warnings=(*warnings, *timing.warnings, *about_masks, *about_hints),
     )

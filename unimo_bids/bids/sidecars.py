@@ -17,6 +17,7 @@ def sidecars(
     names: RunNames,
     settings: Settings,
     parameters: Mapping[str, Any],
+    about_motion: Mapping[str, Any],
     about_brain: Mapping[str, Any],
 ) -> dict[Path, dict[str, Any]]:
     """Describe the derivatives of a run; all but the confounds, whose table knows its columns.
@@ -30,7 +31,9 @@ def sidecars(
     settings
         Where the datasets lie that names are relative to.
     parameters
-        How the motion was estimated, as JSON can hold it: model, reference frame, device, …
+        How the motion was estimated, as JSON can hold it: version, options.
+    about_motion
+        What its poses are relative to and what was decided, as JSON can hold it.
     about_brain
         How the brain was found, as JSON can hold it: method, doubts, other places that may be it.
 
@@ -41,6 +44,7 @@ def sidecars(
     """
     raw = [raw_uri(path, settings) for path in run.paths]
     mask = [raw_uri(run.mask, settings)] if run.mask else []
+    given = [raw_uri(run.motion.transforms, settings)] if run.motion else []
     here = {one: own_uri(one) for one in names.all}
     boldref = here[names.boldref]
     method = {"MotionCorrection": dict(parameters)}
@@ -66,22 +70,17 @@ def sidecars(
         names.transforms: {
             "Description": "Rigid transforms, one per frame, that take points of the reference to "
             "the frame (ITK convention, LPS, mm)",
-            "Sources": [*raw, boldref],
+            "Sources": [*given, *raw, boldref],
+            **about_motion,
             **method,
         },
     }
     motion = here[names.transforms]
     for number, path in enumerate(names.bold):
         described[path] = {
-            "Description": "Motion-corrected series, resampled once from the raw frames",
+            **_corrected(run, number),
             "Sources": [raw[number], motion, boldref],
             "SpatialReference": boldref,
-            "SkullStripped": False,
-            "SliceTimingCorrected": False,
-            "StartTime": 0.0,
-            "TaskName": run.metadata.get("TaskName", run.entities["task"]),
-            **_timing(run),
-            **_echo_time(run, number),
             **method,
         }
     for path, sources, when in (
@@ -95,6 +94,19 @@ def sidecars(
             "SpatialReference": boldref,
         }
     return {sidecar(path): content for path, content in described.items()}
+
+
+def _corrected(run: BoldRun, echo: int) -> dict[str, Any]:
+    """What is known of a corrected series whatever it was made of."""
+    return {
+        "Description": "Motion-corrected series, resampled once from the raw frames",
+        "SkullStripped": False,
+        "SliceTimingCorrected": False,
+        "StartTime": 0.0,
+        "TaskName": run.metadata.get("TaskName", run.entities["task"]),
+        **_timing(run),
+        **_echo_time(run, echo),
+    }
 
 
 def raw_uri(path: Path, settings: Settings) -> str:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from unimo_bids.cli import arguments
+from unimo_bids.cli import arguments, fmriprep
 from unimo_bids.words import AnalysisLevel, OutputLevel, Population, RunBrainMethod
 
 # what fMRIPrep can leave out; of it, only single-band references are used here at all
@@ -60,6 +60,7 @@ def build_parser() -> Parser:
     _add_method(parser)
     _add_parts(parser)
     _add_diagnostics(parser)
+    fmriprep.add_options(parser)
     return parser
 
 
@@ -87,7 +88,7 @@ def _add_selection(parser: Parser) -> None:
         metavar="[NAME=]PATH",
         nargs="+",
         action=Derivatives,
-        help="results of other programs, searched for brain masks",
+        help="results of other programs (brain masks) or of an earlier call (motion)",
     )
     add(
         "--bids-database-dir",
@@ -186,11 +187,6 @@ def _add_method(parser: Parser) -> None:
         help="for compatibility: only sbref matters, and only with --reference sbref",
     )
     add(
-        "--me-output-echos",
-        action="store_true",
-        help="for compatibility: every echo is corrected and written anyway",
-    )
-    add(
         "--fd-threshold",
         "--fd-spike-threshold",
         metavar="MM",
@@ -260,11 +256,6 @@ def _add_diagnostics(parser: Parser) -> None:
         help="more messages; -vv even more",
     )
     _flag(add, "--debug", help="show tracebacks")
-    add(
-        "--notrack",
-        action="store_true",
-        help="for compatibility: no usage data are collected",
-    )
 
 
 def _labels(add: Any, *names: str, prefix: str) -> None:

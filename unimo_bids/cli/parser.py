@@ -23,8 +23,6 @@ from unimo_bids.files.staging import machine_error
 from unimo_bids.settings import Settings, read_values
 from unimo_bids.words import AnalysisLevel
 
-_NO_SETTINGS = ("config_file", "notrack", "me_output_echos")
-
 
 def parse(argv: Sequence[str] | None = None) -> Settings:
     """Turn the command line into settings; exits with code 2 where that cannot be.
@@ -43,7 +41,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         parsed, unknown = parser.parse_known_args(argv)
         if unknown:
             parser.error(_unknown(unknown, parser))
-        values |= {name: one for name, one in vars(parsed).items() if name not in _NO_SETTINGS}
+        values |= {name: one for name, one in vars(parsed).items() if name != "config_file"}
         # argparse makes lists
         values = {
             name: tuple(one) if isinstance(one, list) else one for name, one in values.items()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic
 
 
@@ -17,6 +18,20 @@ def write_table(path: str | Path, columns: Mapping[str, npt.NDArray[np.generic]]
     lines = ["\t".join(columns), *("\t".join(_cell(value) for value in row) for row in rows)]
     with atomic(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n")
+
+
+def read_words(path: str | Path, name: str) -> npt.NDArray[np.str_]:
+    """Read one column as it is written.
+
+    Raises
+    ------
+    InputError
+        The table has no such column.
+    """
+    header, *rows = (line.split("\t") for line in Path(path).read_text().splitlines())
+    if name not in header:
+        raise InputError(path, f"it has no column {name}", "give a table of this program")
+    return np.array([row[header.index(name)] for row in rows])
 
 
 def read_columns(path: str | Path) -> dict[str, npt.NDArray[np.float64]]:

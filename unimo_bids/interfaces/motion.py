@@ -1,4 +1,4 @@
-"""A pose for every frame."""
+"""A pose for every frame: estimated, or from an earlier call."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class _EstimateOutput(TraitedSpec):
     motion = File(exists=True, desc="poses, covariance, similarity, status")
     boldref = File(exists=True, desc="template of aligned frames")
     transforms = File(exists=True, desc="ITK series, an affine per frame")
+    about_motion = traits.Dict(desc="what the poses are relative to, and what was decided")
     device_used = traits.Str(desc="cpu, or the name of the GPU")
 
 
@@ -54,6 +55,7 @@ class EstimateMotion(SimpleInterface):
         from unimo_bids.files.writing import write_volume
         from unimo_bids.interfaces.results import device_name, write_arrays
         from unimo_bids.motion.settings import MotionSettings
+        from unimo_bids.pipeline.given import motion_facts
         from unimo_bids.pipeline.steps import estimate, read_head, still, track
 
         here, inputs, results = Path(runtime.cwd), self.inputs, self._results
@@ -68,9 +70,46 @@ class EstimateMotion(SimpleInterface):
         )
         motion = estimate(head, reference, tracking, settings=settings, device=device)
         results["device_used"] = device_name(device)
+        results["about_motion"] = motion_facts(motion)
         results["motion"] = write_arrays(here / "motion.npz", motion)
         results["boldref"] = str(here / "boldref.nii.gz")
         write_volume(results["boldref"], motion.template, head.series)
         results["transforms"] = str(here / "transforms.txt")
         write_itk(results["transforms"], motion.poses)
+        return runtime
+
+
+class _ReadInput(BaseInterfaceInputSpec):
+    in_file = File(mandatory=True, desc="series")
+    transforms = File(exists=True, mandatory=True, desc="ITK series, an affine per frame")
+    boldref = File(exists=True, mandatory=True, desc="template of aligned frames")
+    brain = File(exists=True, mandatory=True, desc="soft mask")
+    confounds = File(exists=True, mandatory=True, desc="table, a line per frame")
+    about = traits.Dict(mandatory=True, desc="as `EstimateMotion` has it")
+
+
+class ReadMotion(SimpleInterface):
+    """Take the motion that an earlier call has estimated."""
+
+    input_spec = _ReadInput
+    output_spec = _EstimateOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.files.series import read_series
+        from unimo_bids.interfaces.results import write_arrays
+        from unimo_bids.pipeline.given import read_motion
+
+        inputs, results = self.inputs, self._results
+        motion = read_motion(
+            read_series(inputs.in_file),
+            inputs.transforms,
+            inputs.boldref,
+            inputs.brain,
+            inputs.confounds,
+            inputs.about,
+        )
+        results["device_used"] = "none: the motion was given"
+        results["about_motion"] = inputs.about
+        results["motion"] = write_arrays(Path(runtime.cwd) / "motion.npz", motion)
+        results["boldref"], results["transforms"] = inputs.boldref, inputs.transforms
         return runtime

@@ -34,6 +34,7 @@ class _SaveInput(BaseInterfaceInputSpec):
     tsnr_after = File(exists=True, mandatory=True)
     figures = InputMultiObject(File(exists=True), mandatory=True)
     parameters = traits.Dict(mandatory=True, desc="how the motion was estimated, for the sidecars")
+    about_motion = traits.Dict(mandatory=True, desc="what the poses are relative to, and decisions")
     about_brain = traits.Dict(mandatory=True, desc="how the brain was found, for the sidecars")
 
 
@@ -97,7 +98,9 @@ class SaveDerivatives(SimpleInterface):
         # the summary marks a run as complete: last
         for figure in sorted(inputs.figures, key=lambda path: path.endswith("summary_bold.json")):
             copies[figures / Path(figure).name] = figure
-        described = sidecars(run, names, settings, inputs.parameters, inputs.about_brain)
+        described = sidecars(
+            run, names, settings, inputs.parameters, inputs.about_motion, inputs.about_brain
+        )
         out = settings.out_dir
         texts = {
             out / path: json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -13,6 +13,7 @@ from unimo_bids.qc.dvars import SeriesSignals
 from unimo_bids.qc.framewise import (
     HEAD_RADIUS_MM,
     SPHERE_RADIUS_MM,
+    covariance_of_motion,
     framewise_displacement,
     motion_parameters,
     parameter_covariance,
@@ -231,6 +232,12 @@ def parameter_deviations(poses: Float64, covariance: Float64, lost: Bool) -> Flo
     variances = np.diagonal(parameter_covariance(poses, covariance), axis1=1, axis2=2)
     known = (variances >= 0) & ~lost[:, None]
     return np.sqrt(np.where(known, variances, np.nan))[:, _TRANSLATIONS_FIRST]
+
+
+def covariance_of_table(poses: Float64, table: Mapping[str, Float64]) -> Float64:
+    """Covariance of an estimate, as far as the table of its confounds tells, NaN where lost."""
+    deviations = np.stack([table[f"{name}_sd"] for name in MOTION_NAMES], axis=1)
+    return covariance_of_motion(poses, deviations[:, _TRANSLATIONS_FIRST])  # swaps back as well
 
 
 def _with_expansions(name: str, values: Float64) -> Table:

@@ -64,6 +64,18 @@ def parameter_covariance(poses: Float64, covariance: Float64) -> Float64:
     covariance
         ``(T, 6, 6)`` of rotation vector (rad) and translation (mm), as in `MotionEstimate`.
     """
+    jacobian = _parameter_jacobian(poses)
+    return np.asarray(jacobian @ covariance @ jacobian.transpose(0, 2, 1))
+
+
+def covariance_of_motion(poses: Float64, deviations: Float64) -> Float64:
+    """Invert `parameter_covariance` as far as standard deviations ``(T, 6)`` alone can tell."""
+    inverse = np.linalg.inv(_parameter_jacobian(poses))
+    return np.asarray(inverse * deviations[:, None] ** 2 @ inverse.transpose(0, 2, 1))
+
+
+def _parameter_jacobian(poses: Float64) -> Float64:
+    """Derivative of `motion_parameters` by a small motion before the pose, ``(T, 6, 6)``."""
     rotation = np.asarray(poses, dtype=np.float64)[:, :3, :3]
     omega = rigid.to_parameters(torch.as_tensor(np.asarray(poses, dtype=np.float64)))[0].numpy()
     theta = np.linalg.norm(omega, axis=1)[:, None, None]
@@ -75,7 +87,7 @@ def parameter_covariance(poses: Float64, covariance: Float64) -> Float64:
     jacobian = np.zeros((len(omega), 6, 6))
     jacobian[:, :3, :3] = np.eye(3) + cross / 2 + factor * (cross @ cross)
     jacobian[:, 3:, 3:] = rotation
-    return np.asarray(jacobian @ covariance @ jacobian.transpose(0, 2, 1))
+    return jacobian
 
 
 def framewise_displacement(

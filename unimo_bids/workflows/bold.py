@@ -11,7 +11,7 @@ from unimo_bids.bids.query import BoldRun
 from unimo_bids.execution.naming import workflow_name
 from unimo_bids.interfaces.confounds import WriteConfounds
 from unimo_bids.interfaces.figures import DrawRun
-from unimo_bids.interfaces.motion import EstimateMotion
+from unimo_bids.interfaces.motion import EstimateMotion, ReadMotion
 from unimo_bids.interfaces.prepare import PrepareRun
 from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
@@ -69,7 +69,7 @@ def init_bold_wf(
     prepare = pe.Node(
         PrepareRun(
             in_files=[str(path) for path in run.paths],
-            frame=settings.reference if isinstance(settings.reference, int) else None,
+            frame=_frame(run, settings),
             population=population[0],
             method=settings.brain_extraction,
             follow=not settings.refine,  # the network reads the shape of every frame's
@@ -90,6 +90,15 @@ def init_bold_wf(
             refine=settings.refine,
             **apart,
             **device,
+        )
+        if run.motion is None
+        else ReadMotion(
+            in_file=first,
+            transforms=str(run.motion.transforms),
+            boldref=str(run.motion.boldref),
+            brain=str(run.motion.brain),
+            confounds=str(run.motion.confounds),
+            about=dict(run.motion.about),
         ),
         name="motion",
         **heavy,
@@ -136,9 +145,11 @@ def init_bold_wf(
     else:
         workflow.connect(prepare, "population_reason", figures, "population_reason")
 
+    if run.motion is None:
+        links = [("reference", "reference"), ("motion_mask", "mask")]
+        workflow.connect([(prepare, motion, links)])
     workflow.connect(
         [
-            (prepare, motion, [("reference", "reference"), ("motion_mask", "mask")]),
             (prepare, residual, [("reference", "reference"), ("still_mask", "mask")]),
             (prepare, confounds, [("mask", "mask"), ("radius", "brain_radius")]),
             (motion, resample, [("motion", "motion")]),
@@ -182,7 +193,15 @@ def init_bold_wf(
                 save,
                 [("mask", "mask"), ("probability", "brain"), ("about_brain", "about_brain")],
             ),
-            (motion, save, [("boldref", "boldref"), ("transforms", "transforms")]),
+            (
+                motion,
+                save,
+                [
+                    ("boldref", "boldref"),
+                    ("transforms", "transforms"),
+                    ("about_motion", "about_motion"),
+                ],
+            ),
             (
                 resample,
                 save,
@@ -207,6 +226,13 @@ def _name(run: BoldRun) -> str:
     """``ses_1_task_rest_wf``: progress, logs and crash files read the entities from it."""
     parts = [f"{key}_{value}" for key, value in run.entities.items() if key != "sub"]
     return workflow_name("_".join([*parts, "wf"]))
+
+
+def _frame(run: BoldRun, settings: Settings) -> int | None:
+    """Frame that poses are relative to; None for one that is to be chosen."""
+    if run.motion is not None and run.motion.about["ReferenceFrame"] >= 0:
+        return int(run.motion.about["ReferenceFrame"])
+    return settings.reference if isinstance(settings.reference, int) else None
 
 
 def _uses_sbref(run: BoldRun, settings: Settings) -> bool:
@@ -287,15 +313,18 @@ def _motion_sentence(settings: Settings) -> str:
 
 def _methods(run: BoldRun, settings: Settings) -> list[str]:
     """What was done, for the methods section: paragraphs that other runs may share."""
-    paragraphs = [
-        _reference_sentence(run, settings),
-        _brain_sentence(run, settings),
-    ]
+    if run.motion is not None:
+        paragraphs = ["Head motion and brain were those that an earlier call had estimated."]
+    else:
+        paragraphs = [
+            _reference_sentence(run, settings),
+            _brain_sentence(run, settings),
+            _motion_sentence(settings),
+        ]
     if run.echoes:
-        paragraphs.append(
-            "Of several echoes, motion was estimated on the first and applied to all."
+        paragraphs.insert(
+            -1, "Of several echoes, motion was estimated on the first and applied to all."
         )
-    paragraphs.append(_motion_sentence(settings))
     paragraphs.append(
         "Each frame was resampled once, by cubic B-splines (Unser 1999), from the raw data."
     )

@@ -1,0 +1,65 @@
+"""Motion that an earlier call estimated: with it, a run is only resampled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unimo_bids.bids.names import run_names, sidecar
+from unimo_bids.errors import InputError
+
+
+@dataclass(frozen=True)
+class GivenMotion:
+    """Files of an earlier call of this program about one run.
+
+    Attributes
+    ----------
+    transforms, boldref, brain, confounds
+        As `bids.names.RunNames` has them.
+    about
+        How the motion was estimated: the sidecar of the transforms.
+    """
+
+    transforms: Path
+    boldref: Path
+    brain: Path
+    confounds: Path
+    about: Mapping[str, Any]
+
+
+# of the sidecar, what poses cannot be used without; of its values, what they are read as
+_ABOUT = {"ReferenceFrame": int, "Center": list, "Radius": float, "Mode": str, "Findings": list}
+
+
+def find_motion(
+    entities: Mapping[str, str], echoes: Sequence[str], derivatives: Mapping[str, Path]
+) -> GivenMotion | None:
+    """Find the motion of a run; the first dataset that has all of it wins.
+
+    Raises
+    ------
+    InputError
+        It is all there, but does not say what it is relative to.
+    """
+    for dataset in derivatives.values():
+        names = run_names(entities, echoes, "minimal")
+        wanted = (names.transforms, names.boldref, names.brain, names.confounds)
+        transforms, boldref, brain, confounds = (dataset / name for name in wanted)
+        if all((dataset / name).is_file() for name in wanted):
+            about = _about(dataset / sidecar(names.transforms))
+            return GivenMotion(transforms, boldref, brain, confounds, about)
+    return None
+
+
+def _about(path: Path) -> Mapping[str, Any]:
+    remedy = "leave this folder out of --derivatives, or remove the transforms"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: kind(content[name]) for name, kind in _ABOUT.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        finding = f"it does not say how the transforms beside it were estimated ({error!r})"
+        raise InputError(path, finding, remedy) from error
