@@ -292,6 +292,7 @@ def sink(tmp_path, bold):
             settings=Settings(bold.parent, out, **options),
             figures=[str(one) for one in figures],
             parameters={"Interpolation": "cubic"},
+            about_motion={"ReferenceFrame": 0},
             about_brain={"BrainMethod": "given mask"},
             **inputs,
         )
