@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 import time
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "modalities": _modalities,
             "app": _app,
             "golden": _golden,
+            "gpu": _gpu,
             "slices": _slices,
             "page": _page,
         },
@@ -100,6 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     golden.add_argument("out", metavar="OUT.json", type=Path)
     golden.add_argument("--before", metavar="JSON", type=Path, help="compare with these")
     golden.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    gpu = commands.add_parser("gpu", help="seconds of each part on a GPU (or the CPU)")
+    gpu.add_argument("--device", default="cuda")
+    gpu.add_argument("--small", action="store_true", help="sizes that a CPU does in a minute")
+    gpu.add_argument("--out", type=Path, default=RESULTS / "gpu.json")
     page = commands.add_parser("page", help="docs/benchmarks.md from benchmarks/results/")
     taken = "first take over a folder of `run` or `outside`, or a file with printed tables"
     page.add_argument("--take", metavar="PATH", type=Path, help=taken)
@@ -116,6 +122,18 @@ def _golden(options: argparse.Namespace) -> int:
     from benchmarks.golden import run
 
     return run(options.data, options.out, options.before)
+
+
+def _gpu(options: argparse.Namespace) -> int:
+    from benchmarks.gpu import measure
+
+    measured = json.dumps(
+        measure(options.device, small=options.small), indent=2, ensure_ascii=False
+    )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(measured + "\n", encoding="utf-8")
+    print(measured)
+    return 0
 
 
 def _page(options: argparse.Namespace) -> int:

@@ -33,3 +33,11 @@ def ordinary():
     if shutil.which("setpriv") is None:
         pytest.skip("root here, and no setpriv to give up root's rights")
     return ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+
+
+def pytest_collection_modifyitems(items):
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unimo_bids.devices import torch_device
+from unimo_bids import estimate_motion
+from unimo_bids.devices import on_device, torch_device
 from unimo_bids.errors import MachineError
+from unimo_bids.simulation import adult_head, kinematics, simulate
+from unimo_bids.spatial import rigid
 
 
 def test_no_gpu_where_there_is_none_is_said(monkeypatch):
@@ -24,3 +27,41 @@ def test_a_gpu_is_taken_if_it_exists(monkeypatch):
     assert torch_device("cuda:1") == "cuda:1"
     with pytest.raises(MachineError, match="finds 2 CUDA devices"):
         torch_device("cuda:2")
+
+
+def test_the_cpu_takes_over_where_memory_does_not_suffice(caplog):
+    tried = []
+
+    def work(device):
+        tried.append(device)
+        if device == "cuda:0":
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+        return device
+
+    assert on_device(work, "cuda:0") == "cpu"
+    assert tried == ["cuda:0", "cpu"]
+    assert "The memory of cuda:0 does not suffice" in caplog.text
+
+
+def test_other_faults_are_not_hidden():
+    def work(device):
+        raise (ValueError if device == "cuda" else torch.OutOfMemoryError)("no")
+
+    with pytest.raises(ValueError, match="no"):
+        on_device(work, "cuda")
+    with pytest.raises(torch.OutOfMemoryError):
+        on_device(work, "cpu")
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_the_poses_of_the_cpu():
+    """Sums in another order: nothing that is reported changes by a thousandth of a millimetre."""
+    truth = kinematics.smooth_with_spikes(6, 2.0, 3.0, seed=0)
+    run = simulate(adult_head(), truth, shape=(48, 48, 32), voxel_sizes=4.0)
+    cpu, gpu = (estimate_motion(run.data, run.affine, device=one) for one in ("cpu", "cuda"))
+    points = torch.tensor([[0.0, 0.0, 0.0], [60.0, 0.0, 0.0], [0.0, 60.0, 0.0], [0.0, 0.0, 60.0]])
+    there, here = (
+        rigid.transform(torch.from_numpy(one.poses), points.double()) for one in (cpu, gpu)
+    )
+    assert (there - here).norm(dim=-1).max() < 1e-3
+    assert cpu.status.tolist() == gpu.status.tolist()

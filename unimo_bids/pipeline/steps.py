@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from unimo_bids.brain.head import refusing, too_small
 from unimo_bids.brain.mask import BrainMask, given_brain, population_of_size
 from unimo_bids.brain.place import OPTION, locate
 from unimo_bids.brain.run import SeriesBrain, find_series_brain
+from unimo_bids.devices import on_device
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import Series, read_mask, read_series, read_volume
 from unimo_bids.motion.correction import Comparison, write_corrected
@@ -103,18 +105,19 @@ def find_brain(
         Who says so, for the refusal.
     """
     center = None if place is None else locate(place, series, place_from)
+    find = partial(
+        find_series_brain,
+        series,
+        reference,
+        volume,
+        method,
+        population=population,
+        center=center,
+        follow=follow,
+        progress=progress,
+    )
     with refusing(series.path):
-        return find_series_brain(
-            series,
-            reference,
-            volume,
-            method,
-            population=population,
-            center=center,
-            follow=follow,
-            device=device,
-            progress=progress,
-        )
+        return on_device(lambda one: find(device=one), device)
 
 
 def read_brain(
@@ -197,15 +200,16 @@ def track(
     head: Head, reference: int, *, settings: MotionSettings | None = None, device: str = "cpu"
 ) -> Tracking:
     """Rough poses of all frames, of the reference scanned apart as well."""
+    track = partial(
+        track_motion,
+        head.frames,
+        head.series.affine,
+        mask=head.mask,
+        reference=reference if head.apart is None else 0,
+        settings=settings,
+    )
     with head.refusing():
-        return track_motion(
-            head.frames,
-            head.series.affine,
-            mask=head.mask,
-            reference=reference if head.apart is None else 0,
-            device=device,
-            settings=settings,
-        )
+        return on_device(lambda one: track(device=one), device)
 
 
 def estimate(
@@ -224,17 +228,18 @@ def estimate(
     tracking
         Rough poses to begin with; without them, the series is tracked first.
     """
+    estimate = partial(
+        estimate_motion,
+        head.frames,
+        head.series.affine,
+        mask=head.mask,
+        reference=reference if head.apart is None else 0,
+        settings=settings,
+        progress=progress,
+        tracking=tracking,
+    )
     with head.refusing():
-        motion = estimate_motion(
-            head.frames,
-            head.series.affine,
-            mask=head.mask,
-            reference=reference if head.apart is None else 0,
-            device=device,
-            settings=settings,
-            progress=progress,
-            tracking=tracking,
-        )
+        motion = on_device(lambda one: estimate(device=one), device)
     if head.apart is None:
         return motion
     return replace(
@@ -269,7 +274,8 @@ def resample(
     non_steady
         Frames at the start that have no part in the comparison.
     """
-    return write_corrected(
+    write = partial(
+        write_corrected,
         path,
         series,
         motion.poses,
@@ -278,6 +284,6 @@ def resample(
         status=motion.status,
         non_steady=non_steady,
         interpolation=interpolation,
-        device=device,
         progress=progress,
     )
+    return on_device(lambda one: write(device=one), device)
