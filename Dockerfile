@@ -1,0 +1,56 @@
+# The app with its weights, for any user, on a root that cannot be written.
+#
+#   docker build -t unimo-bids .                                    processors only
+#   docker build --build-arg TORCH_BACKEND=cu128 -t unimo-bids .    with CUDA: PyTorch brings it along
+#
+# Any base with Python 3.11 or later and its venv module will do (--build-arg BASE_IMAGE=...).
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+ARG TORCH_BACKEND=cpu
+# where there is no index to ask: wheels from a folder (these reach pip and uv as variables)
+ARG PIP_NO_INDEX
+ARG PIP_FIND_LINKS
+ARG UV_OFFLINE
+ARG UV_FIND_LINKS
+# uv knows where PyTorch keeps its builds, and takes the one asked for
+RUN python3 -m venv /opt/uv \
+    && /opt/uv/bin/pip install --no-cache-dir --no-compile "uv>=0.8,<1" \
+    && python3 -m venv --without-pip /opt/unimo-bids
+ENV VIRTUAL_ENV=/opt/unimo-bids
+WORKDIR /source
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+# what the app needs first: it changes less often than the app
+RUN /opt/uv/bin/uv pip install --no-cache --torch-backend "$TORCH_BACKEND" \
+        --constraint constraints.txt --requirement pyproject.toml --extra validate \
+    # a fifth of all: what C++ programs need, and the tests of others
+    && rm -r /opt/unimo-bids/lib/python3*/site-packages/torch/include \
+        /opt/unimo-bids/lib/python3*/site-packages/torch/test \
+    && find /opt/unimo-bids/lib/python3*/site-packages/torch/bin \
+        -type f ! -name torch_shm_manager -delete \
+    && find /opt/unimo-bids/lib/python3*/site-packages \
+        -depth -type d -name tests ! -path "*/numpy/*" -exec rm -r {} +
+COPY unimo_bids unimo_bids
+RUN /opt/uv/bin/uv pip install --no-cache --no-deps .
+# once, as a check, and to compile what is imported: all of it would be a sixth of the image
+RUN /opt/unimo-bids/bin/unimo-bids-demo /tmp/demo --frames 4 --run /tmp/derivatives
+
+FROM ${BASE_IMAGE}
+ARG VERSION=unreleased
+LABEL org.opencontainers.image.title="unimo-bids" \
+      org.opencontainers.image.description="Head-motion correction of 4D fMRI, above all of the fetal brain" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.authors="The unimo-bids developers"
+COPY --from=build /opt/unimo-bids /opt/unimo-bids
+# places to mount: on a root that cannot be written none can be made
+RUN mkdir -p /data /out /work
+# PYTHONNOUSERSITE: Singularity mounts the user's home, with the packages that lie in it
+ENV PATH=/opt/unimo-bids/bin:$PATH \
+    LANG=C.UTF-8 \
+    PYTHONNOUSERSITE=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+WORKDIR /tmp
+ENTRYPOINT ["unimo-bids"]
