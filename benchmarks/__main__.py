@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "app": _app,
             "golden": _golden,
             "gpu": _gpu,
+            "cohort": _cohort,
             "slices": _slices,
             "page": _page,
         },
@@ -106,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     gpu.add_argument("--device", default="cuda")
     gpu.add_argument("--small", action="store_true", help="sizes that a CPU does in a minute")
     gpu.add_argument("--out", type=Path, default=RESULTS / "gpu.json")
+    cohort = commands.add_parser("cohort", help="thousands of participants: plan, begin, sum up")
+    cohort.add_argument("--size", nargs="+", type=int, default=[250, 500, 1000, 2000])
     page = commands.add_parser("page", help="docs/benchmarks.md from benchmarks/results/")
     taken = "first take over a folder of `run` or `outside`, or a file with printed tables"
     page.add_argument("--take", metavar="PATH", type=Path, help=taken)
@@ -116,6 +119,12 @@ def _slices(options: argparse.Namespace) -> int:
     from benchmarks.slices import judge
 
     return judge(options.data, options.frames, options.seed, options.threads)
+
+
+def _cohort(options: argparse.Namespace) -> int:
+    from benchmarks.cohort import measure
+
+    return measure(options.size)
 
 
 def _golden(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from unimo_bids import exits
@@ -17,7 +18,7 @@ from unimo_bids.app.reports import about_call, check_results, write_reports
 from unimo_bids.app.running import run_steps
 from unimo_bids.bids.dataset import check_output, prepare_dataset
 from unimo_bids.bids.names import SETTINGS, log_folder, participant_folder
-from unimo_bids.bids.query import check_bold, find_runs, used_files
+from unimo_bids.bids.query import Selection, check_bold, find_runs, used_files
 from unimo_bids.bids.validation import check_dataset
 from unimo_bids.execution.failures import Failure
 from unimo_bids.execution.lock import locked
@@ -37,13 +38,8 @@ def run_participants(settings: Settings) -> Outcome:
     plugin = load_plugin(settings.use_plugin) if settings.use_plugin else None
     if plugin and plugin.local:  # those of clusters may ask the scheduler as they are made
         make_plugin(plugin, {})
-    check_output(settings.out_dir)
-    check_bold(settings.bids_dir)
-    selection = find_runs(settings)
+    selection = select_runs(settings)
     warnings = list(selection.warnings)
-    if not (settings.skip_bids_validation or settings.reports_only):
-        about_dataset = check_dataset(settings.bids_dir, used_files(selection, settings))
-        warnings[:0] = [about_dataset] if about_dataset else []
     if settings.reports_only:
         check_results(selection, settings.out_dir)
     enough = resources(settings)
@@ -86,6 +82,18 @@ def run_participants(settings: Settings) -> Outcome:
         if settings.remove_workdir and not failures:
             remove_steps(steps_folder(settings), participants)
     return _outcome(written, failures, unwritten)
+
+
+def select_runs(settings: Settings) -> Selection:
+    """Find the runs that the settings ask for, in a dataset that is sound as far as they need."""
+    check_output(settings.out_dir)
+    check_bold(settings.bids_dir)
+    selection = find_runs(settings)
+    if settings.skip_bids_validation or settings.reports_only:
+        return selection
+    about_dataset = check_dataset(settings.bids_dir, used_files(selection, settings))
+    warnings = (about_dataset, *selection.warnings) if about_dataset else selection.warnings
+    return replace(selection, warnings=warnings)
 
 
 def _outcome(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from unimo_bids.bids.query import BoldRun, Selection
 from unimo_bids.execution.resources import Resources
 from unimo_bids.settings import Settings
@@ -15,36 +18,52 @@ _ECHO_S_PER_VOXEL = _RUN_S_PER_VOXEL / 3
 _BYTES_PER_VOXEL, _GIB = 4, 2**30  # as in `series_gb`
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What a run takes: GiB of its series as float32, and seconds on one thread."""
+
+    gb: float
+    seconds: float
+
+
+def estimate(run: BoldRun) -> Estimate | None:
+    """Estimate what a run takes; None if it cannot be read: it is refused when it begins."""
+    gb = series_gb(run.paths[0])
+    if not gb:
+        return None
+    voxels = gb * _GIB / _BYTES_PER_VOXEL
+    more_echoes = len(run.paths) - 1
+    seconds = _RUN_S + (_RUN_S_PER_VOXEL + more_echoes * _ECHO_S_PER_VOXEL) * voxels
+    return Estimate(gb, seconds)
+
+
+def together(seconds: Sequence[float], side_by_side: int) -> float:
+    """Estimate the time of some runs, so many of them side by side."""
+    # no shorter than the longest of them
+    return max([sum(seconds) / side_by_side, *seconds])
+
+
 def plan(selection: Selection, settings: Settings, enough: Resources) -> str:
     """Say what would run: a line for each run, then all together."""
     lines = [f"{'run':<48}{'echoes':>7}{'in memory':>12}  time on one thread"]
     seconds = []
     for run in selection.runs:
-        gb = series_gb(run.paths[0])
-        sizes = ("?", "?")  # a run that cannot be read is refused when it begins
-        if gb:
-            seconds.append(_seconds(run, gb))
-            sizes = (_size(gb), _duration(seconds[-1]))
+        sizes = ("?", "?")
+        known = estimate(run)
+        if known:
+            seconds.append(known.seconds)
+            sizes = (_size(known.gb), duration(known.seconds))
         lines.append(f"{run.name:<48}{len(run.paths):>7}{sizes[0]:>12}  {sizes[1]}")
     side_by_side = max(1, min(len(selection.runs), enough.nprocs // enough.omp_nthreads))
-    # no shorter than the longest of them
-    whole = max([sum(seconds) / side_by_side, *seconds])
     count, unknown = len(selection.runs), len(selection.runs) - len(seconds)
     runs = "1 run" if count == 1 else f"{count} runs, {side_by_side} side by side"
-    total = [_duration(whole)] if seconds else []
+    total = [duration(together(seconds, side_by_side))] if seconds else []
     if unknown:
         total.append(f"{unknown} of unknown size" + (" not counted" if seconds else ""))
     lines.append(
         f"{runs}: {', '.join(total)}; results in {settings.out_dir}, work in {settings.work_dir}"
     )
     return "\n".join(lines)
-
-
-def _seconds(run: BoldRun, gb: float) -> float:
-    """Estimate the time of a run whose series, as float32, have so many GiB."""
-    voxels = gb * _GIB / _BYTES_PER_VOXEL
-    more_echoes = len(run.paths) - 1
-    return _RUN_S + (_RUN_S_PER_VOXEL + more_echoes * _ECHO_S_PER_VOXEL) * voxels
 
 
 def _size(gb: float) -> str:
@@ -58,10 +77,10 @@ def _size(gb: float) -> str:
     return f"{1024 * gb:.0f} MB" if gb * 1024 >= 1 else "under 1 MB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Say a time that is known roughly.
 
-    >>> _duration(47), _duration(150), _duration(8000)
+    >>> duration(47), duration(150), duration(8000)
     ('under a minute', 'about 2 minutes', 'about 2.2 hours')
     """
     minutes = round(seconds / 60)

@@ -59,7 +59,7 @@ def init_bold_wf(
     The files of `bids.names.run_names` in the output folder, and the run's figures.
     """
     workflow = DescribedWorkflow(_name(run), _methods(run, settings))
-    memory = {"mem_gb": _PROGRAM_GB + 2 * series_gb, "n_procs": 1}
+    memory = {"mem_gb": step_gb(series_gb), "n_procs": 1}
     heavy = memory | {"n_procs": 1 if use_gpu else omp_nthreads}
     device = {"device": settings.device, "use_gpu": use_gpu}
     apart = {"reference_file": str(run.sbref)} if _uses_sbref(run, settings) else {}
@@ -220,6 +220,11 @@ def init_bold_wf(
         ]
     )
     return workflow
+
+
+def step_gb(series_gb: float) -> float:
+    """Memory that every step of a run declares, of whose series it holds two at most."""
+    return _PROGRAM_GB + 2 * series_gb
 
 
 def _name(run: BoldRun) -> str:
