@@ -1,12 +1,13 @@
 """Thousands of participants: what it takes to plan their jobs, to begin one, and to sum them up.
 
-`python -m benchmarks cohort` makes datasets of growing size whose series are headers without voxels, and
-measures, each in a process of its own: `unimo-bids-slurm`, `unimo-bids --dry-run` of one
-participant (what each job does before it computes), and the group level on summaries of all runs.
+`python -m benchmarks cohort` makes datasets of growing size, their series all zeros, and measures,
+each in a process of its own: `unimo-bids-slurm`, `unimo-bids --dry-run` of one participant (what
+each job does before it computes), and the group level on summaries of all runs.
 """
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import os
@@ -56,7 +57,7 @@ def _row(folder: Path, size: int) -> str:
 
 
 def _participant(raw: Path, out: Path, label: str) -> None:
-    """Headers of an anatomical image and some runs, and the summaries that results would have."""
+    """An anatomical image and some runs, and the summaries that results would have."""
     for kind in ("anat", "func"):
         (raw / f"sub-{label}" / kind).mkdir(parents=True)
     (raw / f"sub-{label}" / "anat" / f"sub-{label}_T1w.nii.gz").touch()
@@ -65,7 +66,7 @@ def _participant(raw: Path, out: Path, label: str) -> None:
     for run in range(1, RUNS + 1):
         name = f"sub-{label}_task-rest_run-{run}"
         func = raw / f"sub-{label}" / "func"
-        (func / f"{name}_bold.nii.gz").write_bytes(_SERIES)
+        (func / f"{name}_bold.nii.gz").write_bytes(_series())
         (func / f"{name}_bold.json").write_text("{}")
         numbers = {column.name: 1.5 for column in COLUMNS}
         summary = {"entities": name, "facts": {}, "warnings": [], "numbers": numbers}
@@ -73,13 +74,11 @@ def _participant(raw: Path, out: Path, label: str) -> None:
         path.write_text(json.dumps(summary | {"candidates": []}))
 
 
+@functools.cache
 def _series() -> bytes:
     """Pack a series of zeros, as small as they come."""
     image = nib.Nifti1Image(np.zeros(SHAPE, np.int16), np.diag([3.0, 3.0, 3.0, 1.0]))
     return gzip.compress(image.to_bytes(), 9)
-
-
-_SERIES = _series()
 
 
 def _spent(module: str, *words: str) -> tuple[str, str]:

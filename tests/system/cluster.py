@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -73,7 +73,7 @@ def running(folder: Path) -> Iterator[Path]:
     munge = [f"--{name}={folder / file}" for name, _, file in (one.partition("=") for one in files)]
     with contextlib.ExitStack() as daemons:
         _start(daemons, folder, "munged", "--foreground", "--force", *munge)
-        _wait(lambda: (folder / "munge.socket").exists(), "munged", 20)
+        _wait((folder / "munge.socket").exists, "munged", 20)
         for daemon in ("slurmctld", "slurmd"):
             _start(daemons, folder, daemon, "-D", "-f", str(configuration))
         _wait(lambda: "idle" in slurm(configuration, "sinfo", "-h", "-o", "%T"), "the node", 60)
@@ -97,7 +97,7 @@ def _start(daemons: contextlib.ExitStack, folder: Path, *command: str) -> None:
     daemons.callback(process.terminate)
 
 
-def _wait(condition, what: str, seconds: float) -> None:
+def _wait(condition: Callable[[], bool], what: str, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited {seconds} s for {what}"

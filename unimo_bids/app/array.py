@@ -72,8 +72,10 @@ def submit_array(
         return Outcome((told,), selection.warnings)
     folder = _write(settings, program, job, [*chosen], at_once)
     script = folder / "submit.sh"
-    last = f"submitted: {_submit(script)}" if submit else f"to submit: bash {shlex.quote(str(script))}"
-    return Outcome((told, last), selection.warnings)
+    by_hand = f"to submit: bash {shlex.quote(str(script))}"
+    return Outcome(
+        (told, f"submitted: {_submit(script)}" if submit else by_hand), selection.warnings
+    )
 
 
 def unfinished(selection: Selection, settings: Settings) -> Mapping[str, tuple[BoldRun, ...]]:
