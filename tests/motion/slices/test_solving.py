@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from tests.phantom import f64, random_poses
-from unimo_bids.motion.slices.solving import BendPrior, State, solved
+from unimo_bids.motion.slices.solving import (
+    AnchorPrior,
+    BendPrior,
+    SliceEquations,
+    State,
+    assembled,
+    knot_covariance,
+    solved,
+)
 from unimo_bids.motion.slices.trajectory import Trajectory
 
 KNOTS = 7
@@ -13,7 +21,9 @@ KNOTS = 7
 def test_the_step_solves_the_equations_of_all_knots_and_bends():
     times = f64([0.0, 1.0, 2.0, 2.25, 2.5, 3.0, 4.0])
     way = Trajectory(times, random_poses(KNOTS, 3.0, 2.0, seed=1), f64([0.0, 0.0, 0.0]))
+    start = Trajectory(times, random_poses(KNOTS, 3.0, 2.0, seed=2), way.center)
     prior = BendPrior(way, radius=40.0, scale=0.7)
+    anchor = AnchorPrior(way, start, torch.linspace(0.5, 3.0, KNOTS).double(), radius=40.0)
     state = State(KNOTS, frames=2, slices=30)
     random = torch.Generator().manual_seed(4)
     full = torch.zeros(KNOTS, 6, KNOTS, 6, dtype=torch.float64)
@@ -22,7 +32,8 @@ def test_the_step_solves_the_equations_of_all_knots_and_bends():
         rows = torch.randn(30, 12, 6, generator=random, dtype=torch.float64)
         hessian, slope = rows.mT @ rows, torch.randn(30, 6, generator=random).double()
         a = torch.rand(30, generator=random, dtype=torch.float64)
-        state.add(torch.full((30,), before), a, hessian, slope)
+        equations = SliceEquations(hessian, slope, torch.zeros(30))
+        state.add(torch.full((30,), before), a, equations)
         for k, wk in ((before, 1 - a), (before + 1, a)):
             rhs[k] += (wk[:, None] * slope).sum(dim=0)
             for m, wm in ((before, 1 - a), (before + 1, a)):
@@ -34,9 +45,25 @@ def test_the_step_solves_the_equations_of_all_knots_and_bends():
             rhs[b + k] -= weight * shares[k] * bend
             for m in range(3):
                 full[b + k, :, b + m] += weight * shares[k] * shares[m] * torch.eye(6)
+    for k in range(KNOTS):
+        rhs[k] -= anchor.weights[k] * anchor.away[k]
+        full[k, :, k] += anchor.weights[k] * torch.eye(6)
     expected = torch.linalg.solve(full.reshape(6 * KNOTS, -1), rhs.reshape(-1))
-    found = solved(state, prior, damping=0.0).reshape(-1)
+    found = solved(state, prior, anchor, damping=0.0).reshape(-1)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+    inverse = torch.linalg.inv(full.reshape(6 * KNOTS, -1)).reshape(KNOTS, 6, KNOTS, 6)
+    for many in (KNOTS, KNOTS - 1):  # with and without a pair for the last
+        blocks, _ = assembled(state, prior, anchor)
+        if many < KNOTS:
+            blocks = [one[:many] for one in blocks]
+            part = full[:many, :, :many].reshape(6 * many, -1)
+            inverse = torch.linalg.inv(part).reshape(many, 6, many, 6)
+        own, beside = knot_covariance(blocks)
+        for k in range(many):
+            torch.testing.assert_close(own[k], inverse[k, :, k], rtol=1e-6, atol=1e-9)
+        for k in range(many - 1):
+            torch.testing.assert_close(beside[k], inverse[k, :, k + 1], rtol=1e-6, atol=1e-9)
 
 
 def test_the_prior_s_weights_are_the_slope_of_its_cost():

@@ -15,6 +15,7 @@ from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.slices.fitting import SliceProblem
+from unimo_bids.motion.slices.judge import clearly_better, standardised
 from unimo_bids.motion.slices.rebuilding import evened, rebuild, values_at
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory, through_frames
 from unimo_bids.spatial import rigid
@@ -45,8 +46,14 @@ class SliceMotion:
     explained
         ``(T,)`` bool: frames whose slices the trajectory explains.
     whole
-        ``(T,)`` bool: frames that are more like the template by their one pose, for all slices;
-        that is then the pose of each.
+        ``(T,)`` bool: frames whose slices do not clearly ask for more than the frame's one pose,
+        or that are more like the template by that; it is then the pose of each slice.
+    deviations
+        ``(T, S)`` standard deviation of each slice's pose: mm on the head's surface, root mean
+        square; a whole frame's is that of its pose.
+    held_out
+        ``(T,)`` by how much the trajectory explains slices better than one pose, without having
+        seen them: mean over standard error.
     """
 
     times: SliceTimes
@@ -56,6 +63,8 @@ class SliceMotion:
     similarity: NDArray[np.float64]
     explained: NDArray[np.bool_]
     whole: NDArray[np.bool_]
+    deviations: NDArray[np.float64]
+    held_out: NDArray[np.float64]
 
     def within_frames(self, radius: float) -> NDArray[np.float64]:
         """Largest displacement between two slices of each frame ``(T,)``, mm on the surface."""
@@ -93,15 +102,17 @@ def estimate_slices(
         good = usable & np.isin(motion.status, ("ok", "searched"))
         start = through_frames(torch.from_numpy(motion.poses), good, times, head.center)
         template = torch.from_numpy(motion.template) / frames.scale
-        fit = SliceProblem(frames, template, head, times, usable).fit(start)
+        frame_poses = torch.from_numpy(motion.poses)
+        fit = SliceProblem(frames, template, head, times, usable, good).fit(start, frame_poses)
         poses = torch.stack([fit.trajectory.at(times.of(t)) for t in range(frames.count)])
-        whole = np.zeros(frames.count, dtype=bool)
+        held_out = standardised(fit.held_out)
+        whole = good & ~clearly_better(held_out, good)
         like = _Likeness(frames, template, head, times)
-        for t in np.flatnonzero(good).tolist():
-            one = torch.from_numpy(motion.poses[t]).expand_as(poses[t])
+        for t in np.flatnonzero(good & ~whole).tolist():
+            one = frame_poses[t].expand_as(poses[t])
             by_slices, by_one = like(t, torch.from_numpy(fit.gains[t]), poses[t], one)
-            if by_one > by_slices + _CLEARLY:
-                poses[t], whole[t] = one, True
+            whole[t] = by_one > by_slices + _CLEARLY
+        poses[torch.from_numpy(whole)] = frame_poses[torch.from_numpy(whole)][:, None]
         limit = similarity_threshold(fit.similarity[usable])
         return SliceMotion(
             times=times,
@@ -111,6 +122,8 @@ def estimate_slices(
             similarity=fit.similarity,
             explained=usable & (np.nan_to_num(fit.similarity) >= limit),
             whole=whole,
+            deviations=_deviations(fit.covariance, motion, whole),
+            held_out=held_out,
         )
 
 
@@ -154,6 +167,22 @@ class _Likeness:
         if int(seen.sum()) < _FEWEST:
             return 0.0
         return float(torch.corrcoef(torch.stack([values, self.values])[:, seen])[0, 1])
+
+
+def _deviations(
+    covariance: NDArray[np.float64], motion: MotionEstimate, whole: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Of poses, mm on the head's surface ``(T, S)``; there a turn of θ moves by ``√⅔ θ r``."""
+
+    def on_surface(variances: NDArray[np.float64]) -> NDArray[np.float64]:
+        turn, shift = variances[..., :3].sum(axis=-1), variances[..., 3:].sum(axis=-1)
+        return np.asarray(np.sqrt(turn * 2 / 3 + shift))
+
+    found = on_surface(np.diagonal(covariance, axis1=2, axis2=3))
+    to_mm = np.array([motion.radius**2] * 3 + [1.0] * 3)
+    of_frames = on_surface(np.diagonal(motion.covariance, axis1=1, axis2=2) * to_mm)
+    found[whole] = of_frames[whole, None]
+    return found
 
 
 def _prepared(

@@ -8,14 +8,16 @@ template, ``x = T(τ_s)⁻¹ y``, and compared there ::
 The trajectory T has knots in time. A small motion δ of the reference before T moves x by -δ, and a
 slice between two knots shares its normal equations among them by how near they are. Bends of the
 trajectory cost as much as the series' own motion lets expect, but a jump must stay possible: the
-penalty is that of a Cauchy distribution. What couples is neighbouring knots only: one banded solve
-moves all of them.
+penalty is that of a Cauchy distribution. So does leaving the frames' own poses, which holds what
+slices do not determine. What couples is neighbouring knots only: one banded solve moves all of
+them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,10 +25,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.slices.solving import BendPrior, State, solved
+from unimo_bids.motion.slices.intensity import Points, SliceIntensity
+from unimo_bids.motion.slices.judge import better_held_out
+from unimo_bids.motion.slices.solving import (
+    AnchorPrior,
+    BendPrior,
+    State,
+    assembled,
+    knot_covariance,
+    solved,
+)
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory
-from unimo_bids.registration.intensity import CAUCHY
-from unimo_bids.registration.least_squares import robust_scale, solve
+from unimo_bids.registration.least_squares import robust_scale
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, inside, voxel_centers
 from unimo_bids.spatial.interpolation import (
@@ -42,9 +52,9 @@ _BLURS = (3.0, 2.0, 1.0, 0.7)  # voxels in the slices' plane, from coarse to fin
 _ITERATIONS = (12, 8, 6, 8)
 _SLACK = (10.0, 5.0, 2.0, 1.0)  # times that bends may be wider while coarse
 _POINTS = 8_000  # of a frame, those with most information
-_COUNT = 0.07  # of a voxel as an observation: blur makes neighbours agree
-_GAIN_SPREAD = 0.15  # of slices' gains about their frame's
 _LEAST_BEND = 0.05  # mm, that the prior always allows
+_LEAST_AWAY = 0.1  # mm, that slices may always be from their frame's pose
+_FREE = 1e6  # mm: where a frame has no pose to believe
 _TOLERANCES = (0.1, 0.05, 0.02, 0.005)  # mm
 
 
@@ -79,28 +89,6 @@ class Model:
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
-    """Voxels of one frame that are compared.
-
-    Attributes
-    ----------
-    index
-        ``(N, 3)`` float32
-    slice_of
-        ``(N,)``
-    place
-        ``(N, 3)`` in the scanner, relative to the frame's head, radii.
-    values
-        ``(N,)``
-    """
-
-    index: Tensor
-    slice_of: Tensor
-    place: Tensor
-    values: Tensor
-
-
-@dataclass(frozen=True, eq=False)
 class SliceFit:
     """A trajectory and how well it explains the series.
 
@@ -112,11 +100,18 @@ class SliceFit:
         ``(T,)`` correlation of each frame's voxels with the template, as modelled.
     gains
         ``(T, S)`` of slices, relative to their frame's.
+    covariance
+        ``(T, S, 6, 6)`` of slices' poses, as motions of the reference: turn times radius, shift.
+    held_out
+        ``(T, S)`` by how much the trajectory, had it not seen a slice, explains it better than its
+        frame's one pose does, in observations; NaN where a slice shows nothing of the head.
     """
 
     trajectory: Trajectory
     similarity: NDArray[np.float64]
     gains: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    held_out: NDArray[np.float64]
 
 
 class SliceProblem:
@@ -134,6 +129,8 @@ class SliceProblem:
         Of the slices.
     usable
         ``(T,)`` frames that hold an image.
+    good
+        ``(T,)`` frames whose own pose is to be believed.
     """
 
     def __init__(
@@ -143,13 +140,15 @@ class SliceProblem:
         head: Region,
         times: SliceTimes,
         usable: NDArray[np.bool_],
+        good: NDArray[np.bool_],
     ) -> None:
         self.frames, self.template, self.head = frames, template, head
-        self.times, self.usable = times, usable
+        self.times, self.usable, self.good = times, usable, good
 
-    def fit(self, start: Trajectory) -> SliceFit:
-        """Follow the head through all slices, from coarse to fine."""
+    def fit(self, start: Trajectory, frame_poses: Tensor) -> SliceFit:
+        """Follow the head through all slices, from coarse to fine; judge it by one pose a frame."""
         trajectory = start
+        believed, radius = self._believed(start), self.head.radius
         spread = float(start.bends(self.head.radius)[0].norm(dim=1).median())
         scale = max(spread, _LEAST_BEND)
         sizes = self.frames.grid.sizes.tolist()
@@ -163,10 +162,51 @@ class SliceProblem:
             ]
             model = Model.of(self.template, self.head, widths)
             points = self._points(trajectory, model, widths)
+            sigma: dict[int, float] = {}
+            priors = partial(_priors, start, believed, radius, slack * scale)
             trajectory, state = self._descend(
-                trajectory, model, points, slack * scale, iterations, tolerance
+                trajectory,
+                priors,
+                partial(self._state, model, points, sigma),
+                iterations,
+                tolerance,
             )
-        return SliceFit(trajectory, state.similarity, state.gains)
+        covariance = self._slice_covariance(trajectory, state, priors)
+        poses = frame_poses[:, None].expand(-1, len(self.times.offsets), -1, -1)
+        one_pose = self._state(model, points, sigma, trajectory, poses)
+        held_out = better_held_out(state, one_pose, covariance, self.frames.count)
+        return SliceFit(
+            trajectory, state.similarity, state.gains, covariance.numpy(), held_out.numpy()
+        )
+
+    def _believed(self, start: Trajectory) -> Tensor:
+        """How far from its frame's pose each knot may well be ``(K,)``, mm: a frame's way."""
+        repetition = self.times.repetition_time
+        before, after = (
+            start.at(start.times - repetition / 2),
+            start.at(start.times + repetition / 2),
+        )
+        turn, shift = rigid.to_parameters(
+            rigid.inverse(before) @ after, start.center.expand(len(before), 3)
+        )
+        step = torch.cat([self.head.radius * turn, shift], dim=1).norm(dim=1)
+        frame = (start.times / repetition + 1e-6).long().clamp(max=self.frames.count - 1)
+        believed = torch.from_numpy(self.good)[frame]
+        return torch.where(believed, step.square().add(_LEAST_AWAY**2).sqrt(), _FREE)
+
+    def _slice_covariance(self, trajectory: Trajectory, state: State, priors: Priors) -> Tensor:
+        """Of every slice's pose ``(T, S, 6, 6)``, from those of its two knots."""
+        blocks, _ = assembled(state, *priors(trajectory))
+        own, beside = knot_covariance(blocks)
+        times = torch.stack([self.times.of(t) for t in range(self.frames.count)])
+        before, fraction = trajectory.between(times)
+        a = fraction[..., None, None]
+        both = beside[before]
+        return (
+            (1 - a) ** 2 * own[before]
+            + a**2 * own[before + 1]
+            + a * (1 - a) * (both + both.transpose(-1, -2))
+        )
 
     # ---------------------------------------------------------------------------------- points
     def _points(
@@ -191,7 +231,8 @@ class SliceProblem:
         last = torch.minimum(box.amax(dim=0).ceil().long(), torch.tensor(grid.shape) - 1)
         if bool((last < first).any()):
             nothing = torch.zeros(0)
-            return Points(nothing.reshape(0, 3), nothing.long(), nothing.reshape(0, 3), nothing)
+            nowhere = nothing.reshape(0, 3)
+            return Points(nowhere, nothing.long(), nowhere, nothing, nothing)
         index = voxel_centers((last - first + 1).tolist()) + first
         slice_of = index[:, axis].long()
         slopes, weights = model.read(self._carried(index.float(), slice_of, poses, model))
@@ -205,7 +246,7 @@ class SliceProblem:
         i, j, k = index.long().T
         world = rigid.transform(grid.affine, index)
         place = (world - center.mean(dim=0)) / radius
-        return Points(index.float(), slice_of, place.float(), image[i, j, k])
+        return Points(index.float(), slice_of, place.float(), image[i, j, k], weights[kept])
 
     def _carried(self, index: Tensor, slice_of: Tensor, poses: Tensor, model: Model) -> Tensor:
         """Where voxels are in the template: indices ``(N, 3)``."""
@@ -217,39 +258,43 @@ class SliceProblem:
     def _descend(
         self,
         trajectory: Trajectory,
-        model: Model,
-        points: dict[int, Points],
-        scale: float,
+        priors: Priors,
+        state_of: Callable[[Trajectory], State],
         iterations: int,
         tolerance: float,
     ) -> tuple[Trajectory, State]:
-        sigma: dict[int, float] = {}
-        state = self._state(trajectory, model, points, sigma)
-        prior = BendPrior(trajectory, self.head.radius, scale)
+        state = state_of(trajectory)
+        bends, anchor = priors(trajectory)
         damping = 1e-4
         for _ in range(iterations):
-            step = solved(state, prior, damping)
+            step = solved(state, bends, anchor, damping)
             trial = trajectory.moved(step, self.head.radius)
-            new = self._state(trial, model, points, sigma)
-            new_prior = BendPrior(trial, self.head.radius, scale)
-            if new.cost + new_prior.cost > state.cost + prior.cost:
+            new = state_of(trial)
+            new_bends, new_anchor = priors(trial)
+            cost = state.cost + bends.cost + anchor.cost
+            if new.cost + new_bends.cost + new_anchor.cost > cost:
                 damping *= 10
                 if damping > 1e2:
                     break
                 continue
-            trajectory, state, prior, damping = trial, new, new_prior, max(damping / 5, 1e-6)
+            trajectory, state, damping = trial, new, max(damping / 5, 1e-6)
+            bends, anchor = new_bends, new_anchor
             if float(step.norm(dim=1).max()) < tolerance:
                 break
         return trajectory, state
 
     def _state(
         self,
-        trajectory: Trajectory,
         model: Model,
         points: dict[int, Points],
         sigma: dict[int, float],
+        trajectory: Trajectory,
+        instead: Tensor | None = None,
     ) -> State:
-        """Cost and normal equations of all knots; scales of residuals are found once and kept."""
+        """Cost and normal equations of all knots; scales of residuals are found once and kept.
+
+        Slices are where the trajectory has them, or at the poses ``(T, S, 4, 4)`` given instead.
+        """
         state = State(len(trajectory.knots), self.frames.count, len(self.times.offsets))
         to_place = model.grid.affine[:3].clone()  # mm from the head's centre
         to_place[:, 3] -= self.head.center
@@ -259,72 +304,29 @@ class SliceProblem:
                 continue
             times = self.times.of(t)
             before, fraction = trajectory.between(times)
-            poses = trajectory.at(times)
+            poses = trajectory.at(times) if instead is None else instead[t]
             at = self._carried(chosen.index, chosen.slice_of, poses, model)
             f = sample_cubic(model.coefficients, at[None])[0, 0]
             slopes, weights = model.read(at)
-            frame = _Frame(chosen, f, weights, len(times))
+            frame = SliceIntensity(chosen, f, weights, len(times))
             if t not in sigma:
                 sigma[t] = float(robust_scale(frame.residual()[None], weights[None])[0])
             arm = (at @ to_place[:, :3].mT + to_place[:, 3]) / self.head.radius
             steepest = torch.cat([torch.linalg.cross(arm, slopes), slopes], dim=1)
-            hessian, rhs, cost = frame.normal_equations(steepest, sigma[t])
-            state.add(before, fraction, hessian, rhs)
-            state.cost += cost
+            equations = frame.normal_equations(steepest, sigma[t])
+            state.add(before, fraction, equations)
+            state.of_slices[t] = equations
+            state.cost += float(equations.cost.sum())
             state.similarity[t] = frame.similarity()
             state.gains[t] = frame.gains.numpy()
         return state
 
 
-class _Frame:
-    """Intensities of one frame: gain, its slope in the scanner, offset, and gains of slices."""
+Priors = Callable[[Trajectory], tuple[BendPrior, AnchorPrior]]
 
-    def __init__(self, points: Points, f: Tensor, weights: Tensor, slices: int) -> None:
-        self.points, self.f, self.weights, self.slices = points, f, weights, slices
-        m = points.values
-        columns = torch.cat([f[None], f * points.place.T, torch.ones_like(f)[None]])
-        gram = ((weights * columns) @ columns.T).double()
-        rhs = ((weights * m) @ columns.T).double()
-        coefficients = solve(gram[None], rhs[None])[0].float()
-        self.gain = coefficients[0] + points.place @ coefficients[1:4]
-        self.offset = coefficients[4]
-        self.gains = torch.ones(slices)
-        explained = self.gain * f
-        rest = m - explained - self.offset
-        variance = (weights * rest**2).sum() / weights.sum().clamp(min=1e-6)
-        shrink = variance / (_COUNT * _GAIN_SPREAD**2)
-        top = torch.zeros(slices).index_add_(0, points.slice_of, weights * explained * rest)
-        bottom = torch.zeros(slices).index_add_(0, points.slice_of, weights * explained**2)
-        self.gains = 1 + top / (bottom + shrink).clamp(min=1e-12)
-        self.gain = self.gain * self.gains[points.slice_of]
 
-    def residual(self) -> Tensor:
-        return self.points.values - self.gain * self.f - self.offset
-
-    def similarity(self) -> float:
-        """Correlation of the frame with the model."""
-        w = self.weights / self.weights.sum().clamp(min=1e-6)
-        m = self.points.values
-        total = (w * (m - (w * m).sum()) ** 2).sum()
-        left = (w * self.residual() ** 2).sum()
-        return float((1 - left / total.clamp(min=1e-12)).clamp(0, 1).sqrt())
-
-    def normal_equations(self, steepest: Tensor, sigma: float) -> tuple[Tensor, Tensor, float]:
-        """Of each slice ``(S, 6, 6)`` and ``(S, 6)``, and the cost, as observations."""
-        r = self.residual() / sigma
-        squared = (r / CAUCHY) ** 2
-        weights = _COUNT * self.weights / (1 + squared)
-        jacobian = -(self.gain / sigma)[:, None] * steepest
-        first, second = torch.triu_indices(6, 6)
-        products = torch.cat(
-            [
-                (weights[:, None] * jacobian)[:, first] * jacobian[:, second],
-                (weights * r)[:, None] * jacobian,
-            ],
-            dim=1,
-        )
-        sums = torch.zeros(self.slices, 27).index_add_(0, self.points.slice_of, products).double()
-        hessian = torch.empty(self.slices, 6, 6, dtype=torch.float64)
-        hessian[:, first, second] = hessian[:, second, first] = sums[:, :21]
-        cost = float((self.weights * torch.log1p(squared)).sum()) * _COUNT * CAUCHY**2 / 2
-        return hessian, sums[:, 21:], cost
+def _priors(
+    start: Trajectory, believed: Tensor, radius: float, scale: float, trajectory: Trajectory
+) -> tuple[BendPrior, AnchorPrior]:
+    bends = BendPrior(trajectory, radius, scale)
+    return bends, AnchorPrior(trajectory, start, believed, radius)

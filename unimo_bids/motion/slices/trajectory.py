@@ -14,6 +14,7 @@ from unimo_bids.spatial import rigid
 # Per frame. Of simulated heads that move smoothly, two leave .11 mm at the slices, one .28 and four
 # .22; of real ones that turn by 25° within a fifth of a frame, eight leave least
 _KNOTS, _KNOTS_OF_TORN = 2, 8
+_AT_ONCE = 1e-3  # s: times in a sidecar are rounded to milliseconds, if at all
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,16 @@ class SliceTimes:
     def of(self, frame: int) -> Tensor:
         """Times ``(S,)`` of a frame's slices, s after the series began."""
         return torch.from_numpy(self.offsets) + frame * self.repetition_time
+
+    def knots(self, count: int) -> NDArray[np.float64]:
+        """Where a frame's trajectory may bend, s after it began: at so many times, evenly spread.
+
+        Where slices share fewer times, as packets do, at these: if every time lay between two
+        knots, a head could swing to and fro there unseen.
+        """
+        ordered = np.sort(self.offsets)
+        shared = ordered[np.append(True, np.diff(ordered) > _AT_ONCE)]
+        return shared if len(shared) <= count else np.arange(count) * self.repetition_time / count
 
     @property
     def middle(self) -> float:
@@ -104,9 +115,10 @@ def through_frames(
     Two knots a frame, and eight in one that no single pose explains: there a head may jump.
     """
     places = np.flatnonzero(good)
-    counts = np.where(good, _KNOTS, _KNOTS_OF_TORN)
-    knots = [t + np.arange(count) / count for t, count in enumerate(counts)]
-    at = np.append(np.concatenate(knots), len(poses)) * times.repetition_time
+    counts = np.where(good, _KNOTS, _KNOTS_OF_TORN).tolist()
+    begun = np.arange(len(poses)) * times.repetition_time
+    knots = [start + times.knots(count) for start, count in zip(begun, counts, strict=True)]
+    at = np.append(np.concatenate(knots), begun[-1] + times.repetition_time)
     # where a time is among the good frames' middles
     middles = places * times.repetition_time + times.middle
     position = np.interp(at, middles, np.arange(len(places)))
