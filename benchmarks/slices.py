@@ -133,7 +133,12 @@ def _real(path: Path) -> list[str] | None:
 
     ways = (
         list(correct_series(series, series.affine, motion.poses)),
-        [frame for frame, _ in correct_slices(series, series.affine, motion, slices)],
+        [
+            frame
+            for frame, _ in correct_slices(
+                series, series.affine, slices.poses, slices.gains, times.axis
+            )
+        ],
     )
     told = []
     for frames in ways:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic, machine_error
-from unimo_bids.words import AnalysisLevel, Fusion, OutputLevel, Population, RunBrainMethod
+from unimo_bids.words import AnalysisLevel, Fusion, OutputLevel, Population, RunBrainMethod, Slices
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,9 @@ class Settings:
         How the pose network brings together image and shape.
     refine
         Without it, poses are the network's, as they stand.
+    slices
+        Whether the head is followed through the slices of every frame: ``auto``, where that is
+        better than one pose a frame; ``on``, wherever slice times are known; ``off``.
     population
         ``auto``, ``fetal``, ``infant`` or ``adult``.
     md_only_boilerplate
@@ -107,6 +110,7 @@ class Settings:
     brain_center: str | None = None
     fusion: Fusion = "information"
     refine: bool = True
+    slices: Slices = "auto"
     population: Population | Literal["auto"] = "auto"
     use_plugin: Path | None = None
     stop_on_first_crash: bool = False

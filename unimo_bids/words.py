@@ -17,6 +17,7 @@ Fusion = Literal["information", "slerp", "image", "shape"]
 NetworkPart = Literal["votes", "vectors"]
 IntensityModel = Literal["gain", "bias"]
 Interpolation = Literal["cubic", "linear"]
+Slices = Literal["auto", "on", "off"]
 
 # What explains the frames: one image; the few images that all contrasts are made of; frames of
 # other contrast, a pair at a time; or nothing, as no motion at all explains them better.

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tests import phantom
-from tests.cli.conftest import save
 from tests.motion.slices.test_slices import TIMES, TR, acquired, sway
 from unimo_bids.cli.correct import main
 from unimo_bids.files.tables import read_columns
+from unimo_bids.motion.slices.timing import slice_times
 
 
 @pytest.mark.slow
@@ -35,22 +35,52 @@ def test_slices_are_followed_and_written(tmp_path, capsys):
     assert "within frames" in capsys.readouterr().out
 
 
+GOOD = {"RepetitionTime": 2.0, "SliceTiming": [0, 1, 0.3, 1.3, 0.6, 1.6]}
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
         ({"SliceTiming": [0, 1]}, "2 slice times for 6 slices"),
         ({"SliceTiming": [0, 1, 2, 0, 1, 2.5]}, "outside 0 … 2 s"),
-        ({"SliceTiming": [0.5] * 6}, "acquired at once"),
-        ({"SliceTiming": "0, 1"}, "SliceTiming"),
+        ({"SliceTiming": [0.0] * 6}, "the same time"),
+        ({"SliceTiming": "0, 1"}, "no list of seconds"),
+        ({"SliceTiming": [[0, 1, 2, 3, 4, 5]] * 2}, "no list of seconds"),  # one for each echo
         ({"SliceEncodingDirection": "z"}, "none of i, j, k"),
+        ({"SliceEncodingDirection": "j"}, "6 slice times for 7 slices"),
         ({"RepetitionTime": "2 s"}, "RepetitionTime"),
+        ({"MultibandAccelerationFactor": 4}, "the multiband factor is 4"),
+        ({"MultibandAccelerationFactor": 2}, "groups of up to 1"),
     ],
 )
-def test_slice_times_that_cannot_be_are_refused(tmp_path, capsys, change, match):
-    path = save(tmp_path / "bold.nii", np.random.default_rng(0).random((8, 7, 6, 5)))
-    sidecar = tmp_path / "bold.json"
-    good = {"RepetitionTime": 2.0, "SliceTiming": [0, 1, 0.3, 1.3, 0.6, 1.6]}
-    sidecar.write_text(json.dumps(good | change))
-    assert main([str(path), str(tmp_path / "out"), "--slice-timing", str(sidecar)]) == 2
-    said = capsys.readouterr().err
-    assert match in said and "bold.json" in said
+def test_slice_times_that_cannot_be_are_said_not_to_be(change, match):
+    with pytest.raises(ValueError, match=match):
+        slice_times(GOOD | change, (8, 7, 6, 5), repetition_of(GOOD | change))
+
+
+def repetition_of(sidecar):
+    given = sidecar["RepetitionTime"]
+    return given if isinstance(given, float) else None
+
+
+def test_a_slice_axis_that_contradicts_the_header_is_not_believed():
+    with pytest.raises(ValueError, match="along k in the sidecar and along j in"):
+        slice_times(GOOD, (8, 7, 6, 5), 2.0, header_axis=1)
+    assert slice_times(GOOD, (8, 7, 6, 5), 2.0, header_axis=2).axis == 2
+    bands = GOOD | {"SliceTiming": [0, 0.5, 1] * 2, "MultibandAccelerationFactor": 2}
+    assert slice_times(bands, (8, 7, 6, 5), 2.0).offsets.tolist() == [0, 0.5, 1] * 2
+    backward = slice_times(GOOD | {"SliceEncodingDirection": "k-"}, (8, 7, 6, 5), 2.0)
+    assert backward.offsets.tolist() == GOOD["SliceTiming"][::-1]
+
+
+@pytest.mark.slow
+def test_without_slice_times_a_run_goes_on_by_frames(tmp_path, capsys):
+    path = tmp_path / "bold.nii.gz"
+    series = acquired(sway(0.0, 0.0))[..., :3]
+    nib.save(nib.Nifti1Image(series, phantom.AFFINE.numpy()), path)
+    sidecar, out = tmp_path / "bold.json", tmp_path / "out"
+    sidecar.write_text(json.dumps(GOOD))
+    options = ["--brain-extraction", "none", "--reference", "0", "--no-figure", "--slice-timing"]
+    assert main([str(path), str(out), *options, str(sidecar)]) == 0
+    assert "6 slice times for 30 slices" in capsys.readouterr().err
+    assert (out / "bold_corrected.nii.gz").exists() and not (out / "bold_slices.tsv").exists()

@@ -9,7 +9,7 @@ import pytest
 from unimo_bids.brain.mask import Candidate
 from unimo_bids.files.tables import write_table
 from unimo_bids.reports.drawing import draw_run
-from unimo_bids.reports.record import RunRecord
+from unimo_bids.reports.record import RunRecord, SliceRecord
 
 # permuted, flipped, oblique, anisotropic: nothing may rely on a plain grid
 AFFINE = np.array([[0.2, 0, 3.0, -9], [-3.0, 0.1, 0.2, 20], [0, 4.0, 0.1, -20], [0, 0, 0, 1]])
@@ -75,6 +75,13 @@ def make_record(
         "reference_volume": save("reference", still[..., 0]),
         "candidates": (Candidate((-3, -5, 1), 2.3, 0.9), Candidate((-20, 4, 3), 5, 0.35)),
         "chosen": True,
+        "slices": SliceRecord(
+            2,
+            np.arange(shape[2], dtype=float),
+            np.tile(np.eye(4), (frames, shape[2], 1, 1)),
+            np.linspace(0, 2, frames),
+            np.ones(frames),
+        ),
         "facts": {"Frames": str(frames)},
         "warnings": ("The repetition time was guessed.",),
         "numbers": {"fd_mean": np.float64(1.75), "fd_median": float("nan"), "frames": frames,

@@ -86,6 +86,8 @@ class RunNames:
         Table, a line per frame.
     tsnr_before, tsnr_after
         Maps of temporal signal to noise.
+    slices, coverage
+        Table, a line per slice, and how well slices cover each frame, where they were followed.
     """
 
     bold: tuple[Path, ...]
@@ -96,10 +98,12 @@ class RunNames:
     confounds: Path
     tsnr_before: Path
     tsnr_after: Path
+    slices: Path
+    coverage: Path
 
     @property
     def all(self) -> tuple[Path, ...]:
-        """All of them, without their sidecars."""
+        """All that there are of every run, without their sidecars."""
         others = (self.boldref, self.mask, self.brain, self.transforms, self.confounds)
         return (*self.bold, *others, self.tsnr_before, self.tsnr_after)
 
@@ -135,6 +139,8 @@ def run_names(
         confounds=named("desc-confounds_timeseries.tsv"),
         tsnr_before=named("stat-tsnr_desc-orig_boldmap.nii.gz"),
         tsnr_after=named("stat-tsnr_desc-preproc_boldmap.nii.gz"),
+        slices=named("desc-slices_timeseries.tsv"),
+        coverage=named("desc-coverage_boldmap.nii.gz"),
     )
 
 

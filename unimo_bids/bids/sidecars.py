@@ -96,6 +96,18 @@ def sidecars(
     return {sidecar(path): content for path, content in described.items()}
 
 
+def slice_sidecars(run: BoldRun, names: RunNames, settings: Settings) -> dict[Path, dict[str, Any]]:
+    """Describe what only a run has whose slices were followed; the table knows its columns."""
+    coverage = {
+        "Description": "How closely slices came to each place in each frame, per cent: 100 as in a"
+        " frame at rest; below 50 the corrected series is 0",
+        "Sources": [raw_uri(run.paths[0], settings), own_uri(names.slices)],
+        "SpatialReference": own_uri(names.boldref),
+        "Units": "percent",
+    }
+    return {sidecar(names.coverage): coverage}
+
+
 def _corrected(run: BoldRun, echo: int) -> dict[str, Any]:
     """What is known of a corrected series whatever it was made of."""
     return {

@@ -20,7 +20,7 @@ from unimo_bids.cli.arguments import (
 from unimo_bids.cli.guard import guarded
 from unimo_bids.cli.printing import say
 from unimo_bids.cli.progress import progress
-from unimo_bids.words import FileBrainMethod, Interpolation
+from unimo_bids.words import FileBrainMethod, Interpolation, Slices
 
 if TYPE_CHECKING:
     from unimo_bids.pipeline.correct import Corrected, Options
@@ -80,6 +80,13 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         help="BIDS sidecar with SliceTiming: follow the head through the slices of every frame as "
         "well, and make frames from slices where they were (default: one pose a frame)",
+    )
+    parser.add_argument(
+        "--slices",
+        choices=get_args(Slices),
+        default="auto",
+        help="with --slice-timing, make frames from slices: auto, where the head moves within "
+        "frames (default); on, in any case; off, do not follow slices at all",
     )
     parser.add_argument("--interpolation", choices=get_args(Interpolation), default="cubic")
     parser.add_argument(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from unimo_bids.cli import arguments, fmriprep
-from unimo_bids.words import AnalysisLevel, OutputLevel, Population, RunBrainMethod
+from unimo_bids.words import AnalysisLevel, OutputLevel, Population, RunBrainMethod, Slices
 
 # what fMRIPrep can leave out; of it, only single-band references are used here at all
 _IGNORED = ("fieldmaps", "slicetiming", "sbref", "t2w", "flair", "fmap-jacobian")
@@ -184,7 +184,7 @@ def _add_method(parser: Parser) -> None:
         "--ignore",
         nargs="+",
         choices=_IGNORED,
-        help="for compatibility: only sbref matters, and only with --reference sbref",
+        help="what not to use: slicetiming (as --slices off), sbref with --reference sbref",
     )
     add(
         "--fd-threshold",
@@ -215,6 +215,13 @@ def _add_method(parser: Parser) -> None:
     )
     arguments.add_center(group)
     arguments.add_network(group)
+    add(
+        "--slices",
+        choices=get_args(Slices),
+        help="follow the head through the slices of every frame, and make frames from slices where "
+        "they were: auto, if slice times are known, the head moves within frames and slices are "
+        "better explained so (default); on, wherever slice times are known; off",
+    )
     add(
         "--population",
         choices=("auto", *get_args(Population)),

@@ -11,6 +11,7 @@ from nipype.interfaces.base import (
     File,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -19,6 +20,8 @@ class _ConfoundsInput(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="corrected series")
     mask = File(exists=True, mandatory=True, desc="brain")
     motion = File(exists=True, mandatory=True, desc="of EstimateMotion")
+    slices = File(exists=True, desc="of FollowSlices")
+    coverage = File(exists=True, desc="of ResampleSeries; with slices")
     repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, if even")
     non_steady = traits.Int(0, usedefault=True, desc="frames at the start")
     brain_radius = traits.Float(mandatory=True, desc="mm")
@@ -42,7 +45,7 @@ class WriteConfounds(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         from unimo_bids.files.series import read_mask, read_series
         from unimo_bids.files.tables import write_table
-        from unimo_bids.interfaces.results import read_motion
+        from unimo_bids.interfaces.results import read_motion, read_slices
         from unimo_bids.qc.columns import describe_columns
         from unimo_bids.qc.confounds import (
             ConfoundSettings,
@@ -50,6 +53,11 @@ class WriteConfounds(SimpleInterface):
             confounds_table,
         )
         from unimo_bids.qc.dvars import series_signals
+        from unimo_bids.qc.within_frames import (
+            coverage_of,
+            describe_slice_confounds,
+            slice_confounds,
+        )
 
         inputs, here = self.inputs, Path(runtime.cwd)
         series, motion = read_series(inputs.in_file), read_motion(inputs.motion)
@@ -66,9 +74,15 @@ class WriteConfounds(SimpleInterface):
             non_steady=inputs.non_steady,
             settings=settings,
         )
+        described = describe_columns(table, settings)
+        if isdefined(inputs.slices):
+            found, mask = read_slices(inputs.slices), read_mask(inputs.mask, series)
+            covered = coverage_of(inputs.coverage, mask)
+            table |= slice_confounds(table, found.within_max, found.within_rms, covered, settings)
+            described |= describe_slice_confounds(settings)
         path, metadata = here / "confounds.tsv", here / "confounds.json"
         write_table(path, table)
-        metadata.write_text(json.dumps(describe_columns(table, settings), indent=2) + "\n")
+        metadata.write_text(json.dumps(described, indent=2) + "\n")
         self._results["confounds"], self._results["metadata"] = str(path), str(metadata)
         self._results["fd_radius"] = float(radius)
         return runtime

@@ -20,6 +20,7 @@ from nipype.interfaces.base import (
 if TYPE_CHECKING:
     from unimo_bids.brain.mask import Candidate
     from unimo_bids.motion.estimate import MotionEstimate
+    from unimo_bids.reports.record import SliceRecord
 
 _RUNNERS_UP = 4  # that are shown
 
@@ -38,6 +39,8 @@ class _DrawInput(BaseInterfaceInputSpec):
     motion = File(exists=True, mandatory=True, desc="of the raw series")
     residual = File(exists=True, mandatory=True, desc="motion of the corrected series")
     similarity = File(exists=True, mandatory=True, desc="JSON, before and after")
+    slices = File(exists=True, desc="of FollowSlices; only where slices were followed")
+    slice_warnings = traits.List(traits.Str, usedefault=True)
     fd_radius = traits.Float(mandatory=True, desc="mm")
     fd_threshold = traits.Float(mandatory=True, desc="mm")
     device_used = traits.Str(desc="where motion was estimated")
@@ -127,11 +130,13 @@ class DrawRun(SimpleInterface):
                 *inputs.known_warnings,
                 *inputs.series_warnings,
                 *inputs.brain_warnings,
+                *inputs.slice_warnings,
                 *map(str, motion.findings),
                 *warnings_of(motion.status.tolist()),
                 *still_moving(after, inputs.fd_threshold),
             ],
             numbers=numbers,
+            slices=_slices(inputs.slices, columns) if isdefined(inputs.slices) else None,
         )
         figures = draw_run(record, Path(runtime.cwd))
         self._results["figures"] = [str(path) for path in figures]
@@ -154,6 +159,15 @@ class DrawRun(SimpleInterface):
             "FD radius": f"{inputs.fd_radius:.0f} mm",
             "Device": inputs.device_used,
         }
+
+
+def _slices(path: str, confounds: Mapping[str, Any]) -> SliceRecord:
+    from unimo_bids.interfaces.results import read_slices
+    from unimo_bids.reports.record import SliceRecord
+
+    found = read_slices(path)
+    coverage = confounds["slice_coverage"]
+    return SliceRecord(found.axis, found.times, found.poses, found.within_max, coverage)
 
 
 def _candidates(about: Mapping[str, Any]) -> tuple[list[Candidate], bool]:

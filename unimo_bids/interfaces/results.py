@@ -12,6 +12,7 @@ from nipype.interfaces.base import traits
 
 if TYPE_CHECKING:
     from unimo_bids.motion.estimate import MotionEstimate
+    from unimo_bids.pipeline.slices import SliceResult
 
 DEVICE = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:i")
 
@@ -23,7 +24,7 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
 
 
-def write_arrays(path: Path, result: MotionEstimate) -> str:
+def write_arrays(path: Path, result: MotionEstimate | SliceResult) -> str:
     """Keep a result of the library; the path as nipype wants it."""
     import numpy as np
 
@@ -39,6 +40,13 @@ def read_motion(path: str) -> MotionEstimate:
     from unimo_bids.motion.estimate import MotionEstimate
 
     return MotionEstimate(**_arrays(path))
+
+
+def read_slices(path: str) -> SliceResult:
+    """Read what FollowSlices left."""
+    from unimo_bids.pipeline.slices import SliceResult
+
+    return SliceResult(**_arrays(path))
 
 
 def _arrays(path: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from nipype.interfaces.base import (
     OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -28,6 +29,7 @@ class _ResampleInput(BaseInterfaceInputSpec):
     )
     repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, for the header")
     interpolation = traits.Enum(*get_args(Interpolation), usedefault=True)
+    slices = File(exists=True, desc="of FollowSlices: frames are made from slices where they were")
     device = DEVICE
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
@@ -39,6 +41,7 @@ class _ResampleOutput(TraitedSpec):
     tsnr_before = File(exists=True, desc="of the first echo")
     tsnr_after = File(exists=True, desc="of the first echo")
     similarity = File(exists=True, desc="JSON: before and after, of each frame of the first echo")
+    coverage = File(exists=True, desc="4D, per cent, how well slices covered the first echo")
 
 
 class ResampleSeries(SimpleInterface):
@@ -51,7 +54,8 @@ class ResampleSeries(SimpleInterface):
         from unimo_bids.devices import torch_device
         from unimo_bids.files.series import read_series, timed
         from unimo_bids.files.writing import write_volume
-        from unimo_bids.interfaces.results import read_motion
+        from unimo_bids.interfaces.results import read_motion, read_slices
+        from unimo_bids.pipeline.slices import Rebuilt
         from unimo_bids.pipeline.steps import non_steady_frames, resample
 
         here, inputs, results = Path(runtime.cwd), self.inputs, self._results
@@ -61,6 +65,10 @@ class ResampleSeries(SimpleInterface):
             series = timed(read_series(raw), inputs.repetition_time)
             if path == corrected[0]:
                 results["non_steady"] = non_steady_frames(series, inputs.dummy_scans)
+            frames = None
+            if isdefined(inputs.slices):
+                found = read_slices(inputs.slices)
+                frames = Rebuilt(series, found.poses, found.gains, found.axis)
             comparison = resample(
                 path,
                 series,
@@ -68,9 +76,13 @@ class ResampleSeries(SimpleInterface):
                 non_steady=results["non_steady"],
                 interpolation=inputs.interpolation,
                 device=torch_device(inputs.device),
+                instead=None if frames is None else iter(frames),
             )
             if path != corrected[0]:
                 continue
+            if frames is not None:
+                results["coverage"] = str(here / "coverage.nii.gz")
+                write_volume(results["coverage"], frames.coverage, series)
             for name, volume in zip(("tsnr_before", "tsnr_after"), comparison.tsnr(), strict=True):
                 results[name] = str(here / f"{name}.nii.gz")
                 write_volume(results[name], volume, series)

@@ -33,9 +33,15 @@ class _SaveInput(BaseInterfaceInputSpec):
     tsnr_before = File(exists=True, mandatory=True)
     tsnr_after = File(exists=True, mandatory=True)
     figures = InputMultiObject(File(exists=True), mandatory=True)
+    slices = File(exists=True, desc="table of slices; only where they were followed")
+    slices_metadata = File(exists=True)
+    coverage = File(exists=True)
     parameters = traits.Dict(mandatory=True, desc="how the motion was estimated, for the sidecars")
     about_motion = traits.Dict(mandatory=True, desc="what the poses are relative to, and decisions")
     about_brain = traits.Dict(mandatory=True, desc="how the brain was found, for the sidecars")
+
+
+_OF_SLICES = {"slices", "slices_metadata", "coverage"}
 
 
 class _SaveOutput(TraitedSpec):
@@ -51,7 +57,8 @@ class SaveDerivatives(SimpleInterface):
     @property
     def always_run(self) -> bool:
         """Whether something is not there, or not as it was written: someone may have removed it."""
-        if not all(isdefined(value) for value in self.inputs.get().values()):
+        given = {name for name, value in self.inputs.get().items() if isdefined(value)}
+        if not set(self.inputs.get()) <= given | _OF_SLICES:
             return True
         copies, texts = self._contents()
         return (
@@ -78,7 +85,7 @@ class SaveDerivatives(SimpleInterface):
     def _contents(self) -> tuple[dict[Path, str], dict[Path, str]]:
         """Files to copy, by their places and in order; and texts to write."""
         from unimo_bids.bids.names import participant_folder, run_names, sidecar
-        from unimo_bids.bids.sidecars import sidecars
+        from unimo_bids.bids.sidecars import sidecars, slice_sidecars
 
         inputs = self.inputs
         run, settings = inputs.run, inputs.settings
@@ -93,6 +100,11 @@ class SaveDerivatives(SimpleInterface):
             names.tsnr_before: inputs.tsnr_before,
             names.tsnr_after: inputs.tsnr_after,
         }
+        followed = isdefined(inputs.slices)
+        if followed:
+            copies[names.slices] = inputs.slices
+            copies[sidecar(names.slices)] = inputs.slices_metadata
+            copies[names.coverage] = inputs.coverage
         copies |= dict(zip(names.bold, inputs.bold, strict=False))  # none at level minimal
         figures = participant_folder(run.participant) / "figures"
         # the summary marks a run as complete: last
@@ -101,6 +113,8 @@ class SaveDerivatives(SimpleInterface):
         described = sidecars(
             run, names, settings, inputs.parameters, inputs.about_motion, inputs.about_brain
         )
+        if followed:
+            described |= slice_sidecars(run, names, settings)
         out = settings.out_dir
         texts = {
             out / path: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -114,13 +128,17 @@ class SaveDerivatives(SimpleInterface):
         These may have had another level, other echoes or masks for each frame, and their motion may
         have been another.
         """
-        from unimo_bids.bids.names import corrected_series, participant_folder, sidecar
+        from unimo_bids.bids.names import corrected_series, participant_folder, run_names, sidecar
         from unimo_bids.reports.reportlets import find_reportlets
 
         run, out = self.inputs.run, self.inputs.settings.out_dir
         series = [path for path in corrected_series(out, run.entities) if path not in copies]
         figures = find_reportlets(out / participant_folder(run.participant) / "figures")
+        names = run_names(run.entities)
+        of_slices = [out / path for path in (names.slices, names.coverage)]
+        of_slices += [sidecar(path) for path in of_slices]
         return [
+            *(path for path in of_slices if path.exists() and not isdefined(self.inputs.slices)),
             *series,
             *(path for path in map(sidecar, series) if path.exists()),
             *(path for path in figures.get(run.name, {}).values() if path not in copies),

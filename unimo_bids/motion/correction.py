@@ -62,6 +62,7 @@ def write_corrected(
     interpolation: Interpolation = "cubic",
     device: str = "cpu",
     progress: Callable[[float], None] = lambda _share: None,
+    instead: Iterator[NDArray[np.float32]] | None = None,
 ) -> Comparison:
     """Write a series without its motion; take statistics of both in the same pass.
 
@@ -81,6 +82,8 @@ def write_corrected(
         Nor have so many frames at the start.
     progress
         Told the share done.
+    instead
+        Frames without motion that were made in another way, as from slices.
     """
     frames = series.shape[3]
     # one blank frame, or one before the magnetisation has settled, would be most of the deviation
@@ -88,7 +91,7 @@ def write_corrected(
     moments = TemporalMoments(series.shape[:3]), TemporalMoments(series.shape[:3])
     similarity = np.full(frames, np.nan), np.full(frames, np.nan)
     likeness = Likeness(template, mask)
-    volumes = correct_series(
+    volumes = instead or correct_series(
         series, series.affine, poses, interpolation=interpolation, device=device
     )
     with SeriesWriter(path, series) as writer:

@@ -27,7 +27,8 @@ from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.correction import Comparison
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.settings import MotionSettings
-from unimo_bids.pipeline.slices import read_slice_times, write_slices
+from unimo_bids.motion.slices.trajectory import SliceTimes
+from unimo_bids.pipeline.slices import read_slice_times, volume_wise, write_slices
 from unimo_bids.pipeline.steps import (
     Head,
     Report,
@@ -41,7 +42,7 @@ from unimo_bids.pipeline.steps import (
     resample,
 )
 from unimo_bids.pipeline.summary import correction_summary, motion_columns
-from unimo_bids.words import FileBrainMethod, Fusion, Interpolation, Population
+from unimo_bids.words import FileBrainMethod, Fusion, Interpolation, Population, Slices
 
 _BRAIN_SHARE = 0.2  # of the estimation
 _ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing
@@ -79,6 +80,7 @@ class Options:
     refine: bool = True
     reference: int | Literal["auto"] = "auto"
     slice_timing: Path | None = None
+    slices: Slices = "auto"
     device: str = "auto"
     threads: int | None = None
     interpolation: Interpolation = "cubic"
@@ -141,9 +143,7 @@ def correct_file(
         series = read_series(options.input)
         if options.threads is not None or series.shape[3] < _MANY_FRAMES:
             torch.set_num_threads(options.threads or 1)
-        times = None
-        if options.slice_timing is not None:
-            times = read_slice_times(options.slice_timing, series)
+        times, volumes_only = _slice_times(options, series)
         motion, brain = _estimate(series, options, device, report)
         non_steady = non_steady_frames(series)
         comparison = resample(
@@ -164,8 +164,11 @@ def correct_file(
         if brain is not None:
             summary["warnings"][:0] = brain.warnings
             summary["brain"] = brain_facts(brain.brain)
+        summary["warnings"] += volumes_only
         if times is not None:
-            summary["slices"] = write_slices(series, motion, times, places)
+            summary["slices"] = write_slices(series, motion, times, places, options.slices)
+        paths = {key: path for key, path in paths.items() if _is_made(key, summary)}
+        places = {key: places[key] for key in paths}
         done = Corrected(series, motion, comparison, columns, summary, paths)
         _write(done, places)
         if draw is not None:
@@ -177,6 +180,23 @@ def correct_file(
             if place.name.endswith((".nii", ".nii.gz")):
                 check_image(place, paths[key])
     return done
+
+
+def _slice_times(options: Options, series: Series) -> tuple[SliceTimes | None, list[str]]:
+    """When slices were acquired, if they are to be followed; or why they cannot be."""
+    if options.slice_timing is None or options.slices == "off":
+        return None, []
+    try:
+        return read_slice_times(options.slice_timing, series), []
+    except ValueError as why:
+        return None, [volume_wise(why)]
+
+
+def _is_made(key: str, summary: Mapping[str, Any]) -> bool:
+    """Whether an output comes out, of those about slices."""
+    if key not in _SLICE_SUFFIXES:
+        return True
+    return "slices" in summary and (key == "slices" or summary["slices"]["rebuilt"])
 
 
 def _output_paths(options: Options, drawn: bool) -> dict[str, Path]:

@@ -6,7 +6,7 @@ Each takes what has been read, and refuses by the name of the file that is at fa
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -266,6 +266,7 @@ def resample(
     interpolation: Interpolation = "cubic",
     device: str = "cpu",
     progress: Callable[[float], None] = lambda _share: None,
+    instead: Iterator[NDArray[np.float32]] | None = None,
 ) -> Comparison:
     """Write a series without its motion, and compare both with the template.
 
@@ -273,6 +274,8 @@ def resample(
     ----------
     non_steady
         Frames at the start that have no part in the comparison.
+    instead
+        Frames that were made in another way, as from slices.
     """
     write = partial(
         write_corrected,
@@ -285,5 +288,6 @@ def resample(
         non_steady=non_steady,
         interpolation=interpolation,
         progress=progress,
+        instead=instead,
     )
     return on_device(lambda one: write(device=one), device)

@@ -21,6 +21,7 @@ from unimo_bids.reports.figures.movie import write_movie
 from unimo_bids.reports.figures.traces import draw_motion, draw_similarity
 from unimo_bids.reports.figures.trajectory import draw_trajectory
 from unimo_bids.reports.figures.views import intensity_window, view_around
+from unimo_bids.reports.figures.within import draw_within
 from unimo_bids.reports.record import RunRecord
 from unimo_bids.reports.reportlets import reportlet
 from unimo_bids.reports.summary import AGAIN, write_summary
@@ -87,6 +88,8 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
     }
     for what, draw in figures.items():
         draw(place(what), record)
+    if record.slices is not None:
+        draw_within(place("within"), record, boldref, view, window)
     draw_confounds(place("confounds"), record.confounds)
     # last: a run with a summary has all its figures
     write_summary(place("summary", "json"), record)

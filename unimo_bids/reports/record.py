@@ -17,6 +17,31 @@ Array = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
+class SliceRecord:
+    """Motion within the frames of a run.
+
+    Attributes
+    ----------
+    axis
+        Of the slices.
+    times
+        ``(S,)`` s after a frame began.
+    poses
+        ``(T, S, 4, 4)`` RAS mm, reference → slice.
+    within_max
+        ``(T,)`` mm, largest displacement between two slices.
+    coverage
+        ``(T,)`` share of the brain that slices came near to.
+    """
+
+    axis: int
+    times: Array
+    poses: Array
+    within_max: Array
+    coverage: Array
+
+
+@dataclass(frozen=True, eq=False)
 class RunRecord:
     """A run, before and after correction.
 
@@ -58,6 +83,8 @@ class RunRecord:
         Places that may be the brain, to be shown; none where there is no choice.
     chosen
         Whether the first of them is what was taken for it.
+    slices
+        Motion within frames; None where it was not followed.
     facts
         Label → text, for the table that opens the run's section.
     warnings
@@ -91,6 +118,7 @@ class RunRecord:
     reference_volume: Path | None = None
     candidates: Sequence[Candidate] = ()
     chosen: bool = False
+    slices: SliceRecord | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     numbers: Mapping[str, float | int | None] = field(default_factory=dict)

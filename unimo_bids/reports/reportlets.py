@@ -58,6 +58,14 @@ SECTIONS = (
         " What is left after correction is measured by registering the corrected series once more.",
     ),
     Section(
+        "within",
+        "Motion within frames",
+        "Where the brain's centre was in every slice, in the order in which they were acquired; how"
+        " far slices of a frame are apart; and how much of the brain they came near to. Below, the"
+        " frame that moved most, cut across its slices: its teeth should be gone in what was made"
+        " from the slices where they were.",
+    ),
+    Section(
         "trajectory",
         "Trajectory",
         "The way of the brain's centre through space, coloured by time, with its shadows on the"

@@ -17,6 +17,13 @@ from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
 from unimo_bids.settings import Settings
 from unimo_bids.workflows.described import DescribedWorkflow
+from unimo_bids.workflows.slices import (
+    connect_slices,
+    follows_slices,
+    init_slices,
+    slice_sentence,
+    slice_warnings,
+)
 
 # Python with torch, before it holds any data
 _PROGRAM_GB = 0.5
@@ -34,8 +41,9 @@ def init_bold_wf(
 ) -> DescribedWorkflow:
     """Correct the motion of a run, and write its derivatives and figures.
 
-    Nodes: prepare → motion → resample → residual → confounds → figures → save. The raw series is
-    read once by each of prepare, motion, resample and figures.
+    Nodes: prepare → motion → slices → resample → residual → confounds → figures → save; slices only
+    where their times are known. The raw series is read once by each of prepare, motion, slices,
+    resample and figures.
 
     Parameters
     ----------
@@ -145,6 +153,10 @@ def init_bold_wf(
     else:
         workflow.connect(prepare, "population_reason", figures, "population_reason")
 
+    poses = motion
+    if follows_slices(run, settings):
+        poses = init_slices(run, settings, memory)
+        connect_slices(workflow, motion, poses, resample, confounds, figures, save)
     if run.motion is None:
         links = [("reference", "reference"), ("motion_mask", "mask")]
         workflow.connect([(prepare, motion, links)])
@@ -152,8 +164,10 @@ def init_bold_wf(
         [
             (prepare, residual, [("reference", "reference"), ("still_mask", "mask")]),
             (prepare, confounds, [("mask", "mask"), ("radius", "brain_radius")]),
-            (motion, resample, [("motion", "motion")]),
-            (motion, confounds, [("motion", "motion")]),
+            (poses, resample, [("motion", "motion")]),
+            (poses, confounds, [("motion", "motion")]),
+            (poses, figures, [("motion", "motion")]),
+            (poses, save, [("transforms", "transforms")]),
             (resample, residual, [("first", "in_file")]),
             (resample, confounds, [("first", "in_file"), ("non_steady", "non_steady")]),
             (
@@ -174,7 +188,7 @@ def init_bold_wf(
             (
                 motion,
                 figures,
-                [("boldref", "boldref"), ("motion", "motion"), ("device_used", "device_used")],
+                [("boldref", "boldref"), ("device_used", "device_used")],
             ),
             (
                 resample,
@@ -196,11 +210,7 @@ def init_bold_wf(
             (
                 motion,
                 save,
-                [
-                    ("boldref", "boldref"),
-                    ("transforms", "transforms"),
-                    ("about_motion", "about_motion"),
-                ],
+                [("boldref", "boldref"), ("about_motion", "about_motion")],
             ),
             (
                 resample,
@@ -250,7 +260,7 @@ def _searches_brain(run: BoldRun, settings: Settings) -> bool:
 
 
 def _warnings(run: BoldRun, settings: Settings) -> list[str]:
-    warnings = list(run.warnings)
+    warnings = [*run.warnings, *slice_warnings(run, settings)]
     if settings.reference == "sbref" and run.sbref is None:
         warnings.append("There is no single-band reference: a still frame took its place.")
     if run.hint is not None and not _searches_brain(run, settings):
@@ -330,6 +340,8 @@ def _methods(run: BoldRun, settings: Settings) -> list[str]:
         paragraphs.insert(
             -1, "Of several echoes, motion was estimated on the first and applied to all."
         )
+    if follows_slices(run, settings):
+        paragraphs.append(slice_sentence(settings))
     paragraphs.append(
         "Each frame was resampled once, by cubic B-splines (Unser 1999), from the raw data."
     )

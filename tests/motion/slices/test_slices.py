@@ -87,7 +87,8 @@ def test_frames_made_from_slices_are_those_of_a_head_at_rest(moving, at_rest, ma
     def errors(frames):
         return np.array([np.sqrt(np.mean((f - at_rest.numpy())[inside] ** 2)) for f in frames])
 
-    made, coverage = zip(*correct_slices(series, AFFINE.numpy(), motion, found), strict=True)
+    frames = correct_slices(series, AFFINE.numpy(), found.poses, found.gains, TIMES.axis)
+    made, coverage = zip(*frames, strict=True)
     by_frame = errors(correct_series(series, AFFINE.numpy(), motion.poses))
     assert np.median(errors(made)[1:]) < 0.6 * np.median(by_frame[1:])
     assert min(float((one[inside] > 0.5).mean()) for one in coverage) > 0.98
@@ -136,9 +137,9 @@ def test_what_a_slice_says_of_itself_does_not_count():
     # with all observations at the optimum, P = (prior + H)⁻¹, and the others pull as hard back
     covariance = torch.linalg.inv(prior + h)[None]
     fitted, one_pose = (State(2, 1, 1) for _ in range(2))
-    step = covariance[0] @ seen[:, None]
-    left = seen - (h[0] @ step)[:, 0]
-    cost = 0.5 * (2.0 - step[3, 0]) ** 2
+    step = covariance[0, 0] @ seen
+    left = seen - h[0] @ step
+    cost = 0.5 * (2.0 - step[3]) ** 2
     fitted.of_slices[0] = SliceEquations(h, left[None], cost[None])
     one_pose.of_slices[0] = SliceEquations(h, seen[None], f64([2.0]))  # ½ · 2²: the others' pose
     gain = better_held_out(fitted, one_pose, covariance, 1)

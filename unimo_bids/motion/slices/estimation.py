@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.slices.fitting import SliceProblem
-from unimo_bids.motion.slices.judge import clearly_better, standardised
+from unimo_bids.motion.slices.judge import CLEAR, clearly_better, standardised
 from unimo_bids.motion.slices.rebuilding import evened, rebuild, values_at
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory, through_frames
 from unimo_bids.spatial import rigid
@@ -25,6 +25,9 @@ _POINTS, _FEWEST = 4_000, 100  # of a head, at which frames are compared with th
 # of correlation, by which one pose for all slices has to be better: the template is made with such
 # poses, and likes them by up to .018 in six simulated and real series; a slip in gaps costs .07
 _CLEARLY = 0.03
+# convention: the displacement from frame to frame that most studies leave out
+_MOVES_MM = 0.5
+_MOVING_SHARE = 0.05  # of frames that move: fewer are not worth the smoothing of all
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,8 @@ class SliceMotion:
     whole
         ``(T,)`` bool: frames whose slices do not clearly ask for more than the frame's one pose,
         or that are more like the template by that; it is then the pose of each slice.
+    covariance
+        ``(T, S, 6, 6)`` of the poses by slices: rotation vector (rad) and translation (mm).
     deviations
         ``(T, S)`` standard deviation of each slice's pose: mm on the head's surface, root mean
         square; a whole frame's is that of its pose.
@@ -63,8 +68,21 @@ class SliceMotion:
     similarity: NDArray[np.float64]
     explained: NDArray[np.bool_]
     whole: NDArray[np.bool_]
+    covariance: NDArray[np.float64]
     deviations: NDArray[np.float64]
     held_out: NDArray[np.float64]
+
+    def saved(self, status: NDArray[np.str_]) -> NDArray[np.bool_]:
+        """Frames ``(T,)`` that no single pose explains, and their slices do."""
+        failed = np.isin(status, ("bridged", "lost"))
+        return np.asarray(failed & self.explained & (np.nan_to_num(self.held_out) > CLEAR))
+
+    def worth(self, motion: MotionEstimate) -> bool:
+        """Whether frames should be made from slices: a frame is saved, or the head does move."""
+        good = np.isin(motion.status, ("ok", "searched"))
+        moving = good & ~self.whole & (self.within_frames(motion.radius) > _MOVES_MM)
+        share = moving.sum() / max(1, int(good.sum()))
+        return bool(self.saved(motion.status).any() or share > _MOVING_SHARE)
 
     def within_frames(self, radius: float) -> NDArray[np.float64]:
         """Largest displacement between two slices of each frame ``(T,)``, mm on the surface."""
@@ -75,6 +93,13 @@ class SliceMotion:
             moved = rigid.transform(poses, points).transpose(0, 1)  # (6, S, 3)
             found.append(float(torch.cdist(moved, moved).max()))
         return np.array(found)
+
+    def rms_within_frames(self, radius: float) -> NDArray[np.float64]:
+        """Root mean square displacement of slices from each frame's middle ``(T,)``, mm."""
+        arms = torch.cat([torch.eye(3), -torch.eye(3)]).double() * radius
+        moved = rigid.transform(torch.from_numpy(self.poses), self.trajectory.center + arms)
+        apart = moved - moved.mean(dim=1, keepdim=True)
+        return np.asarray(apart.square().sum(dim=-1).mean(dim=(1, 2)).sqrt().numpy())
 
 
 def estimate_slices(
@@ -113,6 +138,7 @@ def estimate_slices(
             by_slices, by_one = like(t, torch.from_numpy(fit.gains[t]), poses[t], one)
             whole[t] = by_one > by_slices + _CLEARLY
         poses[torch.from_numpy(whole)] = frame_poses[torch.from_numpy(whole)][:, None]
+        to_mm = np.array([motion.radius] * 3 + [1.0] * 3)
         limit = similarity_threshold(fit.similarity[usable])
         return SliceMotion(
             times=times,
@@ -122,27 +148,39 @@ def estimate_slices(
             similarity=fit.similarity,
             explained=usable & (np.nan_to_num(fit.similarity) >= limit),
             whole=whole,
+            covariance=fit.covariance / to_mm[:, None] / to_mm,
             deviations=_deviations(fit.covariance, motion, whole),
             held_out=held_out,
         )
 
 
 def correct_slices(
-    series: Any, affine: NDArray[np.float64], motion: MotionEstimate, slices: SliceMotion
+    series: Any,
+    affine: NDArray[np.float64],
+    poses: NDArray[np.float64],
+    gains: NDArray[np.float64],
+    axis: int,
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Frames in the reference's space from slices where they truly were, and their coverage.
 
     ``(X, Y, Z)`` float32 each; a frame is 0 where its coverage is less than a half. What goes with
     the head is right; what lies still around it is not.
+
+    Parameters
+    ----------
+    series, affine
+        As of `estimate_slices`.
+    poses, gains, axis
+        Of the slices, as of `SliceMotion` and `SliceTimes`.
     """
     with torch.inference_mode():
-        frames, _ = _prepared(series, affine, motion)
+        frames = Frames(series, affine, torch.device("cpu"))
         shape = frames.grid.shape
         whole = slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
         for t in range(frames.count):
-            poses, gains = (torch.from_numpy(one[t]) for one in (slices.poses, slices.gains))
-            image: Tensor = frames([t])[0] * frames.scale
-            values, coverage = rebuild(image, frames.grid, poses, slices.times.axis, gains, whole)
+            own, even = torch.from_numpy(poses[t]), torch.from_numpy(gains[t])
+            image: Tensor = frames([t])[0]
+            values, coverage = rebuild(image, frames.grid, own, axis, even, whole)
             yield values.numpy(), coverage.numpy()
 
 
@@ -193,3 +231,24 @@ def _prepared(
     center = torch.from_numpy(motion.center)
     head = Region(frames.grid, torch.from_numpy(motion.mask), center, motion.radius)
     return frames, head
+
+
+def saved_by_slices(motion: MotionEstimate, slices: SliceMotion) -> MotionEstimate:
+    """The motion frame by frame, where frames that slices save are ``ok``.
+
+    Such a frame has the pose of its middle, and the covariance of the slice nearest to that.
+    """
+    saved = slices.saved(motion.status)
+    times, offsets = slices.times, slices.times.offsets
+    middles = torch.arange(len(saved)) * times.repetition_time + times.middle
+    nearest = int(np.abs(offsets - times.middle).argmin())
+    poses, covariance = motion.poses.copy(), motion.covariance.copy()
+    poses[saved] = slices.trajectory.at(middles.double()).numpy()[saved]
+    covariance[saved] = slices.covariance[saved, nearest]
+    return replace(
+        motion,
+        poses=poses,
+        covariance=covariance,
+        similarity=np.where(saved, slices.similarity, motion.similarity),
+        status=np.where(saved, "ok", motion.status),
+    )

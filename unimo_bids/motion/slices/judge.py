@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unimo_bids.motion.slices.solving import State
 
-_CLEAR = 3.0  # standard errors over a frame's slices
+CLEAR = 3.0  # standard errors over a frame's slices
 _LEAST = 4  # slices, to tell
 
 
@@ -62,5 +62,5 @@ def clearly_better(standardised: NDArray[np.float64], good: NDArray[np.bool_]) -
     gains more than chance, as a torn one does. Frames that are not good have no say about others.
     """
     told = standardised[good & np.isfinite(standardised)]
-    all_move = len(told) > 0 and told.sum() > _CLEAR * np.sqrt(len(told))
-    return np.asarray(np.nan_to_num(standardised) > (0.0 if all_move else _CLEAR))
+    all_move = len(told) > 0 and told.sum() > CLEAR * np.sqrt(len(told))
+    return np.asarray(np.nan_to_num(standardised) > (0.0 if all_move else CLEAR))

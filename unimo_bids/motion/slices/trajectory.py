@@ -14,7 +14,7 @@ from unimo_bids.spatial import rigid
 # Per frame. Of simulated heads that move smoothly, two leave .11 mm at the slices, one .28 and four
 # .22; of real ones that turn by 25° within a fifth of a frame, eight leave least
 _KNOTS, _KNOTS_OF_TORN = 2, 8
-_AT_ONCE = 1e-3  # s: times in a sidecar are rounded to milliseconds, if at all
+AT_ONCE = 1e-3  # s: times in a sidecar are rounded to milliseconds, if at all
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class SliceTimes:
         knots, a head could swing to and fro there unseen.
         """
         ordered = np.sort(self.offsets)
-        shared = ordered[np.append(True, np.diff(ordered) > _AT_ONCE)]
+        shared = ordered[np.append(True, np.diff(ordered) > AT_ONCE)]
         return shared if len(shared) <= count else np.arange(count) * self.repetition_time / count
 
     @property

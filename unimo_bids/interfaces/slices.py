@@ -1,0 +1,79 @@
+"""Motion within frames."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+
+class _FollowInput(BaseInterfaceInputSpec):
+    in_file = File(mandatory=True, desc="raw series")
+    motion = File(exists=True, mandatory=True, desc="of EstimateMotion")
+    transforms = File(exists=True, mandatory=True, desc="of EstimateMotion")
+    metadata = traits.Dict(mandatory=True, desc="what sidecars say of slices")
+    repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, if even")
+    required = traits.Bool(False, usedefault=True, desc="follow slices whatever they are worth")
+
+
+class _FollowOutput(TraitedSpec):
+    motion = File(exists=True, desc="frames that slices save are ok")
+    transforms = File(exists=True, desc="the same")
+    slices = File(exists=True, desc="poses and gains of slices; only where they are worth it")
+    table = File(exists=True, desc="a line per slice; with slices")
+    metadata = File(exists=True, desc="JSON that explains every column; with slices")
+    warnings = traits.List(traits.Str)
+
+
+class FollowSlices(SimpleInterface):
+    """Follow the head through all slices, from the poses of the frames."""
+
+    input_spec = _FollowInput
+    output_spec = _FollowOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.files.series import read_series
+        from unimo_bids.pipeline.slices import series_slice_times, volume_wise
+
+        inputs, results = self.inputs, self._results
+        results["motion"], results["transforms"] = inputs.motion, inputs.transforms
+        results["warnings"] = []
+        series = read_series(inputs.in_file)
+        try:
+            times = series_slice_times(inputs.metadata, series, inputs.repetition_time)
+        except ValueError as why:
+            results["warnings"] = [volume_wise(why)]
+            return runtime
+        self._follow(Path(runtime.cwd), series, times)
+        return runtime
+
+    def _follow(self, here: Path, series: Any, times: Any) -> None:
+        from unimo_bids.files.tables import write_table
+        from unimo_bids.files.transforms import write_itk
+        from unimo_bids.interfaces.results import read_motion, write_arrays
+        from unimo_bids.motion.slices.estimation import estimate_slices, saved_by_slices
+        from unimo_bids.pipeline.slices import SliceResult, describe_slices, slice_columns
+
+        results = self._results
+        motion = read_motion(self.inputs.motion)
+        slices = estimate_slices(series, series.affine, motion, times)
+        if not (self.inputs.required or slices.worth(motion)):
+            return
+        saved = saved_by_slices(motion, slices)
+        results["motion"] = write_arrays(here / "motion.npz", saved)
+        results["transforms"] = str(here / "transforms.txt")
+        write_itk(results["transforms"], saved.poses)
+        found = SliceResult.of(slices, motion)
+        results["slices"] = write_arrays(here / "slices.npz", found)
+        table, metadata = here / "slices.tsv", here / "slices.json"
+        write_table(table, slice_columns(slices))
+        metadata.write_text(json.dumps(describe_slices(), indent=2) + "\n")
+        results["table"], results["metadata"] = str(table), str(metadata)

@@ -1,0 +1,87 @@
+"""Motion within the frames of a run: when slices are followed, and what hangs on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nipype.pipeline import engine as pe
+
+from unimo_bids.bids.query import BoldRun
+from unimo_bids.interfaces.slices import FollowSlices
+from unimo_bids.pipeline.slices import volume_wise
+from unimo_bids.settings import Settings
+
+_OF_SLICES = ("SliceTiming", "SliceEncodingDirection", "MultibandAccelerationFactor")
+
+
+def follows_slices(run: BoldRun, settings: Settings) -> bool:
+    """Whether there is something to follow slices by, and nobody objects."""
+    return (
+        settings.slices != "off"
+        and "slicetiming" not in settings.ignore
+        and "SliceTiming" in run.metadata
+        and run.motion is None
+    )
+
+
+def slice_warnings(run: BoldRun, settings: Settings) -> list[str]:
+    """Say why slices are not followed where that was asked for."""
+    if settings.slices != "on" or follows_slices(run, settings):
+        return []
+    if run.motion is not None:
+        return [volume_wise("the motion was given")]
+    if "slicetiming" in settings.ignore:
+        return [volume_wise("--ignore slicetiming")]
+    return [volume_wise("no sidecar has a SliceTiming")]
+
+
+def init_slices(run: BoldRun, settings: Settings, resources: Mapping[str, Any]) -> pe.Node:
+    """Step that follows the head through the slices of a run."""
+    return pe.Node(
+        FollowSlices(
+            in_file=str(run.paths[0]),
+            metadata={name: run.metadata[name] for name in _OF_SLICES if name in run.metadata},
+            repetition_time=run.repetition_time if run.volume_timing is None else None,
+            required=settings.slices == "on",
+        ),
+        name="slices",
+        **resources,
+    )
+
+
+def connect_slices(
+    workflow: pe.Workflow,
+    motion: pe.Node,
+    slices: pe.Node,
+    resample: pe.Node,
+    confounds: pe.Node,
+    figures: pe.Node,
+    save: pe.Node,
+) -> None:
+    """Hand on what only slices know; the poses of frames are handed on by whoever has them."""
+    workflow.connect(
+        [
+            (motion, slices, [("motion", "motion"), ("transforms", "transforms")]),
+            (slices, resample, [("slices", "slices")]),
+            (slices, confounds, [("slices", "slices")]),
+            (resample, confounds, [("coverage", "coverage")]),
+            (slices, figures, [("slices", "slices"), ("warnings", "slice_warnings")]),
+            (slices, save, [("table", "slices"), ("metadata", "slices_metadata")]),
+            (resample, save, [("coverage", "coverage")]),
+        ]
+    )
+
+
+def slice_sentence(settings: Settings) -> str:
+    """For the methods section."""
+    where = (
+        "Where slices that had no part in the estimate were better explained so, the"
+        if settings.slices == "auto"
+        else "The"
+    )
+    return (
+        f"{where} head was followed through the slices of all frames: a trajectory in continuous "
+        "time, fitted to the template by one banded Gauss–Newton problem, and frames were made "
+        "from slices where they were acquired."
+    )
