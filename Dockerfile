@@ -31,9 +31,9 @@ RUN /opt/uv/bin/uv pip install --no-cache --torch-backend "$TORCH_BACKEND" \
     && find /opt/unimo-bids/lib/python3*/site-packages \
         -depth -type d -name tests ! -path "*/numpy/*" -exec rm -r {} +
 COPY unimo_bids unimo_bids
-RUN /opt/uv/bin/uv pip install --no-cache --no-deps .
-# once, as a check, and to compile what is imported: all of it would be a sixth of the image
-RUN /opt/unimo-bids/bin/unimo-bids-demo /tmp/demo --frames 4 --run /tmp/derivatives
+RUN /opt/uv/bin/uv pip install --no-cache --no-deps . \
+    # once, as a check, and to compile what is imported: all of it would be a sixth of the image
+    && /opt/unimo-bids/bin/unimo-bids-demo /tmp/demo --frames 4 --run /tmp/derivatives
 
 FROM ${BASE_IMAGE}
 ARG VERSION=unreleased

@@ -7,7 +7,7 @@ DEMO ?= demo-output
 WORKERS ?= 2
 TESTED := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-all test-system lint benchmark docs environment clean
+.PHONY: demo test test-all test-system image-test lint benchmark docs environment clean
 
 demo: environment
 	$(BIN)/unimo-bids-demo $(DEMO)/bids --run $(DEMO)/derivatives
@@ -21,12 +21,22 @@ test-all: environment
 	$(TESTED) -m "not system" --ignore tests/system
 	$(BIN)/python -m pytest tests/system -m "not system"
 
-# what needs other programs of the system, as a browser, or its rights
+# what needs other programs of the system, as a browser or a scheduler, or its rights
 test-system: environment
-	@command -v chromedriver > /dev/null || { \
-	  apt-get update -qq && \
-	  apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
-	$(BIN)/python -m pytest -m system
+	@for program in chromedriver slurmctld slurmd munged bwrap; do \
+	  command -v $$program > /dev/null || { \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends chromium chromium-driver bubblewrap \
+	  munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins || exit 1; break; }; done
+	$(BIN)/python -m pytest -m "system and not image"
+
+# builds the image and runs it, as root on Debian: some ten minutes, and 5 GB of disk
+image-test: environment
+	@for program in buildah debootstrap bwrap; do \
+	  command -v $$program > /dev/null || { \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends buildah debootstrap bubblewrap || exit 1; break; }; done
+	$(BIN)/python -m pytest -m image
 
 docs: environment
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs]"

@@ -15,6 +15,7 @@ from unimo_bids.cli.correct import build_parser as _parser
 from unimo_bids.cli.mask import build_parser as _mask_parser
 from unimo_bids.cli.options import build_parser
 from unimo_bids.cli.register import build_parser as _register_parser
+from unimo_bids.cli.slurm import build_parser as _slurm_parser
 from unimo_bids.qc.confounds import confounds_table
 from unimo_bids.qc.dvars import SeriesSignals
 from unimo_bids.reports.summary import COLUMNS
@@ -24,6 +25,9 @@ _OTHERS = {"--array", "--cpus-per-task", "--job-name", "--partition", "--time", 
 _OTHERS |= {"--frames", "--run", "--data", "--out", "--cache", "--tool", "--scenario", "--seed"}
 _OTHERS |= {"--steps", "--stacks", "--hold-back", "--learning-rate", "--begin", "--pairs"}
 _OTHERS |= {"--peers", "--objects", "--weights", "--only", "--most", "--without", "--no-masks"}
+# of docker, and of apptainer
+_OTHERS |= {"--build-arg", "--entrypoint", "--read-only", "--rm", "--tmpfs"}
+_OTHERS |= {"--bind", "--cleanenv", "--containall", "--nv"}
 _OTHERS |= {"--rendered", "--torch-backend", "--take"}
 
 
@@ -48,7 +52,7 @@ def test_every_option_is_explained_and_exists():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_options_that_are_mentioned_exist(page):
-    parsers = (build_parser(), _parser(), _mask_parser(), _register_parser())
+    parsers = (build_parser(), _parser(), _mask_parser(), _register_parser(), _slurm_parser())
     known = _OTHERS.union(*(options(parser, hidden=True) for parser in parsers))
     text = page.read_text(encoding="utf-8")
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*", text))

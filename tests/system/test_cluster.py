@@ -93,8 +93,9 @@ def test_an_array_with_one_that_fails_and_one_that_is_killed(slurm, tmp_path):
     assert third.out.startswith("all participants are done"), third.err
     assert study.leftovers(out) == []
 
+    apart = ("--work-dir", tmp_path / "apart", *quick)
     for level in ("participant", "group"):
-        alone = study.call(raw, tmp_path / "alone", level, "--work-dir", tmp_path / "apart", *quick)
+        alone = study.ended(study.start(raw, tmp_path / "alone", level, *apart), 900)
         assert alone.code == 0, alone.err
     assert told(out) == told(tmp_path / "alone")
 

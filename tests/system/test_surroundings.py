@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from tests.execution.test_log import python_for_others
-from tests.system import study
+from tests.system import apart, study
+from tests.system.apart import NOBODY
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
-NOBODY = 61234  # a user who has no name, as in containers
 KILLS = 10
 
 
@@ -111,6 +111,34 @@ def test_a_user_without_name_home_or_network(done, undisturbed, tmp_path_factory
         assert list((place / "home").iterdir()) == []
     finally:
         shutil.rmtree(base)
+
+
+def test_as_in_a_container(done, undisturbed, tmp_path):
+    """Read-only root, foreign user, umask 077, small /tmp; and nothing is written at home."""
+    if apart.lacking() or not allowed("bwrap", "--ro-bind", "/", "/", "--unshare-net", "--"):
+        pytest.skip(f"needs root's rights, and {', '.join(apart.PROGRAMS)}")
+    python = python_for_others(("setpriv", f"--reuid={NOBODY}", "--clear-groups"))
+    sources = Path(study.__file__).parents[2]
+    read = {sources: str(sources), done.raw: "/tmp/raw", done.masks: "/tmp/masks"}
+    out, work, home = (apart.give(tmp_path / name) for name in ("out", "work", "home"))
+    written = {out: "/tmp/out", work: "/tmp/work", home: "/tmp/home"}
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/tmp/home",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": f"{sources}:{sysconfig.get_path('purelib')}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    finished = study.call(
+        "/tmp/raw", "/tmp/out", "participant", "--derivatives", "masks=/tmp/masks",
+        "--participant-label", "02", "--work-dir", "/tmp/work", "--skip-bids-validation",
+        prefix=apart.inside(Path("/"), read, written, env),
+        program=(python, "-m", "unimo_bids.cli.run"),
+    )  # fmt: skip
+    assert finished.code == 0, finished.err
+    assert study.digests(out, "sub-02/") == undisturbed
+    assert (out / "sub-02.html").stat().st_mode & 0o077 == 0
+    assert list(home.iterdir()) == []
 
 
 @pytest.fixture(params=["out", "work"])

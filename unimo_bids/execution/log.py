@@ -28,22 +28,22 @@ def prepare_environment() -> None:
 
     - No telemetry: nipype would ask a server for its latest version.
     - No ``~/.nipype/nipype.cfg``: a user's own settings of nipype would change what we do.
-    - Containers run as any user, often without a name and a home that can be written. Matplotlib
-      would warn in every process, and make a folder of its own for each.
+    - No ``~/.config/matplotlib`` either, and nothing is written at home. Containers run as any
+      user, often without a name and a home that can be written: then Matplotlib would warn in
+      every process, and make a folder of its own for each.
     """
     os.environ["NO_ET"] = os.environ["NIPYPE_NO_ET"] = "1"
     os.environ["NIPYPE_CONFIG_DIR"] = os.devnull
     os.environ.setdefault("LOGNAME", user_name())  # nipype's plugins for clusters need it
     home = os.path.expanduser("~")  # noqa: PTH111 - Path's fails without a home
-    if not os.access(home, os.W_OK) or home == "~":
-        with contextlib.suppress(OSError):  # there may be no temporary folder either
-            cache = Path(tempfile.gettempdir()) / f"unimo-bids-{os.getuid()}"
-            cache.mkdir(mode=0o700, exist_ok=True)
-            if cache.stat().st_uid == os.getuid():  # anyone may make this name in /tmp
-                os.environ.setdefault("MPLCONFIGDIR", str(cache))
-                # PyBIDS looks for its settings at home, and ends where it may not
-                if home == "~" or (os.path.lexists(home) and not os.access(home, os.X_OK)):
-                    os.environ["HOME"] = str(cache)
+    with contextlib.suppress(OSError):  # there may be no temporary folder either
+        cache = Path(tempfile.gettempdir()) / f"unimo-bids-{os.getuid()}"
+        cache.mkdir(mode=0o700, exist_ok=True)
+        if cache.stat().st_uid == os.getuid():  # anyone may make this name in /tmp
+            os.environ.setdefault("MPLCONFIGDIR", str(cache))
+            # PyBIDS looks for its settings at home, and ends where it may not
+            if home == "~" or (os.path.lexists(home) and not os.access(home, os.X_OK)):
+                os.environ["HOME"] = str(cache)
 
 
 def user_name() -> str:
