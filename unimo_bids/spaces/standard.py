@@ -1,0 +1,195 @@
+"""From a run's image straight to a template, at any orientation, size and contrast.
+
+The template is given the size of the run's brain, and its pose is found as that of any other
+volume (`registration.pair`). A brain turned by half about any axis of its own is nearly as good a
+fit, and in another contrast now and then the better one at first: all four are stretched to fit
+(`affine`), and the one that shares most is the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unimo_bids.brain.mask import brain_radius
+from unimo_bids.registration.levels import make_level
+from unimo_bids.registration.pair import register_volumes
+from unimo_bids.registration.sides import make_side
+from unimo_bids.spaces.affine import COARSE, FINE, fit_affine
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid, inside
+from unimo_bids.spatial.interpolation import sample_linear
+from unimo_bids.spatial.region import centroid
+
+_FINEST = 1 / 25  # of a brain's radius: the template's voxels where its pose is looked for
+# nats by which the answer is ahead of the next of the four
+_LEAD = 0.02
+_OVERLAP = 0.85  # Dice of the masks, where both are seen
+_STRETCHED = 1.35  # of one axis over another; brains of any two ages differ by less
+
+
+@dataclass(frozen=True)
+class Head:
+    """An image of a head, and the brain in it.
+
+    Attributes
+    ----------
+    image
+        ``(X, Y, Z)``
+    mask
+        ``(X, Y, Z)`` soft, 0 … 1.
+    grid
+        Of both.
+    """
+
+    image: NDArray[np.floating]
+    mask: NDArray[np.floating]
+    grid: Grid
+
+    @property
+    def radius(self) -> float:
+        """Of a ball with the brain's volume, mm; of a cut brain as its widest section tells."""
+        return brain_radius(self.mask > 0.5, self.grid.affine.numpy())
+
+    @property
+    def center(self) -> Tensor:
+        """Of the brain, ``(3,)`` RAS mm."""
+        return centroid(torch.from_numpy(np.asarray(self.mask > 0.5)), self.grid)
+
+    def coarser(self, spacing: float) -> Head:
+        """The same with voxels of this size, if they are finer."""
+        level = make_level(self.grid, blur=spacing / 3, spacing=spacing)
+        image, mask = (
+            level.image(torch.from_numpy(np.asarray(part, dtype=np.float32))).numpy()
+            for part in (self.image, self.mask)
+        )
+        return Head(image, mask, level.grid)
+
+    def scaled(self, factor: float) -> Head:
+        """The same head, larger or smaller about the world's origin."""
+        scale = torch.diag(torch.tensor([factor] * 3 + [1.0], dtype=torch.float64))
+        return replace(self, grid=Grid(self.grid.shape, scale @ self.grid.affine))
+
+
+@dataclass(frozen=True)
+class SpacePose:
+    """Where places of a template are in a run's image.
+
+    Attributes
+    ----------
+    matrix
+        ``(4, 4)`` float64 RAS mm, template → image.
+    shared
+        What both share there at low resolution, nats: mutual information, less what the masks
+        are apart.
+    runner_up
+        The same of the best other way round.
+    overlap
+        Dice of the masks, where the image saw the place.
+    seen
+        How much of the template's brain the image saw, 0 … 1.
+    start
+        What the pose was found from, as in `PairPose`, or "half turn".
+    doubts
+        Why it may be wrong, a sentence each; none if it can be believed.
+    """
+
+    matrix: NDArray[np.float64]
+    shared: float
+    runner_up: float
+    overlap: float
+    seen: float
+    start: str
+    doubts: tuple[str, ...]
+
+    @property
+    def lead(self) -> float:
+        """How far the way round that was taken is ahead of the best other one, nats."""
+        return self.shared - self.runner_up
+
+    @property
+    def stretches(self) -> NDArray[np.float64]:
+        """Of the template along its three main axes, the largest first."""
+        return np.asarray(np.linalg.svd(self.matrix[:3, :3], compute_uv=False))
+
+
+def find_space(template: Head, run: Head, *, device: str = "cpu") -> SpacePose:
+    """Find the affine from a template to a run's image of any orientation and contrast."""
+    size = run.radius / template.radius
+    small = template.coarser(_FINEST * template.radius)
+    sized = small.scaled(size)
+    pair = register_volumes(
+        sized.image,
+        sized.grid.affine.numpy(),
+        run.image,
+        run.grid.affine.numpy(),
+        fixed_mask=sized.mask,
+        moving_mask=run.mask,
+        device=device,
+    )
+    scale = torch.diag(torch.tensor([size] * 3 + [1.0], dtype=torch.float64))
+    start = torch.from_numpy(pair.pose) @ scale
+    fixed, moving = (
+        make_side(head.image, head.grid.affine.numpy(), head.mask, device).around_head()
+        for head in (small, run)
+    )
+    moving = moving.evened()
+    ways = [
+        fit_affine(fixed, moving, start @ turn, COARSE) for turn in _half_turns(template.center)
+    ]
+    order = sorted(range(len(ways)), key=lambda way: -ways[way].shared)
+    best = fit_affine(fixed, moving, ways[order[0]].matrix, FINE)
+    overlap, seen = _overlap(small, run, best.matrix)
+    found = SpacePose(
+        matrix=best.matrix.numpy(),
+        shared=ways[order[0]].shared,
+        runner_up=ways[order[1]].shared,
+        overlap=overlap,
+        seen=seen,
+        start=pair.start if order[0] == 0 else "half turn",
+        doubts=(),
+    )
+    return replace(found, doubts=_doubts(found))
+
+
+def _half_turns(center: Tensor) -> list[Tensor]:
+    """No turn, and one by half about each axis of the world through a centre, ``(4, 4)`` each."""
+    turns = torch.pi * torch.cat([torch.zeros(1, 3), torch.eye(3)]).double()
+    return list(rigid.from_parameters(turns, torch.zeros(4, 3).double(), center.cpu()))
+
+
+def _overlap(template: Head, run: Head, matrix: Tensor) -> tuple[float, float]:
+    """Dice of both masks where the run saw the place, and how much of the template's it saw."""
+    mask = torch.from_numpy(np.asarray(run.mask, dtype=np.float32))
+    at = rigid.transform(run.grid.to_index @ matrix, template.grid.points())
+    seen = inside(at, run.grid.shape, margin=-0.5)
+    there = (sample_linear(mask[None, None], at[None].float())[0, 0] > 0.5) & seen
+    here = torch.from_numpy(np.asarray(template.mask > 0.5)).flatten()
+    both = float((here & there).sum())
+    in_view = float((here & seen).sum())
+    return 2 * both / max(in_view + float(there.sum()), 1.0), in_view / max(float(here.sum()), 1.0)
+
+
+def _doubts(found: SpacePose) -> tuple[str, ...]:
+    doubts = []
+    if found.lead < _LEAD:
+        doubts.append(
+            f"Turned by half, the template fits nearly as well ({found.runner_up:.2f} nats, as it "
+            f"is {found.shared:.2f})."
+        )
+    if found.overlap < _OVERLAP:
+        doubts.append(
+            f"The brain masks overlap by a Dice of {found.overlap:.2f} only; {_OVERLAP:g} and more "
+            "is usual."
+        )
+    long, _, short = found.stretches
+    if long / short > _STRETCHED:
+        doubts.append(
+            f"The template had to be stretched by {long:.2f} along one axis and by {short:.2f} "
+            "along another."
+        )
+    return tuple(doubts)
