@@ -25,11 +25,11 @@ from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import gradient, sample_linear
 
 _BINS = 32  # of each image: finer ones are nearly empty, coarser ones merge tissues
-# Weight k of the outline, nats. Of two real runs with an adult template, 0 lets masks drift apart by
-# 2 % of Dice, 4 costs 0.03 of 0.56 nats; 1 keeps both.
+# Weight k of the outline, nats. Of two real runs with an adult template, 0 lets masks drift apart
+# by 2 % of Dice, 4 costs 0.03 of 0.56 nats; 1 keeps both.
 _OUTLINE = 1.0
 # Standard deviation of a brain's stretch along each axis from what it began with: adult brains
-# differ in length, width and height by 5 to 7 %, those of fetuses a few weeks apart by a little more
+# differ in length, width and height by 5 to 7 %, fetal ones a few weeks apart by a little more
 _STRETCH = 0.08
 _PRIOR = 0.002  # nats for a stretch of that size: decides only what the images leave open
 
@@ -54,7 +54,7 @@ class Step:
 COARSE, FINE = Step(6.0, 4_000, 25), Step(3.0, 12_000, 40)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """An affine, and what the heads share there.
 
@@ -74,29 +74,30 @@ def fit_affine(fixed: Side, moving: Side, start: Tensor, step: Step) -> Fit:
     """The affine near `start` ``(4, 4)`` at which two masked heads share most."""
     from scipy.optimize import minimize  # most runs stay in their own space
 
-    problem = _Problem(fixed, moving, step)
+    heads = TwoHeads(fixed, moving, step)
     start = start.double().cpu()
     begun = _stretch(start)
 
     def cost(numbers: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        matrix = start @ problem.small(numbers)
-        shared, slope = problem.shared(matrix)
+        matrix = start @ heads.small(numbers)
+        shared, slope = heads.shared(matrix)
         stretch = _stretch(matrix) - begun
         prior = _PRIOR / _STRETCH**2 * float(stretch.square().sum())
         of_prior = 2 * _PRIOR / _STRETCH**2 * matrix[:3, :3] @ stretch
-        linear = of_prior - slope.mT @ (problem.points - problem.center)
+        linear = of_prior - slope.mT @ (heads.points - heads.center)
         change = start[:3, :3].mT @ torch.cat([linear, -slope.sum(dim=0)[:, None]], dim=1)
-        change[:, :3] /= problem.radius
+        change[:, :3] /= heads.radius
         return prior - shared, change.flatten().numpy()
 
-    most = {"maxiter": step.iterations}
-    found = minimize(cost, np.zeros(12), jac=True, method="L-BFGS-B", options=most)
-    matrix = start @ problem.small(found.x)
-    return Fit(matrix, problem.shared(matrix)[0])
+    found = minimize(
+        cost, np.zeros(12), jac=True, method="L-BFGS-B", options={"maxiter": step.iterations}
+    )
+    matrix = start @ heads.small(found.x)
+    return Fit(matrix, heads.shared(matrix)[0])
 
 
-class _Problem:
-    """Both heads at one resolution, and the points that they are compared at."""
+class TwoHeads:
+    """Both at one resolution, and the points that they are compared at."""
 
     def __init__(self, fixed: Side, moving: Side, step: Step) -> None:
         self.center, self.radius = fixed.head.center.cpu(), fixed.head.radius

@@ -3,7 +3,8 @@
 The template is given the size of the run's brain, and its pose is found as that of any other
 volume (`registration.pair`). A brain turned by half about any axis of its own is nearly as good a
 fit, and in another contrast now and then the better one at first: all four are stretched to fit
-(`affine`), and the one that shares most is the answer.
+(`affine`), and the one that shares most is the answer. If it is in doubt, all rotations are gone
+through by what the heads share there.
 """
 
 from __future__ import annotations
@@ -18,17 +19,21 @@ from torch import Tensor
 from unimo_bids.brain.mask import brain_radius
 from unimo_bids.registration.levels import make_level
 from unimo_bids.registration.pair import register_volumes
-from unimo_bids.registration.sides import make_side
-from unimo_bids.spaces.affine import COARSE, FINE, fit_affine
+from unimo_bids.registration.search import rotation_grid
+from unimo_bids.registration.sides import Side, make_side
+from unimo_bids.spaces.affine import COARSE, FINE, Fit, TwoHeads, fit_affine
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, inside
 from unimo_bids.spatial.interpolation import sample_linear
 from unimo_bids.spatial.region import centroid
 
 _FINEST = 1 / 25  # of a brain's radius: the template's voxels where its pose is looked for
+_DISTINCT = 0.5  # radii that another pose moves the surface, at least, to be no neighbour
+_ROTATIONS, _APART_DEG, _FEW = 576, 40.0, 4  # looked at where the answer is in doubt, and taken
 # nats by which the answer is ahead of the next of the four
 _LEAD = 0.02
 _OVERLAP = 0.85  # Dice of the masks, where both are seen
+_AROUND = 20.0  # mm of surroundings that are shown of an upright head
 _STRETCHED = 1.35  # of one axis over another; brains of any two ages differ by less
 
 
@@ -93,7 +98,7 @@ class SpacePose:
     seen
         How much of the template's brain the image saw, 0 … 1.
     start
-        What the pose was found from, as in `PairPose`, or "half turn".
+        What the pose was found from, as in `PairPose`, or "half turn" or "all rotations".
     doubts
         Why it may be wrong, a sentence each; none if it can be believed.
     """
@@ -138,22 +143,81 @@ def find_space(template: Head, run: Head, *, device: str = "cpu") -> SpacePose:
         for head in (small, run)
     )
     moving = moving.evened()
-    ways = [
-        fit_affine(fixed, moving, start @ turn, COARSE) for turn in _half_turns(template.center)
+    turns = [start @ turn for turn in _half_turns(template.center)]
+    fits = [fit_affine(fixed, moving, turn, COARSE) for turn in turns]
+    names = [pair.start, *["half turn"] * 3]
+    found = _best(fits, names, fixed, moving)
+    if found.doubts:
+        turns = _all_rotations(fixed, moving, size)
+        fits += [fit_affine(fixed, moving, turn, COARSE) for turn in turns]
+        found = _best(fits, [*names, *["all rotations"] * len(turns)], fixed, moving)
+    return found
+
+
+def _best(fits: list[Fit], names: list[str], fixed: Side, moving: Side) -> SpacePose:
+    """The fit that shares most, refined, and how it does against those that are clearly others."""
+    first = max(fits, key=lambda fit: fit.shared)
+    head = fixed.head
+    others = [
+        fit.shared
+        for fit in fits
+        if float(rigid.displacement(fit.matrix, first.matrix, head.surface().cpu()).max())
+        > _DISTINCT * head.radius
     ]
-    order = sorted(range(len(ways)), key=lambda way: -ways[way].shared)
-    best = fit_affine(fixed, moving, ways[order[0]].matrix, FINE)
-    overlap, seen = _overlap(small, run, best.matrix)
+    fine = fit_affine(fixed, moving, first.matrix, FINE)
+    overlap, seen = _overlap(fixed, moving, fine.matrix)
     found = SpacePose(
-        matrix=best.matrix.numpy(),
-        shared=ways[order[0]].shared,
-        runner_up=ways[order[1]].shared,
+        matrix=fine.matrix.numpy(),
+        shared=first.shared,
+        runner_up=max(others, default=0.0),
         overlap=overlap,
         seen=seen,
-        start=pair.start if order[0] == 0 else "half turn",
+        start=names[fits.index(first)],
         doubts=(),
     )
     return replace(found, doubts=_doubts(found))
+
+
+def _all_rotations(fixed: Side, moving: Side, size: float) -> list[Tensor]:
+    """Starts ``(4, 4)`` from all rotations, the brains' centres on each other, the best few."""
+    turns = rotation_grid(_ROTATIONS)
+    centers = [side.head.center.cpu() for side in (fixed, moving)]
+    matrices = rigid.from_rotation(size * turns, centers[1] - size * (turns @ centers[0]))
+    heads = TwoHeads(fixed, moving, COARSE)
+    shared = torch.tensor([heads.shared(matrix)[0] for matrix in matrices])
+    chosen: list[Tensor] = []
+    for number in shared.argsort(descending=True).tolist():
+        one = matrices[number]
+        if all(rigid.rotation_angle(one / size, other / size) > _APART_DEG for other in chosen):
+            chosen.append(one)
+        if len(chosen) == _FEW:
+            break
+    return chosen
+
+
+def upright(found: SpacePose, center: Tensor) -> SpacePose:
+    """The same pose without stretches: a head in its own size along the template's axes.
+
+    Parameters
+    ----------
+    center
+        ``(3,)`` RAS mm, of the brain in the run; it becomes the origin.
+    """
+    turn = rigid.nearest_rotation(torch.from_numpy(found.matrix[:3, :3]))
+    return replace(found, matrix=rigid.from_rotation(turn, center.to(turn)).numpy())
+
+
+def upright_grid(found: SpacePose, run: Head) -> Grid:
+    """Cubes about as large as the run's voxels, around all of its brain along a pose's axes."""
+    voxels = torch.from_numpy(np.argwhere(run.mask > 0.5)).double()
+    world = rigid.transform(run.grid.affine, voxels)
+    places = rigid.transform(torch.linalg.inv(torch.from_numpy(found.matrix)), world)
+    low, high = places.amin(dim=0) - _AROUND, places.amax(dim=0) + _AROUND
+    size = run.grid.cube
+    x, y, z = ((high - low) / size).ceil().int().add(1).tolist()
+    affine = torch.diag(torch.tensor([size] * 3 + [1.0], dtype=torch.float64))
+    affine[:3, 3] = low
+    return Grid((x, y, z), affine)
 
 
 def _half_turns(center: Tensor) -> list[Tensor]:
@@ -162,13 +226,13 @@ def _half_turns(center: Tensor) -> list[Tensor]:
     return list(rigid.from_parameters(turns, torch.zeros(4, 3).double(), center.cpu()))
 
 
-def _overlap(template: Head, run: Head, matrix: Tensor) -> tuple[float, float]:
+def _overlap(fixed: Side, moving: Side, matrix: Tensor) -> tuple[float, float]:
     """Dice of both masks where the run saw the place, and how much of the template's it saw."""
-    mask = torch.from_numpy(np.asarray(run.mask, dtype=np.float32))
-    at = rigid.transform(run.grid.to_index @ matrix, template.grid.points())
-    seen = inside(at, run.grid.shape, margin=-0.5)
-    there = (sample_linear(mask[None, None], at[None].float())[0, 0] > 0.5) & seen
-    here = torch.from_numpy(np.asarray(template.mask > 0.5)).flatten()
+    masks = [side.mask.cpu() for side in (fixed, moving) if side.mask is not None]
+    at = rigid.transform(moving.grid.to_index @ matrix, fixed.grid.points())
+    seen = inside(at, moving.grid.shape, margin=-0.5)
+    there = (sample_linear(masks[1][None, None], at[None].float())[0, 0] > 0.5) & seen
+    here = (masks[0] > 0.5).flatten()
     both = float((here & there).sum())
     in_view = float((here & seen).sum())
     return 2 * both / max(in_view + float(there.sum()), 1.0), in_view / max(float(here.sum()), 1.0)
@@ -178,8 +242,8 @@ def _doubts(found: SpacePose) -> tuple[str, ...]:
     doubts = []
     if found.lead < _LEAD:
         doubts.append(
-            f"Turned by half, the template fits nearly as well ({found.runner_up:.2f} nats, as it "
-            f"is {found.shared:.2f})."
+            f"Turned otherwise, the template fits nearly as well ({found.runner_up:.2f} nats, as "
+            f"it is {found.shared:.2f})."
         )
     if found.overlap < _OVERLAP:
         doubts.append(
