@@ -131,6 +131,11 @@ def output_space(text: str) -> str:
     return text
 
 
+def template(text: str) -> str:
+    """Read a template of one's own, ``FILE`` or ``FILE:MASK``; paths are made absolute."""
+    return ":".join(str(path(part)) for part in text.rsplit(":", 1))
+
+
 def add_spaces(parser: _ActionsContainer) -> None:
     """Add the options that say in which spaces a series is written besides its own."""
     parser.add_argument(
@@ -146,6 +151,7 @@ def add_spaces(parser: _ActionsContainer) -> None:
         "--template",
         metavar="FILE[:MASK]",
         nargs="+",
+        type=template,
         help="your own templates, written to as well; {age} in a name stands for weeks, and the "
         "nearest is taken: atlas/template-{age}.nii.gz:atlas/mask-{age}.nii.gz",
     )

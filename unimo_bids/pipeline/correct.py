@@ -32,7 +32,6 @@ from unimo_bids.pipeline.slices import read_slice_times, volume_wise, write_slic
 from unimo_bids.pipeline.spaces import (
     Carried,
     carry,
-    output_spaces,
     read_templates,
     write_carried,
     write_images,
@@ -50,6 +49,7 @@ from unimo_bids.pipeline.steps import (
     resample,
 )
 from unimo_bids.pipeline.summary import correction_summary, motion_columns
+from unimo_bids.spaces.names import output_spaces
 from unimo_bids.spaces.templates import Template
 from unimo_bids.words import FileBrainMethod, Fusion, Interpolation, Population, Slices
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unimo_bids.errors import InputError
 from unimo_bids.files.series import Series
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import SeriesWriter, write_volume
@@ -19,7 +18,7 @@ from unimo_bids.motion.correction import correct_series
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.spaces.names import AXES, Space, parse_spaces
 from unimo_bids.spaces.standard import Head, SpacePose, find_space, upright, upright_grid
-from unimo_bids.spaces.templates import Template, named_template, own_template, template_label
+from unimo_bids.spaces.templates import Template, named_template, own_template
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Affine
@@ -81,32 +80,6 @@ class Carried:
         }
 
 
-def output_spaces(words: Sequence[str], own: Sequence[str]) -> list[Space]:
-    """Spaces by name and of one's own templates, as `carry` gives them.
-
-    Raises
-    ------
-    InputError
-        Two have the same name, or there is no template to find the head's axes on.
-    """
-    named = parse_spaces(words)
-    spaces = [
-        *(space for space in named if space.name != AXES),
-        *(Space(template_label(given)) for given in own),
-        *(space for space in named if space.name == AXES),
-    ]
-    if spaces == [Space(AXES)]:
-        remedy = "name a template of the same age as well, or give --template FILE"
-        raise InputError(
-            AXES, "the axes of a head are found on a template, and none is given", remedy
-        )
-    for space in spaces:
-        if spaces.count(space) > 1:
-            finding = "two templates have this name, and files are named for it"
-            raise InputError(str(space), finding, "rename a file to tpl-NAME_….nii.gz")
-    return spaces
-
-
 def read_templates(
     spaces: Sequence[str], own: Sequence[str], age: float | None = None
 ) -> list[Template]:
@@ -140,10 +113,13 @@ def carry(
     """
     mask = np.asarray(probability, dtype=np.float32)
     run = Head(np.asarray(motion.template, dtype=np.float32), mask, grid)
-    found = [
-        _carried(one, find_space(one.head, run, device=device), one.grid(grid), run)
-        for one in templates
-    ]
+    poses: dict[str, SpacePose] = {}
+    found = []
+    for one in templates:
+        target = one.space.target  # the way there is the same at any resolution
+        if target not in poses:
+            poses[target] = find_space(one.head, run, device=device)
+        found.append(_carried(one, poses[target], one.grid(grid), run))
     if AXES in spaces:
         first = found[0]
         turn = upright(first.pose, run.center)

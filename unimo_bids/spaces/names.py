@@ -6,8 +6,11 @@ What is light enough for the command line; templates are read in `spaces.templat
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from unimo_bids.errors import InputError
 
 # fMRIPrep's words for the run's own space, in which everything is written anyway
 OWN = ("func", "bold", "boldref", "run", "sbref")
@@ -17,6 +20,7 @@ _SURFACES = ("fsaverage", "fsaverage5", "fsaverage6", "fsLR", "fsnative", "onavg
 _ANATOMY = ("anat", "T1w", "T2w")
 _NAME = re.compile(r"[A-Za-z0-9]+")
 NATIVE = "native"
+AGE = "{age}"  # in the name of a file: weeks
 
 
 class SpaceError(ValueError):
@@ -72,6 +76,52 @@ def parse_spaces(words: Iterable[str]) -> tuple[Space, ...]:
             continue
         spaces |= dict.fromkeys(_parsed(word))
     return tuple(spaces)
+
+
+def output_spaces(words: Sequence[str], own: Sequence[str]) -> list[Space]:
+    """All spaces that are asked for besides the run's own, by name and by one's own templates.
+
+    Raises
+    ------
+    InputError
+        Two have the same name, or there is no template to find the head's axes on.
+    """
+    named = parse_spaces(words)
+    spaces = [
+        *(space for space in named if space.name != AXES),
+        *(Space(template_label(given)) for given in own),
+        *(space for space in named if space.name == AXES),
+    ]
+    if spaces == [Space(AXES)]:
+        remedy = "name a template of the same age as well, or give --template FILE"
+        raise InputError(
+            AXES, "the axes of a head are found on a template, and none is given", remedy
+        )
+    for space in spaces:
+        if spaces.count(space) > 1:
+            finding = "two templates have this name, and files are named for it"
+            raise InputError(str(space), finding, "rename a file to tpl-NAME_….nii.gz")
+    return spaces
+
+
+def template_paths(given: str) -> tuple[Path, Path | None]:
+    """Image and mask of ``FILE`` or ``FILE:MASK``."""
+    image, colon, mask = given.rpartition(":")
+    if not colon:
+        return Path(mask), None
+    return Path(image), Path(mask)
+
+
+def template_label(given: str) -> str:
+    """What files' names call a template of one's own: ``NAME`` of ``tpl-NAME_…``, or its letters.
+
+    >>> template_label("atlas/template-{age}.nii.gz"), template_label("tpl-CRL_T2w.nii.gz:mask.nii")
+    ('template', 'CRL')
+    """
+    name = template_paths(given)[0].name.replace(AGE, "")
+    entity = re.match(r"tpl-([A-Za-z0-9]+)", name)
+    letters = re.sub(r"[^A-Za-z0-9]", "", re.sub(r"\.nii(\.gz)?$", "", name))
+    return entity[1] if entity else letters or "template"
 
 
 def _parsed(word: str) -> list[Space]:

@@ -12,12 +12,11 @@ import torch
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import Series, read_mask, read_series
-from unimo_bids.spaces.names import NATIVE, Space
+from unimo_bids.spaces.names import AGE, NATIVE, Space, template_label, template_paths
 from unimo_bids.spaces.standard import Head
 from unimo_bids.spaces.templateflow import template_files
 from unimo_bids.spatial.grid import Grid
 
-AGE = "{age}"
 _SCANNER, _ALIGNED = 1, 2  # NIfTI's codes; a template is in no scanner
 _STRIPPED = 0.3  # of the voxels are exactly 0: the brain has been cut out
 
@@ -86,26 +85,6 @@ def own_template(given: str, age: float | None = None) -> Template:
         return Path(str(path).replace(AGE, weeks or ""))
 
     return _read(at_age(image), None if mask is None else at_age(mask), space)
-
-
-def template_paths(given: str) -> tuple[Path, Path | None]:
-    """Image and mask of ``FILE`` or ``FILE:MASK``."""
-    image, colon, mask = given.rpartition(":")
-    if not colon:
-        return Path(mask), None
-    return Path(image), Path(mask)
-
-
-def template_label(given: str) -> str:
-    """What files' names call a template of one's own: ``NAME`` of ``tpl-NAME_…``, or its letters.
-
-    >>> template_label("atlas/template-{age}.nii.gz"), template_label("tpl-CRL_T2w.nii.gz:mask.nii")
-    ('template', 'CRL')
-    """
-    name = template_paths(given)[0].name.replace(AGE, "")
-    entity = re.match(r"tpl-([A-Za-z0-9]+)", name)
-    letters = re.sub(r"[^A-Za-z0-9]", "", re.sub(r"\.nii(\.gz)?$", "", name))
-    return entity[1] if entity else letters or "template"
 
 
 def _nearest(image: Path, age: float | None) -> str:
