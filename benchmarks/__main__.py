@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "gpu": _gpu,
             "cohort": _cohort,
             "slices": _slices,
+            "spaces": _spaces,
             "page": _page,
         },
     }
@@ -99,6 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     slices.add_argument("--frames", type=int, default=16)
     slices.add_argument("--seed", nargs="+", type=int, default=[0, 1])
     slices.add_argument("--threads", type=int, default=1)
+    spaces = commands.add_parser("spaces", help="from runs to templates")
+    spaces.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    spaces.add_argument(
+        "--only", nargs="+", default=[], choices=("epi", "adult", "fetal", "stacks")
+    )
+    spaces.add_argument("--count", type=int, default=4, help="of adults; of fetuses ten times that")
+    spaces.add_argument("--threads", type=int, default=1)
     golden = commands.add_parser("golden", help="fingerprints of results")
     golden.add_argument("out", metavar="OUT.json", type=Path)
     golden.add_argument("--before", metavar="JSON", type=Path, help="compare with these")
@@ -125,6 +133,12 @@ def _cohort(options: argparse.Namespace) -> int:
     from benchmarks.cohort import measure
 
     return measure(options.size)
+
+
+def _spaces(options: argparse.Namespace) -> int:
+    from benchmarks.spaces import judge
+
+    return judge(options.data, options.only, options.count, options.threads)
 
 
 def _golden(options: argparse.Namespace) -> int:

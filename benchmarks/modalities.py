@@ -35,8 +35,8 @@ from unimo_bids.spatial.warp import Rigid
 _SHAPE, _VOXEL_MM = (80, 80, 80), 3.0
 _NOISE, _BIAS = 0.03, 0.2
 # white, grey, ventricle, fluid, bone, scalp, eye, air
-_T1 = np.array([0, 1100, 800, 300, 300, 150, 1300, 350, 15], dtype=np.float32)
-_T2 = np.array([0, 500, 750, 1800, 1800, 120, 700, 1900, 15], dtype=np.float32)
+T1 = np.array([0, 1100, 800, 300, 300, 150, 1300, 350, 15], dtype=np.float32)
+T2 = np.array([0, 500, 750, 1800, 1800, 120, 700, 1900, 15], dtype=np.float32)
 RANGES = {
     "10 mm 5°": (10.0, 5.0),
     "20 mm 10°": (20.0, 10.0),
@@ -107,8 +107,8 @@ def _fetus(seed: int) -> Modality:
 
 MODALITIES: dict[str, Callable[[int], Modality]] = {
     "fetal brain": _fetus,
-    "T1-like head": _head(_T1),
-    "T2-like head": _head(_T2),
+    "T1-like head": _head(T1),
+    "T2-like head": _head(T2),
     "CT-like trunk": _trunk,
     "organ": _organ,
 }
@@ -178,28 +178,36 @@ def rendered_pair(
 ) -> RenderedPair:
     """Render two things (or one twice), up to `shift` mm and `turn` degrees apart (None: any)."""
     rng = np.random.default_rng([seed, 78])
-    affine = np.diag([_VOXEL_MM, _VOXEL_MM, _VOXEL_MM, 1.0])
-    affine[:3, 3] = -_VOXEL_MM * (np.array(_SHAPE) - 1) / 2
+    affine = centered_affine(_SHAPE, _VOXEL_MM)
     moves = (
         kinematics.haar(2, shift, seed)
         if turn is None
         else kinematics.uniform_range(2, shift, turn, seed)
     )
     pose = moves[1] @ np.linalg.inv(moves[0])
-    places = world_points(_SHAPE, torch.from_numpy(affine)).numpy()
     volumes, masks = [], []
     for modality, at in ((fixed, np.eye(4)), (moving, pose)):
-        own = replace(modality.anatomy, intensities=modality.contrast)
-        whole = np.zeros(len(modality.contrast), dtype=np.float32)
-        whole[list(modality.labels)] = 1
-        shape = replace(modality.anatomy, intensities=whole, texture=None)
-        clean = render(own, at, _SHAPE, affine)
-        field = np.exp(_BIAS * (places @ rng.standard_normal(3) / 100)).reshape(_SHAPE)
-        noisy = clean * field + _NOISE * 1000 * rng.standard_normal(_SHAPE)
-        volumes.append(noisy.astype(np.float32))
-        masks.append(render(shape, at, _SHAPE, affine).clip(0, 1))
+        volume, mask = rendered(modality, at, affine, rng)
+        volumes.append(volume)
+        masks.append(mask)
+    places = world_points(_SHAPE, torch.from_numpy(affine)).numpy()
     inside = places[masks[0].ravel() > 0.5]
     return RenderedPair(volumes, masks, affine, pose, inside[:: max(1, len(inside) // 2000)])
+
+
+def rendered(
+    modality: Modality, pose: Float, affine: Float, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A thing at a pose, with noise and a receive field, and its soft mask, 80³ voxels each."""
+    own = replace(modality.anatomy, intensities=modality.contrast)
+    whole = np.zeros(len(modality.contrast), dtype=np.float32)
+    whole[list(modality.labels)] = 1
+    shape = replace(modality.anatomy, intensities=whole, texture=None)
+    places = world_points(_SHAPE, torch.from_numpy(affine)).numpy()
+    clean = render(own, pose, _SHAPE, affine)
+    field = np.exp(_BIAS * (places @ rng.standard_normal(3) / 100)).reshape(_SHAPE)
+    noisy = clean * field + _NOISE * 1000 * rng.standard_normal(_SHAPE)
+    return noisy.astype(np.float32), render(shape, pose, _SHAPE, affine).clip(0, 1)
 
 
 def _registered(pair: RenderedPair, options: dict[str, Any]) -> Float:

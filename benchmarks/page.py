@@ -18,6 +18,7 @@ SECTIONS = {
     "brain": "Brain extraction",
     "pairs": "Pairs of volumes",
     "pose": "Pose network",
+    "spaces": "Standard spaces",
     "time": "Time and memory",
 }
 _INTRODUCTION = """\

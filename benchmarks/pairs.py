@@ -50,7 +50,7 @@ def judge(data: Path, out: Path, threads: int, masked: bool) -> int:
     out.mkdir(parents=True, exist_ok=True)
     names = sorted({name for pair in _PAIRS for name in pair})
     stacks = {name: read_series(data / name, single=True) for name in names}
-    places = _landmarks(data / "landmarks.tsv", stacks)
+    places = landmarks(data / "landmarks.tsv", stacks)
     brains = {
         name: extract_brain(stack.frame(0), stack.affine, "unimo") if masked else None
         for name, stack in stacks.items()
@@ -91,7 +91,7 @@ def judge(data: Path, out: Path, threads: int, masked: bool) -> int:
             carried = fixed @ found.pose[:3, :3].T + found.pose[:3, 3]
             one = _Judged(
                 name=f"{pair[0][5:7]}-{pair[1][5:7]}",
-                angle=_angle(found.pose, _kabsch(fixed, moving)),
+                angle=_angle(found.pose, kabsch(fixed, moving)),
                 eyes=float(np.linalg.norm(carried - moving, axis=1)[1:].mean()),
                 doubted=bool(found.doubts),
                 seconds=seconds,
@@ -142,7 +142,7 @@ def _cells(judged: list[_Judged]) -> list[str]:
     ]
 
 
-def _landmarks(path: Path, stacks: dict[str, Series]) -> dict[str, Float]:
+def landmarks(path: Path, stacks: dict[str, Series]) -> dict[str, Float]:
     """Brain centre, left and right eye of each stack, ``(3, 3)`` RAS mm."""
     places = {}
     with path.open() as file:
@@ -160,7 +160,7 @@ def _landmarks(path: Path, stacks: dict[str, Series]) -> dict[str, Float]:
     return places
 
 
-def _kabsch(fixed: Float, moving: Float) -> Float:
+def kabsch(fixed: Float, moving: Float) -> Float:
     """Rigid pose ``(4, 4)`` that carries points onto others."""
     means = fixed.mean(axis=0), moving.mean(axis=0)
     moments = (moving - means[1]).T @ (fixed - means[0])

@@ -72,6 +72,10 @@ class Settings:
         ``auto``, ``fetal``, ``infant`` or ``adult``.
     md_only_boilerplate
         The methods text as Markdown alone.
+    output_spaces
+        Standard spaces to write to as well, as `spaces.names` has them.
+    template
+        Templates of one's own to write to as well, ``FILE`` or ``FILE:MASK``.
     aggregate_session_reports
         The most sessions of a participant that one page shows.
     verbosity
@@ -112,6 +116,8 @@ class Settings:
     refine: bool = True
     slices: Slices = "auto"
     population: Population | Literal["auto"] = "auto"
+    output_spaces: tuple[str, ...] = ()
+    template: tuple[str, ...] = ()
     use_plugin: Path | None = None
     stop_on_first_crash: bool = False
     reports_only: bool = False

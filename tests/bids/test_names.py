@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from unimo_bids.bids.names import parse_series, run_names
+from unimo_bids.bids.names import files_in_spaces, parse_series, run_names, space_names
 from unimo_bids.errors import InputError
+from unimo_bids.spaces.names import Space
 
 ENTITIES = {"sub": "01", "ses": "a", "task": "rest", "acq": "x", "run": "02"}
 
@@ -68,3 +69,22 @@ def test_names_of_raw_series(path, entities):
 def test_no_name_leaves_the_folder(bad):
     with pytest.raises(InputError, match="no BIDS entity"):
         run_names(bad)
+
+
+def test_names_in_a_standard_space(tmp_path):
+    entities = {"sub": "01", "task": "rest"}
+    found = space_names(entities, Space("MNIInfant", "1", "2"), ["1", "2"])
+    stem, space = "sub-01/func/sub-01_task-rest", "space-MNIInfant_cohort-1_res-2"
+    assert [str(path) for path in found.all] == [
+        f"{stem}_echo-1_{space}_desc-preproc_bold.nii.gz",
+        f"{stem}_echo-2_{space}_desc-preproc_bold.nii.gz",
+        f"{stem}_{space}_boldref.nii.gz",
+        f"{stem}_{space}_desc-brain_mask.nii.gz",
+        f"{stem}_from-boldref_to-MNIInfant+1_mode-image_xfm.txt",
+    ]
+    others = space_names(entities | {"run": "1"}, Space("X")).all
+    for path in (*found.all, *run_names(entities).all, *others):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    # neither those of another run nor of the run's own space
+    assert files_in_spaces(tmp_path, entities) == sorted(tmp_path / path for path in found.all)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bids.layouts import write
-from unimo_bids.bids.participants import population_of
+from unimo_bids.bids.participants import gestational_weeks, population_of
 
 
 def judged(folder, column, value, about=None):
@@ -85,3 +85,12 @@ def test_tables_that_say_nothing(tmp_path, table):
     assert population_of(tmp_path, "01") == (None, "no table gives an age")
     write(tmp_path / "participants.tsv", table)
     assert population_of(tmp_path, "01") == (None, "no table gives an age")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "weeks"),
+    [("gestational_age", "24+3", 24 + 3 / 7), ("ga_days", "170", 170 / 7), ("age", "30", None)],
+)
+def test_weeks_of_pregnancy(tmp_path, column, value, weeks):
+    judged(tmp_path, column, value)
+    assert gestational_weeks(tmp_path, "01") == pytest.approx(weeks)

@@ -5,7 +5,7 @@ import torch
 
 from tests.phantom import f64, grid_affine, pose
 from unimo_bids.spatial.grid import Grid
-from unimo_bids.spatial.warp import Composed, Field, Rigid, Warp
+from unimo_bids.spatial.warp import Affine, Composed, Field, Rigid, Warp, matrix_of
 
 GRID = Grid((20, 22, 18), grid_affine(shape=(20, 22, 18)))
 
@@ -17,8 +17,10 @@ def bent(amount: float) -> Field:
     return Field(GRID, amount * waves.reshape(3, *GRID.shape))
 
 
+STRETCH = Affine(torch.diag(f64([1.1, 0.9, 1.2, 1.0])))
 WARPS = {
     "rigid": Rigid(pose((10, -20, 30), (5.0, 2.0, -1.0))),
+    "affine": STRETCH,
     "field": bent(2.0),
     "both": Composed(bent(2.0), Rigid(pose((10, -20, 30), (1.0, 0.0, -1.0)))),
 }
@@ -45,3 +47,11 @@ def test_warps_are_composed_in_order():
 def test_beyond_its_grid_a_field_goes_on_as_at_the_border():
     field = Field(GRID, torch.ones(3, *GRID.shape))
     torch.testing.assert_close(field(f64([[500.0, 0, 0]])), f64([[501.0, 1, 1]]))
+
+
+def test_warps_that_do_not_bend_come_to_one_matrix():
+    points = torch.randn(5, 3, dtype=torch.float64, generator=torch.manual_seed(2))
+    both = Composed(STRETCH, WARPS["rigid"])
+    matrix = matrix_of(both)
+    torch.testing.assert_close(both(points), Affine(matrix)(points), rtol=0, atol=1e-12)
+    assert matrix_of(WARPS["both"]) is None

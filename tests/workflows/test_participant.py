@@ -159,3 +159,13 @@ def test_a_place_is_not_looked_at_beside_a_mask(study, tmp_path):
             "The place of the brain (participants.tsv: brain_center) was not used: "
             f"{instead} was given."
         )
+
+
+def test_standard_spaces_are_reached_only_where_they_are_asked_for(study):
+    """Each run with the age of its fetus; the run's own space is no other."""
+    (study / "participants.tsv").write_text("participant_id\tgestational_age\nsub-01\t28.5\n")
+    assert len(nodes(built(study, output_spaces=("func",)))) == 21
+    found = nodes(built(study, output_spaces=("func", "MNI:res-2"), level="minimal"))
+    spaces = {name: node.inputs for name, node in found.items() if name.endswith("spaces")}
+    assert [one.age for one in spaces.values()] == [28.5, 28.5, None]
+    assert not any(one.series for one in spaces.values())

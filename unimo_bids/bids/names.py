@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unimo_bids.errors import InputError
+from unimo_bids.spaces.names import Space
 
 _LABEL = "[A-Za-z0-9+]+"
 # Entities of a raw series in the order BIDS prescribes: as in files, in full, what they may be
@@ -142,6 +143,49 @@ def run_names(
         slices=named("desc-slices_timeseries.tsv"),
         coverage=named("desc-coverage_boldmap.nii.gz"),
     )
+
+
+@dataclass(frozen=True)
+class SpaceNames:
+    """Where everything about one run in a standard space goes, relative to the output folder."""
+
+    bold: tuple[Path, ...]
+    boldref: Path
+    mask: Path
+    transform: Path
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """All of them, without their sidecars."""
+        return (*self.bold, self.boldref, self.mask, self.transform)
+
+
+def space_names(
+    entities: Mapping[str, str], space: Space, echoes: Sequence[str] = (), level: str = "full"
+) -> SpaceNames:
+    """Name the derivatives of a run in a standard space; the rest as of `run_names`."""
+    folder, run = func_folder(entities), stem(entities)
+    each = [{**entities, "echo": echo} for echo in echoes] or [dict(entities)]
+    return SpaceNames(
+        bold=tuple(folder / f"{stem(one)}_{space.entities}{_CORRECTED}" for one in each)
+        if level == "full"
+        else (),
+        boldref=folder / f"{run}_{space.entities}_boldref.nii.gz",
+        mask=folder / f"{run}_{space.entities}_desc-brain_mask.nii.gz",
+        transform=folder / f"{run}_from-boldref_to-{space.target}_mode-image_xfm.txt",
+    )
+
+
+def files_in_spaces(out_dir: Path, entities: Mapping[str, str]) -> list[Path]:
+    """All files of a run in standard spaces that are in the output folder, sidecars as well."""
+    folder = out_dir / func_folder(entities)
+    any_echo = stem({**entities, "echo": "0"}).replace("_echo-0", "_echo-*")
+    patterns = (
+        f"{stem(entities)}_space-*",
+        f"{any_echo}_space-*",
+        f"{stem(entities)}_from-boldref_to-*_mode-image_xfm.*",
+    )
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 
 def corrected_series(out_dir: Path, entities: Mapping[str, str]) -> list[Path]:

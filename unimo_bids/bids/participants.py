@@ -104,20 +104,39 @@ def population_of(
     reason
         Where that is from, or why it is not known, for the report.
     """
-    label = f"sub-{participant}"
-    tables = [(bids_dir / "participants.tsv", "participant_id", label, [bids_dir])]
-    if session is not None:
-        path = bids_dir / label / f"{label}_sessions.tsv"
-        about = [bids_dir / label, bids_dir]
-        tables.insert(0, (path, "session_id", f"ses-{session}", about))
     reason = "no table gives an age"
-    for path, key, value, folders in tables:
+    for path, key, value, folders in _tables(bids_dir, participant, session):
         population, found = _judged(_row(path, key, value, folders))
         if population is not None:
             return population, f"{path.name}: {found}"
         if found:
             reason = f"{path.name}: {found}"
     return None, reason
+
+
+def gestational_weeks(bids_dir: Path, participant: str, session: str | None = None) -> float | None:
+    """Age of a fetus at the scan; None where the tables do not say, or it is none."""
+    population, _ = population_of(bids_dir, participant, session)
+    if population != "fetal":
+        return None
+    for path, key, value, folders in _tables(bids_dir, participant, session):
+        for column in _row(path, key, value, folders):
+            if column.gestational and (weeks := column.weeks("week")) is not None:
+                return weeks
+    return None
+
+
+def _tables(
+    bids_dir: Path, participant: str, session: str | None
+) -> list[tuple[Path, str, str, list[Path]]]:
+    """Tables that say who was scanned, the session's own first; row and descriptions of each."""
+    label = f"sub-{participant}"
+    tables = [(bids_dir / "participants.tsv", "participant_id", label, [bids_dir])]
+    if session is not None:
+        path = bids_dir / label / f"{label}_sessions.tsv"
+        about = [bids_dir / label, bids_dir]
+        tables.insert(0, (path, "session_id", f"ses-{session}", about))
+    return tables
 
 
 def cell(path: Path, key: str, value: str, column: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unimo_bids.bids.names import RunNames, sidecar
+from unimo_bids.bids.names import RunNames, SpaceNames, sidecar
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.errors import InputError
 from unimo_bids.settings import Settings
@@ -106,6 +106,57 @@ def slice_sidecars(run: BoldRun, names: RunNames, settings: Settings) -> dict[Pa
         "Units": "percent",
     }
     return {sidecar(names.coverage): coverage}
+
+
+def space_sidecars(
+    run: BoldRun,
+    names: RunNames,
+    in_space: SpaceNames,
+    settings: Settings,
+    parameters: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> dict[Path, dict[str, Any]]:
+    """Describe the derivatives of a run in a standard space.
+
+    Parameters
+    ----------
+    in_space
+        What came out there.
+    about
+        How the run got there, as JSON can hold it.
+    """
+    boldref, transform = own_uri(names.boldref), own_uri(in_space.transform)
+    method = {"MotionCorrection": dict(parameters), "SpatialNormalization": dict(about)}
+    reference = {"SpatialReference": about["Template"]}
+    described: dict[Path, dict[str, Any]] = {
+        in_space.boldref: {
+            "Description": "Robust mean of the frames after motion correction, in a standard space",
+            "Sources": [boldref, transform],
+            "SkullStripped": False,
+            **reference,
+            **method,
+        },
+        in_space.mask: {
+            "Description": "Brain mask of the run in a standard space",
+            "Type": "Brain",
+            "Sources": [own_uri(names.brain), transform],
+            **reference,
+        },
+        in_space.transform: {
+            "Description": f"One {about['TransformType']} transform that takes points of the "
+            "standard space to the reference (ITK convention, LPS, mm); there is no deformation",
+            "Sources": [boldref],
+            **about,
+        },
+    }
+    for number, path in enumerate(in_space.bold):
+        described[path] = {
+            **_corrected(run, number),
+            "Sources": [raw_uri(run.paths[number], settings), own_uri(names.transforms), transform],
+            **reference,
+            **method,
+        }
+    return {sidecar(path): content for path, content in described.items()}
 
 
 def _corrected(run: BoldRun, echo: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from unimo_bids.brain.place import OPTION, read_place
+from unimo_bids.spaces.names import SpaceError, parse_spaces
 from unimo_bids.words import Fusion, Population
 
 # As in fMRIPrep, a number without a unit is in MB
@@ -119,6 +120,41 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def output_space(text: str) -> str:
+    """Read an output space in fMRIPrep's grammar, ``MNI152NLin2009cAsym:res-2``."""
+    try:
+        parse_spaces([text])
+    except SpaceError as error:
+        raise ArgumentTypeError(str(error)) from error
+    return text
+
+
+def template(text: str) -> str:
+    """Read a template of one's own, ``FILE`` or ``FILE:MASK``; paths are made absolute."""
+    return ":".join(str(path(part)) for part in text.rsplit(":", 1))
+
+
+def add_spaces(parser: _ActionsContainer) -> None:
+    """Add the options that say in which spaces a series is written besides its own."""
+    parser.add_argument(
+        "--output-spaces",
+        metavar="SPACE",
+        nargs="+",
+        type=output_space,
+        help="standard spaces to write to as well, by TemplateFlow's names as "
+        "MNI152NLin2009cAsym:res-2 or MNIInfant:cohort-1 (res-native, the default: voxels as large "
+        "as the run's); anat-axes turns the head upright; func changes nothing",
+    )
+    parser.add_argument(
+        "--template",
+        metavar="FILE[:MASK]",
+        nargs="+",
+        type=template,
+        help="your own templates, written to as well; {age} in a name stands for weeks, and the "
+        "nearest is taken: atlas/template-{age}.nii.gz:atlas/mask-{age}.nii.gz",
+    )
 
 
 def add_population(parser: ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from unimo_bids.cli.arguments import (
     add_machine,
     add_network,
     add_population,
+    add_spaces,
     frame_or,
     joined,
     positive,
@@ -87,6 +88,11 @@ def build_parser() -> argparse.ArgumentParser:
         default="auto",
         help="with --slice-timing, make frames from slices: auto, where the head moves within "
         "frames (default); on, in any case; off, do not follow slices at all",
+    )
+    add_spaces(parser)
+    parser.set_defaults(output_spaces=(), template=())
+    parser.add_argument(
+        "--age", metavar="WEEKS", type=positive, help="of who was scanned, for {age} in --template"
     )
     parser.add_argument("--interpolation", choices=get_args(Interpolation), default="cubic")
     parser.add_argument(

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from unimo_bids.cli import arguments, fmriprep
+from unimo_bids.errors import UnimoError
+from unimo_bids.spaces.names import SpaceError, parse_spaces
 from unimo_bids.words import AnalysisLevel, OutputLevel, Population, RunBrainMethod, Slices
 
 # what fMRIPrep can leave out; of it, only single-band references are used here at all
@@ -215,6 +217,14 @@ def _add_method(parser: Parser) -> None:
     )
     arguments.add_center(group)
     arguments.add_network(group)
+    arguments.add_spaces(group)
+    add(
+        "--fetch-templates",
+        metavar="SPACE",
+        nargs="+",
+        action=FetchTemplates,
+        help="fetch what --output-spaces will need from TemplateFlow, and do nothing else",
+    )
     add(
         "--slices",
         choices=get_args(Slices),
@@ -283,6 +293,32 @@ def _flag(add: Any, *names: str, help: str) -> None:  # noqa: A002
     undo = [f"--no-{name.removeprefix('--')}" for name in names]
     dest = names[0].removeprefix("--").replace("-", "_")
     add(*undo, dest=dest, action="store_false", help=argparse.SUPPRESS)
+
+
+class FetchTemplates(argparse.Action):
+    """Fetch templates and end, whatever else is on the command line."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """As argparse calls it."""
+        from unimo_bids.spaces.templateflow import fetch_templates
+
+        try:
+            spaces = parse_spaces(values)
+        except SpaceError as error:
+            raise argparse.ArgumentError(self, str(error)) from error
+        try:
+            found = fetch_templates(spaces)
+        except UnimoError as error:
+            parser.exit(error.exit_code, f"error: {error}\n")
+        for files in found:
+            print(files.image, files.mask, sep="\n")
+        parser.exit()
 
 
 class Derivatives(argparse.Action):

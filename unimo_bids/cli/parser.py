@@ -21,6 +21,7 @@ from unimo_bids.cli.options import Derivatives, Parser, build_parser
 from unimo_bids.errors import InputError, UnimoError
 from unimo_bids.files.staging import machine_error
 from unimo_bids.settings import Settings, read_values
+from unimo_bids.spaces.names import output_spaces
 from unimo_bids.words import AnalysisLevel
 
 
@@ -151,6 +152,7 @@ def _check(settings: Settings) -> None:
     if settings.reference == "sbref" and "sbref" in settings.ignore:
         raise InputError("--ignore sbref", "--reference sbref asks for it", "leave one out")
     check_place(settings.brain_center, settings.brain_extraction)
+    output_spaces(settings.output_spaces, settings.template)
     if settings.reports_only and settings.boilerplate_only:
         raise InputError("--reports-only", "--boilerplate-only excludes it", "leave one out")
 

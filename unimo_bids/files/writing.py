@@ -38,9 +38,13 @@ class SeriesWriter:
         time, units, intent, orientation, extensions (but AFNI's, which name the original file).
     onto
         The grid of the frames, if it is not that of the series.
+    code
+        Of the space that grid is in, as NIfTI numbers them; 0 for the series' own.
     """
 
-    def __init__(self, path: str | Path, like: Series, onto: Grid | None = None) -> None:
+    def __init__(
+        self, path: str | Path, like: Series, onto: Grid | None = None, code: int = 0
+    ) -> None:
         self.path = Path(path)
         self._header = _native(like.header)
         self._header.extensions = Nifti1Extensions(
@@ -51,7 +55,7 @@ class SeriesWriter:
         self._shape = like.shape
         if onto is not None:
             self._shape = (*onto.shape, like.shape[3])
-            _place(self._header, self._shape, onto)
+            _place(self._header, self._shape, onto, code)
         self._dtype = self._header.get_data_dtype()
         self._slope, self._intercept = scaling(like.header)
         self._written = 0
@@ -91,11 +95,15 @@ class SeriesWriter:
 
 
 def write_volume(
-    path: str | Path, volume: npt.NDArray[Any], like: Series, onto: Grid | None = None
+    path: str | Path,
+    volume: npt.NDArray[Any],
+    like: Series,
+    onto: Grid | None = None,
+    code: int = 0,
 ) -> None:
     """Write one or several volumes, ``(X, Y, Z[, T])``, on the grid of a series or another.
 
-    In the array's own type.
+    In the array's own type; `onto` and `code` as of `SeriesWriter`.
     """
     header = _native(like.header)
     header.extensions = Nifti1Extensions()
@@ -109,16 +117,16 @@ def write_volume(
     header["slice_duration"] = 0
     header["descrip"] = b""
     if onto is not None:
-        _place(header, volume.shape, onto)
+        _place(header, volume.shape, onto, code)
     path = Path(path)
     with atomic(path) as temporary, _created(temporary, path.suffix == ".gz") as stream:
         _write_header(stream, header)
         _write_values(stream, volume, volume.dtype)
 
 
-def _place(header: Nifti1Header, shape: tuple[int, ...], grid: Grid) -> None:
-    """Put an image on another grid, in the same space."""
-    code = int(header["sform_code"]) or int(header["qform_code"]) or 1
+def _place(header: Nifti1Header, shape: tuple[int, ...], grid: Grid, code: int) -> None:
+    """Put an image on another grid, in the same space or that of a code."""
+    code = code or int(header["sform_code"]) or int(header["qform_code"]) or 1
     header.set_data_shape(shape)
     header.set_sform(grid.affine.numpy(), code)
     header.set_qform(grid.affine.numpy(), code)

@@ -53,6 +53,7 @@ class _DrawInput(BaseInterfaceInputSpec):
     known_warnings = traits.List(traits.Str, desc="known beforehand")
     series_warnings = traits.List(traits.Str)
     brain_warnings = traits.List(traits.Str)
+    space_warnings = traits.List(traits.Str)
 
 
 class _DrawOutput(TraitedSpec):
@@ -131,6 +132,7 @@ class DrawRun(SimpleInterface):
                 *inputs.series_warnings,
                 *inputs.brain_warnings,
                 *inputs.slice_warnings,
+                *inputs.space_warnings,
                 *map(str, motion.findings),
                 *warnings_of(motion.status.tolist()),
                 *still_moving(after, inputs.fd_threshold),

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -18,6 +18,10 @@ from nipype.interfaces.base import (
     isdefined,
     traits,
 )
+
+if TYPE_CHECKING:
+    from unimo_bids.bids.names import SpaceNames
+    from unimo_bids.spaces.names import Space
 
 
 class _SaveInput(BaseInterfaceInputSpec):
@@ -36,6 +40,9 @@ class _SaveInput(BaseInterfaceInputSpec):
     slices = File(exists=True, desc="table of slices; only where they were followed")
     slices_metadata = File(exists=True)
     coverage = File(exists=True)
+    space_files = traits.List(File(exists=True), usedefault=True, desc="as CarryToSpaces has them")
+    space_figures = traits.List(File(exists=True), usedefault=True)
+    about_spaces = traits.Dict(usedefault=True, desc="by space: how the run got there")
     parameters = traits.Dict(mandatory=True, desc="how the motion was estimated, for the sidecars")
     about_motion = traits.Dict(mandatory=True, desc="what the poses are relative to, and decisions")
     about_brain = traits.Dict(mandatory=True, desc="how the brain was found, for the sidecars")
@@ -85,7 +92,7 @@ class SaveDerivatives(SimpleInterface):
     def _contents(self) -> tuple[dict[Path, str], dict[Path, str]]:
         """Files to copy, by their places and in order; and texts to write."""
         from unimo_bids.bids.names import participant_folder, run_names, sidecar
-        from unimo_bids.bids.sidecars import sidecars, slice_sidecars
+        from unimo_bids.bids.sidecars import sidecars, slice_sidecars, space_sidecars
 
         inputs = self.inputs
         run, settings = inputs.run, inputs.settings
@@ -108,13 +115,20 @@ class SaveDerivatives(SimpleInterface):
         copies |= dict(zip(names.bold, inputs.bold, strict=False))  # none at level minimal
         figures = participant_folder(run.participant) / "figures"
         # the summary marks a run as complete: last
-        for figure in sorted(inputs.figures, key=lambda path: path.endswith("summary_bold.json")):
+        drawn = [*inputs.figures, *inputs.space_figures]
+        for figure in sorted(drawn, key=lambda path: path.endswith("summary_bold.json")):
             copies[figures / Path(figure).name] = figure
         described = sidecars(
             run, names, settings, inputs.parameters, inputs.about_motion, inputs.about_brain
         )
         if followed:
             described |= slice_sidecars(run, names, settings)
+        in_spaces = self._in_spaces()
+        files = [path for _, one in in_spaces for path in one.all]
+        copies |= dict(zip(files, inputs.space_files, strict=True))
+        for space, one in in_spaces:
+            about = inputs.about_spaces[str(space)]
+            described |= space_sidecars(run, names, one, settings, inputs.parameters, about)
         out = settings.out_dir
         texts = {
             out / path: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -122,17 +136,36 @@ class SaveDerivatives(SimpleInterface):
         }
         return {out / path: source for path, source in copies.items()}, texts
 
+    def _in_spaces(self) -> list[tuple[Space, SpaceNames]]:
+        """Names of what is written in standard spaces."""
+        from unimo_bids.bids.names import space_names
+        from unimo_bids.spaces.names import output_spaces
+
+        run, settings = self.inputs.run, self.inputs.settings
+        return [
+            (space, space_names(run.entities, space, run.echoes, settings.level))
+            for space in output_spaces(settings.output_spaces, settings.template)
+        ]
+
     def _outdated(self, copies: dict[Path, str]) -> list[Path]:
         """Files of earlier calls that are no longer made.
 
         These may have had another level, other echoes or masks for each frame, and their motion may
         have been another.
         """
-        from unimo_bids.bids.names import corrected_series, participant_folder, run_names, sidecar
+        from unimo_bids.bids.names import (
+            corrected_series,
+            files_in_spaces,
+            participant_folder,
+            run_names,
+            sidecar,
+        )
         from unimo_bids.reports.reportlets import find_reportlets
 
         run, out = self.inputs.run, self.inputs.settings.out_dir
         series = [path for path in corrected_series(out, run.entities) if path not in copies]
+        kept = {out / path for _, one in self._in_spaces() for path in one.all}
+        kept |= {sidecar(path) for path in kept}
         figures = find_reportlets(out / participant_folder(run.participant) / "figures")
         names = run_names(run.entities)
         of_slices = [out / path for path in (names.slices, names.coverage)]
@@ -141,6 +174,7 @@ class SaveDerivatives(SimpleInterface):
             *(path for path in of_slices if path.exists() and not isdefined(self.inputs.slices)),
             *series,
             *(path for path in map(sidecar, series) if path.exists()),
+            *(path for path in files_in_spaces(out, run.entities) if path not in kept),
             *(path for path in figures.get(run.name, {}).values() if path not in copies),
         ]
 

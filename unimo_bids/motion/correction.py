@@ -17,7 +17,7 @@ from unimo_bids.qc.similarity import Likeness
 from unimo_bids.qc.tsnr import TemporalMoments
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
-from unimo_bids.spatial.warp import Rigid
+from unimo_bids.spatial.warp import Composed, Rigid, Warp
 from unimo_bids.words import Interpolation
 
 # a line through a handful of frames explains most of their noise
@@ -111,6 +111,7 @@ def correct_series(
     poses: NDArray[np.float64],
     *,
     onto: Grid | None = None,
+    space: Warp | None = None,
     interpolation: Interpolation = "cubic",
     device: str = "cpu",
     progress: Callable[[float, str], None] | None = None,
@@ -126,7 +127,9 @@ def correct_series(
     poses
         ``(T, 4, 4)`` RAS mm, reference → volume.
     onto
-        The grid that is wanted, in the reference's space, if it is not the series' own.
+        The grid that is wanted, if it is not the series' own.
+    space
+        From that grid's space to the reference's, if they are not the same.
 
     Yields
     ------
@@ -143,7 +146,8 @@ def correct_series(
         if onto is None and np.array_equal(poses[t], np.eye(4)):
             yield raw
         else:
-            warp = Rigid(torch.as_tensor(poses[t]))
+            pose = Rigid(torch.as_tensor(poses[t]))
+            warp = pose if space is None else Composed(space, pose)
             volume = torch.from_numpy(np.ascontiguousarray(raw)).to(device)
             moved = resample(volume, grid, warp, onto=onto, interpolation=interpolation)
             yield moved.cpu().numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,13 @@ from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.pipeline.slices import read_slice_times, volume_wise, write_slices
+from unimo_bids.pipeline.spaces import (
+    Carried,
+    carry,
+    read_templates,
+    write_carried,
+    write_images,
+)
 from unimo_bids.pipeline.steps import (
     Head,
     Report,
@@ -42,6 +49,8 @@ from unimo_bids.pipeline.steps import (
     resample,
 )
 from unimo_bids.pipeline.summary import correction_summary, motion_columns
+from unimo_bids.spaces.names import output_spaces
+from unimo_bids.spaces.templates import Template
 from unimo_bids.words import FileBrainMethod, Fusion, Interpolation, Population, Slices
 
 _BRAIN_SHARE = 0.2  # of the estimation
@@ -63,6 +72,12 @@ _SLICE_SUFFIXES = {
     "slices": "_slices.tsv",
     "rebuilt": "_rebuilt.nii.gz",
     "coverage": "_coverage.nii.gz",
+}
+_IN_SPACE = {
+    "corrected": "_corrected.nii.gz",
+    "template": "_template.nii.gz",
+    "mask": "_mask.nii.gz",
+    "transform": "_xfm.txt",
 }
 
 
@@ -87,6 +102,9 @@ class Options:
     prefix: str | None = None
     overwrite: bool = False
     fd_radius: float = 50.0
+    output_spaces: tuple[str, ...] = ()
+    template: tuple[str, ...] = ()
+    age: float | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +156,7 @@ def correct_file(
     check_place(options.brain_center, options.brain_extraction, options.mask)
     paths = _output_paths(options, drawn=draw is not None)
     device = torch_device(options.device)
+    templates = read_templates(options.output_spaces, options.template, options.age)
     with staged(options.out_dir) as stage:
         places = {key: stage / path.name for key, path in paths.items()}
         series = read_series(options.input)
@@ -165,6 +184,10 @@ def correct_file(
             summary["warnings"][:0] = brain.warnings
             summary["brain"] = brain_facts(brain.brain)
         summary["warnings"] += volumes_only
+        if templates:
+            carried = _write_spaces(options, templates, series, motion, brain, device, places)
+            summary["spaces"] = {str(one.space): one.facts() for one in carried}
+            summary["warnings"] += [warning for one in carried for warning in one.warnings]
         if times is not None:
             summary["slices"] = write_slices(series, motion, times, places, options.slices)
         paths = {key: path for key, path in paths.items() if _is_made(key, summary)}
@@ -206,6 +229,10 @@ def _output_paths(options: Options, drawn: bool) -> dict[str, Path]:
     if Path(stem).name != stem:
         raise InputError(stem, "this prefix is not a file name", "give a prefix without a slash")
     suffixes = _SUFFIXES | (_SLICE_SUFFIXES if options.slice_timing else {})
+    for space in output_spaces(options.output_spaces, options.template):
+        suffixes |= {
+            f"{space}:{what}": f"_{space.entities}{end}" for what, end in _IN_SPACE.items()
+        }
     paths = {
         key: options.out_dir / f"{stem}{suffix}"
         for key, suffix in suffixes.items()
@@ -259,6 +286,27 @@ def _estimate(
 
     settings = MotionSettings(fusion=options.fusion, refine=options.refine)
     return estimate(head, reference, settings=settings, device=device, progress=partly), brain
+
+
+def _write_spaces(
+    options: Options,
+    templates: Sequence[Template],
+    series: Series,
+    motion: MotionEstimate,
+    brain: SeriesBrain | None,
+    device: str,
+    places: Mapping[str, Path],
+) -> list[Carried]:
+    """Carry a series to standard spaces, and write it there."""
+    mask = motion.mask if brain is None else brain.brain.probability
+    found = carry(templates, options.output_spaces, motion, mask, series.grid, device)
+    for one in found:
+        corrected, *images = (places[f"{one.space}:{what}"] for what in _IN_SPACE)
+        write_carried(
+            series, motion, one, corrected, interpolation=options.interpolation, device=device
+        )
+        write_images(series, one, *images)
+    return found
 
 
 def _about_call(options: Options, device: str) -> dict[str, Any]:

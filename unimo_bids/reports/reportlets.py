@@ -51,6 +51,14 @@ SECTIONS = (
         " the brain stands still; what still moves around it are surroundings that move otherwise.",
     ),
     Section(
+        "spaces",
+        "Standard spaces",
+        "Above in each pair the template, below the run carried onto it by one affine transform"
+        " (no deformation is estimated); along the head's axes the run alone. The outlines are"
+        " those of the template's brain (orange) and of the run's (blue): they should agree, and"
+        " so should ventricles and midline.",
+    ),
+    Section(
         "motion",
         "Motion",
         "Position of the brain's centre and its rotation about it, relative to the reference frame"

@@ -99,6 +99,11 @@ class Grid:
         """Longest edge of a voxel, mm."""
         return float(self.sizes.max())
 
+    @property
+    def cube(self) -> float:
+        """Edge of a cube as large as a voxel, to hundredths of a mm."""
+        return round(float(torch.linalg.det(self.affine[:3, :3]).abs()) ** (1 / 3), 2)
+
     @cached_property
     def to_index(self) -> Tensor:
         """``(4, 4)`` RAS mm → indices."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from unimo_bids.spatial.grid import Grid, Window, index_map, voxel_centers
 from unimo_bids.spatial.interpolation import sample_cubic, sample_linear, spline_coefficients
 from unimo_bids.spatial.rigid import transform
-from unimo_bids.spatial.warp import Rigid, Warp
+from unimo_bids.spatial.warp import Warp, matrix_of
 from unimo_bids.words import Interpolation
 
 _POINTS_AT_ONCE = 1 << 20  # bounds the working memory: about 80 MB
@@ -74,9 +74,9 @@ def _indices(grid: Grid, warp: Warp, onto: Grid, window: Window, device: torch.d
     steps = [
         torch.arange(part.start, part.stop, dtype=torch.float64, device=device) for part in window
     ]
-    if isinstance(warp, Rigid):
-        pose = warp.pose.double().cpu()
-        return _summed(index_map(grid.affine, pose, onto.affine), *steps)
+    matrix = matrix_of(warp)
+    if matrix is not None:
+        return _summed(index_map(grid.affine, matrix, onto.affine), *steps)
     x, y, z = (len(one) for one in steps)
     first = torch.stack([one[0] for one in steps])
     places = voxel_centers((x, y, z), device) + first

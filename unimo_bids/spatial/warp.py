@@ -1,7 +1,7 @@
 """Where places of the reference are in a volume: what motion and distortion do to points.
 
-A warp maps points ``(N, 3)``, RAS mm, and knows its Jacobian there. Motion is `Rigid`; a `Field`
-adds displacements; `Composed` is one after the other.
+A warp maps points ``(N, 3)``, RAS mm, and knows its Jacobian there. Motion is `Rigid`; `Affine`
+stretches as well; a `Field` adds displacements; `Composed` is one after the other.
 """
 
 from __future__ import annotations
@@ -40,6 +40,21 @@ class Rigid:
     def jacobian(self, points: Tensor) -> Tensor:
         """The rotation, everywhere."""
         return self.pose[:3, :3].to(points).expand(len(points), 3, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """One matrix ``(4, 4)`` for all points, which may stretch as well."""
+
+    matrix: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Points in the volume."""
+        return rigid.transform(self.matrix.to(points), points)
+
+    def jacobian(self, points: Tensor) -> Tensor:
+        """The matrix's linear part, everywhere."""
+        return self.matrix[:3, :3].to(points).expand(len(points), 3, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,3 +97,15 @@ class Composed:
     def jacobian(self, points: Tensor) -> Tensor:
         """By the chain rule."""
         return self.then.jacobian(self.first(points)) @ self.first.jacobian(points)
+
+
+def matrix_of(warp: Warp) -> Tensor | None:
+    """The one matrix ``(4, 4)`` float64 that a warp comes to, on the CPU; None if it bends."""
+    if isinstance(warp, Rigid):
+        return warp.pose.double().cpu()
+    if isinstance(warp, Affine):
+        return warp.matrix.double().cpu()
+    if isinstance(warp, Composed):
+        first, then = matrix_of(warp.first), matrix_of(warp.then)
+        return None if first is None or then is None else then @ first
+    return None

@@ -15,7 +15,9 @@ from unimo_bids.interfaces.motion import EstimateMotion, ReadMotion
 from unimo_bids.interfaces.prepare import PrepareRun
 from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
+from unimo_bids.interfaces.spaces import CarryToSpaces
 from unimo_bids.settings import Settings
+from unimo_bids.spaces.names import output_spaces
 from unimo_bids.workflows.described import DescribedWorkflow
 from unimo_bids.workflows.slices import (
     connect_slices,
@@ -34,6 +36,7 @@ def init_bold_wf(
     settings: Settings,
     *,
     population: tuple[str | None, str] = (None, ""),
+    age: float | None = None,
     use_gpu: bool = False,
     omp_nthreads: int = 1,
     series_gb: float = 0.1,
@@ -42,8 +45,8 @@ def init_bold_wf(
     """Correct the motion of a run, and write its derivatives and figures.
 
     Nodes: prepare → motion → slices → resample → residual → confounds → figures → save; slices only
-    where their times are known. The raw series is read once by each of prepare, motion, slices,
-    resample and figures.
+    where their times are known, spaces after motion where standard spaces are wanted. The raw
+    series is read once by each of prepare, motion, slices, spaces, resample and figures.
 
     Parameters
     ----------
@@ -53,6 +56,8 @@ def init_bold_wf(
         Thresholds, reference, level, device, and where the datasets lie.
     population
         ``fetal``, ``infant``, ``adult`` or None, and where that is from.
+    age
+        Of a fetus, weeks; None if it is not known.
     use_gpu
         Whether nodes that can use a GPU take one of its slots.
     omp_nthreads
@@ -148,6 +153,24 @@ def init_bold_wf(
         name="save",
         **memory,
     )
+    if output_spaces(settings.output_spaces, settings.template):
+        spaces = _spaces_node(run, settings, age, device, heavy)
+        workflow.connect(
+            [
+                (prepare, spaces, [("probability", "probability")]),
+                (motion, spaces, [("motion", "motion")]),
+                (spaces, figures, [("warnings", "space_warnings")]),
+                (
+                    spaces,
+                    save,
+                    [
+                        ("files", "space_files"),
+                        ("about", "about_spaces"),
+                        ("figures", "space_figures"),
+                    ],
+                ),
+            ]
+        )
     if population[0] is not None:
         figures.inputs.population_reason = population[1]
     else:
@@ -235,6 +258,30 @@ def init_bold_wf(
 def step_gb(series_gb: float) -> float:
     """Memory that every step of a run declares, of whose series it holds two at most."""
     return _PROGRAM_GB + 2 * series_gb
+
+
+def _spaces_node(
+    run: BoldRun,
+    settings: Settings,
+    age: float | None,
+    device: Mapping[str, Any],
+    needs: Mapping[str, Any],
+) -> pe.Node:
+    """Carry a run to standard spaces."""
+    return pe.Node(
+        CarryToSpaces(
+            in_files=[str(path) for path in run.paths],
+            entities=run.name,
+            output_spaces=list(settings.output_spaces),
+            template=list(settings.template),
+            age=age,
+            series=settings.level == "full",
+            repetition_time=run.repetition_time if run.volume_timing is None else None,
+            **device,
+        ),
+        name="spaces",
+        **needs,
+    )
 
 
 def _name(run: BoldRun) -> str:
@@ -345,6 +392,15 @@ def _methods(run: BoldRun, settings: Settings) -> list[str]:
     paragraphs.append(
         "Each frame was resampled once, by cubic B-splines (Unser 1999), from the raw data."
     )
+    spaces = output_spaces(settings.output_spaces, settings.template)
+    if spaces:
+        listed = ", ".join(map(str, spaces))
+        paragraphs.append(
+            f"The mean of the aligned frames was registered to the standard space ({listed}): "
+            "rigidly, from any orientation, then by an affine transform of most mutual information "
+            "(Maes et al. 1997) and like brain masks; no deformation was estimated. Frames were "
+            "resampled there in one step, through motion and affine together."
+        )
     paragraphs.append(
         "Framewise displacement (Power et al. 2012), root-mean-square displacement (Jenkinson "
         "1999) and standardised DVARS (Nichols 2017, corrected for the number of frames) were "

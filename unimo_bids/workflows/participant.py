@@ -10,7 +10,7 @@ from typing import Any
 
 import nibabel as nib
 
-from unimo_bids.bids.participants import population_of
+from unimo_bids.bids.participants import gestational_weeks, population_of
 from unimo_bids.bids.query import BoldRun, Selection
 from unimo_bids.execution.naming import workflow_name
 from unimo_bids.settings import Settings
@@ -66,6 +66,7 @@ def init_participant_wf(
             run,
             settings,
             population=_population(run, settings),
+            age=gestational_weeks(settings.bids_dir, run.participant, run.session),
             use_gpu=use_gpu,
             omp_nthreads=omp_nthreads,
             series_gb=series_gb(run.paths[0]),

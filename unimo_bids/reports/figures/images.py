@@ -32,7 +32,7 @@ Bool = npt.NDArray[np.bool_]
 
 # a row is as wide as the page shows it, 1024 pixels
 _CUTS, _CUT_PIXELS = 7, 146
-_OUTLINE, _SOFT = "#ff9a3c", "#63b3ff"
+OUTLINE, SOFT = "#ff9a3c", "#63b3ff"
 # where the soft mask is nearly nothing and nearly everything, of 255
 _SOFT_LEVELS = (25.5, 229.5)
 _GAP = 2
@@ -53,8 +53,8 @@ def draw_brain(
     rows, edges = [], []
     for plane in PLANES:
         places = view.indices(plane, inside, _CUTS)
-        rows.append(_row(template, view, plane, places, window))
-        edges.append(tuple(_row(of, view, plane, places, (0, 1)) for of in (soft, inside)))
+        rows.append(cuts_in_row(template, view, plane, places, window))
+        edges.append(tuple(cuts_in_row(of, view, plane, places, (0, 1)) for of in (soft, inside)))
     heights = [row.shape[0] for row in rows]
     width = 10.0
     height = width * (sum(heights) + _GAP * (len(rows) - 1)) / rows[0].shape[1]
@@ -64,13 +64,13 @@ def draw_brain(
             left=0, right=1, bottom=0, top=1, hspace=_GAP * len(rows) / sum(heights)
         )
         for ax, row, (soft_row, mask_row) in zip(axes, rows, edges, strict=True):
-            _show(ax, row)
+            show(ax, row)
             for level in _SOFT_LEVELS:
-                _outline(ax, soft_row, level, _SOFT, 0.55)
-            _outline(ax, mask_row, 127.5, _OUTLINE, 1.5)
+                outline(ax, soft_row, level, SOFT, 0.55)
+            outline(ax, mask_row, 127.5, OUTLINE, 1.5)
 
 
-def _row(
+def cuts_in_row(
     volume: npt.NDArray[np.generic],
     view: View,
     plane: Plane,
@@ -83,12 +83,13 @@ def _row(
     return side_by_side([enlarged(cut, extent, extent[0] / _CUT_PIXELS) for cut in cuts], _GAP)
 
 
-def _show(ax: Axes, image: npt.NDArray[np.generic]) -> None:
+def show(ax: Axes, image: npt.NDArray[np.generic]) -> None:
+    """Show bytes as they are, in all of the axes."""
     ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
     style.no_axis(ax)
 
 
-def _outline(ax: Axes, image: Bytes, level: float, color: str, width: float) -> None:
+def outline(ax: Axes, image: Bytes, level: float, color: str, width: float) -> None:
     """Draw where an image crosses a level; lines are simplified, where contours are not."""
     for line in contour_generator(z=image).lines(level):
         ax.plot(*np.asarray(line).T, color=color, lw=width, scalex=False, scaley=False)
@@ -167,8 +168,8 @@ def _outlined(
         )
         pictures.append(picture)
         edges.append(edge)
-    _show(ax, side_by_side(pictures, _GAP))
-    _outline(ax, side_by_side(edges, _GAP), 127.5, _OUTLINE, 1.0)
+    show(ax, side_by_side(pictures, _GAP))
+    outline(ax, side_by_side(edges, _GAP), 127.5, OUTLINE, 1.0)
 
 
 def draw_tsnr(path: Path, before: Array, after: Array, mask: Bool, view: View) -> None:
@@ -205,7 +206,7 @@ def draw_tsnr(path: Path, before: Array, after: Array, mask: Bool, view: View) -
         )  # fmt: skip
         for number, ((name, _, cmap, limits), image) in enumerate(zip(rows, images, strict=True)):
             ax = figure.add_subplot(grid[number, 0])
-            _show(ax, image)
+            show(ax, image)
             ax.set_ylabel(name, color=style.QUIET)
             bar = figure.add_subplot(grid[number, 1])
             bar.grid(visible=False)

@@ -1,0 +1,83 @@
+"""A run in standard spaces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiObject,
+    OutputMultiObject,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+from unimo_bids.interfaces.results import DEVICE
+
+
+class _CarryInput(BaseInterfaceInputSpec):
+    in_files = InputMultiObject(File(), mandatory=True, desc="raw series, by echo")
+    motion = File(exists=True, mandatory=True, desc="estimate of EstimateMotion")
+    probability = File(exists=True, mandatory=True, desc="the brain, soft")
+    entities = traits.Str(mandatory=True, desc="what the run is called")
+    output_spaces = traits.List(traits.Str, mandatory=True, desc="as asked for")
+    template = traits.List(traits.Str, mandatory=True, desc="one's own, FILE or FILE:MASK")
+    age = traits.Either(None, traits.Float, usedefault=True, desc="weeks, of a fetus")
+    series = traits.Bool(True, usedefault=True, desc="write the series, not only its image")
+    repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, for the header")
+    device = DEVICE
+    use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
+
+
+class _CarryOutput(TraitedSpec):
+    files = OutputMultiObject(
+        File(exists=True), desc="of each space: series by echo, image, mask, transform"
+    )
+    about = traits.Dict(desc="by space: how the run got there, for the sidecars")
+    warnings = traits.List(traits.Str)
+    figures = traits.List(File(exists=True), desc="one of all spaces")
+
+
+class CarryToSpaces(SimpleInterface):
+    """Find the way to every standard space, and resample the raw frames there once."""
+
+    input_spec = _CarryInput
+    output_spec = _CarryOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.devices import torch_device
+        from unimo_bids.files.series import read_mask, read_series, timed
+        from unimo_bids.interfaces.results import read_motion
+        from unimo_bids.pipeline.spaces import carry, read_templates, write_carried, write_images
+        from unimo_bids.reports.figures.spaces import draw_spaces
+        from unimo_bids.reports.reportlets import reportlet
+
+        here, inputs = Path(runtime.cwd), self.inputs
+        motion, device = read_motion(inputs.motion), torch_device(inputs.device)
+        templates = read_templates(inputs.output_spaces, inputs.template, inputs.age)
+        first = read_series(inputs.in_files[0])
+        brain = read_mask(inputs.probability, first)
+        found = carry(templates, inputs.output_spaces, motion, brain, first.grid, device)
+        places = [here / one.space.entities for one in found]
+        series: dict[Path, list[Path]] = {place: [] for place in places}
+        for number, raw in enumerate(inputs.in_files if inputs.series else ()):
+            echo = timed(read_series(raw), inputs.repetition_time)
+            for place, one in zip(places, found, strict=True):
+                series[place].append(Path(f"{place}_bold-{number}.nii.gz"))
+                write_carried(echo, motion, one, series[place][-1], device=device)
+        files: list[Path] = []
+        for place, one in zip(places, found, strict=True):
+            ends = ("boldref.nii.gz", "mask.nii.gz", "xfm.txt")
+            images = [Path(f"{place}_{end}") for end in ends]
+            write_images(first, one, *images)
+            files += [*series[place], *images]
+        figure = reportlet(here, inputs.entities, "spaces", "svg")
+        draw_spaces(figure, found)
+        self._results["files"] = [str(path) for path in files]
+        self._results["about"] = {str(one.space): one.facts() for one in found}
+        self._results["warnings"] = [warning for one in found for warning in one.warnings]
+        self._results["figures"] = [str(figure)]
+        return runtime

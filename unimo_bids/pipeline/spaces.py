@@ -1,0 +1,170 @@
+"""A run in standard spaces: found on its template image, resampled once from the raw frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unimo_bids.files.series import Series
+from unimo_bids.files.transforms import write_itk
+from unimo_bids.files.writing import SeriesWriter, write_volume
+from unimo_bids.motion.correction import correct_series
+from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.spaces.names import AXES, Space, parse_spaces
+from unimo_bids.spaces.standard import Head, SpacePose, find_space, upright, upright_grid
+from unimo_bids.spaces.templates import Template, named_template, own_template
+from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Affine
+from unimo_bids.words import Interpolation
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A run in a standard space.
+
+    Attributes
+    ----------
+    template
+        Of the space.
+    pose
+        How the run got there.
+    grid
+        Where it is sampled.
+    boldref, mask
+        ``(X, Y, Z)`` on that grid: the run's template image, and its brain, bool.
+    """
+
+    template: Template
+    pose: SpacePose
+    grid: Grid
+    boldref: Float32
+    mask: NDArray[np.bool_]
+
+    @property
+    def space(self) -> Space:
+        """Its name."""
+        return self.template.space
+
+    @property
+    def warp(self) -> Affine:
+        """From the space to the run's reference."""
+        return Affine(torch.from_numpy(self.pose.matrix))
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each doubt."""
+        return [f"Standard space {self.space}: {doubt}" for doubt in self.pose.doubts]
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        pose = self.pose
+        return {
+            "Template": self.template.image.name,
+            # no deformation is estimated
+            "TransformType": "rigid" if self.space.name == AXES else "affine",
+            "MaskDice": round(pose.overlap, 4),
+            "TemplateSeen": round(pose.seen, 4),
+            "Shared": round(pose.shared, 4),
+            "RunnerUp": round(pose.runner_up, 4),
+            "Stretches": [round(float(s), 4) for s in pose.stretches],
+            "Doubts": list(pose.doubts),
+        }
+
+
+def read_templates(
+    spaces: Sequence[str], own: Sequence[str], age: float | None = None
+) -> list[Template]:
+    """Read the templates of spaces by name, and those of one's own files."""
+    return [
+        *(named_template(space) for space in parse_spaces(spaces) if space.name != AXES),
+        *(own_template(given, age) for given in own),
+    ]
+
+
+def carry(
+    templates: Sequence[Template],
+    spaces: Sequence[str],
+    motion: MotionEstimate,
+    probability: NDArray[Any],
+    grid: Grid,
+    device: str,
+) -> list[Carried]:
+    """Find a run's way to all its spaces, and make its image and mask there.
+
+    Parameters
+    ----------
+    templates
+        Of the spaces; the axes of the head, if these are wanted, are those of the first.
+    spaces
+        As they were asked for.
+    probability
+        ``(X, Y, Z)`` the brain in the run's reference, soft or not.
+    grid
+        Of the run.
+    """
+    mask = np.asarray(probability, dtype=np.float32)
+    run = Head(np.asarray(motion.template, dtype=np.float32), mask, grid)
+    poses: dict[str, SpacePose] = {}
+    found = []
+    for one in templates:
+        target = one.space.target  # the way there is the same at any resolution
+        if target not in poses:
+            poses[target] = find_space(one.head, run, device=device)
+        found.append(_carried(one, poses[target], one.grid(grid), run))
+    if AXES in spaces:
+        first = found[0]
+        turn = upright(first.pose, run.center)
+        onto = upright_grid(turn, run)
+        found.append(_carried(replace(first.template, space=Space(AXES)), turn, onto, run))
+    return found
+
+
+def _carried(template: Template, pose: SpacePose, onto: Grid, run: Head) -> Carried:
+    warp = Affine(torch.from_numpy(pose.matrix))
+    image, mask = (torch.from_numpy(np.asarray(part)) for part in (run.image, run.mask))
+    boldref = resample(image, run.grid, warp, onto=onto)
+    brain = resample(mask, run.grid, warp, onto=onto, interpolation="linear")
+    return Carried(template, pose, onto, boldref.numpy(), brain.numpy() > 0.5)
+
+
+def write_carried(
+    series: Series,
+    motion: MotionEstimate,
+    carried: Carried,
+    path: Path,
+    *,
+    interpolation: Interpolation = "cubic",
+    device: str = "cpu",
+    progress: Callable[[float], None] = lambda _share: None,
+) -> None:
+    """Write a series in a standard space, each frame resampled once from the raw one."""
+    frames = correct_series(
+        series,
+        series.affine,
+        motion.poses,
+        onto=carried.grid,
+        space=carried.warp,
+        interpolation=interpolation,
+        device=device,
+    )
+    with SeriesWriter(path, series, carried.grid, carried.template.code) as writer:
+        for t, frame in enumerate(frames):
+            writer.append(frame)
+            progress((t + 1) / series.shape[3])
+
+
+def write_images(series: Series, carried: Carried, boldref: Path, mask: Path, xfm: Path) -> None:
+    """Write the run's image and mask in a standard space, and what carries images there."""
+    for path, volume in ((boldref, carried.boldref), (mask, carried.mask.astype(np.uint8))):
+        write_volume(path, volume, series, carried.grid, carried.template.code)
+    # ITK resamples by where points of the wanted space are in the image, as poses do
+    write_itk(xfm, carried.pose.matrix[None])

@@ -1,0 +1,1 @@
+"""Standard spaces: their names, their templates, and how a run is carried there."""
