@@ -122,8 +122,9 @@ def _summary(part: str, cases: list[Case]) -> str:
     best = f" (of the best affine {np.median(least):.2f})" if least.size else ""
     return (
         f"landmarks: median {np.median(apart):.2f} mm{best}; "
-        f"rotation: median {np.nanmedian(degrees):.1f} degrees; right {within.sum()} of {len(cases)}; wrong, not doubted "
-        f"{np.sum(~within & ~doubted)}; right, doubted {np.sum(within & doubted)}"
+        f"rotation: median {np.nanmedian(degrees):.1f} degrees; "
+        f"right {within.sum()} of {len(cases)}; wrong, not doubted {np.sum(~within & ~doubted)}; "
+        f"right, doubted {np.sum(within & doubted)}"
     )
 
 
