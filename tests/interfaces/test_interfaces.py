@@ -375,7 +375,7 @@ def test_what_was_removed_or_changed_is_copied_again(sink, here, name, harm):
 
 
 def test_series_that_are_no_longer_made_go(sink, here):
-    """Those of another level or other echoes: their motion may have been another."""
+    """Those of another level, other echoes or spaces: their motion may have been another."""
     save, out = sink
     done(save())
     func = out / "sub-01/func"
@@ -383,11 +383,11 @@ def test_series_that_are_no_longer_made_go(sink, here):
     kept = [
         "sub-01_task-rest_run-1_desc-preproc_bold.nii.gz",
         "sub-01_task-resting_echo-1_desc-preproc_bold.nii.gz",
-        "sub-01_task-rest_space-MNI_desc-preproc_bold.nii.gz",
+        "sub-01_task-rest_run-1_space-MNI_desc-preproc_bold.nii.gz",
         "sub-01_task-rest_desc-smooth_bold.nii.gz",
         "sub-01_task-rest_desc-preproc_bold.tsv",
     ]
-    for name in kept:
+    for name in (*kept, "sub-01_task-rest_space-MNI_desc-preproc_bold.nii.gz"):
         (func / name).touch()
     for kind in ("nii.gz", "json"):
         (func / f"{gone[1]}_desc-preproc_bold.{kind}").touch()

@@ -10,10 +10,15 @@ from unimo_bids.brain.mask import Candidate
 from unimo_bids.files.tables import write_table
 from unimo_bids.reports.drawing import draw_run
 from unimo_bids.reports.record import RunRecord, SliceRecord
+from unimo_bids.reports.reportlets import SECTIONS
 
 # permuted, flipped, oblique, anisotropic: nothing may rely on a plain grid
 AFFINE = np.array([[0.2, 0, 3.0, -9], [-3.0, 0.1, 0.2, 20], [0, 4.0, 0.1, -20], [0, 0, 0, 1]])
 SHAPE = (14, 11, 12)
+
+
+# the figure of standard spaces is drawn where they are made
+DRAWN = [section for section in SECTIONS if section.what != "spaces"]
 
 
 def make_record(

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.reports.conftest import make_record
+from tests.reports.conftest import DRAWN, make_record
 from tests.reports.test_group import add_run
 from tests.reports.test_participant import EVIL
 from unimo_bids.reports.crashes import CrashReport
 from unimo_bids.reports.drawing import draw_run
 from unimo_bids.reports.group import write_group_report
 from unimo_bids.reports.participant import write_participant_report
-from unimo_bids.reports.reportlets import SECTIONS
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -97,12 +96,12 @@ def frame(browser):
 
 def test_report_opens_complete_and_asks_for_nothing(browser, report):
     opened(browser, report)
-    for section in SECTIONS:
+    for section in DRAWN:
         assert browser.find_elements(By.ID, f"sub-01_task-rest-{section.what}"), section.title
     sizes = browser.execute_script(
         "return [...document.images].map((image) => image.complete && image.naturalWidth)"
     )
-    assert len(sizes) == len(SECTIONS) and all(size > 100 for size in sizes)
+    assert len(sizes) == len(DRAWN) and all(size > 100 for size in sizes)
     assert "sans-serif" in browser.find_element(By.TAG_NAME, "body").value_of_css_property(
         "font-family"
     )

@@ -11,14 +11,13 @@ from lxml import etree
 from PIL import Image
 from scipy import ndimage
 
-from tests.reports.conftest import AFFINE, SHAPE, make_record
+from tests.reports.conftest import AFFINE, DRAWN, SHAPE, make_record
 from unimo_bids.brain.mask import Candidate, ball_radius
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import read_mask, read_series
 from unimo_bids.reports.drawing import draw_run
 from unimo_bids.reports.figures import candidates, images
 from unimo_bids.reports.figures.views import PLANES, view_around
-from unimo_bids.reports.reportlets import SECTIONS
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def drawn(tmp_path_factory):
 def test_every_section_has_its_files_and_nothing_else_is_left(drawn):
     written = drawn
     names = {path.name.removeprefix("sub-01_task-rest_desc-") for path in written}
-    wanted = {f"{section.what}_bold.svg" for section in SECTIONS if section.what != "movie"}
+    wanted = {f"{section.what}_bold.svg" for section in DRAWN if section.what != "movie"}
     assert names == wanted | {"movie_bold.webp", "movie_bold.json", "summary_bold.json"}
     assert {path.name for path in written} == {p.name for p in written[0].parent.iterdir()}
     for path in written:
@@ -95,7 +94,7 @@ def masks_figure(record, folder):
 
 
 def test_every_frame_has_the_outline_of_its_own_mask(record, tmp_path):
-    outlines = strokes(masks_figure(record, tmp_path), images._OUTLINE)
+    outlines = strokes(masks_figure(record, tmp_path), images.OUTLINE)
     masks = np.asanyarray(nib.load(record.motion_mask).dataobj)
     view = view_around(masks.any(axis=-1), nib.load(record.motion_mask).affine)
     across_mm, up_mm = view.extent(PLANES[0])
@@ -180,7 +179,7 @@ def test_poor_runs_are_drawn_all_the_same(tmp_path, kind):
     changed = make_record(tmp_path / "other", frames=len(record.status), **changes)
     if kind == "no brain":
         changed = make_record(tmp_path / "other", mask=record.mask)
-    assert len(draw_run(changed, tmp_path / "out")) == len(SECTIONS) + 2
+    assert len(draw_run(changed, tmp_path / "out")) == len(DRAWN) + 2
 
 
 @pytest.mark.parametrize("name", ["sub-01/../../x", "../sub-01", "task-rest", "sub-01\n"])

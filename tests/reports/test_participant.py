@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tests.reports.conftest import make_record
+from tests.reports.conftest import DRAWN, make_record
 from unimo_bids.errors import InputError
 from unimo_bids.reports.crashes import CrashReport
 from unimo_bids.reports.drawing import draw_run
 from unimo_bids.reports.group import write_group_report
 from unimo_bids.reports.participant import write_participant_report
-from unimo_bids.reports.reportlets import SECTIONS, reportlet
+from unimo_bids.reports.reportlets import reportlet
 from unimo_bids.reports.summary import write_summary
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'</script>"
@@ -45,7 +45,7 @@ def test_runs_in_order_each_with_all_its_sections(derivatives):
     ids = [element.get("id") for element in page.iter() if element.get("id")]
     assert len(ids) == len(set(ids))
     for run in runs:
-        assert [f"{run}-{section.what}" for section in SECTIONS] == [
+        assert [f"{run}-{section.what}" for section in DRAWN] == [
             place for place in ids if place.startswith(f"{run}-")
         ]
     links = {link.get("href") for link in page.iter("a")}

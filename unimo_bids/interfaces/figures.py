@@ -53,7 +53,7 @@ class _DrawInput(BaseInterfaceInputSpec):
     known_warnings = traits.List(traits.Str, desc="known beforehand")
     series_warnings = traits.List(traits.Str)
     brain_warnings = traits.List(traits.Str)
-    space_warnings = traits.List(traits.Str)
+    space_warnings = traits.List(traits.Str, usedefault=True)
 
 
 class _DrawOutput(TraitedSpec):

@@ -15,7 +15,6 @@ from unimo_bids.interfaces.motion import EstimateMotion, ReadMotion
 from unimo_bids.interfaces.prepare import PrepareRun
 from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
-from unimo_bids.interfaces.spaces import CarryToSpaces
 from unimo_bids.settings import Settings
 from unimo_bids.spaces.names import output_spaces
 from unimo_bids.workflows.described import DescribedWorkflow
@@ -26,6 +25,7 @@ from unimo_bids.workflows.slices import (
     slice_sentence,
     slice_warnings,
 )
+from unimo_bids.workflows.spaces import connect_spaces, init_spaces, space_sentences
 
 # Python with torch, before it holds any data
 _PROGRAM_GB = 0.5
@@ -153,24 +153,6 @@ def init_bold_wf(
         name="save",
         **memory,
     )
-    if output_spaces(settings.output_spaces, settings.template):
-        spaces = _spaces_node(run, settings, age, device, heavy)
-        workflow.connect(
-            [
-                (prepare, spaces, [("probability", "probability")]),
-                (motion, spaces, [("motion", "motion")]),
-                (spaces, figures, [("warnings", "space_warnings")]),
-                (
-                    spaces,
-                    save,
-                    [
-                        ("files", "space_files"),
-                        ("about", "about_spaces"),
-                        ("figures", "space_figures"),
-                    ],
-                ),
-            ]
-        )
     if population[0] is not None:
         figures.inputs.population_reason = population[1]
     else:
@@ -180,6 +162,9 @@ def init_bold_wf(
     if follows_slices(run, settings):
         poses = init_slices(run, settings, memory)
         connect_slices(workflow, motion, poses, resample, confounds, figures, save)
+    if output_spaces(settings.output_spaces, settings.template):
+        spaces = init_spaces(run, settings, age, device, heavy)
+        connect_spaces(workflow, prepare, poses, spaces, figures, save)
     if run.motion is None:
         links = [("reference", "reference"), ("motion_mask", "mask")]
         workflow.connect([(prepare, motion, links)])
@@ -258,30 +243,6 @@ def init_bold_wf(
 def step_gb(series_gb: float) -> float:
     """Memory that every step of a run declares, of whose series it holds two at most."""
     return _PROGRAM_GB + 2 * series_gb
-
-
-def _spaces_node(
-    run: BoldRun,
-    settings: Settings,
-    age: float | None,
-    device: Mapping[str, Any],
-    needs: Mapping[str, Any],
-) -> pe.Node:
-    """Carry a run to standard spaces."""
-    return pe.Node(
-        CarryToSpaces(
-            in_files=[str(path) for path in run.paths],
-            entities=run.name,
-            output_spaces=list(settings.output_spaces),
-            template=list(settings.template),
-            age=age,
-            series=settings.level == "full",
-            repetition_time=run.repetition_time if run.volume_timing is None else None,
-            **device,
-        ),
-        name="spaces",
-        **needs,
-    )
 
 
 def _name(run: BoldRun) -> str:
@@ -392,15 +353,8 @@ def _methods(run: BoldRun, settings: Settings) -> list[str]:
     paragraphs.append(
         "Each frame was resampled once, by cubic B-splines (Unser 1999), from the raw data."
     )
-    spaces = output_spaces(settings.output_spaces, settings.template)
-    if spaces:
-        listed = ", ".join(map(str, spaces))
-        paragraphs.append(
-            f"The mean of the aligned frames was registered to the standard space ({listed}): "
-            "rigidly, from any orientation, then by an affine transform of most mutual information "
-            "(Maes et al. 1997) and like brain masks; no deformation was estimated. Frames were "
-            "resampled there in one step, through motion and affine together."
-        )
+    if output_spaces(settings.output_spaces, settings.template):
+        paragraphs.append(space_sentences(settings))
     paragraphs.append(
         "Framewise displacement (Power et al. 2012), root-mean-square displacement (Jenkinson "
         "1999) and standardised DVARS (Nichols 2017, corrected for the number of frames) were "

@@ -1,0 +1,68 @@
+"""A run in standard spaces: the step, and what hangs on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nipype.pipeline import engine as pe
+
+from unimo_bids.bids.query import BoldRun
+from unimo_bids.interfaces.spaces import CarryToSpaces
+from unimo_bids.settings import Settings
+from unimo_bids.spaces.names import output_spaces
+
+
+def init_spaces(
+    run: BoldRun,
+    settings: Settings,
+    age: float | None,
+    device: Mapping[str, Any],
+    resources: Mapping[str, Any],
+) -> pe.Node:
+    """Step that carries a run to all its spaces."""
+    return pe.Node(
+        CarryToSpaces(
+            in_files=[str(path) for path in run.paths],
+            entities=run.name,
+            output_spaces=list(settings.output_spaces),
+            template=list(settings.template),
+            age=age,
+            series=settings.level == "full",
+            repetition_time=run.repetition_time if run.volume_timing is None else None,
+            **device,
+        ),
+        name="spaces",
+        **resources,
+    )
+
+
+def connect_spaces(
+    workflow: pe.Workflow,
+    prepare: pe.Node,
+    poses: pe.Node,
+    spaces: pe.Node,
+    figures: pe.Node,
+    save: pe.Node,
+) -> None:
+    """Hand on what only spaces know."""
+    results = [("files", "space_files"), ("about", "about_spaces"), ("figures", "space_figures")]
+    workflow.connect(
+        [
+            (prepare, spaces, [("probability", "probability")]),
+            (poses, spaces, [("motion", "motion")]),
+            (spaces, figures, [("warnings", "space_warnings")]),
+            (spaces, save, results),
+        ]
+    )
+
+
+def space_sentences(settings: Settings) -> str:
+    """For the methods section."""
+    listed = ", ".join(map(str, output_spaces(settings.output_spaces, settings.template)))
+    return (
+        f"The mean of the aligned frames was registered to the standard space ({listed}): "
+        "rigidly, from any orientation, then by an affine transform of most mutual information "
+        "(Maes et al. 1997) and like brain masks; no deformation was estimated. Frames were "
+        "resampled there in one step, through the motion of frames and the affine together."
+    )
