@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     slices.add_argument("--frames", type=int, default=16)
     slices.add_argument("--seed", nargs="+", type=int, default=[0, 1])
     slices.add_argument("--threads", type=int, default=1)
+    slices.add_argument("--only", nargs="+", default=[], help="kinds of simulated heads, as rest")
     spaces = commands.add_parser("spaces", help="from runs to templates")
     spaces.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     spaces.add_argument(
@@ -126,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
 def _slices(options: argparse.Namespace) -> int:
     from benchmarks.slices import judge
 
-    return judge(options.data, options.frames, options.seed, options.threads)
+    return judge(options.data, options.frames, options.seed, options.threads, options.only)
 
 
 def _cohort(options: argparse.Namespace) -> int:

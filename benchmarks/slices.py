@@ -18,7 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.scenarios import VOXEL_MM, WOMB_GRID, fetal_artefacts, fetal_motion
+from benchmarks.scenarios import (
+    ADULT_GRID,
+    COMMON,
+    VOXEL_MM,
+    WOMB_GRID,
+    fetal_artefacts,
+    fetal_motion,
+)
 from benchmarks.table import markdown_table, number
 from unimo_bids.brain.run import find_series_brain
 from unimo_bids.files.series import read_series
@@ -27,30 +34,41 @@ from unimo_bids.motion.estimation import estimate_motion, find_reference
 from unimo_bids.motion.slices.estimation import correct_slices, estimate_slices
 from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.pipeline.slices import read_slice_times
+from unimo_bids.simulation.anatomy import adult_head
 from unimo_bids.simulation.artefacts import ContinuousMotion, acquisition_times
 from unimo_bids.simulation.fetal import fetal_head
-from unimo_bids.simulation.kinematics import within_frames
+from unimo_bids.simulation.kinematics import poses_from, within_frames
 from unimo_bids.simulation.series import SimulatedSeries, simulate
 from unimo_bids.simulation.uterus import fetal_surroundings
 from unimo_bids.spatial import rigid
 
 TR = 2.9
 _STEPS = 24  # of the head's way in a frame
+_BANDS = 4  # of the scenario with several slices at once
 _JITTER = 0.15  # of the step from frame to frame
 _ARTEFACTS = {
     "typical": fetal_artefacts(0.0, 0.0, 40),
     "severe": fetal_artefacts(0.0, 0.0, 25),
     "severe, distortion and spin history": fetal_artefacts(4.0, 1.0, 25),
+    "rest": fetal_artefacts(0.0, 0.0, 25),
+    "jump": fetal_artefacts(0.0, 0.0, 40),
+    "multiband": fetal_artefacts(0.0, 0.0, 40),
+    "adult-nod": COMMON,
 }
+KINDS = tuple(_ARTEFACTS)
 _REAL = ("sub-mosaic04", "sub-mosaic06", "sub-sag02", "sub-xa30", "sub-rtcloud")
 
 
-def judge(data: Path, frames: int, seeds: Sequence[int], threads: int) -> int:
-    """Print both tables."""
+def judge(
+    data: Path, frames: int, seeds: Sequence[int], threads: int, kinds: Sequence[str] = ()
+) -> int:
+    """Print the tables of simulated and of real heads; of some kinds of the former, that alone."""
     torch.set_num_threads(threads)
-    rows = [_simulated(kind, seed, frames, data) for kind in _ARTEFACTS for seed in seeds]
+    rows = [_simulated(kind, seed, frames, data) for kind in kinds or KINDS for seed in seeds]
     columns = ["series", "seed", "by frames, median / p95", "by slices", "CPU s", "of it slices"]
     print(markdown_table([columns, *rows]))
+    if kinds:
+        return 0
     found = [
         one for name in _REAL for one in sorted((data / "epi").glob(f"{name}/func/*_bold.nii*"))
     ]
@@ -61,32 +79,49 @@ def judge(data: Path, frames: int, seeds: Sequence[int], threads: int) -> int:
 
 
 def _simulated(kind: str, seed: int, frames: int, data: Path) -> list[str]:
-    way = within_frames(
-        fetal_motion(kind.split(",", maxsplit=1)[0])(frames, seed, data), _STEPS, _JITTER, seed
-    )
+    bands = _BANDS if kind == "multiband" else 1
+    way = _way(kind, seed, frames, data)
+    adult = kind == "adult-nod"
     weeks = float(np.random.default_rng([seed, 40]).uniform(24, 36))
-    head = fetal_head(round(weeks, 1), seed=seed)
+    head = adult_head(skull=True) if adult else fetal_head(round(weeks, 1), seed=seed)
+    shape = ADULT_GRID if adult else WOMB_GRID
     series = simulate(
         head,
         way[_STEPS // 2 :: _STEPS][:frames],
-        shape=WOMB_GRID,
+        shape=shape,
         voxel_sizes=VOXEL_MM,
-        surroundings=fetal_surroundings(seed, head_radius=1.3 * head.radius),
-        artefacts=(ContinuousMotion(way, _STEPS), *_ARTEFACTS[kind]),
+        surroundings=None if adult else fetal_surroundings(seed, head_radius=1.3 * head.radius),
+        artefacts=(ContinuousMotion(way, _STEPS, bands=bands), *_ARTEFACTS[kind]),
         repetition_time=TR,
         seed=seed,
     )
     mask = (series.brain > 0.5).astype(np.float32)
-    times = SliceTimes(2, acquisition_times(WOMB_GRID[2]) * TR, TR)
+    times = SliceTimes(2, acquisition_times(shape[2], bands=bands) * TR, TR)
     begun = _cpu_seconds()
     motion = estimate_motion(series.data, series.affine, mask=mask, reference=0)
     between = _cpu_seconds()
     slices = estimate_slices(series.data, series.affine, motion, times)
     ended = _cpu_seconds()
-    by_frames = np.repeat(motion.poses[:, None], WOMB_GRID[2], axis=1)
+    by_frames = np.repeat(motion.poses[:, None], shape[2], axis=1)
     errors = [_errors(series, poses) for poses in (by_frames, slices.poses)]
     told = [f"{number(np.median(e))} / {number(np.quantile(e, 0.95))}" for e in errors]
     return [kind, str(seed), *told, f"{ended - begun:.1f}", f"{ended - between:.1f}"]
+
+
+def _way(kind: str, seed: int, frames: int, data: Path) -> NDArray[np.float64]:
+    """The head's way, `_STEPS` poses a frame and the last."""
+    times = np.arange(frames * _STEPS + 1) / _STEPS
+    turn, shift = np.zeros((2, len(times), 3))
+    if kind == "jump":
+        after = times > frames // 2 + 0.3
+        turn[after], shift[after] = (3.0, 10.0, 4.0), (3.0, 0.0, 2.0)
+    elif kind == "adult-nod":
+        nodding = np.sin(np.pi * (times % 4).clip(max=1))  # in every fourth frame
+        turn[:, 0], shift[:, 1] = 4.0 * nodding, 2.0 * nodding
+    elif kind != "rest":
+        severity = "typical" if kind == "multiband" else kind.split(",", maxsplit=1)[0]
+        return within_frames(fetal_motion(severity)(frames, seed, data), _STEPS, _JITTER, seed)
+    return poses_from(turn, shift)
 
 
 def _errors(series: SimulatedSeries, poses: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -45,6 +45,30 @@ def test_every_run_has_its_steps(study):
         }
 
 
+def test_slices_are_followed_where_their_times_are_known(tmp_path):
+    timing = {"TaskName": "rest", "RepetitionTime": 2.0, "SliceTiming": [0, 0.4, 0.8, 1.2, 1.6]}
+    folder = dataset(
+        tmp_path / "raw",
+        "sub-01_task-rest_bold.nii.gz",
+        "sub-01_task-plain_bold.nii.gz",
+        sidecars={
+            "task-rest_bold.json": timing,
+            "task-plain_bold.json": {"TaskName": "plain", "RepetitionTime": 2.0},
+        },
+    )
+
+    def following(**options):
+        return [name for name in nodes(built(folder, **options)) if name.endswith(".slices")]
+
+    (one,) = following()
+    assert "task_rest" in one
+    assert nodes(built(folder))[one].inputs.metadata == {"SliceTiming": timing["SliceTiming"]}
+    assert following(slices="off") == following(ignore=("slicetiming",)) == []
+    figures = nodes(built(folder, slices="on"))
+    (plain,) = [node for name, node in figures.items() if "plain" in name and "figures" in name]
+    assert "no sidecar has a SliceTiming" in plain.inputs.known_warnings[0]
+
+
 def test_a_file_that_was_not_fetched_is_no_hindrance_to_the_others(study):
     series = [raw(study, name) for name in SERIES[1:3]]
     for path in [*series, raw(study, "sub-02_task-rest_echo-1_sbref.nii.gz")]:

@@ -104,14 +104,23 @@ class Artefact:
         return image
 
 
-def acquisition_times(slices: int, interleave: int = 2) -> NDArray[np.float64]:
+def acquisition_times(slices: int, interleave: int = 2, bands: int = 1) -> NDArray[np.float64]:
     """When each slice is acquired, in repetition times from the start of the frame, ``(Z,)``.
+
+    Parameters
+    ----------
+    bands
+        Slices that are excited at once, evenly spread; they divide all.
 
     Examples
     --------
     >>> acquisition_times(4, interleave=2).tolist()
     [0.0, 0.5, 0.25, 0.75]
+    >>> acquisition_times(4, bands=2).tolist()
+    [0.0, 0.5, 0.0, 0.5]
     """
+    if bands > 1:
+        return np.tile(acquisition_times(slices // bands, interleave), bands)
     order = np.concatenate([np.arange(first, slices, interleave) for first in range(interleave)])
     times = np.empty(slices)
     times[order] = np.arange(slices) / slices
@@ -283,10 +292,11 @@ class ContinuousMotion(Artefact):
     way: Matrices
     per_frame: int
     interleave: int = 2
+    bands: int = 1
 
     def slice_poses(self, poses: Matrices, moment: Moment) -> Matrices:
         """Give every slice its pose."""
-        times = moment.frame + acquisition_times(moment.shape[2], self.interleave)
+        times = moment.frame + acquisition_times(moment.shape[2], self.interleave, self.bands)
         place = np.clip(times * self.per_frame, 0, len(self.way) - 1)
         before = np.minimum(place.astype(int), len(self.way) - 2)
         return rigid.interpolate(

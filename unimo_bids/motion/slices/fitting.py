@@ -313,7 +313,7 @@ class SliceProblem:
                 sigma[t] = float(robust_scale(frame.residual()[None], weights[None])[0])
             arm = (at @ to_place[:, :3].mT + to_place[:, 3]) / self.head.radius
             steepest = torch.cat([torch.linalg.cross(arm, slopes), slopes], dim=1)
-            equations = frame.normal_equations(steepest, sigma[t])
+            equations = frame.normal_equations(steepest, sigma[t], bool(self.good[t]))
             state.add(before, fraction, equations)
             state.of_slices[t] = equations
             state.cost += float(equations.cost.sum())

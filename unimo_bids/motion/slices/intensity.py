@@ -84,8 +84,18 @@ class SliceIntensity:
         left = (w * self.residual() ** 2).sum()
         return float((1 - left / total.clamp(min=1e-12)).clamp(0, 1).sqrt())
 
-    def normal_equations(self, steepest: Tensor, sigma: float) -> SliceEquations:
-        """Of each slice, and its cost."""
+    def normal_equations(self, steepest: Tensor, sigma: float, stays: bool) -> SliceEquations:
+        """Of each slice, and its cost.
+
+        Parameters
+        ----------
+        steepest
+            ``(N, 6)`` change of the template by a motion of the slice, per mm.
+        sigma
+            Of residuals.
+        stays
+            Whether the frame's pose is believed: its points then belong to the head.
+        """
         r = self.residual() / sigma
         squared = (r / CAUCHY) ** 2
         weights = _COUNT * self.weights / (1 + squared)
@@ -101,7 +111,7 @@ class SliceIntensity:
         sums = torch.zeros(self.slices, 27).index_add_(0, self.points.slice_of, products).double()
         hessian = torch.empty(self.slices, 6, 6, dtype=torch.float64)
         hessian[:, first, second] = hessian[:, second, first] = sums[:, :21]
-        left = (self.points.weights - self.weights).clamp(min=0)
+        left = (self.points.weights - self.weights).clamp(min=0) * stays
         costs = self.weights * torch.log1p(squared) + left * math.log1p((_OFF / CAUCHY) ** 2)
         cost = torch.zeros(self.slices).index_add_(0, self.points.slice_of, costs)
         return SliceEquations(hessian, sums[:, 21:], cost.double() * _COUNT * CAUCHY**2 / 2)

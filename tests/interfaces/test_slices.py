@@ -1,0 +1,81 @@
+"""Slices from node to node, on a head that turns within its frames and on one at rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nipype.interfaces.base import isdefined
+
+from tests.motion.slices.test_slices import TIMES, TR, acquired, sway
+from tests.phantom import AFFINE, SHAPE
+from unimo_bids.files.tables import read_columns
+from unimo_bids.files.transforms import write_itk
+from unimo_bids.interfaces.confounds import WriteConfounds
+from unimo_bids.interfaces.results import read_motion, write_arrays
+from unimo_bids.interfaces.series import ResampleSeries
+from unimo_bids.interfaces.slices import FollowSlices
+from unimo_bids.motion.estimation import estimate_motion
+
+METADATA = {"SliceTiming": TIMES.offsets.tolist()}
+
+
+def followed(folder, mask, degrees, shift, **given):
+    """The series, and what the step makes of it."""
+    series = acquired(sway(degrees, shift))
+    raw = folder / "bold.nii.gz"
+    nib.save(nib.Nifti1Image(series, AFFINE.numpy()), raw)
+    motion = estimate_motion(series, AFFINE.numpy(), mask=mask.numpy(), reference=0)
+    write_itk(folder / "transforms.txt", motion.poses)
+    inputs = {"metadata": METADATA, "repetition_time": TR} | given
+    step = FollowSlices(
+        in_file=raw,
+        motion=write_arrays(folder / "frames.npz", motion),
+        transforms=folder / "transforms.txt",
+        **inputs,
+    )
+    return raw, step.run().outputs
+
+
+@pytest.mark.slow
+def test_slices_of_a_moving_head_make_its_series(tmp_path, monkeypatch, mask):
+    monkeypatch.chdir(tmp_path)
+    raw, found = followed(tmp_path, mask, 8.0, 6.0)
+    assert found.warnings == []
+    table = read_columns(found.table)
+    assert len(table["time"]) == len(read_motion(found.motion).poses) * SHAPE[2]
+    assert set(json.loads(Path(found.metadata).read_text())) == set(table)
+    made = ResampleSeries(in_files=[raw], motion=found.motion, slices=found.slices, device="cpu")
+    made = made.run().outputs
+    similarity = json.loads(Path(made.similarity).read_text())
+    assert min(similarity["after"]) > 0.99
+    nib.save(nib.Nifti1Image((mask.numpy() > 0.5).astype(np.uint8), AFFINE.numpy()), "mask.nii.gz")
+    confounds = WriteConfounds(
+        in_file=made.first,
+        mask="mask.nii.gz",
+        motion=found.motion,
+        slices=found.slices,
+        coverage=made.coverage,
+        brain_radius=35.0,
+        repetition_time=TR,
+    ).run()
+    columns = read_columns(confounds.outputs.confounds)
+    assert (columns["slice_coverage"] > 0.95).all()
+    moving = columns["within_frame_max"] > 1
+    assert moving[2:].all()
+    assert (columns["within_frame_rms"] < columns["within_frame_max"])[moving].all()
+    assert columns["censor"][2:].all() and not columns["censor_uncorrected"].all()
+
+
+@pytest.mark.slow
+def test_at_rest_and_without_slice_times_frames_stay_as_they_are(tmp_path, monkeypatch, mask):
+    monkeypatch.chdir(tmp_path)
+    _, found = followed(tmp_path, mask, 0.0, 0.0)
+    assert not isdefined(found.slices) and found.warnings == []
+    assert found.motion.endswith("frames.npz")
+    short = {"SliceTiming": METADATA["SliceTiming"][:7]}
+    _, found = followed(tmp_path, mask, 0.0, 0.0, metadata=short, required=True)
+    assert not isdefined(found.slices) and "7 slice times for 30 slices" in found.warnings[0]
