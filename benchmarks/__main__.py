@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "cohort": _cohort,
             "slices": _slices,
             "spaces": _spaces,
+            "tracking": _tracking,
             "page": _page,
         },
     }
@@ -95,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     app = commands.add_parser("app", help="the whole app against the motion estimate alone")
     app.add_argument("--frames", type=int, default=300)
     app.add_argument("--threads", type=int, default=1)
+    tracking = commands.add_parser("tracking", help="through time, before refinement")
+    tracking.add_argument("data", type=Path, help="made by unimo-train watch")
+    tracking.add_argument("--threads", type=int, default=1)
     slices = commands.add_parser("slices", help="motion inside frames: simulated, and real")
     slices.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     slices.add_argument("--frames", type=int, default=16)
@@ -122,6 +126,12 @@ def _parser() -> argparse.ArgumentParser:
     taken = "first take over a folder of `run` or `outside`, or a file with printed tables"
     page.add_argument("--take", metavar="PATH", type=Path, help=taken)
     return parser
+
+
+def _tracking(options: argparse.Namespace) -> int:
+    from benchmarks.tracking import judge
+
+    return judge(options.data, options.threads)
 
 
 def _slices(options: argparse.Namespace) -> int:

@@ -10,7 +10,15 @@ from typing import Any, Literal
 
 from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic, machine_error
-from unimo_bids.words import AnalysisLevel, Fusion, OutputLevel, Population, RunBrainMethod, Slices
+from unimo_bids.words import (
+    AnalysisLevel,
+    Fusion,
+    OutputLevel,
+    Population,
+    RunBrainMethod,
+    Slices,
+    TrackerName,
+)
 
 
 @dataclass(frozen=True)
@@ -61,10 +69,12 @@ class Settings:
     brain_center
         A place in the brain of every run, as `brain.place` has it: ``12,-30,44`` or
         ``62,86,28vox``; None where the dataset may say, else nobody.
+    tracker
+        Who follows the head and bridges what is lost: ``auto``, ``search`` or ``spaer``.
     fusion
         How the pose network brings together image and shape.
     refine
-        Without it, poses are the network's, as they stand.
+        Without it, poses are the tracker's, as they stand.
     slices
         Whether the head is followed through the slices of every frame: ``auto``, where that is
         better than one pose a frame; ``on``, wherever slice times are known; ``off``.
@@ -112,6 +122,7 @@ class Settings:
     fd_radius: float | Literal["auto"] = "auto"
     brain_extraction: RunBrainMethod = "auto"
     brain_center: str | None = None
+    tracker: TrackerName = "auto"
     fusion: Fusion = "information"
     refine: bool = True
     slices: Slices = "auto"

@@ -14,6 +14,8 @@ FileBrainMethod = Literal[BrainMethod, "none"]
 RunBrainMethod = Literal[BrainMethod, "derivatives"]
 
 Fusion = Literal["information", "slerp", "image", "shape"]
+TrackerName = Literal["auto", "search", "spaer"]
+AttentionPart = Literal["time", "attention"]
 NetworkPart = Literal["votes", "vectors"]
 IntensityModel = Literal["gain", "bias"]
 Interpolation = Literal["cubic", "linear"]

@@ -307,7 +307,8 @@ def test_the_bare_network(tmp_path):
     truth.data[..., 3] = np.random.default_rng(0).uniform(0, 1000, truth.data.shape[:3])
     bold = save(tmp_path / "bold.nii.gz", truth.data, truth.affine)
     out = tmp_path / "out"
-    options = ["--no-refine", "--fusion", "image", "--brain-extraction", "none", "--quiet"]
+    options = ["--no-refine", "--tracker", "search", "--fusion", "image"]
+    options += ["--brain-extraction", "none", "--quiet"]
     assert main([str(bold), str(out), "--reference", "1", *options]) == 0
     poses = np.load(out / "bold_poses.npy")
     np.testing.assert_array_equal(poses[1], np.eye(4))

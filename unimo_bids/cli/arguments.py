@@ -12,7 +12,7 @@ from typing import get_args
 
 from unimo_bids.brain.place import OPTION, read_place
 from unimo_bids.spaces.names import SpaceError, parse_spaces
-from unimo_bids.words import Fusion, Population
+from unimo_bids.words import Fusion, Population, TrackerName
 
 # As in fMRIPrep, a number without a unit is in MB
 _GB = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
@@ -209,6 +209,17 @@ def add_machine(parser: ArgumentParser, threads: str = "all") -> None:
     parser.add_argument("--version", action="version", version=version("unimo-bids"))
 
 
+def add_tracker(parser: _ActionsContainer) -> None:
+    """Add the option that says who follows the head through a series."""
+    parser.add_argument(
+        "--tracker",
+        choices=get_args(TrackerName),
+        help="who follows the head before refinement, and bridges what is lost: search, from the "
+        "cheapest start that explains a frame, and even motion; spaer, a network that attends to "
+        "all frames of the series; auto, search, and spaer with --no-refine (default)",
+    )
+
+
 def add_network(parser: _ActionsContainer) -> None:
     """Add the options that say what the pose network does."""
     parser.add_argument(
@@ -221,5 +232,5 @@ def add_network(parser: _ActionsContainer) -> None:
         "--no-refine",
         dest="refine",
         action="store_false",
-        help="take the network's poses as they are, without search and refinement",
+        help="take the tracker's poses as they are, without search and refinement",
     )

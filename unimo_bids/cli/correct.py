@@ -14,6 +14,7 @@ from unimo_bids.cli.arguments import (
     add_network,
     add_population,
     add_spaces,
+    add_tracker,
     frame_or,
     joined,
     positive,
@@ -66,8 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_center(parser)
     add_population(parser)
+    add_tracker(parser)
     add_network(parser)
-    parser.set_defaults(fusion="information")
+    parser.set_defaults(fusion="information", tracker="auto")
     parser.add_argument(
         "--reference",
         metavar="N|auto",

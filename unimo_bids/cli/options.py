@@ -216,6 +216,7 @@ def _add_method(parser: Parser) -> None:
         "derivatives, not at all: runs without a mask fail",
     )
     arguments.add_center(group)
+    arguments.add_tracker(group)
     arguments.add_network(group)
     arguments.add_spaces(group)
     add(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 from unimo_bids.cli.arguments import device, positive, positive_int
 from unimo_bids.cli.guard import guarded
-from unimo_bids.words import NetworkPart
+from unimo_bids.words import AttentionPart, NetworkPart
 
 if TYPE_CHECKING:
     from unimo_bids.training.recipe import Recipe
@@ -38,6 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pack(commands.add_parser("pack", help="gather anatomies into one compact file"))
     _add_brain(commands.add_parser("brain", help="train brain extraction"))
     _add_pose(commands.add_parser("pose", help="train the pose network"))
+    _add_watch(commands.add_parser("watch", help="render series and let the pose network see them"))
+    _add_track(commands.add_parser("track", help="train tracking through time"))
     return parser
 
 
@@ -88,10 +90,34 @@ def _add_pose(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(action=_watch)
+    parser.add_argument("data", metavar="DATA.npz", type=Path, help="made by unimo-train pack")
+    parser.add_argument(
+        "trajectories", metavar="TRAJECTORIES.npz", type=Path, help="recorded motion of heads"
+    )
+    parser.add_argument("out", metavar="OUT.npz", type=Path)
+    parser.add_argument("--series", metavar="N", type=positive_int, default=72)
+
+
+def _add_track(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(action=_track)
+    _add_training(parser, steps=1500, learning_rate=3e-3, batch="series", validate=200)
+    parser.add_argument("--layers", metavar="N", type=positive_int, default=3, help="of attention")
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        choices=get_args(AttentionPart),
+        default=[],
+        help="parts that the network is to do without, to see what they are worth",
+    )
+
+
 def _add_training(
     parser: argparse.ArgumentParser, *, steps: int, learning_rate: float, batch: str, validate: int
 ) -> None:
-    parser.add_argument("data", metavar="DATA.npz", type=Path, help="made by unimo-train pack")
+    maker = "watch" if batch == "series" else "pack"
+    parser.add_argument("data", metavar="DATA.npz", type=Path, help=f"made by unimo-train {maker}")
     parser.add_argument("out", metavar="OUT_DIR", type=Path, help="checkpoint, log, weights, card")
     parser.add_argument(
         "--begin",
@@ -148,6 +174,28 @@ def _pose(arguments: argparse.Namespace) -> None:
     from unimo_bids.training.pose import RECIPE
 
     network = partial(PoseNetwork, without=arguments.without)
+    _train(replace(RECIPE, network=network), arguments)
+
+
+def _watch(arguments: argparse.Namespace) -> None:
+    from unimo_bids.training.anatomies import load
+    from unimo_bids.training.sequences import gather, save
+    from unimo_bids.training.trajectories import recorded
+
+    series = []
+    recordings = recorded(arguments.trajectories)
+    for one in gather(load(arguments.data), recordings, arguments.series):
+        series.append(one)
+        print(f"{one.kind}: {one.name}", file=sys.stderr)
+    save(series, arguments.out)
+    print(arguments.out)
+
+
+def _track(arguments: argparse.Namespace) -> None:
+    from unimo_bids.networks.temporal import TemporalNetwork
+    from unimo_bids.training.judged import RECIPE
+
+    network = partial(TemporalNetwork, arguments.layers, without=arguments.without)
     _train(replace(RECIPE, network=network), arguments)
 
 

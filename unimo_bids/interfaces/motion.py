@@ -15,7 +15,7 @@ from nipype.interfaces.base import (
 )
 
 from unimo_bids.interfaces.results import DEVICE
-from unimo_bids.words import Fusion
+from unimo_bids.words import Fusion, TrackerName
 
 
 class _EstimateInput(BaseInterfaceInputSpec):
@@ -29,7 +29,10 @@ class _EstimateInput(BaseInterfaceInputSpec):
         usedefault=True,
         desc="how the pose network brings together image and shape",
     )
-    refine = traits.Bool(True, usedefault=True, desc="go beyond the network's poses")
+    tracker = traits.Enum(
+        *get_args(TrackerName), usedefault=True, desc="who follows the head, and bridges"
+    )
+    refine = traits.Bool(True, usedefault=True, desc="go beyond the tracker's poses")
     device = DEVICE
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
@@ -61,7 +64,9 @@ class EstimateMotion(SimpleInterface):
         here, inputs, results = Path(runtime.cwd), self.inputs, self._results
         files = (path if isdefined(path) else None for path in (inputs.mask, inputs.reference_file))
         head = read_head(read_series(inputs.in_file), *files)
-        settings = MotionSettings(fusion=inputs.fusion, refine=inputs.refine)
+        settings = MotionSettings(
+            fusion=inputs.fusion, refine=inputs.refine, tracker=inputs.tracker
+        )
         device, reference = torch_device(inputs.device), inputs.reference
         tracking = (
             still(head, reference)

@@ -28,6 +28,8 @@ class Tracking:
         Whether the contrast changes from frame to frame.
     findings
         What was decided, and by how much, a sentence each.
+    covariance
+        ``(T, 6, 6)`` as of `MotionEstimate`, where the tracker knows it.
     """
 
     reference: int
@@ -36,6 +38,7 @@ class Tracking:
     searched: NDArray[np.bool_]
     contrasts: bool = False
     findings: tuple[str, ...] = ()
+    covariance: NDArray[np.float64] | None = None
 
     @classmethod
     def at_rest(cls, frames: int, reference: int) -> Tracking:

@@ -28,7 +28,8 @@ from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Progress, Scan, read_scan
 from unimo_bids.motion.settings import MotionSettings
-from unimo_bids.motion.trackers import Tracker, track_by_network, track_by_search
+from unimo_bids.motion.spaer import by_attention, predict
+from unimo_bids.motion.trackers import Tracker, chosen
 from unimo_bids.motion.tracking import Track, well_tracked
 from unimo_bids.motion.ways import Way, best_way, do_no_harm
 from unimo_bids.spatial import rigid
@@ -108,7 +109,7 @@ def estimate_motion(
 
 def track(scan: Scan, tracker: Tracker | None = None) -> Tracking:
     """Rough poses of all frames, by a tracker of one's own if there is one."""
-    return (tracker or (track_by_search if scan.settings.refine else track_by_network))(scan)
+    return (tracker or chosen(scan.settings))(scan)
 
 
 def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
@@ -119,7 +120,7 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
         tracking.searched.copy(),
     )
     if not scan.settings.refine:
-        return _unrefined(scan, tracked)
+        return _unrefined(scan, tracked, tracking.covariance)
     ways: dict[Mode, Way] = {}
     if tracking.contrasts:  # one image has lost already, in tracking
         ways = ways_by_contrast(scan, tracked, ROUNDS[-1:])
@@ -140,13 +141,16 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
     return _judged(scan, way, mode, findings, "tied" in ways and mode != "rest")
 
 
-def _unrefined(scan: Scan, tracked: Track) -> MotionEstimate:
-    """Tracking as it is; nothing is known of its precision."""
+def _unrefined(
+    scan: Scan, tracked: Track, covariance: NDArray[np.float64] | None
+) -> MotionEstimate:
+    """Tracking as it is; of its precision only the tracker may know."""
+    unknown = np.full((scan.frames.count, 6, 6), np.nan)
     good = well_tracked(tracked, scan.usable, scan.reference)
     return _estimate(
         scan,
         tracked.poses.cpu(),
-        torch.full((scan.frames.count, 6, 6), torch.nan, dtype=torch.float64),
+        torch.from_numpy(unknown if covariance is None else covariance),
         tracked.similarity,
         np.where(good, "ok", "lost"),
         scan.reference_image,
@@ -162,9 +166,11 @@ def _judged(
     good = usable & (score >= similarity_threshold(score[usable]))
     good[reference] = True
     center, radius = scan.head.center.cpu(), scan.head.radius
-    poses, covariance, bridged = bridge(
-        refined.poses.cpu(), refined.covariance.cpu(), good, score, center, radius
-    )
+    poses, covariance = refined.poses.cpu(), refined.covariance.cpu()
+    predicted = None
+    if by_attention(scan, good):
+        predicted = predict(poses, covariance, good, scan.times, center, radius)
+    poses, covariance, bridged = bridge(poses, covariance, good, score, center, radius, predicted)
     period = contrast_cycle(_contrast_over_time(scan, poses)) if contrasts else 0
     if period:
         poses, covariance, extent = without_cycle(poses, covariance, period, center, radius)

@@ -42,7 +42,7 @@ class Guesses:
         self.masks = mask if mask is not None and mask.ndim == 4 else None
         self.fusion = fusion
         self._poses: dict[int, Tensor] = {}
-        self._fixed: dict[bool, Representation] = {}
+        self._looks: dict[tuple[int, bool], Representation] = {}
 
     def __call__(self, wanted: NDArray[np.int_]) -> Tensor:
         """The network's poses ``(F, 4, 4)`` of some frames."""
@@ -53,18 +53,23 @@ class Guesses:
         return torch.stack([self._poses[t] for t in wanted.tolist()])
 
     def _pose(self, finder: PoseFinder, t: int) -> Tensor:
-        mask = self._mask(t)
-        masked = mask is not None
-        if masked not in self._fixed:
-            of_reference = self._mask(self.reference) if masked else None
-            self._fixed[masked] = self._look(finder, self.reference, of_reference, self.head.center)
-        moving = self._look(finder, t, mask, None if masked else self.head.center)
-        return finder.pose(self._fixed[masked], moving)[0]
+        masked = self._mask(t) is not None
+        fixed = self._look(finder, self.reference, masked)
+        return finder.pose(fixed, self._look(finder, t, masked))[0]
 
-    def _look(
-        self, finder: PoseFinder, t: int, mask: Tensor | None, center: Tensor | None
-    ) -> Representation:
-        return finder.look(self.frames([t])[0], self.frames.grid, mask, center)
+    def looks(self, wanted: NDArray[np.int_]) -> list[Representation]:
+        """Some frames as the network sees them, each by its mask if it has one."""
+        finder = PoseFinder(self.head.radius, self.frames.device, self.fusion)
+        return [self._look(finder, t, self._mask(t) is not None) for t in wanted.tolist()]
+
+    def _look(self, finder: PoseFinder, t: int, masked: bool) -> Representation:
+        """A frame by its mask, or all that is where the head is in the reference."""
+        if (t, masked) not in self._looks:
+            mask = self._mask(t) if masked else None
+            center = None if masked and t != self.reference else self.head.center
+            volume = self.frames([t])[0]
+            self._looks[t, masked] = finder.look(volume, self.frames.grid, mask, center)
+        return self._looks[t, masked]
 
     def by_masks(self) -> Tensor | None:
         """Poses ``(T, 4, 4)`` by where masks put the head; they know nothing of its turns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -23,6 +24,22 @@ NEVER_FAILED = 0.91
 _NEVER_GOOD = 0.3
 _SIGMA_PER_MAD = 1.4826
 _PART_OF_STEP = 0.08  # from one frame to the next, that is unknown of a frame's own time
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Poses at N times, and what is known of them.
+
+    Attributes
+    ----------
+    poses
+        ``(N, 4, 4)`` float64 RAS mm, reference → the head at that time.
+    covariance
+        ``(N, 6, 6)`` as of `MotionEstimate`.
+    """
+
+    poses: Tensor
+    covariance: Tensor
 
 
 def warnings_of(status: Sequence[str]) -> list[str]:
@@ -87,11 +104,13 @@ def bridge(
     score: NDArray[np.float64],
     center: Tensor,
     radius: float,
+    predicted: Predicted | None = None,
 ) -> tuple[Tensor, Tensor, NDArray[np.bool_]]:
     """Smooth the poses of frames that failed; never touch the others.
 
-    Between the last good frame before a gap and the first after it the head is taken to turn and
-    move evenly; how far it moves in between says how little that is worth. A failed frame's own
+    Where nothing is predicted, the head is taken to turn and move evenly between the last good
+    frame before a gap and the first after it; how far it moves in between says how little that is
+    worth. A failed frame's own
     pose is worth as much as its similarity: a torn frame may be off by millimetres, a frame of
     noise by the size of the head. The two are weighted by these variances. So a torn frame in a
     large turn keeps its own pose, and one among still frames rests with them.
@@ -106,6 +125,8 @@ def bridge(
         ``(T,)`` similarity of each frame at its own pose; NaN where there is none.
     center, radius
         Of the head, mm.
+    predicted
+        Poses of all frames by those that are good, and what that is worth.
 
     Returns
     -------
@@ -127,11 +148,14 @@ def bridge(
         before = int(places[max(after - 1, 0)])
         following = int(places[min(after, len(places) - 1)])
         gap = following - before
-        fraction = torch.tensor((t - before) / gap if gap else 0.0, dtype=poses.dtype)
-        way = rigid.interpolate(poses[before], poses[following], fraction, center)
-        nearest = min(abs(t - before), abs(t - following))
-        spanned = _between(poses[before], poses[following], center)
-        spread = spanned**2 / 4 + step * nearest
+        if predicted is not None:
+            way, spread = predicted.poses[t], predicted.covariance[t].diagonal()
+        else:
+            fraction = torch.tensor((t - before) / gap if gap else 0.0, dtype=poses.dtype)
+            way = rigid.interpolate(poses[before], poses[following], fraction, center)
+            nearest = min(abs(t - before), abs(t - following))
+            spanned = _between(poses[before], poses[following], center)
+            spread = spanned**2 / 4 + step * nearest
         way_mm2 = float((spread * to_mm).mean())
         own_mm2 = (radius * (1 - score[t]) / 2) ** 2 if np.isfinite(score[t]) else np.inf
         own_share = way_mm2 / (way_mm2 + own_mm2) if way_mm2 > 0 else 0.0

@@ -111,6 +111,11 @@ class Scan:
         return self.head.window(_WINDOW_RIM)
 
     @property
+    def times(self) -> Tensor:
+        """When frames were taken, s, ``(T,)``."""
+        return self.settings.repetition_time * torch.arange(self.frames.count).double()
+
+    @property
     def weights(self) -> Tensor:
         """The head's soft mask in that part."""
         return self.head.weights[self.window]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unimo_bids.words import Fusion
+from unimo_bids.words import Fusion, TrackerName
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,12 @@ class MotionSettings:
     fusion
         How it brings together image and shape.
     refine
-        Without it, poses are the network's, as they stand.
+        Without it, poses are the tracker's, as they stand.
+    tracker
+        Who finds rough poses and bridges what is lost: a search from the cheapest start, or the
+        network that attends to the whole series (`spaer`).
+    repetition_time
+        s, from frame to frame.
     """
 
     fine_blur: float = 0.7
@@ -43,3 +48,5 @@ class MotionSettings:
     network: bool = True
     fusion: Fusion = "information"
     refine: bool = True
+    tracker: TrackerName = "auto"
+    repetition_time: float = 2.0

@@ -11,9 +11,10 @@ from unimo_bids.motion.contrasts import refine_tied, tie
 from unimo_bids.motion.estimate import Tracking
 from unimo_bids.motion.judge import Judge, clear
 from unimo_bids.motion.scan import Scan
-from unimo_bids.motion.tracking import Track, follow_images
+from unimo_bids.motion.settings import MotionSettings
+from unimo_bids.motion.spaer import track_by_attention
+from unimo_bids.motion.tracking import Track, follow_images, similarity_at
 from unimo_bids.motion.ways import compared
-from unimo_bids.registration.gauss_newton import register
 
 # frames that their best pose explains worse are not all torn: if a quarter of the series is, the
 # contrast may change
@@ -59,14 +60,12 @@ def track_by_network(scan: Scan) -> Tracking:
     poses = torch.eye(4, dtype=torch.float64).repeat(len(scan.usable), 1, 1)
     poses[everything] = scan.guesses(everything).cpu()
     poses[scan.reference] = torch.eye(4, dtype=torch.float64)
-    similarity = np.full(len(scan.usable), np.nan)
-    level, copies = scan.coarse.level, scan.coarse.images
-    points = scan.settings.coarse_points
-    target = scan.target(scan.reference_image[None], level, points, "bias")
-    for chunk in scan.frames.chunks(everything.tolist()):
-        rows = list(chunk)
-        at = poses[rows].to(copies.device)
-        judged = register(target, copies[rows].float()[:, None], at, iterations=1, tolerance=0.0)
-        similarity[rows] = judged.similarity.cpu().numpy()
     searched = np.zeros(len(scan.usable), dtype=bool)
-    return Tracking(scan.reference, poses.numpy(), similarity, searched)
+    return Tracking(scan.reference, poses.numpy(), similarity_at(scan, poses), searched)
+
+
+def chosen(settings: MotionSettings) -> Tracker:
+    """The tracker that is asked for; by itself, the one that was measured to be best."""
+    if settings.tracker == "spaer" or (settings.tracker == "auto" and not settings.refine):
+        return track_by_attention
+    return track_by_search if settings.refine else track_by_network

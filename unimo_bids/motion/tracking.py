@@ -84,6 +84,20 @@ def follow_images(scan: Scan, images: Tensor, starts: Tensor | None = None) -> T
     )
 
 
+def similarity_at(scan: Scan, poses: Tensor) -> NDArray[np.float64]:
+    """How well frames agree with the reference at poses ``(T, 4, 4)``, as they stand."""
+    similarity = np.full(scan.frames.count, np.nan)
+    level, copies = scan.coarse.level, scan.coarse.images
+    points = scan.settings.coarse_points
+    target = scan.target(scan.reference_image[None], level, points, "bias")
+    for chunk in scan.frames.chunks(np.flatnonzero(scan.usable).tolist()):
+        rows = list(chunk)
+        at = poses[rows].to(copies.device)
+        judged = register(target, copies[rows].float()[:, None], at, iterations=1, tolerance=0.0)
+        similarity[rows] = judged.similarity.cpu().numpy()
+    return similarity
+
+
 def follow(
     targets: Targets,
     images: Tensor,

@@ -25,6 +25,7 @@ from unimo_bids.words import Fusion, NetworkPart
 
 VOXELS = 48  # of the box, along each side
 WIDTH = 3.0  # of the box, radii
+IMAGE_TERMS, SHAPE_TERMS = (32, 18), (16, 10)  # points and vectors that sum up each
 RIGHT_DEG = 15.0  # a rotation nearer than this is in the right valley
 
 _BALL = 1.3  # radii around the middle that are looked at without a mask

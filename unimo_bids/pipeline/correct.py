@@ -51,7 +51,14 @@ from unimo_bids.pipeline.steps import (
 from unimo_bids.pipeline.summary import correction_summary, motion_columns
 from unimo_bids.spaces.names import output_spaces
 from unimo_bids.spaces.templates import Template
-from unimo_bids.words import FileBrainMethod, Fusion, Interpolation, Population, Slices
+from unimo_bids.words import (
+    FileBrainMethod,
+    Fusion,
+    Interpolation,
+    Population,
+    Slices,
+    TrackerName,
+)
 
 _BRAIN_SHARE = 0.2  # of the estimation
 _ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing
@@ -91,6 +98,7 @@ class Options:
     brain_extraction: FileBrainMethod = "auto"
     brain_center: str | None = None
     population: Population | None = None
+    tracker: TrackerName = "auto"
     fusion: Fusion = "information"
     refine: bool = True
     reference: int | Literal["auto"] = "auto"
@@ -274,7 +282,8 @@ def _estimate(
             method=options.brain_extraction,
             population=options.population,
             place=options.brain_center,
-            follow=not options.refine,  # the network reads the shape of every frame's
+            # the network reads the shape of every frame's
+            follow=not options.refine or options.tracker == "spaer",
             device=device,
             progress=lambda share: report(_ESTIMATION_SHARE * begun * share, "finding the brain"),
         )
@@ -284,7 +293,7 @@ def _estimate(
         if done < 1:
             report(_ESTIMATION_SHARE * (begun + (1 - begun) * done), what)
 
-    settings = MotionSettings(fusion=options.fusion, refine=options.refine)
+    settings = MotionSettings(fusion=options.fusion, refine=options.refine, tracker=options.tracker)
     return estimate(head, reference, settings=settings, device=device, progress=partly), brain
 
 

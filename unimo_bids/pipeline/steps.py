@@ -206,10 +206,16 @@ def track(
         head.series.affine,
         mask=head.mask,
         reference=reference if head.apart is None else 0,
-        settings=settings,
+        settings=_timed(settings, head.series),
     )
     with head.refusing():
         return on_device(lambda one: track(device=one), device)
+
+
+def _timed(settings: MotionSettings | None, series: Series) -> MotionSettings:
+    """Settings that know how far the frames are apart."""
+    settings, seconds = settings or MotionSettings(), series.repetition_time
+    return settings if seconds is None else replace(settings, repetition_time=seconds)
 
 
 def estimate(
@@ -234,7 +240,7 @@ def estimate(
         head.series.affine,
         mask=head.mask,
         reference=reference if head.apart is None else 0,
-        settings=settings,
+        settings=_timed(settings, head.series),
         progress=progress,
         tracking=tracking,
     )

@@ -257,7 +257,7 @@ def _as_read(
     radius = radius * float(np.exp(0.05 * rng.standard_normal()))
     images, masks, offsets = [], [], []
     for (image, brain, grid), (_, place) in zip(scans, poses, strict=True):
-        mask = brain if clean else _roughened(brain, grid, rng)
+        mask = brain if clean else roughened(brain, grid, rng)
         middle = (np.array(grid.shape) - 1) * grid.sizes / 2
         center = _centroid(mask, grid) if masked else middle + place.double().numpy()
         if not masked:
@@ -278,7 +278,7 @@ def _as_read(
     )
 
 
-def _roughened(brain: Tensor, grid: Grid, rng: Random) -> Tensor:
+def roughened(brain: Tensor, grid: Grid, rng: Random) -> Tensor:
     """A mask as a program might draw it: too wide or narrow, its edge wanders, a part is wrong."""
     generator = torch.Generator(brain.device).manual_seed(int(rng.integers(2**62)))
     blurred = _blurred(brain, grid, 4.0)

@@ -48,17 +48,20 @@ class Recipe:
         What it is and what it was trained on, for the card.
     examples
         What a batch is made of, in one word.
+    load
+        Reads the file of objects.
     """
 
     name: str
     network: Callable[[], nn.Module]
-    ground: Callable[[list[Thing], str], Any]
+    ground: Callable[[list[Any], str], Any]
     draw: Callable[[Any, int, np.random.Generator], Any]
     losses: Callable[[Any, Any], dict[str, Tensor]]
     finish: Callable[[Any, Any], None]
     validate: Callable[[Any, Any, int], str]
     about: Callable[[Any], str]
     examples: str
+    load: Callable[[Path], list[Any]] = load
 
 
 def _first(objects: list[Thing], most: int | None) -> list[Thing]:
@@ -101,7 +104,7 @@ def follow(
     Of each kind of anatomy the first ones are trained on, at `most` so many; of real stacks, all
     but those of the fetuses to hold back.
     """
-    objects = _first(load(data), most)
+    objects = _first(recipe.load(data), most)
     objects = [
         replace(thing, held_back=thing.fetus in hold_back) if isinstance(thing, Stack) else thing
         for thing in objects

@@ -85,7 +85,8 @@ def init_bold_wf(
             frame=_frame(run, settings),
             population=population[0],
             method=settings.brain_extraction,
-            follow=not settings.refine,  # the network reads the shape of every frame's
+            # the network reads the shape of every frame's
+            follow=not settings.refine or settings.tracker == "spaer",
             **apart,
             **device,
         ),
@@ -99,6 +100,7 @@ def init_bold_wf(
     motion = pe.Node(
         EstimateMotion(
             in_file=first,
+            tracker=settings.tracker,
             fusion=settings.fusion,
             refine=settings.refine,
             **apart,
@@ -313,7 +315,8 @@ def _brain_sentence(run: BoldRun, settings: Settings) -> str:
     )
     if settings.brain_extraction == "auto":
         sentence += ", or by intensity and shape where these were in doubt"
-    followed = "Brains of fetuses were" if settings.refine else "It was"
+    by_search = settings.refine and settings.tracker != "spaer"
+    followed = "Brains of fetuses were" if by_search else "It was"
     return sentence + f". {followed} followed through all frames."
 
 
@@ -322,15 +325,21 @@ def _motion_sentence(settings: Settings) -> str:
         "an equivariant network (steerable convolutions, Weiler et al. 2018) that reads image and "
         "shape, after UniMo (Wang et al. 2024)"
     )
+    series = (
+        "a network that attends to all frames of the series (Vaswani et al. 2017), after SpaER "
+        f"(Wang, Faghihpirayesh et al. 2024), upon what {network} sees in each"
+    )
     if not settings.refine:
-        return f"The pose of every frame is the answer of {network}, without refinement."
+        answered = network if settings.tracker == "search" else series
+        return f"The pose of every frame is the answer of {answered}, without refinement."
+    began = f"beginning with the poses of {series}" if settings.tracker == "spaer" else "at rest"
     return (
-        "The head was followed through the series at low resolution; where no neighbouring pose "
-        f"explained a frame, from the pose of {network}, and then by a global search over all "
-        "rotations. Every frame was then registered to the robust mean of aligned frames by "
-        "inverse-compositional Gauss–Newton (Baker & Matthews 2004) with Cauchy weights (Holland & "
-        "Welsch 1977). Frames that could not be registered were bridged between their neighbours, "
-        "or marked as lost."
+        f"The head was followed through the series at low resolution, {began}; where no "
+        f"neighbouring pose explained a frame, from the pose of {network}, and then by a global "
+        "search over all rotations. Every frame was then registered to the robust mean of aligned "
+        "frames by inverse-compositional Gauss–Newton (Baker & Matthews 2004) with Cauchy weights "
+        "(Holland & Welsch 1977). Frames that could not be registered were bridged between their "
+        "neighbours, or marked as lost."
     )
 
 

@@ -1,0 +1,140 @@
+"""Tracking through time: attention over the series beside simpler ways, all before refinement.
+
+Series are those that ``unimo-train watch`` made and held back: other dates, other heads. Some are
+rendered and looked at whole; longer ones are recordings whose every frame is measured as well as
+some frame of a rendered series was. All ways are given the same measurements and, where they use
+them, the same deviations.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.table import markdown_table
+from unimo_bids.motion.spaer import temporal_network
+from unimo_bids.networks.alignment import Representation, align
+from unimo_bids.networks.temporal import TemporalNetwork
+from unimo_bids.spatial import rigid
+from unimo_bids.training import judged
+from unimo_bids.training.judged import Case, Ways, cases, cells, compare, relative_exact
+from unimo_bids.training.sequences import Watched, load
+from unimo_bids.training.track import Track, borrowed, part, tracks
+
+LENGTHS = (10, 20, 40, 80, 140, 200)  # of recordings
+_RECORDINGS = 12
+_REGISTERED_MM = 0.05  # along each axis: of series in utero after refinement
+
+
+def judge(data: Path, threads: int) -> int:
+    """Print the table, and what the targets are about."""
+    torch.set_num_threads(threads)
+    network = temporal_network()
+    every = [one for one in load(data) if one.held_back]
+    measured = tracks(every)
+    seen = [one for one in measured if one.watched]
+    rows: list[list[str]] = [list(judged.COLUMNS)]
+    for kind in ("fetal", "adult"):
+        some = [one for one in seen if one.kind == kind]
+        rows += _rows(
+            network, f"{kind}, rendered", some, {"chained pairs": _chained(every, measured)}
+        )
+        lent = _recorded([one for one in measured if one.kind == kind])
+        rows += _rows(network, f"{kind}, recorded", lent, {})
+        rows += _registered(network, kind, lent)
+    print(markdown_table(rows))
+    begun = time.process_time()
+    longest = max(seen, key=lambda one: len(one.times))
+    with torch.inference_mode():
+        for one in cases([longest] * 5, judged.LOST["all"])[-5:]:
+            network(one.drawn.known)
+    each = (time.process_time() - begun) / 5
+    print(f"\n{1000 * each:.0f} ms of CPU time for {len(longest.times)} frames")
+    return 0
+
+
+def _rows(
+    network: TemporalNetwork,
+    title: str,
+    series: Sequence[Track],
+    also: Ways,
+) -> list[list[str]]:
+    """All frames, lost ones, and the next one."""
+    rows = []
+    for frames, others in judged.ways(network).items():
+        some = cases(series, judged.LOST[frames]) if also else _whole(series, judged.LOST[frames])
+        if some:
+            more = also if frames == "all" else {}
+            found = compare(network, some, {**others, **more}, lost=frames != "all")
+            many = f"{title}, {len(some)} series"
+            rows += [cells(many, frames, one) for one in found]
+    return rows
+
+
+def _registered(network: TemporalNetwork, kind: str, series: Sequence[Track]) -> list[list[str]]:
+    """Lost frames and the next one where the others have been registered."""
+    rows = []
+    for frames, others in judged.ways(network).items():
+        if frames != "all" and series:
+            some = [
+                judged.registered(one, _REGISTERED_MM, seed)
+                for seed, one in enumerate(_whole(series, judged.LOST[frames]))
+            ]
+            title = f"{kind}, recorded, registered, {len(some)} series"
+            rows += [cells(title, frames, one) for one in compare(network, some, others, lost=True)]
+    return rows
+
+
+def _whole(series: Sequence[Track], lost: Callable[[int, int], NDArray[np.bool_]]) -> list[Case]:
+    """Series as they are, without some frames."""
+    out = []
+    for number, one in enumerate(series):
+        gone = lost(len(one.times), number)
+        gone[one.reference] = False
+        out.append(judged.case(one, slice(0, len(gone)), gone))
+    return out
+
+
+def _recorded(series: Sequence[Track]) -> list[Track]:
+    """Ways of all lengths, each frame measured as one of a rendered series was."""
+    donors = [one for one in series if one.watched]
+    out = []
+    for number, way in enumerate([one for one in series if not one.watched][:_RECORDINGS]):
+        for length in LENGTHS if donors else ():
+            if length <= len(way.times):
+                rng = np.random.default_rng([number, length])
+                start = int(rng.integers(len(way.times) - length + 1))
+                piece = part(way, start + np.arange(length))
+                donor = donors[int(rng.integers(len(donors)))]
+                out.append(borrowed(piece, donor, rng))
+    return out
+
+
+def _chained(every: Sequence[Watched], measured: Sequence[Track]) -> Callable[[Case], Tensor]:
+    """Errors where each frame is compared with the one before it, and poses are their product."""
+
+    def chained(one: Case) -> Tensor:
+        (number,) = (n for n, track in enumerate(measured) if track is one.track)
+        watched, many = every[number], len(one.drawn.place[0])
+        first = int((one.track.times == one.drawn.known.times[0, 0]).nonzero()[0, 0])
+        arrays = (watched.points, watched.vectors, watched.weights)
+        points, vectors, weights = (
+            torch.from_numpy(a[first : first + many]).double() for a in arrays
+        )
+        center = one.direct[1][0, one.reference]
+        looks = Representation((points - center) / watched.radius, vectors, weights)
+        poses = [torch.eye(4).double()]
+        for step in align(looks[:-1], looks[1:]).poses:
+            poses.append(step @ poses[-1])
+        product = torch.stack(poses)
+        product = product @ rigid.inverse(product[one.reference])
+        place = watched.radius * product[:, :3, 3]
+        return relative_exact(one, product[None, :, :3, :3], place[None])
+
+    return chained
