@@ -8,6 +8,8 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 ARG TORCH_BACKEND=cpu
+# what --output-spaces will need, as it names them
+ARG TEMPLATES=MNI152NLin2009cAsym:res-2
 # where there is no index to ask: wheels from a folder (these reach pip and uv as variables)
 ARG PIP_NO_INDEX
 ARG PIP_FIND_LINKS
@@ -17,7 +19,8 @@ ARG UV_FIND_LINKS
 RUN python3 -m venv /opt/uv \
     && /opt/uv/bin/pip install --no-cache-dir --no-compile "uv>=0.8,<1" \
     && python3 -m venv --without-pip /opt/unimo-bids
-ENV VIRTUAL_ENV=/opt/unimo-bids
+ENV VIRTUAL_ENV=/opt/unimo-bids \
+    TEMPLATEFLOW_HOME=/opt/templateflow
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 # what the app needs first: it changes less often than the app
@@ -31,9 +34,12 @@ RUN /opt/uv/bin/uv pip install --no-cache --torch-backend "$TORCH_BACKEND" \
     && find /opt/unimo-bids/lib/python3*/site-packages \
         -depth -type d -name tests ! -path "*/numpy/*" -exec rm -r {} +
 COPY unimo_bids unimo_bids
+# hadolint ignore=SC2086
 RUN /opt/uv/bin/uv pip install --no-cache --no-deps . \
     # once, as a check, and to compile what is imported: all of it would be a sixth of the image
-    && /opt/unimo-bids/bin/unimo-bids-demo /tmp/demo --frames 4 --run /tmp/derivatives
+    && /opt/unimo-bids/bin/unimo-bids-demo /tmp/demo --frames 4 --run /tmp/derivatives \
+    # without a network, TemplateFlow's list alone: a folder with templates can be mounted over it
+    && { /opt/unimo-bids/bin/unimo-bids --fetch-templates $TEMPLATES || test -d /opt/templateflow; }
 
 FROM ${BASE_IMAGE}
 ARG VERSION=unreleased
@@ -43,11 +49,14 @@ LABEL org.opencontainers.image.title="unimo-bids" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.authors="The unimo-bids developers"
 COPY --from=build /opt/unimo-bids /opt/unimo-bids
+COPY --from=build /opt/templateflow /opt/templateflow
 # places to mount: on a root that cannot be written none can be made
 RUN mkdir -p /data /out /work
 # PYTHONNOUSERSITE: Singularity mounts the user's home, with the packages that lie in it
 ENV PATH=/opt/unimo-bids/bin:$PATH \
     LANG=C.UTF-8 \
+    TEMPLATEFLOW_HOME=/opt/templateflow \
+    TEMPLATEFLOW_AUTOUPDATE=off \
     PYTHONNOUSERSITE=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NVIDIA_VISIBLE_DEVICES=all \

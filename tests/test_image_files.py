@@ -25,7 +25,7 @@ def test_the_dockerfile_is_clean():
 
 def steps(path: str) -> list[list[str]]:
     """Commands of a recipe for images, in words, each once."""
-    text = (ROOT / path).read_text().replace("\\\n", " ")
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / path).read_text(), flags=re.M).replace("\\\n", " ")
     text = text.replace("$site", "/opt/unimo-bids/lib/python3*/site-packages").replace('"', "")
     found = re.findall(
         r"(?:^|&&|RUN)\s*((?:/opt|find|rm -r /opt/unimo|mkdir).*?)(?=&&|$)", text, re.M

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from unimo_bids.app import plan
@@ -44,3 +46,9 @@ def test_what_is_not_known_is_not_counted(tmp_path, monkeypatch):
     assert planned(tmp_path, monkeypatch, (0.0, 1))[-1].startswith("1 run: 1 of unknown size; res")
     lines = planned(tmp_path, monkeypatch, *[(0.0, 1)] * 100, (3.2, 1))
     assert "about 12 minutes, 100 of unknown size not counted" in lines[-1]
+
+
+def test_a_plan_needs_no_torch():
+    """It takes seconds and 200 MB, in each of thousands of jobs that only wait."""
+    program = "import sys, unimo_bids.app.array; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

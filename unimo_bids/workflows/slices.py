@@ -9,7 +9,6 @@ from nipype.pipeline import engine as pe
 
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.slices import FollowSlices
-from unimo_bids.pipeline.slices import volume_wise
 from unimo_bids.settings import Settings
 
 _OF_SLICES = ("SliceTiming", "SliceEncodingDirection", "MultibandAccelerationFactor")
@@ -29,6 +28,8 @@ def slice_warnings(run: BoldRun, settings: Settings) -> list[str]:
     """Say why slices are not followed where that was asked for."""
     if settings.slices != "on" or follows_slices(run, settings):
         return []
+    from unimo_bids.pipeline.slices import volume_wise  # and torch, which takes seconds
+
     if run.motion is not None:
         return [volume_wise("the motion was given")]
     if "slicetiming" in settings.ignore:
