@@ -58,15 +58,15 @@ def test_a_folder_that_is_filled_serves_without_a_network(tmp_path, monkeypatch)
 
 def test_without_the_file_or_a_network_the_remedy_is_named(tmp_path, monkeypatch):
     """Files of 0 bytes stand for what TemplateFlow has not fetched yet."""
-    pytest.importorskip("templateflow")
-    from templateflow import api
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))  # where the client writes on import
+    monkeypatch.setenv("TEMPLATEFLOW_AUTOUPDATE", "off")
+    api = pytest.importorskip("templateflow.api")
 
     def unreachable(*_args, **_options):
         raise ConnectionError("no route")
 
     monkeypatch.setattr(api, "get", unreachable)
-    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
-    (tmp_path / "tpl-X").mkdir()
+    (tmp_path / "tpl-X").mkdir(exist_ok=True)
     for name in ("tpl-X_res-02_T1w.nii.gz", "tpl-X_res-02_desc-brain_mask.nii.gz"):
         (tmp_path / "tpl-X" / name).touch()
     with pytest.raises(MachineError, match=r"--fetch-templates X:res-2.*TEMPLATEFLOW_HOME"):
