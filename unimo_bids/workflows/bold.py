@@ -18,13 +18,7 @@ from unimo_bids.interfaces.sink import SaveDerivatives
 from unimo_bids.settings import Settings
 from unimo_bids.spaces.names import output_spaces
 from unimo_bids.workflows.described import DescribedWorkflow
-from unimo_bids.workflows.slices import (
-    connect_slices,
-    follows_slices,
-    init_slices,
-    slice_sentence,
-    slice_warnings,
-)
+from unimo_bids.workflows.slices import follow_slices, slice_paragraphs, slice_warnings
 from unimo_bids.workflows.spaces import connect_spaces, init_spaces, space_sentences
 
 # Python with torch, before it holds any data
@@ -44,9 +38,8 @@ def init_bold_wf(
 ) -> DescribedWorkflow:
     """Correct the motion of a run, and write its derivatives and figures.
 
-    Nodes: prepare → motion → slices → resample → residual → confounds → figures → save; slices only
-    where their times are known, spaces after motion where standard spaces are wanted. The raw
-    series is read once by each of prepare, motion, slices, spaces, resample and figures.
+    Nodes: prepare → motion → slices → resample → residual → confounds → figures → save, and spaces;
+    slices where their times are known. All but residual, confounds and save read the raw series.
 
     Parameters
     ----------
@@ -69,7 +62,7 @@ def init_bold_wf(
 
     Outputs
     -------
-    The files of `bids.names.run_names` in the output folder, and the run's figures.
+    The files of `bids.names.run_names`, and the run's figures.
     """
     workflow = DescribedWorkflow(_name(run), _methods(run, settings))
     memory = {"mem_gb": step_gb(series_gb), "n_procs": 1}
@@ -160,10 +153,8 @@ def init_bold_wf(
     else:
         workflow.connect(prepare, "population_reason", figures, "population_reason")
 
-    poses = motion
-    if follows_slices(run, settings):
-        poses = init_slices(run, settings, memory)
-        connect_slices(workflow, motion, poses, resample, confounds, figures, save)
+    steps = (motion, resample, confounds, figures, save)
+    poses = follow_slices(workflow, run, settings, memory, *steps)
     if output_spaces(settings.output_spaces, settings.template):
         spaces = init_spaces(run, settings, age, device, heavy)
         connect_spaces(workflow, prepare, poses, spaces, figures, save)
@@ -357,8 +348,7 @@ def _methods(run: BoldRun, settings: Settings) -> list[str]:
         paragraphs.insert(
             -1, "Of several echoes, motion was estimated on the first and applied to all."
         )
-    if follows_slices(run, settings):
-        paragraphs.append(slice_sentence(settings))
+    paragraphs += slice_paragraphs(run, settings)
     paragraphs.append(
         "Each frame was resampled once, by cubic B-splines (Unser 1999), from the raw data."
     )

@@ -37,9 +37,24 @@ def slice_warnings(run: BoldRun, settings: Settings) -> list[str]:
     return [volume_wise("no sidecar has a SliceTiming")]
 
 
-def init_slices(run: BoldRun, settings: Settings, resources: Mapping[str, Any]) -> pe.Node:
-    """Step that follows the head through the slices of a run."""
-    return pe.Node(
+def follow_slices(
+    workflow: pe.Workflow,
+    run: BoldRun,
+    settings: Settings,
+    resources: Mapping[str, Any],
+    motion: pe.Node,
+    resample: pe.Node,
+    confounds: pe.Node,
+    figures: pe.Node,
+    save: pe.Node,
+) -> pe.Node:
+    """Add the step that follows slices, if they are to be, and hand on what only it knows.
+
+    Returns the node that has the frames' poses: this one, or that of the motion.
+    """
+    if not follows_slices(run, settings):
+        return motion
+    slices = pe.Node(
         FollowSlices(
             in_file=str(run.paths[0]),
             metadata={name: run.metadata[name] for name in _OF_SLICES if name in run.metadata},
@@ -49,18 +64,6 @@ def init_slices(run: BoldRun, settings: Settings, resources: Mapping[str, Any]) 
         name="slices",
         **resources,
     )
-
-
-def connect_slices(
-    workflow: pe.Workflow,
-    motion: pe.Node,
-    slices: pe.Node,
-    resample: pe.Node,
-    confounds: pe.Node,
-    figures: pe.Node,
-    save: pe.Node,
-) -> None:
-    """Hand on what only slices know; the poses of frames are handed on by whoever has them."""
     workflow.connect(
         [
             (motion, slices, [("motion", "motion"), ("transforms", "transforms")]),
@@ -72,17 +75,20 @@ def connect_slices(
             (resample, save, [("coverage", "coverage")]),
         ]
     )
+    return slices
 
 
-def slice_sentence(settings: Settings) -> str:
-    """For the methods section."""
+def slice_paragraphs(run: BoldRun, settings: Settings) -> list[str]:
+    """For the methods section; none where slices are not followed."""
+    if not follows_slices(run, settings):
+        return []
     where = (
         "Where slices that had no part in the estimate were better explained so, the"
         if settings.slices == "auto"
         else "The"
     )
-    return (
+    return [
         f"{where} head was followed through the slices of all frames: a trajectory in continuous "
         "time, fitted to the template by one banded Gauss–Newton problem, and frames were made "
         "from slices where they were acquired."
-    )
+    ]
