@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from unimo_bids.spatial.grid import Grid, voxel_centers
-from unimo_bids.spatial.interpolation import sample_cubic, spline_coefficients
+from unimo_bids.spatial.interpolation import sample_linear
+from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Composed, Field, Rigid, Warp
 
 # where signal is squeezed further, no field tells apart what is in a voxel
@@ -86,16 +87,28 @@ class ShiftField:
         """How far along a is seen what truly is at a voxel: ``e(x) = -d(x + e a)``, as `shift`."""
         size = float(self.grid.sizes[self.axis])
         places = voxel_centers(self.grid.shape).float()
-        splines = spline_coefficients(self.shift[None])[None]
         e = torch.zeros(len(places))
         for _ in range(_STEPS):
             before = e
             at = places.clone()
             at[:, self.axis] += e / size
-            e = -sample_cubic(splines, at[None])[0, 0]
+            e = -sample_linear(self.shift[None, None], at[None])[0, 0]
             if float((e - before).abs().max()) < _PRECISE:
                 break
         return e.reshape(self.grid.shape)
+
+    def without_mean(self, weights: Tensor) -> tuple[ShiftField, Tensor]:
+        """The field less its mean over weights ``(X, Y, Z)``, and that as a motion ``(4, 4)``.
+
+        A shift c of everything is no distortion: with ``d = d' + c`` and G the motion by c along a,
+        ``D⁻¹ T D`` is ``D'⁻¹ (G⁻¹ T G) D'``.
+        """
+        mean = float((weights * self.shift).sum() / weights.sum())
+        coefficients = self.coefficients.clone()
+        coefficients[0, 0, 0] -= mean
+        motion = torch.eye(4, dtype=torch.float64)
+        motion[:3, 3] = mean * self.direction
+        return replace(self, coefficients=coefficients), motion
 
     def limited(self) -> ShiftField:
         """The same field, or so much of it that no signal is squeezed out of sight or folded."""
@@ -153,6 +166,20 @@ class Distortion:
     @cached_property
     def _last(self) -> Field:
         return self.field.undistorting()
+
+    def spread(self, volume: Tensor) -> Tensor:
+        """A volume ``(X, Y, Z)`` with the brightness that things have without squeezing."""
+        return volume / self.field.density.to(volume)
+
+    def gathered(self, volume: Tensor, onto: Grid | None = None) -> Tensor:
+        """A corrected volume, squeezed as the reference is, on the field's grid or another."""
+        density = self.field.density.to(volume)
+        if onto is None:
+            return volume * density
+        rest = Rigid(torch.eye(4, dtype=torch.float64))
+        return volume * resample(
+            density, self.field.grid, rest, onto=onto, interpolation="linear", outside=1.0
+        )
 
     def warp(self, pose: Tensor) -> Warp:
         """``D⁻¹ T D``: reference → volume."""
