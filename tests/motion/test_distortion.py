@@ -132,6 +132,9 @@ def test_a_head_at_rest_is_left_alone():
     motion = known(poses, np.ones(phantom.SHAPE, dtype=np.float32))
     found = estimate_distortion(data, phantom.AFFINE.numpy(), motion, AXIS)
     assert found.motion is motion and "hardly moved" in found.finding
+    few = replace(motion, status=np.array(["ok"] * 7 + ["lost"] * (COUNT - 7)))
+    found = estimate_distortion(data, phantom.AFFINE.numpy(), few, AXIS)
+    assert found.motion is few and "too few" in found.finding
     changing = replace(motion, mode="tied")
     found = estimate_distortion(data, phantom.AFFINE.numpy(), changing, AXIS)
     assert found.motion is changing and "no single image" in found.finding
