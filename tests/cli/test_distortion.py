@@ -53,3 +53,10 @@ def test_an_unknown_axis_is_asked_for(tmp_path, capsys):
     assert main([str(path), out, *OPTIONS, "--deformation", "epi"]) == 2
     said = capsys.readouterr().err
     assert "bold.nii" in said and "--phase-encoding" in said
+
+
+def test_a_broken_file_beside_the_series_is_named(tmp_path, capsys):
+    path = save(tmp_path / "bold.nii", np.random.default_rng(0).random((8, 7, 6, 5)))
+    (tmp_path / "bold.json").write_text("[")
+    assert main([str(path), str(tmp_path / "out"), *OPTIONS, "--deformation", "auto"]) == 2
+    assert "bold.json" in capsys.readouterr().err

@@ -171,12 +171,20 @@ class Distortion:
         """A volume ``(X, Y, Z)`` with the brightness that things have without squeezing."""
         return volume / self.field.density.to(volume)
 
-    def gathered(self, volume: Tensor, onto: Grid | None = None) -> Tensor:
-        """A corrected volume, squeezed as the reference is, on the field's grid or another."""
+    def gathered(
+        self, volume: Tensor, onto: Grid | None = None, space: Warp | None = None
+    ) -> Tensor:
+        """A corrected volume, squeezed as the reference is, on the field's grid or another.
+
+        Parameters
+        ----------
+        onto, space
+            As in `correct_series`: another grid, and from its space to the reference's.
+        """
         density = self.field.density.to(volume)
         if onto is None:
             return volume * density
-        rest = Rigid(torch.eye(4, dtype=torch.float64))
+        rest = space or Rigid(torch.eye(4, dtype=torch.float64))
         return volume * resample(
             density, self.field.grid, rest, onto=onto, interpolation="linear", outside=1.0
         )

@@ -70,7 +70,7 @@ def register(
             seen = carried(moving, exponential(modes.on(velocity, grid), grid), grid)
             alike = (weights * local_correlation(fixed, seen, window)).sum() / weights.sum()
             total = 1 - alike + stiffness * energy(velocity, modes, metric)
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
             return total
 
         steps.step(cost)

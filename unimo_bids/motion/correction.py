@@ -166,7 +166,7 @@ def correct_series(
                 volume = distortion.spread(volume)
             moved = resample(volume, grid, warp, onto=onto, interpolation=interpolation)
             if distortion is not None:
-                moved = distortion.gathered(moved, onto)
+                moved = distortion.gathered(moved, onto, space)
             yield moved.cpu().numpy()
         if progress is not None:
             progress((t + 1) / n_frames, "resampling")

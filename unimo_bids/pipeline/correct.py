@@ -30,6 +30,7 @@ from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.pipeline.distortion import (
     about_distortion,
+    phase_encode_axis,
     seek_distortion,
     write_distortion,
 )
@@ -178,11 +179,12 @@ def correct_file(
         if options.threads is not None or series.shape[3] < _MANY_FRAMES:
             torch.set_num_threads(options.threads or 1)
         times, volumes_only = _slice_times(options, series)
+        axis = phase_encode_axis(series, options.deformation, options.phase_encoding)
         motion, brain = _estimate(series, options, device, report)
         bent, by_frames = None, motion
         if options.deformation != "none":
             report(_ESTIMATION_SHARE, "looking for distortion")
-            bent = seek_distortion(series, motion, options.deformation, options.phase_encoding)
+            bent = seek_distortion(series, motion, options.deformation, axis)
             motion = bent.motion
         non_steady = non_steady_frames(series)
         comparison = resample(

@@ -20,10 +20,21 @@ from unimo_bids.words import Deformation
 _AXES = "ijk"
 
 
-def phase_encode_axis(series: Series, given: str | None) -> int | None:
-    """Axis of the grid: as given, of the JSON file beside the series, or of its header."""
-    if given is not None:
-        return _AXES.index(given)
+def phase_encode_axis(series: Series, how: Deformation, given: str | None) -> int | None:
+    """Axis of the grid, as given, of the JSON file beside the series, or of its header.
+
+    None where it is not known, or not wanted; refused if it has to be known.
+    """
+    if how == "none":
+        return None
+    axis = _AXES.index(given) if given is not None else _written_axis(series)
+    if axis is None and how == "epi":
+        finding = "neither its header nor a JSON file beside it says which axis is phase-encoded"
+        raise InputError(series.path, finding, "give --phase-encoding i, j or k")
+    return axis
+
+
+def _written_axis(series: Series) -> int | None:
     path = Path(series.path)
     sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     if sidecar.exists():
@@ -39,17 +50,13 @@ def phase_encode_axis(series: Series, given: str | None) -> int | None:
 
 
 def seek_distortion(
-    series: Series, motion: MotionEstimate, how: Deformation, given: str | None
+    series: Series, motion: MotionEstimate, how: Deformation, axis: int | None
 ) -> Bent:
     """What bends the head along the phase-encode axis, if that is known."""
-    axis = phase_encode_axis(series, given)
-    if axis is not None:
-        return estimate_distortion(series, series.affine, motion, axis, how)
-    if how == "epi":
-        finding = "neither its header nor a JSON file beside it says which axis is phase-encoded"
-        raise InputError(series.path, finding, "give --phase-encoding i, j or k")
-    unknown = "No distortion was looked for: the phase-encode axis is not known."
-    return Bent(motion, None, unknown)
+    if axis is None:
+        unknown = "No distortion was looked for: the phase-encode axis is not known."
+        return Bent(motion, None, unknown)
+    return estimate_distortion(series, series.affine, motion, axis, how)
 
 
 def about_distortion(bent: Bent) -> dict[str, Any]:
