@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "slices": _slices,
             "spaces": _spaces,
             "tracking": _tracking,
+            "distortion": _distortion,
             "page": _page,
         },
     }
@@ -112,6 +113,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     spaces.add_argument("--count", type=int, default=4, help="of adults; of fetuses ten times that")
     spaces.add_argument("--threads", type=int, default=1)
+    distortion = commands.add_parser("distortion", help="a field that a head moves through")
+    distortion.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    distortion.add_argument("--motion", nargs="+", default=["severe", "typical"])
+    distortion.add_argument("--size", nargs="+", type=float, default=[0, 2, 4, 6, 8], help="mm")
+    distortion.add_argument("--attached", choices=("scanner", "head"), default="scanner")
+    distortion.add_argument("--frames", type=int, default=16)
+    distortion.add_argument("--seed", nargs="+", type=int, default=[0])
+    distortion.add_argument("--threads", type=int, default=1)
     golden = commands.add_parser("golden", help="fingerprints of results")
     golden.add_argument("out", metavar="OUT.json", type=Path)
     golden.add_argument("--before", metavar="JSON", type=Path, help="compare with these")
@@ -150,6 +159,13 @@ def _spaces(options: argparse.Namespace) -> int:
     from benchmarks.spaces import judge
 
     return judge(options.data, options.only, options.count, options.threads)
+
+
+def _distortion(options: argparse.Namespace) -> int:
+    from benchmarks.distortion import judge
+
+    what = (options.motion, options.size, options.seed, options.attached)
+    return judge(options.data, *what, options.frames, options.threads)
 
 
 def _golden(options: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ from unimo_bids.cli.arguments import (
 from unimo_bids.cli.guard import guarded
 from unimo_bids.cli.printing import say
 from unimo_bids.cli.progress import progress
-from unimo_bids.words import FileBrainMethod, Interpolation, Slices
+from unimo_bids.words import Deformation, FileBrainMethod, Interpolation, Slices
 
 if TYPE_CHECKING:
     from unimo_bids.pipeline.correct import Corrected, Options
@@ -95,6 +95,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(output_spaces=(), template=())
     parser.add_argument(
         "--age", metavar="WEEKS", type=positive, help="of who was scanned, for {age} in --template"
+    )
+    parser.add_argument(
+        "--deformation",
+        choices=get_args(Deformation),
+        default="none",
+        help="distortion that bends the head as it moves: auto, correct it where frames that had "
+        "no part in it fit better; epi, in any case; none, motion alone (default)",
+    )
+    parser.add_argument(
+        "--phase-encoding",
+        choices=("i", "j", "k"),
+        help="axis along which EPI is distorted (default: what the JSON file beside the series, or "
+        "its header, says)",
     )
     parser.add_argument("--interpolation", choices=get_args(Interpolation), default="cubic")
     parser.add_argument(

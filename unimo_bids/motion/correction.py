@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unimo_bids.deformation.epi import Distortion
 from unimo_bids.files.series import Series
 from unimo_bids.files.writing import SeriesWriter
 from unimo_bids.qc.similarity import Likeness
@@ -58,6 +59,7 @@ def write_corrected(
     template: NDArray[np.floating],
     mask: NDArray[np.floating],
     status: Sequence[str] | NDArray[np.str_],
+    distortion: Distortion | None = None,
     non_steady: int = 0,
     interpolation: Interpolation = "cubic",
     device: str = "cpu",
@@ -78,6 +80,8 @@ def write_corrected(
         ``(X, Y, Z)`` what frames are compared with, and its weights.
     status
         ``(T,)``; bridged and lost frames are written, but have no part in the moments.
+    distortion
+        What bends the head as it moves, undone in the same resampling.
     non_steady
         Nor have so many frames at the start.
     progress
@@ -92,7 +96,12 @@ def write_corrected(
     similarity = np.full(frames, np.nan), np.full(frames, np.nan)
     likeness = Likeness(template, mask)
     volumes = instead or correct_series(
-        series, series.affine, poses, interpolation=interpolation, device=device
+        series,
+        series.affine,
+        poses,
+        distortion=distortion,
+        interpolation=interpolation,
+        device=device,
     )
     with SeriesWriter(path, series) as writer:
         for t, corrected in enumerate(volumes):
@@ -110,6 +119,7 @@ def correct_series(
     affine: NDArray[np.float64],
     poses: NDArray[np.float64],
     *,
+    distortion: Distortion | None = None,
     onto: Grid | None = None,
     space: Warp | None = None,
     interpolation: Interpolation = "cubic",
@@ -126,6 +136,8 @@ def correct_series(
         ``(4, 4)`` voxel → RAS mm.
     poses
         ``(T, 4, 4)`` RAS mm, reference → volume.
+    distortion
+        What bends the head as it moves.
     onto
         The grid that is wanted, if it is not the series' own.
     space
@@ -146,10 +158,15 @@ def correct_series(
         if onto is None and np.array_equal(poses[t], np.eye(4)):
             yield raw
         else:
-            pose = Rigid(torch.as_tensor(poses[t]))
-            warp = pose if space is None else Composed(space, pose)
+            pose = torch.as_tensor(poses[t])
+            moving = Rigid(pose) if distortion is None else distortion.warp(pose)
+            warp = moving if space is None else Composed(space, moving)
             volume = torch.from_numpy(np.ascontiguousarray(raw)).to(device)
+            if distortion is not None:
+                volume = distortion.spread(volume)
             moved = resample(volume, grid, warp, onto=onto, interpolation=interpolation)
+            if distortion is not None:
+                moved = distortion.gathered(moved, onto, space)
             yield moved.cpu().numpy()
         if progress is not None:
             progress((t + 1) / n_frames, "resampling")

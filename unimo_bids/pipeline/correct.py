@@ -28,6 +28,12 @@ from unimo_bids.motion.correction import Comparison
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.slices.trajectory import SliceTimes
+from unimo_bids.pipeline.distortion import (
+    about_distortion,
+    phase_encode_axis,
+    seek_distortion,
+    write_distortion,
+)
 from unimo_bids.pipeline.slices import read_slice_times, volume_wise, write_slices
 from unimo_bids.pipeline.spaces import (
     Carried,
@@ -52,6 +58,7 @@ from unimo_bids.pipeline.summary import correction_summary, motion_columns
 from unimo_bids.spaces.names import output_spaces
 from unimo_bids.spaces.templates import Template
 from unimo_bids.words import (
+    Deformation,
     FileBrainMethod,
     Fusion,
     Interpolation,
@@ -86,6 +93,7 @@ _IN_SPACE = {
     "mask": "_mask.nii.gz",
     "transform": "_xfm.txt",
 }
+_DISTORTION_SUFFIXES = {"distortion": "_distortion.json", "shift": "_shift.nii.gz"}
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,8 @@ class Options:
     reference: int | Literal["auto"] = "auto"
     slice_timing: Path | None = None
     slices: Slices = "auto"
+    deformation: Deformation = "none"
+    phase_encoding: Literal["i", "j", "k"] | None = None
     device: str = "auto"
     threads: int | None = None
     interpolation: Interpolation = "cubic"
@@ -171,12 +181,19 @@ def correct_file(
         if options.threads is not None or series.shape[3] < _MANY_FRAMES:
             torch.set_num_threads(options.threads or 1)
         times, volumes_only = _slice_times(options, series)
+        axis = phase_encode_axis(series, options.deformation, options.phase_encoding)
         motion, brain = _estimate(series, options, device, report)
+        bent, by_frames = None, motion
+        if options.deformation != "none":
+            report(_ESTIMATION_SHARE, "looking for distortion")
+            bent = seek_distortion(series, motion, options.deformation, axis)
+            motion = bent.motion
         non_steady = non_steady_frames(series)
         comparison = resample(
             places["corrected"],
             series,
             motion,
+            distortion=None if bent is None else bent.distortion,
             non_steady=non_steady,
             interpolation=options.interpolation,
             device=device,
@@ -193,11 +210,14 @@ def correct_file(
             summary["brain"] = brain_facts(brain.brain)
         summary["warnings"] += volumes_only
         if templates:
-            carried = _write_spaces(options, templates, series, motion, brain, device, places)
+            carried = _write_spaces(options, templates, series, by_frames, brain, device, places)
             summary["spaces"] = {str(one.space): one.facts() for one in carried}
             summary["warnings"] += [warning for one in carried for warning in one.warnings]
+        if bent is not None:
+            summary["distortion"] = about_distortion(bent)
+            write_distortion(series, bent, places)
         if times is not None:
-            summary["slices"] = write_slices(series, motion, times, places, options.slices)
+            summary["slices"] = write_slices(series, by_frames, times, places, options.slices)
         paths = {key: path for key, path in paths.items() if _is_made(key, summary)}
         places = {key: places[key] for key in paths}
         done = Corrected(series, motion, comparison, columns, summary, paths)
@@ -224,7 +244,9 @@ def _slice_times(options: Options, series: Series) -> tuple[SliceTimes | None, l
 
 
 def _is_made(key: str, summary: Mapping[str, Any]) -> bool:
-    """Whether an output comes out, of those about slices."""
+    """Whether an output comes out, of those about slices and distortion."""
+    if key in _DISTORTION_SUFFIXES:
+        return bool(summary["distortion"]["corrected"])
     if key not in _SLICE_SUFFIXES:
         return True
     return "slices" in summary and (key == "slices" or summary["slices"]["rebuilt"])
@@ -241,6 +263,8 @@ def _output_paths(options: Options, drawn: bool) -> dict[str, Path]:
         suffixes |= {
             f"{space}:{what}": f"_{space.entities}{end}" for what, end in _IN_SPACE.items()
         }
+    if options.deformation != "none":
+        suffixes |= _DISTORTION_SUFFIXES
     paths = {
         key: options.out_dir / f"{stem}{suffix}"
         for key, suffix in suffixes.items()

@@ -20,6 +20,7 @@ from unimo_bids.brain.head import refusing, too_small
 from unimo_bids.brain.mask import BrainMask, given_brain, population_of_size
 from unimo_bids.brain.place import OPTION, locate
 from unimo_bids.brain.run import SeriesBrain, find_series_brain
+from unimo_bids.deformation.epi import Distortion
 from unimo_bids.devices import on_device
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import Series, read_mask, read_series, read_volume
@@ -268,6 +269,7 @@ def resample(
     series: Series,
     motion: MotionEstimate,
     *,
+    distortion: Distortion | None = None,
     non_steady: int = 0,
     interpolation: Interpolation = "cubic",
     device: str = "cpu",
@@ -278,6 +280,8 @@ def resample(
 
     Parameters
     ----------
+    distortion
+        What bends the head as it moves, undone in the same resampling.
     non_steady
         Frames at the start that have no part in the comparison.
     instead
@@ -291,6 +295,7 @@ def resample(
         template=motion.template,
         mask=motion.mask,
         status=motion.status,
+        distortion=distortion,
         non_steady=non_steady,
         interpolation=interpolation,
         progress=progress,

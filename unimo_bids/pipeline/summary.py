@@ -105,6 +105,8 @@ def in_words(summary: Mapping[str, Any]) -> list[str]:
         phrases.append(
             f"within frames {within['median']:.2f} mm (median), {within['max']:.1f} mm (largest)"
         )
+    if "distortion" in summary:
+        phrases.append(summary["distortion"]["finding"])
     if None not in tsnr.values():
         phrases.append(f"median tSNR {tsnr['before']:.1f} → {tsnr['after']:.1f}")
     return phrases

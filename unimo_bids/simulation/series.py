@@ -89,6 +89,10 @@ class Scene:
         ]
         return np.stack(every)
 
+    def moment(self, t: int, part: int) -> Moment:
+        """What the artefact of that number knows of frame ``t``."""
+        return self._moment(t).of_part(part)
+
     def _moment(self, t: int) -> Moment:
         return Moment(
             frame=t,

@@ -1,0 +1,1 @@
+"""What motion leaves: smooth deformations, distortion along the phase-encode axis."""

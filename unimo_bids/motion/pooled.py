@@ -1,0 +1,260 @@
+"""One distortion field for a whole series, found together with the poses that it bends.
+
+Frames are read where field and pose show the points z of a template, without the squeezing::
+
+    m(y) / (1 + d'(y)) ≈ Σₖ bₖ φₖ(z),     y = D⁻¹(T z)
+
+The template is the mean of the frames so read, and changes with the field: what a field does to all
+frames alike, no frame can tell. Gauss–Newton for the field's coefficients therefore takes what they
+change in a frame less the mean of that over the frames; poses and intensities, a set for every
+frame, are eliminated. How large the field is expected to be follows from the data (evidence, MacKay
+1992).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool3d
+
+from unimo_bids.deformation.epi import ShiftField
+from unimo_bids.motion.template import robust_mean
+from unimo_bids.registration.intensity import CAUCHY, gains, modelled
+from unimo_bids.registration.least_squares import robust_scale
+from unimo_bids.registration.levels import Level
+from unimo_bids.registration.target import Target, make_target
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.interpolation import sample_linear
+from unimo_bids.spatial.region import Region
+
+# mm: waves shorter than 2π times this are expected to be the smaller the shorter they are. Fields
+# of air spaces fall off over a few centimetres
+_SMOOTHNESS = 15.0
+_SIZE = 2.0  # mm, of a field before anything is known of it
+_ROUNDS_OF_EVIDENCE = 3  # it changes little after two
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """What of the template counts.
+
+    Attributes
+    ----------
+    region
+        The head, in the part of the grid that holds it.
+    level
+        The resolution of that part.
+    points
+        At most so many, those with most information.
+    """
+
+    region: Region
+    level: Level
+    points: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A frame at N points of the template: where it shows them ``(N, 3)``, and what it shows.
+
+    ``values`` are without squeezing, ``slope`` is ``∂d/∂a``, all ``(N,)``.
+    """
+
+    indices: Tensor
+    view: Tensor
+    values: Tensor
+    slope: Tensor
+
+
+def read(level: Level, sampled: Tensor, pose: Tensor, field: ShiftField, points: Tensor) -> Reading:
+    """Read a frame, ``(X, Y, Z)`` from `Level.sampled`, at points ``(N, 3)`` of the template."""
+    indices = rigid.transform(level.grid.to_index @ pose, points.double()).float()
+    shift = sample_linear(field.seen[None, None], indices[None])[0, 0]
+    indices[:, field.axis] += shift / float(field.grid.sizes[field.axis])
+    density = sample_linear(field.density[None, None], indices[None])[0, 0]
+    values = level.sample(sampled[None, None], indices[None])[0, 0]
+    return Reading(indices, level.validity(indices), values / density, density - 1)
+
+
+def template_of(
+    sampled: Tensor, poses: Tensor, field: ShiftField, head: Head, level: Level
+) -> Target:
+    """The mean of frames ``(B, X, Y, Z)`` without motion and distortion, as a target."""
+    region = head.region
+    # what a gradient in the head needs, and no more
+    near = max_pool3d(region.weights[None, None], 5, stride=1, padding=2).flatten() > 0
+    points = region.grid.points()[near]
+    inside = region.weights.flatten()[near] > 0.5
+    images: list[Tensor] = []
+    for frame, pose in zip(sampled, poses, strict=True):
+        found = read(level, frame, pose, field, points)
+        image = torch.where(found.view > 0.5, found.values, torch.nan)
+        if images:
+            both = inside & torch.isfinite(image) & torch.isfinite(images[0])
+            here, there = image[both], images[0][both]
+            gain = there.std() / here.std().clamp(min=1e-12)
+            image = (image - here.mean()) * gain + there.mean()
+        images.append(image)
+    mean = torch.zeros(len(near))
+    mean[near] = robust_mean(torch.stack(images)[..., None, None])[:, 0, 0]
+    return make_target(
+        [mean.reshape(1, *region.grid.shape)],
+        region.weights,
+        head.level,
+        center=region.center,
+        radius=region.radius,
+        model="bias",
+        max_points=head.points,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What is known after some steps: poses ``(B, 4, 4)`` template → truth, field, template."""
+
+    poses: Tensor
+    field: ShiftField
+    target: Target
+
+
+def fit_field(
+    sampled: Tensor, poses: Tensor, field: ShiftField, head: Head, level: Level, steps: int
+) -> Fit:
+    """Find field and poses of frames ``(B, X, Y, Z)`` together, from where they are."""
+    size = _SIZE
+    for _ in range(steps):
+        target = template_of(sampled, poses, field, head, level)
+        points = target.points.double() + target.center
+        readings = [
+            read(level, frame, pose, field, points)
+            for frame, pose in zip(sampled, poses, strict=True)
+        ]
+        changes = [_change(target, r, p, field) for r, p in zip(readings, poses, strict=True)]
+        common = torch.stack(changes).mean(dim=0)
+        many = common.shape[1]
+        hessian = torch.zeros(many, many, dtype=torch.float64)
+        gradient = torch.zeros(many, dtype=torch.float64)
+        eliminated = []
+        for reading, change in zip(readings, changes, strict=True):
+            part, slope, back = _normal_equations(target, reading, change - common)
+            hessian += part
+            gradient += slope
+            eliminated.append(back)
+        step, size = _evident_step(hessian, gradient, field, size)
+        coefficients = field.coefficients + step.reshape(field.coefficients.shape)
+        field = replace(field, coefficients=coefficients).limited()
+        small = torch.stack([back[:6, -1] + back[:6, :-1] @ step for back in eliminated])
+        poses = _moved(poses, small, target)
+    return Fit(poses, field, template_of(sampled, poses, field, head, level))
+
+
+def fit_poses(fit: Fit, sampled: Tensor, poses: Tensor, level: Level, steps: int) -> Tensor:
+    """Poses of frames ``(B, X, Y, Z)`` under a field and to a template that stay."""
+    target = fit.target
+    points = target.points.double() + target.center
+    nothing = torch.zeros(len(points), 0)
+    for _ in range(steps):
+        small = torch.stack(
+            [
+                _normal_equations(target, read(level, frame, pose, fit.field, points), nothing)[2]
+                for frame, pose in zip(sampled, poses, strict=True)
+            ]
+        )
+        poses = _moved(poses, small[:, :6, -1], target)
+    return poses
+
+
+def residuals(fit: Fit, sampled: Tensor, poses: Tensor, level: Level) -> Tensor:
+    """Robust standard deviation of what frames show beyond the template, ``(B,)``.
+
+    Relative to what the head's structure makes of it.
+    """
+    target = fit.target
+    points = target.points.double() + target.center
+    left = []
+    for frame, pose in zip(sampled, poses, strict=True):
+        reading = read(level, frame, pose, fit.field, points)
+        view = (reading.view * target.weights)[None]
+        coefficients, residual = modelled(target.channels[0], view, reading.values[None])
+        left.append(robust_scale(residual, view)[0] / coefficients[0, 0].abs())
+    return torch.stack(left)
+
+
+def _normal_equations(
+    target: Target, reading: Reading, change: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One frame's part of the field's equations, its motion and intensities eliminated.
+
+    The third result gives these back: ``(6 + terms, K + 1)``, motion first; the last column is what
+    they are if the field stays, the others what they change with each coefficient.
+    """
+    channel = target.channels[0]
+    view = (reading.view * target.weights)[None]
+    coefficients, residual = modelled(channel, view, reading.values[None])
+    sigma = robust_scale(residual, view)[0]
+    r, gain = residual[0], gains(channel, coefficients)[0][0]
+    w = view[0] / (1 + (r / (CAUCHY * sigma)) ** 2) / (sigma**2 * _correlated(target))
+    own = torch.cat([channel.steepest[0] * gain[:, None], channel.terms.mT], dim=1)
+    weighted = own * w[:, None]
+    h = (weighted.mT @ own).double()
+    h += torch.diag(1e-9 * h.diagonal() + 1e-30)  # rounding, where a term is no term
+    change = change * gain[:, None]
+    rhs = torch.cat([weighted.mT @ change, (weighted.mT @ r)[:, None]], dim=1).double()
+    back = torch.linalg.solve(h, rhs)
+    hessian = ((change * w[:, None]).mT @ change).double() - rhs[:, :-1].mT @ back[:, :-1]
+    gradient = (change.mT @ (w * r)).double() - rhs[:, :-1].mT @ back[:, -1]
+    return hessian, gradient, back
+
+
+def _change(target: Target, reading: Reading, pose: Tensor, field: ShiftField) -> Tensor:
+    """What each coefficient changes in a frame at the points, for gain 1, ``(N, K)``."""
+    waves, slopes = field.waves(reading.indices)
+    a = pose[:3, :3].mT @ field.direction  # in the template's space
+    channel = target.channels[0]
+    steepness = channel.steepest[0][:, 3:] @ a.float()
+    image = channel.terms[0]
+    return -(steepness[:, None] * waves + image[:, None] * slopes) / (1 + reading.slope)[:, None]
+
+
+def _evident_step(
+    hessian: Tensor, gradient: Tensor, field: ShiftField, size: float
+) -> tuple[Tensor, float]:
+    """Step of the coefficients, ``(K,)``, and how large they are expected to be, mm."""
+    now, usual = field.coefficients.flatten(), _prior(field)
+    step = torch.zeros_like(now)
+    for _ in range(_ROUNDS_OF_EVIDENCE):
+        precision = usual / size**2
+        inverse = torch.linalg.inv(hessian + torch.diag(precision))
+        step = inverse @ (-gradient - precision * now)
+        determined = len(now) - float((precision * inverse.diagonal()).sum())
+        squares = float((usual * (now + step) ** 2).sum())
+        size = max(math.sqrt(squares / max(determined, 1.0)), 1e-3)
+    return step, size
+
+
+def _prior(field: ShiftField) -> Tensor:
+    """Inverse of the expected squares of the coefficients, up to a factor, ``(K,)``."""
+    lengths = ((field.last - field.first) * field.grid.sizes).tolist()
+    along = [
+        math.pi * torch.arange(n, dtype=torch.float64) / length
+        for n, length in zip(field.coefficients.shape, lengths, strict=True)
+    ]
+    squares = torch.stack(torch.meshgrid(*along, indexing="ij")).square().sum(dim=0)
+    return (1 + _SMOOTHNESS**2 * squares).flatten() ** 2
+
+
+def _moved(poses: Tensor, small: Tensor, target: Target) -> Tensor:
+    """Poses after small motions ``(B, 6)``, as in `gauss_newton`, were taken back."""
+    back = rigid.from_parameters(-small[:, :3] / target.radius, -small[:, 3:], target.center)
+    return rigid.orthonormalized(poses @ back)
+
+
+def _correlated(target: Target) -> float:
+    """How many points say the same: the blur makes neighbours agree (as in `gauss_newton`)."""
+    sigma = (target.level.blur / target.level.grid.sizes).clamp(min=1 / (2 * math.sqrt(math.pi)))
+    together = float(torch.prod(2 * math.sqrt(math.pi) * sigma))
+    density = len(target.points) / max(1.0, float(target.weights.sum()))
+    return max(1.0, together * min(1.0, density))

@@ -1,0 +1,79 @@
+"""Distortion of one file: its phase-encode axis, the field, and what is written of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unimo_bids.errors import InputError
+from unimo_bids.files.fields import write_shift_field
+from unimo_bids.files.series import Series
+from unimo_bids.files.writing import write_volume
+from unimo_bids.motion.distortion import Bent, estimate_distortion
+from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.words import Deformation
+
+_AXES = "ijk"
+
+
+def phase_encode_axis(series: Series, how: Deformation, given: str | None) -> int | None:
+    """Axis of the grid, as given, of the JSON file beside the series, or of its header.
+
+    None where it is not known, or not wanted; refused if it has to be known.
+    """
+    if how == "none":
+        return None
+    axis = _AXES.index(given) if given is not None else _written_axis(series)
+    if axis is None and how == "epi":
+        finding = "neither its header nor a JSON file beside it says which axis is phase-encoded"
+        raise InputError(series.path, finding, "give --phase-encoding i, j or k")
+    return axis
+
+
+def _written_axis(series: Series) -> int | None:
+    path = Path(series.path)
+    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    if sidecar.exists():
+        try:
+            direction = str(json.loads(sidecar.read_text()).get("PhaseEncodingDirection", ""))
+        except (OSError, ValueError, AttributeError) as error:
+            remedy = "correct the file, or give --phase-encoding"
+            raise InputError(sidecar, "cannot be read as a JSON object", remedy) from error
+        if direction.removesuffix("-") in tuple(_AXES):
+            return _AXES.index(direction[0])
+    axis: int | None = series.header.get_dim_info()[1]
+    return axis
+
+
+def seek_distortion(
+    series: Series, motion: MotionEstimate, how: Deformation, axis: int | None
+) -> Bent:
+    """What bends the head along the phase-encode axis, if that is known."""
+    if axis is None:
+        unknown = "No distortion was looked for: the phase-encode axis is not known."
+        return Bent(motion, None, unknown)
+    return estimate_distortion(series, series.affine, motion, axis, how)
+
+
+def about_distortion(bent: Bent) -> dict[str, Any]:
+    """What is to be said in the summary."""
+    said: dict[str, Any] = {"finding": bent.finding, "corrected": bent.distortion is not None}
+    if bent.distortion is not None:
+        field = bent.distortion.field
+        inside = torch.from_numpy(bent.motion.mask) > 0.5
+        said["axis"] = _AXES[field.axis]
+        said["largest_shift_mm"] = round(float(field.shift[inside].abs().max()), 2)
+        said["least_density"] = round(float(field.density[inside].min()), 2)
+    return said
+
+
+def write_distortion(series: Series, bent: Bent, places: Mapping[str, Path]) -> None:
+    """Write the field's coefficients, and a map of its displacements, mm."""
+    if bent.distortion is not None:
+        field = bent.distortion.field
+        write_shift_field(places["distortion"], field)
+        write_volume(places["shift"], field.shift.numpy(), series)
