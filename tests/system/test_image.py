@@ -22,7 +22,7 @@ ROOT = Path(study.__file__).parents[2]
 CACHE = ROOT / "build" / "image"
 BASE, IMAGE = "localhost/unimo-bids-base", "localhost/unimo-bids:test"
 PROGRAMS = ("buildah", "debootstrap", *apart.PROGRAMS)
-LARGEST_GB = 1.3
+LARGEST_GB = 1.35  # it has 1.31, of which the base has 0.18
 
 
 def run(*command: object) -> str:
