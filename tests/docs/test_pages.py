@@ -28,7 +28,7 @@ _OTHERS |= {"--peers", "--objects", "--weights", "--only", "--most", "--without"
 # of docker, and of apptainer
 _OTHERS |= {"--build-arg", "--entrypoint", "--read-only", "--rm", "--tmpfs"}
 _OTHERS |= {"--bind", "--cleanenv", "--containall", "--nv"}
-_OTHERS |= {"--rendered", "--torch-backend", "--take"}
+_OTHERS |= {"--rendered", "--torch-backend", "--take", "--count"}
 
 
 def options(parser, hidden):
