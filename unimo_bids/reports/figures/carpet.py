@@ -17,7 +17,7 @@ from unimo_bids.reports.survey import Survey, change_per_cent
 Float32 = npt.NDArray[np.float32]
 
 # nearly as many as the page has pixels for them
-_COLUMNS = 750
+_COLUMNS = 680
 
 
 def draw_carpet(path: Path, record: RunRecord, before: Survey, after: Survey) -> None:

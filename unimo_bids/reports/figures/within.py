@@ -14,6 +14,8 @@ from unimo_bids.reports.figures import style
 from unimo_bids.reports.figures.views import View, to_bytes
 from unimo_bids.reports.record import Array, RunRecord
 
+_POINTS = 2000  # of a curve, at most: two to each pixel
+
 
 def draw_within(
     path: Path, record: RunRecord, boldref: Array, view: View, window: tuple[float, float]
@@ -29,6 +31,7 @@ def draw_within(
         )  # fmt: skip
         way, within, covered = (figure.add_subplot(grid[row, :]) for row in range(3))
         order = np.argsort(slices.times, kind="stable")
+        order = order[:: max(1, frames * len(order) // _POINTS)]
         # where it was in its frame: -½ … ½ about the middle of that
         at = np.arange(frames)[:, None] + (np.arange(len(order)) + 0.5) / len(order) - 0.5
         center = np.append(np.asarray(record.center), 1)
@@ -37,7 +40,8 @@ def draw_within(
             way.plot(at.ravel(), moved[..., axis].ravel(), color=color, lw=1, label=name)
         way.set(title="Translation of the brain's centre in every slice, mm")
         way.legend(loc="lower right", ncols=3, bbox_to_anchor=(1.005, 0.97), handlelength=1.4)
-        within.bar(np.arange(frames), slices.within_max, width=0.8, color=style.AXES[0][1])
+        # as bars, a thousand frames would be most of the page
+        within.plot(np.arange(frames), slices.within_max, color=style.AXES[0][1], lw=1)
         within.set(title="Largest displacement between two slices of a frame, mm")
         covered.plot(np.arange(frames), 100 * slices.coverage, color=style.AXES[2][1])
         covered.set(title="Brain that slices came near to, per cent", ylim=(0, 105))
