@@ -27,12 +27,19 @@ def before(tmp_path):
 
 def test_the_first_dataset_that_has_all_of_it_wins(before, tmp_path_factory):
     empty = tmp_path_factory.mktemp("empty")
-    found = find_motion(RUN, (), {"empty": empty, "before": before})
+    found, _ = find_motion(RUN, (), {"empty": empty, "before": before})
     assert found.transforms == before / run_names(RUN).transforms
     assert found.about["ReferenceFrame"] == 3
-    assert find_motion({**RUN, "run": "1"}, (), {"before": before}) is None
+    assert find_motion({**RUN, "run": "1"}, (), {"before": before}) == (None, ())
     (before / run_names(RUN).brain).unlink()
-    assert find_motion(RUN, (), {"before": before}) is None
+    assert find_motion(RUN, (), {"before": before}) == (None, ())
+
+
+def test_one_pose_a_frame_is_not_taken_for_a_way_through_slices(before):
+    (before / run_names(RUN).slices).touch()
+    found, (warning,) = find_motion(RUN, (), {"before": before})
+    assert found is None
+    assert "its frames were made from slices" in warning
 
 
 def test_transforms_relative_to_nobody_knows_what_are_refused(before):

@@ -37,22 +37,39 @@ _ABOUT = {"ReferenceFrame": int, "Center": list, "Radius": float, "Mode": str, "
 
 def find_motion(
     entities: Mapping[str, str], echoes: Sequence[str], derivatives: Mapping[str, Path]
-) -> GivenMotion | None:
+) -> tuple[GivenMotion | None, tuple[str, ...]]:
     """Find the motion of a run; the first dataset that has all of it wins.
+
+    Of frames that were made from slices, transforms hold one pose: that motion is not taken.
+
+    Returns
+    -------
+    motion
+        None if there is none.
+    warnings
+        About motion that is there and not taken, a sentence each.
 
     Raises
     ------
     InputError
         It is all there, but does not say what it is relative to.
     """
-    for dataset in derivatives.values():
-        names = run_names(entities, echoes, "minimal")
-        wanted = (names.transforms, names.boldref, names.brain, names.confounds)
+    names = run_names(entities, echoes, "minimal")
+    wanted = (names.transforms, names.boldref, names.brain, names.confounds)
+    warnings: list[str] = []
+    for label, dataset in derivatives.items():
         transforms, boldref, brain, confounds = (dataset / name for name in wanted)
-        if all((dataset / name).is_file() for name in wanted):
-            about = _about(dataset / sidecar(names.transforms))
-            return GivenMotion(transforms, boldref, brain, confounds, about)
-    return None
+        if not all((dataset / name).is_file() for name in wanted):
+            continue
+        if (dataset / names.slices).exists():
+            warnings.append(
+                f"The motion of {label} is not taken: its frames were made from slices, of which "
+                "transforms hold one pose a frame."
+            )
+            continue
+        about = _about(dataset / sidecar(names.transforms))
+        return GivenMotion(transforms, boldref, brain, confounds, about), tuple(warnings)
+    return None, tuple(warnings)
 
 
 def _about(path: Path) -> Mapping[str, Any]:

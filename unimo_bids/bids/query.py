@@ -24,8 +24,7 @@ from unimo_bids.settings import Settings
 
 # Complex data are corrected by their magnitude; the rest would be the same motion once more.
 _NOT_MAGNITUDE = ("phase", "real", "imag")
-# ms, as some write them
-_LATEST_ECHO = 1000
+_LATEST_ECHO = 1000  # ms, as some write them
 
 # Folders of a session that hold something else than BOLD.
 _OTHER_DATA = (
@@ -347,6 +346,7 @@ def _run(
     timing = timing_of(first, metadata[first])
     mask, about_masks = find_mask(first, entities, echoes, settings.derivatives)
     hint, about_hints = hint_for(settings, entities, sidecars[first])
+    motion, about_motion = find_motion(entities, echoes, settings.derivatives)
     times = [_echo_time(metadata[path]) for path in paths]
     return BoldRun(
         paths=tuple(paths),
@@ -359,9 +359,9 @@ def _run(
         sbref=_reference_of(series[first], references),
         mask=mask,
         hint=hint,
-        motion=find_motion(entities, echoes, settings.derivatives),
+        motion=motion,
         sidecars=tuple(sorted({one for each in sidecars.values() for one in each})),
-        warnings=(*warnings, *timing.warnings, *about_masks, *about_hints),
+        warnings=(*warnings, *timing.warnings, *about_masks, *about_hints, *about_motion),
     )
 
 
