@@ -77,6 +77,28 @@ def build_parser() -> argparse.ArgumentParser:
         default="auto",
         help="frame whose pose is the identity, counted from 0 (default: auto, a still one)",
     )
+    _add_beyond(parser)
+    parser.add_argument("--interpolation", choices=get_args(Interpolation), default="cubic")
+    parser.add_argument(
+        "--prefix", metavar="NAME", help="how output names begin (default: the input's name)"
+    )
+    parser.add_argument("--no-figure", dest="figure", action="store_false", help="draw no PNG")
+    parser.add_argument(
+        "--fd-radius",
+        metavar="MM",
+        type=positive,
+        default=50.0,
+        help="millimetres per radian in framewise displacement (default: 50; newborn 35)",
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="no progress, only warnings and results"
+    )
+    add_machine(parser, threads="1, from 200 frames on all")
+    return parser
+
+
+def _add_beyond(parser: argparse.ArgumentParser) -> None:
+    """What goes beyond one rigid pose a frame, in the space of the run."""
     parser.add_argument(
         "--slice-timing",
         metavar="JSON",
@@ -109,23 +131,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="axis along which EPI is distorted (default: what the JSON file beside the series, or "
         "its header, says)",
     )
-    parser.add_argument("--interpolation", choices=get_args(Interpolation), default="cubic")
-    parser.add_argument(
-        "--prefix", metavar="NAME", help="how output names begin (default: the input's name)"
-    )
-    parser.add_argument("--no-figure", dest="figure", action="store_false", help="draw no PNG")
-    parser.add_argument(
-        "--fd-radius",
-        metavar="MM",
-        type=positive,
-        default=50.0,
-        help="millimetres per radian in framewise displacement (default: 50; newborn 35)",
-    )
-    parser.add_argument(
-        "--quiet", action="store_true", help="no progress, only warnings and results"
-    )
-    add_machine(parser, threads="1, from 200 frames on all")
-    return parser
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -47,23 +47,29 @@ _MISSING: tuple[tuple[str, int | str, str], ...] = (
     ("--force", "+", "nothing of what it forces is done here"),
     ("--return-all-components", 0, "no CompCor components are calculated"),
 )
-_LAYOUTS = ("bids", "legacy")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Let all of them be known to a parser, without a line in its help."""
-    for action, options in ((_Needless, _NEEDLESS), (_Missing, _MISSING)):
+    for options, refused in ((_NEEDLESS, False), (_MISSING, True)):
         for name, count, why in options:
-            parser.add_argument(name, nargs=count, action=action, why=why, help=argparse.SUPPRESS)
-    parser.add_argument("--output-layout", choices=_LAYOUTS, action=_Layout, help=argparse.SUPPRESS)
+            parser.add_argument(
+                name,
+                nargs=count,
+                action=_Elsewhere,
+                why=why,
+                refused=refused,
+                help=argparse.SUPPRESS,
+            )
+    parser.add_argument("--output-layout", type=_layout, help=argparse.SUPPRESS)
 
 
-class _Needless(argparse.Action):
-    """Say that an option does nothing here, and go on."""
+class _Elsewhere(argparse.Action):
+    """Say that an option does nothing here; refuse it where its result would be missed."""
 
-    def __init__(self, *args: Any, why: str, **options: Any) -> None:
+    def __init__(self, *args: Any, why: str, refused: bool, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.why = why
+        self.why, self.refused = why, refused
 
     def __call__(
         self,
@@ -73,36 +79,17 @@ class _Needless(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """As argparse calls it."""
+        if self.refused:
+            parser.error(f"{option_string} cannot be done: {self.why}; leave it out")
         print(f"note: {option_string} does nothing here: {self.why}.", file=sys.stderr)
 
 
-class _Missing(_Needless):
-    """Refuse an option whose result would be missed."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        """As argparse calls it."""
-        parser.error(f"{option_string} cannot be done: {self.why}; leave it out")
-
-
-class _Layout(argparse.Action):
-    """Take the one layout there is, and refuse the other."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        """As argparse calls it."""
-        if values == "legacy":
-            parser.error(
-                "--output-layout legacy cannot be done: OUT_DIR is the derivatives dataset itself; "
-                "give OUT_DIR/unimo-bids as the output folder"
-            )
+def _layout(name: str) -> str:
+    """Take the one layout there is."""
+    if name != "bids":
+        finding = (
+            f"the layout {name!r} cannot be written: OUT_DIR is the derivatives dataset itself"
+        )
+        remedy = "give OUT_DIR/unimo-bids as the output folder"
+        raise argparse.ArgumentTypeError(f"{finding}; {remedy}")
+    return name

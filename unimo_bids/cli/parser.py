@@ -24,6 +24,8 @@ from unimo_bids.settings import Settings, read_values
 from unimo_bids.spaces.names import output_spaces
 from unimo_bids.words import AnalysisLevel
 
+_NO_SETTINGS = ("config_file", "output_layout")
+
 
 def parse(argv: Sequence[str] | None = None) -> Settings:
     """Turn the command line into settings; exits with code 2 where that cannot be.
@@ -42,7 +44,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         parsed, unknown = parser.parse_known_args(argv)
         if unknown:
             parser.error(_unknown(unknown, parser))
-        values |= {name: one for name, one in vars(parsed).items() if name != "config_file"}
+        values |= {name: one for name, one in vars(parsed).items() if name not in _NO_SETTINGS}
         # argparse makes lists
         values = {
             name: tuple(one) if isinstance(one, list) else one for name, one in values.items()
