@@ -59,11 +59,17 @@ class FollowSlices(SimpleInterface):
         from unimo_bids.files.tables import write_table
         from unimo_bids.files.transforms import write_itk
         from unimo_bids.interfaces.results import read_motion, write_arrays
-        from unimo_bids.motion.slices.estimation import estimate_slices, saved_by_slices
+        from unimo_bids.motion.slices.estimation import (
+            estimate_slices,
+            may_move_within,
+            saved_by_slices,
+        )
         from unimo_bids.pipeline.slices import SliceResult, describe_slices, slice_columns
 
         results = self._results
         motion = read_motion(self.inputs.motion)
+        if not (self.inputs.required or may_move_within(motion)):
+            return
         slices = estimate_slices(series, series.affine, motion, times)
         if not (self.inputs.required or slices.worth(motion)):
             return

@@ -6,8 +6,13 @@ import torch
 
 from tests.phantom import AFFINE, RADIUS, SHAPE, f64, grid_affine, noise, pose, volume
 from unimo_bids.motion.correction import correct_series
+from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.estimation import estimate_motion
-from unimo_bids.motion.slices.estimation import correct_slices, estimate_slices
+from unimo_bids.motion.slices.estimation import (
+    correct_slices,
+    estimate_slices,
+    may_move_within,
+)
 from unimo_bids.motion.slices.judge import better_held_out
 from unimo_bids.motion.slices.rebuilding import rebuild
 from unimo_bids.motion.slices.solving import SliceEquations, State
@@ -186,3 +191,20 @@ def test_slice_times_of_another_length_are_refused(moving):
     _, series, motion, _ = moving
     with pytest.raises(ValueError, match="7 slice times for 30 slices"):
         estimate_slices(series, AFFINE.numpy(), motion, SliceTimes(2, np.arange(7.0), TR))
+
+
+def test_where_frames_stand_still_slices_are_not_looked_at():
+    def motion(steps, status="ok"):
+        poses = np.tile(np.eye(4), (40, 1, 1))
+        poses[:, 0, 3] = np.cumsum(steps)
+        return MotionEstimate(
+            poses, np.zeros((40, 6, 6)), np.ones(40), np.array([status] * 40), np.zeros((1, 1, 1)),
+            np.zeros((1, 1, 1)), 0, np.zeros(3), 50.0,
+        )  # fmt: skip
+
+    once = np.zeros(40)
+    once[20] = 5.0  # two frames beside it: a twentieth, and no more
+    assert not may_move_within(motion(0.2 * np.ones(40)))
+    assert not may_move_within(motion(once))
+    assert may_move_within(motion(0.3 * np.ones(40)))
+    assert may_move_within(motion(np.zeros(40), "lost"))

@@ -102,6 +102,21 @@ class SliceMotion:
         return np.asarray(apart.square().sum(dim=-1).mean(dim=(1, 2)).sqrt().numpy())
 
 
+def may_move_within(motion: MotionEstimate) -> bool:
+    """Whether slices can be worth their time, by the poses of frames: `worth`, foreseen.
+
+    A head that moves on by d within a frame is d/2 further at the middle of the next, or was before
+    it. One that comes back within every frame is overlooked.
+    """
+    poses, arm = torch.from_numpy(motion.poses), motion.radius * torch.eye(3).double()
+    points = torch.from_numpy(motion.center) + torch.cat([arm, -arm])
+    places = rigid.transform(poses, points)
+    steps = (places[1:] - places[:-1]).norm(dim=-1).amax(dim=1).numpy()
+    beside = np.maximum(np.append(steps, 0), np.append(0, steps))
+    failed = np.isin(motion.status, ("bridged", "lost"))
+    return bool(failed.any() or (beside > _MOVES_MM / 2).mean() > _MOVING_SHARE)
+
+
 def estimate_slices(
     series: Any, affine: NDArray[np.float64], motion: MotionEstimate, times: SliceTimes
 ) -> SliceMotion:
