@@ -158,6 +158,7 @@ def test_outputs_are_not_overwritten_unasked(bold, tmp_path, fake, capsys):
     capsys.readouterr()
     refused(capsys, 2, "give --overwrite", bold, out)
     assert (out / "bold_poses.npy").stat().st_mtime_ns == stamp
+    (out / "bold_distortion.json").write_text("of an earlier call, and not true of this one")
     assert main([str(bold), str(out), "--quiet", "--overwrite"]) == 0
     assert (out / "bold_poses.npy").stat().st_mtime_ns != stamp
     assert names(out) == NAMES

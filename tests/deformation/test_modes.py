@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from unimo_bids.deformation.modes import Modes, box_around
 from unimo_bids.spatial.grid import Grid
@@ -22,7 +23,10 @@ def modes(grid: Grid) -> Modes:
 
 def test_waves_are_exact_anywhere_with_their_slopes(modes: Modes, grid: Grid) -> None:
     wave = modes.waves[:, 1, -2, 2]
-    function = lambda points: torch.cos(points @ wave + 0.3)  # noqa: E731
+
+    def function(points: Tensor) -> Tensor:
+        return torch.cos(points @ wave + 0.3)
+
     values = function(modes.box.points()).reshape(modes.box.shape)
     points = grid.points()[::97]
     assert torch.allclose(modes.at(values, points), function(points), atol=1e-12)

@@ -65,8 +65,12 @@ def collect_wheels() -> Path:
 def image() -> dict:
     """Configuration of the image, with its size in bytes."""
     absent = [name for name in PROGRAMS if shutil.which(name) is None]
-    if os.getuid() != 0 or absent or sys.version_info[:2] != (3, 11):
-        pytest.skip(f"needs root, Debian's Python 3.11, and {', '.join(PROGRAMS)}")
+    if os.getuid() != 0:
+        pytest.skip("root alone may unpack a Debian, with its devices and owners")
+    if absent:
+        pytest.skip(f"not installed: {', '.join(absent)}")
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("wheels of this Python do not fit the base image's 3.11")
     CACHE.mkdir(parents=True, exist_ok=True)
     build_base()
     wheels = collect_wheels()

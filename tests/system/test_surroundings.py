@@ -115,8 +115,10 @@ def test_a_user_without_name_home_or_network(done, undisturbed, tmp_path_factory
 
 def test_as_in_a_container(done, undisturbed, tmp_path):
     """Read-only root, foreign user, umask 077, small /tmp; and nothing is written at home."""
-    if apart.lacking() or not allowed("bwrap", "--ro-bind", "/", "/", "--unshare-net", "--"):
-        pytest.skip(f"needs root's rights, and {', '.join(apart.PROGRAMS)}")
+    if apart.lacking():
+        pytest.skip(f"not installed: {', '.join(apart.lacking())}")
+    if not allowed("bwrap", "--ro-bind", "/", "/", "--unshare-net", "--"):
+        pytest.skip("this user or kernel may not mount a root of its own")
     python = python_for_others(("setpriv", f"--reuid={NOBODY}", "--clear-groups"))
     sources = Path(study.__file__).parents[2]
     read = {sources: str(sources), done.raw: "/tmp/raw", done.masks: "/tmp/masks"}

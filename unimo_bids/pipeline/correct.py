@@ -230,6 +230,8 @@ def correct_file(
         for key, place in places.items():
             if place.name.endswith((".nii", ".nii.gz")):
                 check_image(place, paths[key])
+    if options.overwrite:
+        _remove_outdated(paths, _inputs(options))
     return done
 
 
@@ -252,6 +254,23 @@ def _is_made(key: str, summary: Mapping[str, Any]) -> bool:
     return "slices" in summary and (key == "slices" or summary["slices"]["rebuilt"])
 
 
+def _inputs(options: Options) -> list[Path]:
+    given = (options.input, options.mask, options.slice_timing)
+    return [path for path in given if path is not None and path.exists()]
+
+
+def _remove_outdated(paths: Mapping[str, Path], inputs: Sequence[Path]) -> None:
+    """Remove what an earlier call has written about slices or distortion, and this one has not."""
+    corrected = paths["corrected"]
+    stem = corrected.name.removesuffix(_SUFFIXES["corrected"])
+    for suffix in (_SLICE_SUFFIXES | _DISTORTION_SUFFIXES).values():
+        old = corrected.with_name(f"{stem}{suffix}")
+        if old in paths.values() or not old.exists():
+            continue
+        if not any(old.samefile(given) for given in inputs):
+            old.unlink()
+
+
 def _output_paths(options: Options, drawn: bool) -> dict[str, Path]:
     """Names of all outputs; refuses to write over the input, or over anything unless asked to."""
     name = options.input.name
@@ -270,11 +289,7 @@ def _output_paths(options: Options, drawn: bool) -> dict[str, Path]:
         for key, suffix in suffixes.items()
         if drawn or key != "figure"
     }
-    inputs = [
-        path
-        for path in (options.input, options.mask, options.slice_timing)
-        if path is not None and path.exists()
-    ]
+    inputs = _inputs(options)
     for path in paths.values():
         if not path.exists():
             continue
