@@ -187,14 +187,15 @@ def _gpu(options: argparse.Namespace) -> int:
 
 
 def _page(options: argparse.Namespace) -> int:
-    from benchmarks.page import PAGE, render
+    from benchmarks import page, thresholds
     from benchmarks.taking import take
 
     if options.take is not None:
         changed = take(options.take)
         print("\n".join(changed) or "no table with the columns of a result", file=sys.stderr)
         print("check texts and figures of these by eye", file=sys.stderr)
-    PAGE.write_text(render(), encoding="utf-8")
+    for made in (page, thresholds):
+        made.PAGE.write_text(made.render(), encoding="utf-8")
     return 0
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from benchmarks import outside
+from benchmarks import outside, thresholds
 from benchmarks.page import PAGE, render
 from benchmarks.results import FOLDER, Figure, Result, read_result, write_result
 from benchmarks.taking import take
@@ -42,6 +42,10 @@ ROW = {
 
 def test_the_committed_page_is_what_the_command_makes():
     assert PAGE.read_text(encoding="utf-8") == render(), "python -m benchmarks page"
+
+
+def test_every_threshold_says_where_it_comes_from():
+    assert thresholds.PAGE.read_text("utf-8") == thresholds.render(), "python -m benchmarks page"
 
 
 def test_titles_are_alike_nowhere():

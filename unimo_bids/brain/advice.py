@@ -9,9 +9,8 @@ from unimo_bids.brain.extraction import NOTHING
 from unimo_bids.brain.finder import METHOD
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius
 from unimo_bids.brain.place import OPTION, option_for
+from unimo_bids.brain.thresholds import ADVICE
 
-# Of less confidence, a place is not worth a look unless there is no better
-LIKELY = 0.2
 _MOST = 3  # that are told
 
 # How doubts begin, or what they have in them, that say more than "this may be the wrong place"
@@ -71,7 +70,7 @@ def _step(doubt: str, brain: BrainMask, pointed: bool) -> str:
         if doubt.startswith(beginning):
             return f"{step}, else draw a mask"
     others = runners_up(brain.candidates, brain.method == METHOD)
-    likely = [one for one in others if one.confidence >= LIKELY][:_MOST]
+    likely = [one for one in others if one.confidence >= ADVICE.likely][:_MOST]
     if doubt == NOTHING and pointed:
         return "give another place, or draw a mask"
     if doubt == NOTHING:

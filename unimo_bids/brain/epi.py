@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unimo_bids.brain.head import NoImageError, foreground
-from unimo_bids.brain.mask import SOLID, BrainMask, ball_volume, brain_radius, mask_radius, solidity
+from unimo_bids.brain.mask import BrainMask, ball_volume, brain_radius, mask_radius, solidity
+from unimo_bids.brain.thresholds import DOUBTS, SHAPE
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.region import largest_piece
 
@@ -37,16 +38,8 @@ Float3 = NDArray[np.float32]
 METHOD = "intensity and shape"
 
 _FLATTENINGS = 4  # from the third on, little changes
-# of the local mean; from 0.7 on, real brains begin to fall apart, below, more scalp is taken
-_BRIGHT = 0.65
 # in proportion to the radius of the head
 _FIELD, _OPENING, _CLOSING = 0.35, 0.15, 0.15
-
-# ml: the brain of a fetus of 20 weeks; all within the largest skulls (2000 ml), a rim included
-_SMALLEST, _LARGEST = 30.0, 2400.0
-_LARGEST_HEAD = 4500.0  # ml, with face and neck; what is larger is a body
-_FULL = 0.9  # of the field of view: no air is left about what fills more, as noise does
-_SHARE = 0.4  # of what is not air is brain, at least; a low slice shows much besides
 
 
 def find_brain(reference: NDArray[np.generic], affine: NDArray[np.float64]) -> BrainMask:
@@ -75,7 +68,7 @@ def find_brain(reference: NDArray[np.generic], affine: NDArray[np.float64]) -> B
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     head = foreground(torch.from_numpy(image), Grid.of(image.shape, affine)).numpy() > 0
     radius = mask_radius(head, sizes)
-    bright = _flattened(image, head, sizes, _FIELD * radius) > _BRIGHT
+    bright = _flattened(image, head, sizes, _FIELD * radius) > SHAPE.bright
     brain = _largest_solid(bright & head, sizes, _OPENING * radius)
     brain = ndimage.binary_fill_holes(_closed(brain, sizes, _CLOSING * radius))
     plausible = _plausible(brain, head, sizes)
@@ -102,7 +95,7 @@ def _flattened(image: Float3, head: Bool3, sizes: NDArray[np.float64], reach: fl
         local = total / np.maximum(count, 1e-3)
         least = 1e-6 * max(float(local.max()), 1e-30)
         flat = np.asarray(flat / np.maximum(local, least), dtype=np.float32)
-        bright = head & (flat > _BRIGHT)
+        bright = head & (flat > SHAPE.bright)
     return flat
 
 
@@ -143,9 +136,9 @@ def _plausible(brain: Bool3, head: Bool3, sizes: NDArray[np.float64]) -> bool:
     """Whether a region can be a brain in air: neither too small nor too large, solid, alone."""
     volume = ball_volume(brain_radius(brain, np.diag([*sizes, 1.0])))
     return bool(
-        _SMALLEST < volume < _LARGEST
-        and head.sum() * sizes.prod() / 1000 < _LARGEST_HEAD
-        and brain.mean() < _FULL
-        and brain.sum() > _SHARE * head.sum()
-        and solidity(brain, sizes) > SOLID
+        SHAPE.smallest_ml < volume < SHAPE.largest_ml
+        and head.sum() * sizes.prod() / 1000 < SHAPE.largest_head_ml
+        and brain.mean() < SHAPE.full
+        and brain.sum() > SHAPE.share * head.sum()
+        and solidity(brain, sizes) > DOUBTS.solid
     )

@@ -13,12 +13,12 @@ from unimo_bids.brain import epi
 from unimo_bids.brain.finder import UNCLEAR, BrainFinder
 from unimo_bids.brain.head import above_air
 from unimo_bids.brain.mask import BrainMask
+from unimo_bids.brain.thresholds import DOUBTS
 from unimo_bids.words import BrainMethod, Population
 
 NOTHING = "no brain was found"
 ELSEWHERE = "it does not hold the place that was given"
 UNSURE = "it may be no brain"
-_SURE = 0.5  # confidence: from here on it is more likely a brain than not
 
 
 def extract_brain(
@@ -82,7 +82,7 @@ def extract_brain(
 
 
 def _unsure(brain: BrainMask) -> bool:
-    return bool(brain.candidates) and brain.candidates[0].confidence < _SURE
+    return bool(brain.candidates) and brain.candidates[0].confidence < DOUBTS.sure
 
 
 def _holds(brain: BrainMask, affine: NDArray[np.float64], center: Sequence[float]) -> bool:

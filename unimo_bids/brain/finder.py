@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from unimo_bids.brain.mask import (
-    SOLID,
     Bool3,
     BrainMask,
     Candidate,
@@ -22,6 +21,7 @@ from unimo_bids.brain.mask import (
 )
 from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.brain.segmentation import Place, Segmented, follow_brain, segment_brain
+from unimo_bids.brain.thresholds import DOUBTS
 from unimo_bids.networks.weights import FOLDER, load_weights
 from unimo_bids.spatial.grid import voxel_sizes
 from unimo_bids.words import Population
@@ -37,14 +37,6 @@ _VOLUMES: dict[Population | None, tuple[float, float]] = {
     None: (15, 2300),
 }
 _OWNERS = {"fetal": "a fetal", "infant": "an infant", "adult": "an adult", None: "any"}
-# Probability within the mask, on average: of 117 right ones in new volumes of the anatomies trained
-# on, 19 in 20 have more, of 13 wrong ones 6.
-_SURE = 0.893
-_FLAT = 0.025  # structure: 19 real brains have 0.056 and more, simulated ones 0.04, phantoms 0.01
-# Of 19 real brains, masks of 16 hold less than 0.07 of such dark; of the three others, two reach
-# into the face and one holds an eye.
-_DARK, _MOST_DARK = 0.3, 0.08
-_CUT = 0.5  # of the widest section may lie at the edges of the field of view
 
 
 class BrainFinder:
@@ -128,15 +120,15 @@ class BrainFinder:
                 f"its volume, {size:.0f} ml, is not that of {_OWNERS[population]} brain "
                 f"({smallest:g} to {largest:g} ml)"
             )
-        if _area_at_edges(mask, self._sizes) > _CUT * np.pi * radius**2:
+        if _area_at_edges(mask, self._sizes) > DOUBTS.cut * np.pi * radius**2:
             doubts.append("the field of view cuts it")
-        if found.probability[mask].mean() < _SURE:
+        if found.probability[mask].mean() < DOUBTS.probability:
             doubts.append(UNCLEAR)
-        if solidity(mask, self._sizes) < SOLID:
+        if solidity(mask, self._sizes) < DOUBTS.solid:
             doubts.append("its shape is not that of a brain")
-        if structure(volume, mask, self._sizes) < _FLAT:
+        if structure(volume, mask, self._sizes) < DOUBTS.flat:
             doubts.append("there is nothing to see in it (a phantom?)")
-        if _dark_share(volume, mask) > _MOST_DARK:
+        if _dark_share(volume, mask) > DOUBTS.most_dark:
             doubts.append("part of it is dark (face, neck, or lost signal)")
         return doubts
 
@@ -164,7 +156,7 @@ def _networks(device: str) -> BrainNetworks:
 def _dark_share(volume: NDArray[np.generic], mask: Bool3) -> float:
     """How much of a mask is darker than a third of what is usual in it, about."""
     values = np.nan_to_num(np.asarray(volume, dtype=np.float32)[mask])
-    return float((values < _DARK * np.median(values)).mean())
+    return float((values < DOUBTS.dark * np.median(values)).mean())
 
 
 def _area_at_edges(mask: Bool3, sizes: tuple[float, ...]) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from unimo_bids.brain.thresholds import HEAD
 from unimo_bids.errors import InputError
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import gaussian_blur
@@ -19,9 +20,6 @@ from unimo_bids.spatial.region import Region, centroid, largest_piece, radius_of
 
 # radius of a ball with the volume of an adult brain (1.45 litres), mm
 ADULT_RADIUS = 70.0
-# Of a mask at least. In a simulated head, 8 voxels of 4 mm left deviations of 1 mm, 27 of 0.25 mm,
-# 64 of 0.14 mm. A single slice of the smallest brain (fetus of 20 weeks, 30 ml) has 70 such voxels.
-_FEWEST_VOXELS, _SMALLEST_ML = 50, 1.0
 
 
 class MaskError(ValueError):
@@ -112,12 +110,12 @@ def too_small(inside: NDArray[np.bool_], affine: NDArray[np.floating]) -> str | 
     millilitres = voxels * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
     if voxels == 0:
         return "is empty"
-    if voxels >= _FEWEST_VOXELS and millilitres >= _SMALLEST_ML:
+    if voxels >= HEAD.fewest_voxels and millilitres >= HEAD.smallest_ml:
         return None
     size = f"{voxels} voxel" + ("s" if voxels > 1 else "")
     return (
-        f"covers {size} ({millilitres:.2g} ml), less than the {_FEWEST_VOXELS} voxels and "
-        f"{_SMALLEST_ML:g} ml that motion can be told from"
+        f"covers {size} ({millilitres:.2g} ml), less than the {HEAD.fewest_voxels} voxels and "
+        f"{HEAD.smallest_ml:g} ml that motion can be told from"
     )
 
 

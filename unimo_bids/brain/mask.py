@@ -15,8 +15,6 @@ from unimo_bids.words import Population
 Bool3 = NDArray[np.bool_]
 Float3 = NDArray[np.float32]
 
-# Solidity of a brain at least; brains and slabs of them have 0.86 to 0.97.
-SOLID = 0.8
 # Of its measure of structure
 _RIM_MM, _SMOOTH_MM, _FEWEST = 4.0, 3.0, 50
 # A ball's section is as wide as the ball. A whole brain is longer than it is high, and its widest

@@ -18,10 +18,7 @@ from scipy import ndimage
 
 from unimo_bids.brain.finder import BrainFinder
 from unimo_bids.brain.mask import Bool3
-
-# Dice of the same brain, its centre moved to the same place, a turn between; 90° about any axis
-# leave 0.85
-_SAME = 0.75
+from unimo_bids.brain.thresholds import VOTING
 
 
 @dataclass(frozen=True)
@@ -139,4 +136,4 @@ def same_brain(one: Bool3, other: Bool3, moved: bool = True) -> bool:
     if moved:
         there, here = (np.array(ndimage.center_of_mass(mask)) for mask in (one, other))
         other = ndimage.shift(other, there - here, order=0)
-    return bool(2 * (one & other).sum() / (one.sum() + other.sum()) > _SAME)
+    return bool(2 * (one & other).sum() / (one.sum() + other.sum()) > VOTING.same)

@@ -29,24 +29,13 @@ from unimo_bids.brain.network import (
     normalised,
     segment_box,
 )
+from unimo_bids.brain.thresholds import CANDIDATES, RANKING
 from unimo_bids.spatial.boxes import Box, covering
 
-LEAST_ML = 8.0  # what is smaller than a brain cut by most of the field of view is nothing
-# Blobs of brain that are looked for: radii in mm, response at least, how many; and regions
-_RADII, _RESPONSE, _BLOBS, _LARGEST = (20.0, 28.0, 38.0, 52.0, 70.0), 0.03, 12, 3
-_AIR = 0.02  # relative to the brightest window, what is darker holds nothing
-# A box shows a brain well that is so far off its middle, relative to its radius, or so much larger
-# or smaller; else another look is taken, so often at most.
-_OFF_CENTER, _OFF_SIZE, _LOOKS = 0.25, 1.2, 3
-_WRONG_SIZE = 0.3  # logarithm of sizes; boxes in training were off by half of it
+# Blobs of brain that are looked for: radii in mm, how many; and regions
+_RADII, _BLOBS, _LARGEST = (20.0, 28.0, 38.0, 52.0, 70.0), 12, 3
+_LOOKS = 3  # at a place, until the box fits what it shows
 _CHOSEN = 4  # outlines that are looked at again
-_AGREEMENT = 0.02  # what each box that agrees adds to the score
-# A score of one more is worth so much of the logarithm of odds that it is a brain.
-_SCORE = 2.0
-_NOTHING = 0.05  # of less confidence nothing is taken for a brain
-# another region of such confidence, odds so many times less, and so many times smaller is another
-# brain; the odds were set on 27 real stacks without twins, whose other places have 4 times less
-_RIVAL, _RIVAL_ODDS, _RIVAL_SIZE = 0.5, 3.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -95,8 +84,8 @@ class Region:
 
     def like(self, other: Region) -> bool:
         """Whether a box made for one shows the other well."""
-        near = self.distance(other) < _OFF_CENTER * self.radius
-        return near and 1 / _OFF_SIZE < self.radius / other.radius < _OFF_SIZE
+        near = self.distance(other) < CANDIDATES.off_center * self.radius
+        return near and 1 / CANDIDATES.off_size < self.radius / other.radius < CANDIDATES.off_size
 
 
 @dataclass(frozen=True)
@@ -121,13 +110,13 @@ class Outline:
     @property
     def worth(self) -> float:
         """What outlines are ranked by, up to what their agreement adds."""
-        return self.score + self.odds / _SCORE
+        return self.score + self.odds / RANKING.score
 
     @cached_property
     def score(self) -> float:
         """How clear and solid it is, and how well the box was made for it, 0 to 1."""
         clear = float(self.probability[self.inside].mean())
-        off = np.log(self.region.radius / self.before.radius) / _WRONG_SIZE
+        off = np.log(self.region.radius / self.before.radius) / RANKING.wrong_size
         return clear * solidity(self.inside, (1.0,) * 3) * float(np.exp(-0.5 * off**2))
 
     def written(self, shape: Sequence[int], sizes: Sequence[float]) -> NDArray[np.float32]:
@@ -143,7 +132,7 @@ def segment_brain(
     volume: Tensor,
     sizes: Sequence[float],
     trained: BrainNetworks,
-    volumes: tuple[float, float] = (LEAST_ML, np.inf),
+    volumes: tuple[float, float] = (CANDIDATES.least_ml, np.inf),
     within: NDArray[np.float64] | None = None,
 ) -> Segmented:
     """Find one brain in a volume and draw its outline.
@@ -180,15 +169,15 @@ def segment_brain(
     if not ranked:
         return Segmented(np.zeros(tuple(volume.shape), dtype=np.float32), 0)
     places = _places([one for *_, one in ranked])
-    if within is None and places[0].confidence < _NOTHING:
+    if within is None and places[0].confidence < RANKING.nothing:
         return Segmented(np.zeros(tuple(volume.shape), dtype=np.float32), 0, places)
     brain = ranked[0][-1]
     rivals = [
         place
         for place in places[1:]
-        if place.confidence > _RIVAL
-        and _odds(place) > _odds(places[0]) / _RIVAL_ODDS
-        and place.volume > brain.region.volume / _RIVAL_SIZE
+        if place.confidence > RANKING.rival
+        and _odds(place) > _odds(places[0]) / RANKING.rival_odds
+        and place.volume > brain.region.volume / RANKING.rival_size
         and np.linalg.norm(place.center - brain.region.center)
         > ball_radius(place.volume) + 0.5 * brain.region.radius
     ]
@@ -241,7 +230,7 @@ def _found_in_windows(
     brightest = float(image.max())
     for corner in product(*(window_starts(n) for n in whole.shape)):
         window = tuple(slice(start, start + WINDOW) for start in corner)
-        if float(image[window].max()) > _AIR * brightest:
+        if float(image[window].max()) > CANDIDATES.air * brightest:
             with inference(image.device):
                 logits = trained.find(normalised(image[window])[None, None])[0, 0]
             found[window] = torch.maximum(found[window], logits.float().sigmoid())
@@ -266,7 +255,7 @@ def _starts(probability: NDArray[np.float32], box: Box) -> list[Region]:
         )
         blobs = inner - outer
         reach = int(2 * radius / box.spacing) | 1
-        peaks = (blobs == ndimage.maximum_filter(blobs, reach)) & (blobs > _RESPONSE)
+        peaks = (blobs == ndimage.maximum_filter(blobs, reach)) & (blobs > CANDIDATES.response)
         found += [
             (float(blobs[tuple(place)]), Region(box.place(place), ball_volume(radius)))
             for place in np.argwhere(peaks)
@@ -299,7 +288,7 @@ def _groups(outlines: Sequence[Outline]) -> list[tuple[Outline, float]]:
                 break
         else:
             groups.append([outline])
-    found = [(group[0], _AGREEMENT * (len(group) - 1)) for group in groups]
+    found = [(group[0], RANKING.agreement * (len(group) - 1)) for group in groups]
     return sorted(found, key=lambda pair: -pair[0].worth - pair[1])
 
 
@@ -355,7 +344,7 @@ def _regions(
     for number, where in enumerate(ndimage.find_objects(pieces), start=1):
         voxels = np.argwhere(pieces[where] == number)
         volume = len(voxels) * box.spacing**3 / 1000
-        if volume >= LEAST_ML:
+        if volume >= CANDIDATES.least_ml:
             low = np.array([part.start for part in where])
             found[number] = Region(box.place(low + voxels.mean(axis=0)), volume)
     return pieces, dict(sorted(found.items(), key=lambda one: -one[1].volume))

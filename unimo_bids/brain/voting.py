@@ -21,6 +21,7 @@ from scipy import ndimage
 from unimo_bids.brain.extraction import UNSURE
 from unimo_bids.brain.finder import METHOD, UNCLEAR
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius
+from unimo_bids.brain.thresholds import VOTING
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.region import centroid
 
@@ -28,15 +29,6 @@ Float64 = NDArray[np.float64]
 # Finds the brain in a frame: anywhere, or about a place (3,), RAS mm
 Look = Callable[[int, Sequence[float] | None], BrainMask]
 
-# Confidence of a mask whose finder gives none: without a doubt, and with one
-_BELIEVED, _DOUBTED = 0.9, 0.5
-# What counts for the confidence where a frame shows nothing (brains are overlooked: two frames of
-# five that believe are enough), and at most, so that no frame outweighs the others
-_ABSENT, _MOST = 0.2, 0.95
-# Log-odds: a brain is clear from 4 to 1 on, and where those of any other place are 5 times less
-_CLEAR, _LEAD = math.log(4), math.log(5)
-# Of the same brain in two frames: the centres' distance in radii, and the volumes' ratio, at most
-_NEAR, _SIZES = 1.0, 2.0
 # Of change at the edge of a place: what is its edge and what is around it, radii; smoothing, mm;
 # relative to the median there, what is dark and what is rounding
 _EDGE, _SURROUNDINGS = (0.75, 1.25), (1.5, 2.2)
@@ -123,7 +115,7 @@ def vote(
             brain = replace(brain, doubts=(*brain.doubts, gone))
         return Vote(brain, reference)
     if _shown(brain, best, affine):
-        if best.worth > _CLEAR:
+        if best.worth > VOTING.clear:
             brain = replace(brain, doubts=tuple(one for one in brain.doubts if one != UNSURE))
         return Vote(brain, reference)
     return _elsewhere(look, affine, reference, best, brains)
@@ -164,7 +156,7 @@ def candidates(brain: BrainMask, affine: Float64) -> tuple[Candidate, ...]:
     grid = Grid.of(brain.mask.shape, affine)
     x, y, z = centroid(torch.from_numpy(brain.mask), grid).tolist()
     volume = float(brain.mask.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
-    return (Candidate((x, y, z), volume, _BELIEVED if believed else _DOUBTED),)
+    return (Candidate((x, y, z), volume, VOTING.believed if believed else VOTING.doubted),)
 
 
 def agreed(seen: Mapping[int, Sequence[Candidate]]) -> list[Place]:
@@ -233,7 +225,7 @@ def _most_moving(
     places: Sequence[Place], volumes: Mapping[int, NDArray[np.generic]], affine: Float64
 ) -> Place:
     """Of places of about the same worth the one whose edge moves most."""
-    close = [place for place in places if place.worth > places[0].worth - _LEAD]
+    close = [place for place in places if place.worth > places[0].worth - VOTING.lead]
     if len(close) == 1 or len(volumes) == 1:
         return places[0]
 
@@ -245,9 +237,9 @@ def _most_moving(
 
 
 def _clear(places: Sequence[Place]) -> bool:
-    if not places or places[0].worth < _CLEAR:
+    if not places or places[0].worth < VOTING.clear:
         return False
-    return len(places) == 1 or places[1].worth < places[0].worth - _LEAD
+    return len(places) == 1 or places[1].worth < places[0].worth - VOTING.lead
 
 
 def _shown(brain: BrainMask, place: Place, affine: Float64) -> bool:
@@ -259,12 +251,12 @@ def _agree(one: Candidate, other: Candidate) -> bool:
     """Whether two candidates may be the same brain in two frames."""
     apart = math.dist(one.center, other.center)
     smaller, larger = sorted((one.volume, other.volume))
-    return apart < _NEAR * ball_radius(larger) and larger < _SIZES * smaller
+    return apart < VOTING.near * ball_radius(larger) and larger < VOTING.sizes * smaller
 
 
 def _log_odds(candidate: Candidate | None) -> float:
-    confidence = _ABSENT if candidate is None else candidate.confidence
-    clipped = min(max(confidence, _ABSENT), _MOST)
+    confidence = VOTING.absent if candidate is None else candidate.confidence
+    clipped = min(max(confidence, VOTING.absent), VOTING.most)
     return math.log(clipped / (1 - clipped))
 
 

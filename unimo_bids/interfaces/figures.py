@@ -174,8 +174,9 @@ def _slices(path: str, confounds: Mapping[str, Any]) -> SliceRecord:
 
 def _candidates(about: Mapping[str, Any]) -> tuple[list[Candidate], bool]:
     """Places to show, where the brain is in doubt or another likely, and if the first is it."""
-    from unimo_bids.brain.advice import LIKELY, runners_up
+    from unimo_bids.brain.advice import runners_up
     from unimo_bids.brain.mask import Candidate
+    from unimo_bids.brain.thresholds import ADVICE
 
     found = [
         Candidate(tuple(one["Center"]), one["Volume"], one["Confidence"])
@@ -183,6 +184,6 @@ def _candidates(about: Mapping[str, Any]) -> tuple[list[Candidate], bool]:
     ]
     chosen = "BrainConfidence" in about
     others = runners_up(found, chosen)[:_RUNNERS_UP]
-    if not others or not (about["BrainDoubts"] or others[0].confidence >= LIKELY):
+    if not others or not (about["BrainDoubts"] or others[0].confidence >= ADVICE.likely):
         return [], chosen
     return [*found[:chosen], *others], chosen

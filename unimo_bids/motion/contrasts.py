@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.quality import NEVER_FAILED
 from unimo_bids.motion.refinement import refine
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.template import robust_mean
+from unimo_bids.motion.thresholds import QUALITY
 from unimo_bids.motion.ties import Tying
 from unimo_bids.motion.tracking import Track, follow_images, well_tracked
 from unimo_bids.motion.ways import Way
@@ -81,7 +81,7 @@ def refine_tied(scan: Scan, tied: Track, rounds: Sequence[tuple[bool, int]] = RO
         )
         refined = refine(scan, images, poses, scan.usable, even=even)
         poses = refined.poses
-        good = scan.usable & (refined.similarity >= NEVER_FAILED)
+        good = scan.usable & (refined.similarity >= QUALITY.never_failed)
         good[scan.reference] = True
     return Way(refined, images, Track(poses, refined.similarity, tied.searched))
 

@@ -12,13 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.motion.thresholds import CYCLES
 from unimo_bids.spatial import rigid
 
 Float64 = NDArray[np.float64]
-
-_LONGEST = 16  # frames of a cycle
-_FEWEST_CYCLES = 4
-_SHARE = 0.8  # of the variance of contrast that a cycle explains, less what chance would
 
 
 def most_different(values: Tensor, usable: Tensor) -> Float64:
@@ -45,8 +42,8 @@ def contrast_cycle(levels: Float64) -> int:
     levels
         ``(T,)`` of each frame: how much it shows of what differs among frames.
     """
-    best, period = _SHARE, 0
-    for p in range(2, min(_LONGEST, len(levels) // _FEWEST_CYCLES) + 1):
+    best, period = CYCLES.share, 0
+    for p in range(2, min(CYCLES.longest, len(levels) // CYCLES.fewest) + 1):
         fast = _fast(levels[:, None], p)
         left = fast - _phases(fast, p)
         # each phase has a mean of its own: that much chance explains

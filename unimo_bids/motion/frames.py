@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unimo_bids.motion.thresholds import FRAMES
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import gaussian_blur
 
-_BY_CHANCE, _MASKED = 0.002, 0.2  # of a frame that is 0
 _DARKEST, _BRIGHTEST = 0.05, 4.0  # of the average around a voxel
 
 
@@ -102,9 +102,9 @@ def empty(frames: Tensor) -> Tensor:
     for frame, out in zip(frames, found, strict=True):
         zero = frame == 0
         share = float(zero.float().mean())
-        if share > _MASKED:
+        if share > FRAMES.masked:
             out.copy_(_planes(zero))
-        elif share > _BY_CHANCE:
+        elif share > FRAMES.by_chance:
             out.copy_(_sheets(zero))
     return found
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
+from unimo_bids.motion.thresholds import JUDGE
 from unimo_bids.registration.levels import make_level
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import voxel_centers
@@ -24,10 +25,6 @@ from unimo_bids.spatial.region import Region
 _POINTS = 8_000
 _BINS = 16  # of equal population: ranks are the same in any monotonous contrast
 _PARTNERS = 8  # frames that each is compared with
-_CLEAR = 2.0  # standard errors by which something else has to win
-# of the agreement: noise is read at other places in other poses, and where contrasts differ poses
-# off by .15 mm agree as well as the true ones
-_LEAST_GAIN = 0.01
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,7 @@ class Judge:
                 best = int(np.argmax([gain.mean() for gain in gains]))
                 gain = gains[best]
                 error = max(
-                    float(gain.std() / np.sqrt(len(gain))), _LEAST_GAIN * own.mean() / _CLEAR
+                    float(gain.std() / np.sqrt(len(gain))), JUDGE.gain * own.mean() / JUDGE.clear
                 )
                 if clear(float(gain.mean()), error):
                     found[t] = best
@@ -159,12 +156,12 @@ def mean_gain(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[f
     if len(gains) == 0:
         return 0.0, 0.0
     by_chance = float(gains.std() / np.sqrt(len(gains)))
-    return float(gains.mean()), max(by_chance, _LEAST_GAIN / _CLEAR * float(np.nanmean(theirs)))
+    return float(gains.mean()), max(by_chance, JUDGE.gain / JUDGE.clear * float(np.nanmean(theirs)))
 
 
 def clear(gain: float, error: float) -> bool:
     """Whether a gain is more than chance."""
-    return gain > _CLEAR * error
+    return gain > JUDGE.clear * error
 
 
 def _scattered(count: int) -> Tensor:

@@ -11,19 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.motion.thresholds import QUALITY
 from unimo_bids.spatial import rigid
 from unimo_bids.words import Status
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 
-# a gap longer than this is not bridged: a head can do anything meanwhile
-_LONGEST_BRIDGE = 4
-# correlations beyond a smooth field. A turned head is distorted otherwise and fits less well than
-# one at rest (0.97 at 25°), but a frame with less than 0.91 at its best pose is torn
-NEVER_FAILED = 0.91
-_NEVER_GOOD = 0.3
 _SIGMA_PER_MAD = 1.4826
-_PART_OF_STEP = 0.08  # from one frame to the next, that is unknown of a frame's own time
 
 
 @dataclass(frozen=True)
@@ -65,9 +59,9 @@ def warnings_of(status: Sequence[str]) -> list[str]:
 
 def similarity_threshold(
     similarity: NDArray[np.float64],
-    spreads: float = 8.0,
-    at_least: float = 1.0,
-    at_most: float = 1.5,
+    spreads: float = QUALITY.spreads,
+    at_least: float = QUALITY.least_below,
+    at_most: float = QUALITY.most_below,
 ) -> float:
     """Below this a frame is not explained by its pose, given how well the others are.
 
@@ -82,11 +76,15 @@ def similarity_threshold(
         ``(T,)`` correlations.
     spreads
         How many robust standard deviations below.
-    at_least
-        Never nearer than this, in units of z: noise and spin history differ between good frames.
-        With 1.0, a series of 0.995 calls a frame failed below 0.963.
-    at_most
-        Never farther than this: where most frames fail, their spread says nothing.
+    at_least, at_most
+        Never nearer or farther than this, in units of z.
+
+    Examples
+    --------
+    >>> similarity_threshold(np.full(9, 0.99))
+    0.91
+    >>> round(similarity_threshold(np.full(9, 0.95)), 2)
+    0.68
     """
     z = np.arctanh(np.clip(similarity[np.isfinite(similarity)], 0, 0.999999))
     if len(z) == 0:
@@ -94,7 +92,7 @@ def similarity_threshold(
     better = z[z >= np.median(z)]
     spread = _SIGMA_PER_MAD * float(np.median(np.abs(better - np.median(better)))) * 2
     limit = np.quantile(z, 0.75) - min(max(spreads * spread, at_least), at_most)
-    return float(np.clip(np.tanh(limit), _NEVER_GOOD, NEVER_FAILED))
+    return float(np.clip(np.tanh(limit), QUALITY.never_good, QUALITY.never_failed))
 
 
 def bridge(
@@ -164,7 +162,7 @@ def bridge(
         )
         covariance[t] = covariance[[before, following]].mean(dim=0)
         covariance[t] += torch.diag(spread) * (1 - own_share)
-        bridged[t] = before < t < following and gap - 1 <= _LONGEST_BRIDGE and own_share < 0.5
+        bridged[t] = before < t < following and gap - 1 <= QUALITY.bridge and own_share < 0.5
     return poses, covariance, bridged
 
 
@@ -201,6 +199,6 @@ def within_frame(poses: Tensor, good: NDArray[np.bool_], center: Tensor) -> Tens
             rotation, shift = rigid.to_parameters(
                 rigid.inverse(poses[before]) @ poses[after], center
             )
-            step = torch.cat([rotation, shift]) * _PART_OF_STEP / float(after - before)
+            step = torch.cat([rotation, shift]) * QUALITY.part_of_step / float(after - before)
             out[t] = step[:, None] * step
     return out

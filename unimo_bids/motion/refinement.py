@@ -13,6 +13,7 @@ from torch import Tensor
 from unimo_bids.motion.frames import Frames, empty
 from unimo_bids.motion.scan import MOST_FRAMES, Scan
 from unimo_bids.motion.template import choose_frames, robust_mean, steadiness
+from unimo_bids.motion.thresholds import QUALITY
 from unimo_bids.motion.tracking import Track, well_tracked
 from unimo_bids.registration.contrast import contrast_changes
 from unimo_bids.registration.gauss_newton import register
@@ -24,8 +25,6 @@ from unimo_bids.spatial.grid import Grid, Window
 
 # voxels around the head that a window keeps: what blur and spline prefilter reach, and GN's steps
 _WINDOW_RIM = 8
-# three frames that their best pose explains worse than this are worth a closer look
-_SUSPECT, _FEWEST_SUSPECTS = 0.98, 3
 
 
 @dataclass
@@ -84,8 +83,8 @@ def _aligned_finely(scan: Scan, track: Track) -> tuple[Tensor, list[int]]:
 
 def _contrast_changes(scan: Scan, aligned: Tensor, refined: Refined) -> bool:
     """Whether it differs among the template's frames, or in those that fit it less well."""
-    suspects = np.nan_to_num(refined.similarity, nan=1.0) < _SUSPECT
-    if suspects.sum() < _FEWEST_SUSPECTS:
+    suspects = np.nan_to_num(refined.similarity, nan=1.0) < QUALITY.suspect
+    if suspects.sum() < QUALITY.suspects:
         return False
     if contrast_changes(aligned, robust_mean(aligned), scan.weights):
         return True

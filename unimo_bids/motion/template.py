@@ -8,17 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import empty
+from unimo_bids.motion.thresholds import FRAMES, REFERENCE
 from unimo_bids.spatial.grid import Grid, Window
 from unimo_bids.spatial.interpolation import gaussian_blur
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Rigid
 
-_MOST_EMPTY = 0.4  # of the head; where more is 0, there is no image
-# a torn frame: its slices disagree more than the median frame's by so many robust deviations, and
-# by this share; too few frames have no usual disagreement
-_TORN_SPREADS, _TORN_SHARE, _FEWEST_TO_COMPARE = 5.0, 0.25, 5
-# voxels; times the usual variance over frames, at which a place has half its weight
-_NEAR, _UNSTEADY = 1.0, 9.0
+_NEAR = 1.0  # voxels, over which the variance of frames is averaged
 _STRETCH = 2  # frames either side that must be still as well
 
 
@@ -66,11 +62,13 @@ def tears(frames: Tensor) -> Tensor:
 def torn_frames(ratios: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Frames whose slices disagree far more than those of most frames, ``(T,)``."""
     usual = ratios[usable]
-    if len(usual) < _FEWEST_TO_COMPARE:
+    if len(usual) < REFERENCE.fewest:
         return np.zeros(len(ratios), dtype=bool)
     middle = float(np.median(usual))
     spread = 1.4826 * float(np.median(np.abs(usual - middle)))
-    return np.asarray(ratios > middle + max(_TORN_SPREADS * spread, _TORN_SHARE * middle))
+    return np.asarray(
+        ratios > middle + max(REFERENCE.torn_spreads * spread, REFERENCE.torn_share * middle)
+    )
 
 
 def choose_frames(
@@ -123,7 +121,7 @@ def align(frames: Tensor, poses: Tensor, grid: Grid, weights: Tensor, window: Wi
     for frame, pose in zip(frames, poses, strict=True):
         moved = resample(frame, grid, Rigid(pose), outside=torch.nan, window=window)
         nothing = empty(frame[None])[0]
-        if 0 < float(nothing[window][inside].mean()) < _MOST_EMPTY:
+        if 0 < float(nothing[window][inside].mean()) < FRAMES.empty:
             near = resample(
                 nothing, grid, Rigid(pose), interpolation="linear", outside=1.0, window=window
             )
@@ -169,7 +167,7 @@ def steadiness(aligned: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         ``(X, Y, Z)`` soft mask.
     """
     inside = weights > 0.5
-    if len(aligned) < _FEWEST_TO_COMPARE or not bool(inside.any()):
+    if len(aligned) < REFERENCE.fewest or not bool(inside.any()):
         return torch.ones_like(mean)
     squares = torch.nan_to_num((aligned - mean).square(), nan=torch.inf)
     middle = torch.isfinite(aligned).sum(dim=0, keepdim=True) // 2
@@ -178,7 +176,7 @@ def steadiness(aligned: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
     # a single voxel's variance of a few frames says little
     variance = gaussian_blur(torch.nan_to_num(typical, posinf=0.0), [_NEAR] * 3)
     usual = variance[inside].median().clamp(min=1e-12)
-    return 1 / (1 + (variance / (_UNSTEADY * usual)) ** 2)
+    return 1 / (1 + (variance / (REFERENCE.unsteady * usual)) ** 2)
 
 
 def _sorted(images: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.refinement import refine_frames
+from unimo_bids.motion.thresholds import TRACKING
 from unimo_bids.registration.contrast import tissue_images
 from unimo_bids.registration.gauss_newton import register
 from unimo_bids.registration.levels import Level, make_level
@@ -26,10 +27,6 @@ from unimo_bids.spatial.region import Region
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Rigid
 
-# At the coarse level, tissues of another contrast explain a frame at its right pose by .8 and
-# more, at wrong ones by .65 and less (contrast-head phantoms, six of their frames' references).
-_TIED = 0.75
-_ALIKE = 0.9  # no other frame would do much better
 _MOST_PARENTS = 12  # frames that others are tied to
 
 # of each frame, another and its pose relative to that
@@ -93,11 +90,11 @@ class Tying:
                 score, onward = self._compared(coarse, t, begin)
                 if score > best[t]:
                     best[t], wanted[t] = score, (new, onward)
-            alike = np.flatnonzero((parent < 0) & (best >= _ALIKE)).tolist()
-            left = np.flatnonzero(usable & (parent < 0) & (best < _ALIKE)).tolist()
+            alike = np.flatnonzero((parent < 0) & (best >= TRACKING.alike)).tolist()
+            left = np.flatnonzero(usable & (parent < 0) & (best < TRACKING.alike)).tolist()
             # the next of another contrast; the others may be like it, and are asked again
             next_ = max(left, key=lambda t: best[t], default=-1)
-            bridging = next_ >= 0 and best[next_] >= _TIED
+            bridging = next_ >= 0 and best[next_] >= TRACKING.tied
             self._settle([*alike, *([next_] if bridging else [])], wanted, poses, parent)
             if not left:
                 break

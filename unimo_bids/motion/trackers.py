@@ -13,12 +13,9 @@ from unimo_bids.motion.judge import Judge, clear
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.spaer import track_by_attention
+from unimo_bids.motion.thresholds import TRACKING
 from unimo_bids.motion.tracking import Track, follow_images, similarity_at
 from unimo_bids.motion.ways import compared
-
-# frames that their best pose explains worse are not all torn: if a quarter of the series is, the
-# contrast may change
-_UNEXPLAINED, _UNEXPLAINED_SHARE = 0.8, 0.25
 
 
 class Tracker(Protocol):
@@ -31,8 +28,8 @@ class Tracker(Protocol):
 def track_by_search(scan: Scan) -> Tracking:
     """From the cheapest start that explains each frame; where contrast changes, tied in pairs."""
     by_image = follow_images(scan, scan.reference_image[None], scan.guesses.by_masks())
-    doubtful = scan.usable & (by_image.similarity < _UNEXPLAINED)
-    if doubtful.sum() < max(3, _UNEXPLAINED_SHARE * scan.usable.sum()):
+    doubtful = scan.usable & (by_image.similarity < TRACKING.unexplained)
+    if doubtful.sum() < max(3, TRACKING.unexplained_share * scan.usable.sum()):
         return _tracking(scan, by_image)
     known = by_image.poses.clone()
     known[doubtful.tolist()] = torch.eye(4).to(known)  # what a search finds in vain misleads

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.scan import Scan
+from unimo_bids.motion.thresholds import TRACKING
 from unimo_bids.registration.gauss_newton import Registration, register
 from unimo_bids.registration.levels import Level
 from unimo_bids.registration.search import search_poses
@@ -28,12 +29,8 @@ Guess = Callable[[NDArray[np.int_]], Tensor]
 
 _BATCH = 64
 _SEARCH_BATCH = 8
-# where most frames are wrong they agree on little: below this correlation none is believed yet
-_DOUBTFUL = 0.9
 # searches in a row that find nothing better before the series is taken for a poor one
 _VAIN_SEARCHES = 24
-# another start has to explain a frame better than this much to be taken
-_GAIN = 2e-3
 
 
 @dataclass(frozen=True)
@@ -156,8 +153,10 @@ def _unexplained(result: Track, usable: NDArray[np.bool_]) -> NDArray[np.int_]:
 
 def _doubt(similarity: NDArray[np.float64]) -> float:
     """Below this another start is worth its time; far above what calls a frame failed."""
-    relative = similarity_threshold(similarity, spreads=3.0, at_least=0.5, at_most=0.8)
-    return max(relative, _DOUBTFUL)
+    relative = similarity_threshold(
+        similarity, TRACKING.spreads, TRACKING.least_below, TRACKING.most_below
+    )
+    return max(relative, TRACKING.doubtful)
 
 
 def _register(
@@ -198,7 +197,7 @@ def _adopt(
     """Keep what explains a frame better than what it had; returns which were kept."""
     score = _score(found)
     old = result.similarity[frames]
-    better = ~(score <= old + _GAIN)  # true where there was nothing yet
+    better = ~(score <= old + TRACKING.gain)  # true where there was nothing yet
     rows = torch.as_tensor(frames[better], device=result.poses.device)
     result.poses[rows] = found.poses[torch.as_tensor(better, device=found.poses.device)]
     result.similarity[frames[better]] = score[better]

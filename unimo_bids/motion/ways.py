@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from unimo_bids.motion.judge import Judge, Readings, clear, mean_gain
-from unimo_bids.motion.quality import NEVER_FAILED
 from unimo_bids.motion.refinement import Refined, refine
 from unimo_bids.motion.scan import Scan
+from unimo_bids.motion.thresholds import JUDGE, QUALITY
 from unimo_bids.motion.tracking import Track
 from unimo_bids.spatial import rigid
 from unimo_bids.words import Mode
 
-_MORE = 0.05  # of the frames
 _TOLD: dict[Mode, str] = {
     "plain": "by one image",
     "common": "by images common to all contrasts",
@@ -42,7 +41,7 @@ class Way:
     @property
     def explained(self) -> float:
         """Share of frames that are."""
-        return float(np.mean(np.nan_to_num(self.refined.similarity) >= NEVER_FAILED))
+        return float(np.mean(np.nan_to_num(self.refined.similarity) >= QUALITY.never_failed))
 
     def at_rest(self, center: Tensor) -> Way:
         """The same without motion; how far it was from that adds to the variance."""
@@ -75,7 +74,7 @@ def best_way(
             findings.append(compared(mode, best, *gain))
             more = way.explained - ways[best].explained
             bend_alike = best != "plain"
-            if clear(*gain) or (bend_alike and more > _MORE and not clear(-gain[0], gain[1])):
+            if clear(*gain) or (bend_alike and more > JUDGE.more and not clear(-gain[0], gain[1])):
                 best = mode
     gain = mean_gain(agreed["rest"], agreed[best])
     if not clear(*gain):

@@ -5,15 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unimo_bids.registration.thresholds import CONTRAST
 from unimo_bids.spatial.grid import smooth_fields, voxel_centers
 
-# beyond gain, offset and a receive field: of the variance one image carries, and of what these
-# leave three carry (of the many images that distortion and wrong poses leave, three carry a third)
-_LEAST_SHARE, _LEAST_OF_REST = 0.01, 0.67
-_LEAST_SHARED_BY = 3.0
-# of an image that is not noise: its share of the variance, and over the rest
-_LEAST_LEADING, _ABOVE_REST = 0.003, 5.0
-_FEWEST = 7  # frames; of fewer, one that is torn makes up too much
 _TISSUES = 6  # classes of intensity; fewer merge tissues, more are noise
 
 
@@ -27,15 +21,15 @@ def contrast_changes(aligned: Tensor, mean: Tensor, weights: Tensor) -> bool:
     is torn.
     """
     complete = (weights > 0.5) & torch.isfinite(aligned).all(dim=0)
-    if len(aligned) < _FEWEST or int(complete.sum()) < 100:
+    if len(aligned) < CONTRAST.fewest or int(complete.sum()) < 100:
         return False
     energy, loadings, total = _spectrum(aligned, mean, complete)
     first, shared_by = float(energy[0]), 1 / float(loadings[:, 0].pow(4).sum())
     few = min(3, len(aligned) // 6)  # of few frames, three images are half of all there are
     return (
-        first > _LEAST_SHARE * total
-        and float(energy[:few].sum()) > _LEAST_OF_REST * float(energy.sum())
-        and shared_by >= _LEAST_SHARED_BY
+        first > CONTRAST.share * total
+        and float(energy[:few].sum()) > CONTRAST.of_rest * float(energy.sum())
+        and shared_by >= CONTRAST.shared_by
     )
 
 
@@ -69,7 +63,7 @@ def leading_images(aligned: Tensor, mean: Tensor, weights: Tensor, most: int) ->
     complete = (weights > 0.5) & torch.isfinite(aligned).all(dim=0)
     energy, loadings, total = _spectrum(aligned, mean, complete)
     of_rest = float(energy[len(energy) // 2 :].median())
-    stand_out = int((energy > max(_LEAST_LEADING * total, _ABOVE_REST * of_rest)).sum())
+    stand_out = int((energy > max(CONTRAST.leading * total, CONTRAST.above_rest * of_rest)).sum())
     return common_images(aligned, mean, weights, loadings[:, : min(most, stand_out)])
 
 

@@ -11,13 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from unimo_bids.registration.pose_finder import SURE
-
-# Similarity by the stiff model. Of 39 real pairs, right ones had 0.53 and more, wrong ones 0.38 and
-# less but for one, whose runner-up was near; of two different fetuses, up to 0.51
-_LEAST = 0.5
-_LEAD = 0.15  # of the runner-up, by either model; right ones had 0.10 and more, that one 0.08
-_OTHER_DEG, _BEYOND_DOUBT = 25.0, 0.9  # a sure network contradicts
+from unimo_bids.registration.thresholds import DOUBTS, PAIR
 
 
 @dataclass(frozen=True)
@@ -78,21 +72,21 @@ def doubts(seen: Evidence) -> tuple[str, ...]:
             "brain be looked for."
         )
     if not seen.refined:
-        if confidence <= SURE:
+        if confidence <= PAIR.sure:
             found.append(f"The network is not sure (its confidence is {confidence:.2f}).")
         return tuple(found)
     alike, nearest = seen.stiff.best, min(seen.stiff, seen.last, key=lambda rivals: rivals.lead)
-    if alike < _LEAST:
+    if alike < DOUBTS.similarity:
         found.append(
             f"The volumes are not much alike at the pose (a similarity of {alike:.2f} by gain and "
             "offset alone)."
         )
-    if nearest.lead < _LEAD:
+    if nearest.lead < DOUBTS.lead:
         found.append(
             f"Another pose explains nearly as much, or more (a similarity of "
             f"{nearest.runner_up or 0:.2f}; that of the pose is {nearest.best:.2f})."
         )
     degrees = seen.network_deg or 0.0
-    if confidence > SURE and degrees > _OTHER_DEG and seen.last.best < _BEYOND_DOUBT:
+    if confidence > PAIR.sure and degrees > DOUBTS.other_deg and seen.last.best < DOUBTS.beyond:
         found.append(f"The network, which is sure, has a pose that is turned by {degrees:.0f}°.")
     return tuple(found)

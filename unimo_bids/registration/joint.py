@@ -21,19 +21,15 @@ import torch
 from torch import Tensor
 
 from unimo_bids.registration.target import Target
+from unimo_bids.registration.thresholds import CONTRAST
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import smooth_fields
 
 _SLOPE_STEP = 0.3  # mm, of the central differences
 _LONGEST_STEP = 5.0  # mm: beyond, the first order says nothing
-# how much of a frame the images may owe to that frame alone: an image of its own would explain it
-# at any pose
-_MOST_LEVERAGE = 0.7
 _FEWEST = 6  # fewer frames have nothing in common to speak of
-# images count that stand out from the rest, which is noise and residual motion, by this factor …
-_ABOVE_REST = 5.0
-# … and carry this share of the variance: misplaced frames make images too, until they are aligned.
-# after two rounds most are, and more images may stand out
+# of the variance, that an image carries to count: misplaced frames make images too, until they are
+# aligned. After two rounds most are, and more images may stand out
 _SHARES, _SETTLED = (0.003, 0.0, 0.0, 0.0), 2
 
 
@@ -131,11 +127,11 @@ def _count_images(
         energy, U = energy.flip(0), U.flip(1)
         flat = A - (A @ root)[:, None] * root / (root @ root)
         of_rest = float(energy[len(A) // 2 :].median())
-        floor = max(least * float(flat.square().sum()), _ABOVE_REST * of_rest)
+        floor = max(least * float(flat.square().sum()), CONTRAST.above_rest * of_rest)
         count = min(int((energy > floor).sum()), len(A) // 2)
         leverage = U[:, :count].square().sum(dim=1)
         worst = int(leverage.argmax())
-        if float(leverage[worst]) < _MOST_LEVERAGE or len(A) <= _FEWEST:
+        if float(leverage[worst]) < CONTRAST.leverage or len(A) <= _FEWEST:
             return count, kept
         kept[torch.nonzero(kept)[worst]] = False
 

@@ -22,10 +22,11 @@ from unimo_bids.registration.contrast import tissue_images
 from unimo_bids.registration.doubts import Evidence, Rivals, doubts
 from unimo_bids.registration.gauss_newton import Registration, register
 from unimo_bids.registration.levels import Level, make_level
-from unimo_bids.registration.pose_finder import SURE, PoseFinder
+from unimo_bids.registration.pose_finder import PoseFinder
 from unimo_bids.registration.search import search_poses
 from unimo_bids.registration.sides import REACH, Side, make_side
 from unimo_bids.registration.target import make_target
+from unimo_bids.registration.thresholds import PAIR
 from unimo_bids.registration.uncertainty import block_covariance
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, inside
@@ -36,14 +37,6 @@ from unimo_bids.words import Fusion, IntensityModel
 Affine = NDArray[np.float64]
 Volume = NDArray[np.generic]
 
-# below this correlation at the coarse level a pose does not explain the moving volume
-_UNEXPLAINED = 0.9
-# tissues explain the moving volume so much better than intensity that contrasts must differ
-_CLEARLY_BETTER = 0.5
-_AGREE = 0.75  # of one mask inside the other, at least
-_DISTINCT = 0.5  # radii that another pose moves the surface, at least, to be no neighbour
-# of how far evened volumes and those as they are differ in pose: as an error's standard deviation
-_SHARED = 0.3
 _COARSE_POINTS, _FINE_POINTS, _FINE_BLUR = 8_192, 30_000, 0.7
 
 
@@ -134,7 +127,7 @@ def register_volumes(
             shift = rest.clone()
             shift[:3, 3] = b.head.center - a.head.center
             starts |= {"centres": shift, "rest": rest}
-            found = _refined(a, b, starts, sure=confidence is not None and confidence > SURE)
+            found = _refined(a, b, starts, sure=confidence is not None and confidence > PAIR.sure)
         else:
             fit = _Coarse(a, b).tried(starts["network"][None], tissues=False, refine=False)
             only = Rivals(float(_score(fit, a, b)), None)
@@ -189,7 +182,7 @@ def _refined(a: Side, b: Side, starts: dict[str, Tensor], sure: bool) -> _Found:
     names, poses = list(starts), torch.stack(list(starts.values()))
     near = coarse.tried(poses, tissues=False)
     # with nothing to compare it with, a good coarse fit alone is no proof
-    if sure and float(_score(near, a, b).max()) > _UNEXPLAINED:
+    if sure and float(_score(near, a, b).max()) > PAIR.explained:
         found = [near]
     else:
         poses = torch.cat([poses, coarse.searched()])
@@ -198,10 +191,10 @@ def _refined(a: Side, b: Side, starts: dict[str, Tensor], sure: bool) -> _Found:
     fine = [_fine(*even, tried.poses, tissues=bool(tissues)) for tissues, tried in enumerate(found)]
     scores = [_score(one, a, b) for one in fine]
     left = [1 - float(score.max()) ** 2 for score in scores]
-    tissues = left[-1] < _CLEARLY_BETTER * left[0]
+    tissues = left[-1] < PAIR.tissues * left[0]
     tried, score = fine[tissues], scores[tissues]
     best = int(score.argmax())
-    distinct = _moved(tried.poses, tried.poses[best], a.head) > _DISTINCT * a.head.radius
+    distinct = _moved(tried.poses, tried.poses[best], a.head) > PAIR.distinct * a.head.radius
     rows = [best, int(score.where(distinct, -1).argmax())][: 1 + bool(distinct.any())]
     stiff = _rivals(score[rows])
     fit, last = _last(a, b, even, tried.poses[rows], tissues=tissues)
@@ -223,7 +216,7 @@ def _last(
     apart = rigid.inverse(fit.poses) @ ways[1 - chosen].poses[:1]
     believed = min(1.0, other / max(score, 1e-6))
     shared = [
-        (_SHARED * believed) ** 2 * part.square().mean().expand(3)
+        (PAIR.shared * believed) ** 2 * part.square().mean().expand(3)
         for part in rigid.to_parameters(apart, a.head.center)
     ]
     covariance = fit.covariance + torch.diag(torch.cat(shared))
@@ -366,5 +359,5 @@ def _score(found: Registration, a: Side, b: Side) -> Tensor:
     images = b.head.weights[None, None].expand(len(onto), -1, -1, -1, -1)
     indices = rigid.transform(onto, points)
     within = sample_linear(images, indices.float())[:, 0] * inside(indices, b.grid.shape)
-    enough = _AGREE * min(1.0, (b.head.radius / a.head.radius) ** 3)  # a smaller one holds less
+    enough = PAIR.agree * min(1.0, (b.head.radius / a.head.radius) ** 3)  # a smaller one holds less
     return score * (within.mean(dim=-1) / enough).clamp(max=1)

@@ -30,7 +30,6 @@ from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
 from unimo_bids.words import Fusion
 
 WEIGHTS = "pose.safetensors"
-SURE = 0.8  # confidence above which a pose need not be searched for
 
 
 @dataclass(frozen=True)

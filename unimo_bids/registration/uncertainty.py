@@ -20,12 +20,9 @@ from unimo_bids.registration.intensity import CAUCHY, gains, modelled, read_poin
 from unimo_bids.registration.least_squares import robust_scale, solve, symmetric
 from unimo_bids.registration.levels import Level
 from unimo_bids.registration.target import Target
+from unimo_bids.registration.thresholds import PAIR
 
 EDGE = 0.5  # of a cube, radii of the head: wider than tissues are, and a head has 50 of them
-# of deviations: what all cubes have in common, as a volume's own distortion, no cube can tell.
-# On rendered pairs (`python -m benchmarks pairs --rendered`), for 95 in 100 to hold
-_WIDER = 1.8
-_INTERPOLATION = 0.004  # voxels: what cubic splines err by, however much agrees
 
 
 def cubes(points: Tensor, edge: float) -> Tensor:
@@ -83,8 +80,8 @@ def widened(covariance: Tensor, voxel: float) -> Tensor:
     voxel
         Its widest edge, mm.
     """
-    floor = (_INTERPOLATION * voxel) ** 2 * torch.eye(covariance.shape[-1]).to(covariance)
-    return _WIDER**2 * covariance + floor
+    floor = (PAIR.interpolation * voxel) ** 2 * torch.eye(covariance.shape[-1]).to(covariance)
+    return PAIR.wider**2 * covariance + floor
 
 
 def block_covariance(

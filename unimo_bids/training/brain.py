@@ -27,7 +27,8 @@ from unimo_bids.brain.network import (
     normalised,
     segment_box,
 )
-from unimo_bids.brain.segmentation import LEAST_ML, Outline, all_outlines
+from unimo_bids.brain.segmentation import Outline, all_outlines
+from unimo_bids.brain.thresholds import CANDIDATES
 from unimo_bids.spatial.boxes import Box
 from unimo_bids.training.recipe import Recipe
 from unimo_bids.training.scenes import Example, Scenes
@@ -268,7 +269,7 @@ def _volume(example: Example) -> float:
 def _radius(example: Example) -> float:
     """Of a ball of the brain's volume, mm; 0 if there is hardly any in view."""
     volume = _volume(example)
-    return ball_radius(volume) if volume >= LEAST_ML else 0.0
+    return ball_radius(volume) if volume >= CANDIDATES.least_ml else 0.0
 
 
 def _segment_box(example: Example, rng: np.random.Generator) -> Box:

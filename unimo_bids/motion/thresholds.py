@@ -1,0 +1,100 @@
+"""Thresholds of the motion of a series, with their origins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unimo_bids.origins import convention, derived, measured
+
+_OWN = "the project's simulator, seeds 101 to 103"
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is no image."""
+
+    by_chance: float = convention(0.002, "of a frame that is exactly 0: noise reaches it")
+    masked: float = convention(0.2, "of a frame that is 0: a mask, or padding")
+    empty: float = convention(0.4, "of the head; where more is 0 there is no image")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A frame fit to be the reference."""
+
+    torn_spreads: float = convention(5.0, "robust deviations of how much slices disagree")
+    torn_share: float = convention(0.25, "more than in the median frame, at least")
+    fewest: int = derived(5, "frames; of fewer, none is usual")
+    unsteady: float = convention(9.0, "times the usual variance: a place has half its weight")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Which pose a frame starts from."""
+
+    doubtful: float = convention(0.9, "correlation: where frames agree on little, none is believed")
+    gain: float = convention(2e-3, "correlation by which another start has to be better")
+    spreads: float = measured(3.0, f"robust deviations of similarity below other frames; {_OWN}")
+    least_below: float = measured(0.5, f"Fisher's z below them; {_OWN}")
+    most_below: float = convention(0.8, "the same")
+    unexplained: float = convention(0.8, "correlation: the contrast may have changed")
+    unexplained_share: float = convention(0.25, "of the frames: not all of these are torn")
+    tied: float = measured(
+        0.75,
+        "contrast-head phantoms, six references: tissues explain a frame by .8 and more at its "
+        "pose, by .65 and less elsewhere",
+        shown=True,
+    )
+    alike: float = convention(0.9, "correlation: no other frame would do much better")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a frame's status rests on."""
+
+    never_failed: float = measured(
+        0.91, "correlation of torn frames at their best pose, five real adult series", shown=True
+    )
+    spreads: float = measured(8.0, f"robust deviations of similarity below other frames; {_OWN}")
+    least_below: float = measured(
+        1.0, f"Fisher's z below them: noise and spin history differ between good frames; {_OWN}"
+    )
+    most_below: float = convention(1.5, "the same: where most frames fail, their spread is nothing")
+    never_good: float = convention(0.3, "correlation of nothing that can be believed")
+    bridge: int = convention(4, "frames of a gap; in a longer one a head can do anything")
+    part_of_step: float = measured(
+        0.08, "of the step to the next frame, that is unknown of a frame's own time", shown=True
+    )
+    suspect: float = convention(0.98, "correlation worth a closer look")
+    suspects: int = convention(3, "such frames at least")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Whether poses are better than others."""
+
+    clear: float = convention(2.0, "standard errors by which something else has to win")
+    gain: float = measured(
+        0.01,
+        "of the agreement, own simulator: noise is read at other places in other poses, and poses "
+        "off by .15 mm agree as well where contrasts differ",
+        shown=True,
+    )
+    more: float = convention(0.05, "of the frames, that a mode with another intensity explains")
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """Contrast of one period with motion."""
+
+    longest: int = convention(16, "frames of a cycle")
+    fewest: int = convention(4, "cycles")
+    share: float = convention(0.8, "of the variance of contrast, less what chance would explain")
+
+
+FRAMES = Frames()
+REFERENCE = Reference()
+TRACKING = Tracking()
+QUALITY = Quality()
+JUDGE = Judge()
+CYCLES = Cycles()
