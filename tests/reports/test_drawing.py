@@ -16,7 +16,7 @@ from unimo_bids.brain.mask import Candidate, ball_radius
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import read_mask, read_series
 from unimo_bids.reports.drawing import draw_run
-from unimo_bids.reports.figures import candidates, images
+from unimo_bids.reports.figures import candidates, images, style
 from unimo_bids.reports.figures.views import PLANES, view_around
 
 
@@ -94,7 +94,7 @@ def masks_figure(record, folder):
 
 
 def test_every_frame_has_the_outline_of_its_own_mask(record, tmp_path):
-    outlines = strokes(masks_figure(record, tmp_path), images.OUTLINE)
+    outlines = strokes(masks_figure(record, tmp_path), style.OUTLINE)
     masks = np.asanyarray(nib.load(record.motion_mask).dataobj)
     view = view_around(masks.any(axis=-1), nib.load(record.motion_mask).affine)
     across_mm, up_mm = view.extent(PLANES[0])

@@ -20,7 +20,6 @@ Array = npt.NDArray[np.floating]
 # More than an adult's brain is seen, or a fetus in its womb
 _SEEN_MM, _PIXELS, _GAP = 160.0, 160, 2
 _WIDTH, _CUTS, _BETWEEN = 10.0, 6.0, 0.06  # inches of the figure, three cuts, rows
-_CHOSEN, _OTHER = "#ff9a3c", "#63b3ff"
 
 
 def draw_candidates(
@@ -53,7 +52,7 @@ def draw_candidates(
             image = side_by_side(three_cuts(volume, affine, one), _GAP)
             ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
             style.no_axis(ax)
-            color = _CHOSEN if chosen and number == 0 else _OTHER
+            color = style.OUTLINE if chosen and number == 0 else style.SOFT
             radius = ball_radius(one.volume) / pixel_mm
             for column in range(3):
                 middle = column * (_PIXELS + _GAP) + (_PIXELS - 1) / 2, (_PIXELS - 1) / 2

@@ -17,35 +17,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from unimo_bids.reports.figures.style import STATUS
+from unimo_bids.reports.figures.style import AFTER, AXES, BEFORE, GRID, INK, QUIET, RC, STATUS
 from unimo_bids.reports.figures.views import PLANES, view_around
 
 Array = npt.NDArray[np.floating]
-
-# Okabe & Ito: told apart by all eyes
-_AXES = (("x", "#0072B2"), ("y", "#D55E00"), ("z", "#009E73"))
-_BEFORE, _AFTER, _INK, _QUIET = "#9a9a9a", "#0072B2", "#222222", "#6b6b6b"
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": "#bbbbbb",
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "grid.color": "#ececec",
-    "grid.linewidth": 0.7,
-    "xtick.color": _QUIET,
-    "ytick.color": _QUIET,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
 
 
 @dataclass(frozen=True)
@@ -87,16 +62,16 @@ class Correction:
 
 def write_summary(path: str | Path, title: str, subtitle: str, result: Correction) -> None:
     """Draw a correction into a PNG file."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(RC):
         figure = Figure(figsize=(13.5, 8.6), dpi=130, facecolor="white")
         FigureCanvasAgg(figure)
         figure.text(0.03, 0.965, title, fontsize=13, weight="bold", va="center")
-        figure.text(0.03, 0.935, subtitle, fontsize=9, color=_QUIET, va="center")
+        figure.text(0.03, 0.935, subtitle, fontsize=9, color=QUIET, va="center")
         halves = figure.add_gridspec(1, 2, width_ratios=(1.08, 1), wspace=0)
         _draw_traces(figure.add_subfigure(halves[0, 0]), result)
         _draw_images(figure.add_subfigure(halves[0, 1]), result)
         with Path(path).open("wb") as file:
-            figure.savefig(file, format="png")
+            figure.savefig(file, format="png", facecolor="white")
 
 
 def _draw_traces(figure: SubFigure, result: Correction) -> None:
@@ -120,14 +95,14 @@ def _draw_traces(figure: SubFigure, result: Correction) -> None:
         handlelength=1.4,
     )
 
-    axes[2].fill_between(frames, 0, result.displacement, color="#dbe7f0", lw=0)
-    axes[2].plot(frames, result.displacement, color=_INK, lw=1.1, **_marker(frames))
+    axes[2].fill_between(frames, 0, result.displacement, color=GRID, lw=0)
+    axes[2].plot(frames, result.displacement, color=INK, lw=1.1, **_marker(frames))
     axes[2].set(title="Framewise displacement", ylabel="mm")
     top = float(np.nanmax(result.displacement, initial=0.5))
     axes[2].set_ylim(0, 1.15 * top)
 
     for values, color, label in zip(
-        result.correlation, (_BEFORE, _AFTER), ("before", "after"), strict=True
+        result.correlation, (BEFORE, AFTER), ("before", "after"), strict=True
     ):
         axes[3].plot(frames, values, color=color, lw=1.3, label=label, **_marker(frames))
     axes[3].set(title="Correlation with the template", xlabel="frame")
@@ -136,7 +111,7 @@ def _draw_traces(figure: SubFigure, result: Correction) -> None:
     axes[3].xaxis.get_major_locator().set_params(integer=True)
     for ax in axes:
         _shade(ax, result.status)
-        ax.axvline(result.reference, color=_QUIET, lw=0.8, ls=(0, (2, 3)), zorder=0.6)
+        ax.axvline(result.reference, color=QUIET, lw=0.8, ls=(0, (2, 3)), zorder=0.6)
     figure.align_ylabels(axes)
     _name_shades(figure, result)
 
@@ -148,7 +123,7 @@ def _marker(frames: npt.NDArray[np.intp]) -> dict[str, Any]:
 
 def _draw_three(ax: Axes, values: Array, deviations: Array) -> None:
     frames = np.arange(len(values))
-    for i, (name, color) in enumerate(_AXES):
+    for i, (name, color) in enumerate(AXES):
         low, high = values[:, i] - 2 * deviations[:, i], values[:, i] + 2 * deviations[:, i]
         ax.fill_between(
             frames, low, high, color=color, alpha=0.22, lw=0, label="± 2 sd" if i == 2 else None
@@ -175,9 +150,7 @@ def _name_shades(figure: SubFigure, result: Correction) -> None:
         if count
     ]
     handles.append(
-        Line2D(
-            [], [], color=_QUIET, lw=0.8, ls=(0, (2, 3)), label=f"reference ({result.reference})"
-        )
+        Line2D([], [], color=QUIET, lw=0.8, ls=(0, (2, 3)), label=f"reference ({result.reference})")
     )
     figure.legend(
         handles=handles, loc="lower right", ncols=4, bbox_to_anchor=(0.97, 0.0), handlelength=1.4
@@ -218,7 +191,7 @@ def _draw_images(figure: SubFigure, result: Correction) -> None:
                 ax.grid(visible=False)
                 ax.spines[:].set_visible(False)
                 if column == 0:
-                    ax.set_ylabel(("before", "after")[row], color=_QUIET)
+                    ax.set_ylabel(("before", "after")[row], color=QUIET)
                     if row == 0:
                         ax.set_title(title)
         bar = figure.add_subplot(grid[:, 3])

@@ -32,7 +32,6 @@ Bool = npt.NDArray[np.bool_]
 
 # a row is as wide as the page shows it, 1024 pixels
 _CUTS, _CUT_PIXELS = 7, 146
-OUTLINE, SOFT = "#ff9a3c", "#63b3ff"
 # where the soft mask is nearly nothing and nearly everything, of 255
 _SOFT_LEVELS = (25.5, 229.5)
 _GAP = 2
@@ -66,8 +65,8 @@ def draw_brain(
         for ax, row, (soft_row, mask_row) in zip(axes, rows, edges, strict=True):
             show(ax, row)
             for level in _SOFT_LEVELS:
-                outline(ax, soft_row, level, SOFT, 0.55)
-            outline(ax, mask_row, 127.5, OUTLINE, 1.5)
+                outline(ax, soft_row, level, style.SOFT, 0.55)
+            outline(ax, mask_row, 127.5, style.OUTLINE, 1.5)
 
 
 def cuts_in_row(
@@ -169,7 +168,7 @@ def _outlined(
         pictures.append(picture)
         edges.append(edge)
     show(ax, side_by_side(pictures, _GAP))
-    outline(ax, side_by_side(edges, _GAP), 127.5, OUTLINE, 1.0)
+    outline(ax, side_by_side(edges, _GAP), 127.5, style.OUTLINE, 1.0)
 
 
 def draw_tsnr(path: Path, before: Array, after: Array, mask: Bool, view: View) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from unimo_bids.pipeline.spaces import Carried
 from unimo_bids.reports.figures import style
-from unimo_bids.reports.figures.images import OUTLINE, SOFT, cuts_in_row, outline, show
+from unimo_bids.reports.figures.images import cuts_in_row, outline, show
 from unimo_bids.reports.figures.views import PLANES, intensity_window, view_around
 from unimo_bids.spaces.names import AXES
 from unimo_bids.spatial.resampling import resample
@@ -58,7 +58,7 @@ def _rows(one: Carried) -> list[tuple[np.ndarray, list[tuple[np.ndarray, str]]]]
         places = view.indices(plane, view.canonical(mask).astype(bool), _CUTS)
         edges = [
             (cuts_in_row(view.canonical(inside).astype(bool), view, plane, places, (0, 1)), color)
-            for inside, color in ((mask, OUTLINE), (one.mask, SOFT))
+            for inside, color in ((mask, style.OUTLINE), (one.mask, style.SOFT))
         ]
         rows += [
             (cuts_in_row(view.canonical(volume), view, plane, places, window), edges)

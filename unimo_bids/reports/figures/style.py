@@ -32,6 +32,8 @@ BEFORE, AFTER = "#868c96", "#0871b3"
 THRESHOLD = "#b3470a"
 # seen on light and dark alike
 CENSORED = "#e8762d"
+# over images: an outline, and what is less sure
+OUTLINE, SOFT = "#ff9a3c", "#63b3ff"
 STATUS = {"searched": "#d9b000", "bridged": "#cc79a7", "lost": "#d0301a"}
 # what is drawn in the left colour appears in the right one on a dark page
 _DARK = {
@@ -47,7 +49,7 @@ _DARK = {
     THRESHOLD: "#ffab70",
 }
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,'DejaVu Sans',sans-serif"
-_RC: dict[Any, Any] = {
+RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": INK,
@@ -101,7 +103,7 @@ CHANGE = LinearSegmentedColormap.from_list(
 @contextmanager
 def svg_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
     """Draw on a figure of so many inches; it is written whole when the block ends well."""
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(RC):
         figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
         yield figure
