@@ -13,6 +13,7 @@ from unimo_bids.files.staging import atomic, machine_error
 from unimo_bids.words import (
     AnalysisLevel,
     Fusion,
+    Ignored,
     OutputLevel,
     Population,
     RunBrainMethod,
@@ -115,7 +116,7 @@ class Settings:
     remove_workdir: bool = False
     level: OutputLevel = "full"
     dummy_scans: int | None = None
-    ignore: tuple[str, ...] = ()
+    ignore: tuple[Ignored, ...] = ()
     reference: int | Literal["auto", "sbref"] = "auto"
     fd_threshold: float = 0.5
     dvars_threshold: float = 1.5

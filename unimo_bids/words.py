@@ -6,6 +6,8 @@ from typing import Literal
 
 AnalysisLevel = Literal["participant", "group"]
 OutputLevel = Literal["minimal", "full"]
+# what fMRIPrep can leave out; of it, only single-band references are used here at all
+Ignored = Literal["fieldmaps", "slicetiming", "sbref", "t2w", "flair", "fmap-jacobian"]
 
 Population = Literal["fetal", "infant", "adult"]
 BrainMethod = Literal["auto", "unimo", "epi"]

@@ -12,10 +12,15 @@ from typing import Any, NoReturn, get_args
 from unimo_bids.cli import arguments, fmriprep
 from unimo_bids.errors import UnimoError
 from unimo_bids.spaces.names import SpaceError, parse_spaces
-from unimo_bids.words import AnalysisLevel, OutputLevel, Population, RunBrainMethod, Slices
+from unimo_bids.words import (
+    AnalysisLevel,
+    Ignored,
+    OutputLevel,
+    Population,
+    RunBrainMethod,
+    Slices,
+)
 
-# what fMRIPrep can leave out; of it, only single-band references are used here at all
-_IGNORED = ("fieldmaps", "slicetiming", "sbref", "t2w", "flair", "fmap-jacobian")
 # As far as BIDS URIs allow
 _DATASET_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -185,7 +190,7 @@ def _add_method(parser: Parser) -> None:
     add(
         "--ignore",
         nargs="+",
-        choices=_IGNORED,
+        choices=get_args(Ignored),
         help="what not to use: slicetiming (as --slices off), sbref with --reference sbref",
     )
     add(
