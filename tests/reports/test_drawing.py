@@ -115,7 +115,7 @@ def test_every_candidate_has_a_row_with_its_ball_and_numbers(record, tmp_path):
     assert "1. chosen: 2 ml, confidence 0.90:" in text and "--brain-center=-3,-5,1<" in text
     assert "2. 5 ml, confidence 0.35:" in text and "--brain-center=-20,4,3<" in text
     pt_per_mm = 72 * candidates._CUTS / (3 * candidates._SEEN_MM)
-    for color, one in zip((candidates._CHOSEN, candidates._OTHER), record.candidates, strict=True):
+    for color, one in zip((style.OUTLINE, style.SOFT), record.candidates, strict=True):
         circles = strokes(path, color)
         assert len(circles) == 3  # one in each plane
         for points in circles:
