@@ -83,16 +83,8 @@ def sidecars(
             "SpatialReference": boldref,
             **method,
         }
-    for path, sources, when in (
-        (names.tsnr_before, raw[:1], "before"),
-        (names.tsnr_after, [*raw[:1], motion], "after"),
-    ):
-        described[path] = {
-            "Description": f"Temporal signal-to-noise ratio {when} motion correction, of the "
-            "frames that could be registered and are in steady state",
-            "Sources": sources,
-            "SpatialReference": boldref,
-        }
+    described[names.tsnr_before] = _tsnr("before", raw[:1], boldref)
+    described[names.tsnr_after] = _tsnr("after", [*raw[:1], motion], boldref)
     return {sidecar(path): content for path, content in described.items()}
 
 
@@ -169,6 +161,15 @@ def _corrected(run: BoldRun, echo: int) -> dict[str, Any]:
         "TaskName": run.metadata.get("TaskName", run.entities["task"]),
         **_timing(run),
         **_echo_time(run, echo),
+    }
+
+
+def _tsnr(when: str, sources: list[str], boldref: str) -> dict[str, Any]:
+    return {
+        "Description": f"Temporal signal-to-noise ratio {when} motion correction, of the frames "
+        "that could be registered and are in steady state",
+        "Sources": sources,
+        "SpatialReference": boldref,
     }
 
 
