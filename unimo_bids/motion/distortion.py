@@ -29,7 +29,7 @@ from unimo_bids.registration.levels import Level, make_level
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.region import Region
-from unimo_bids.words import Deformation
+from unimo_bids.words import GRID_AXES, Deformation
 
 _POINTS = 4096  # of a template; twice as many change fields by hundredths of a millimetre
 _HALF_WAVE = 0.75  # radii of the head; 0.6 was no better on simulated heads
@@ -45,7 +45,6 @@ _FEWEST, _AGREED, _WORTH = 4, 2.0, 0.03
 _APART, _FIRST_STEPS = 8, 2
 _MOVED = 1.0  # mm on the head's surface, of half of the frames: less bends nothing visibly
 _NOT_SOUGHT = "No distortion was looked for"
-AXES = "ijk"  # of a grid, as in BIDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +197,7 @@ def _judge(seen: _Seen, empty: Mapping[int, ShiftField], axis: int, how: Deforma
         return _Verdict(None, said, less)
     others = {one: seen.left(empty[one], _STEPS)[1] for one in range(3) if one != axis}
     less |= {one: _less(without - other) for one, other in others.items()}
-    along = " and ".join(f"{100 * less[one]:.1f} % along {AXES[one]}" for one in others)
+    along = " and ".join(f"{100 * less[one]:.1f} % along {GRID_AXES[one]}" for one in others)
     if any(_clear(left - other) for other in others.values()):
         return _Verdict(None, f"{said}, but {along}: it is not the axis of what is there", less)
     if not all(_clear(other - left) for other in others.values()):
@@ -222,7 +221,7 @@ def _less(gains: Tensor) -> float:
 def _told(axis: int, gains: Tensor) -> str:
     agreed = float(gains.mean()) / max(_error(gains), 1e-9)
     return (
-        f"with a field along {AXES[axis]}, frames that had no part in it have "
+        f"with a field along {GRID_AXES[axis]}, frames that had no part in it have "
         f"{100 * _less(gains):.1f} % less left ({agreed:.1f} standard errors)"
     )
 
