@@ -10,7 +10,7 @@ done.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,15 +34,15 @@ from unimo_bids.words import GRID_AXES, Deformation
 _POINTS = 4096  # of a template; twice as many change fields by hundredths of a millimetre
 _HALF_WAVE = 0.75  # radii of the head; 0.6 was no better on simulated heads
 _RIM = 3  # voxels around the head, for the derivatives of its template
-_STEPS, _MORE_STEPS, _POSE_STEPS = 3, 2, 2  # from none, from that of half of the frames
+_STEPS, _MORE_STEPS, _POSE_STEPS = 2, 3, 2  # from none, from that of half of the frames
 # Frames that judge, fewer say nothing; standard errors by which they must agree (one that hardly
 # moved gains little, so that they never agree well); and by how much what is left has to shrink:
 # simulated series without distortion gave -0.3 and 0.1 %, one of another simulator 1.7 % along an
 # axis that was not the distortion's; those that came out better 5.6 % and more
 _FEWEST, _AGREED, _WORTH = 4, 2.0, 0.03
-# Frames that are looked at first, and steps: where the head was farthest apart, a field shows most,
+# Frames that are looked at first: where the head was farthest apart, a field shows most,
 # and where it is not worth it there it is nowhere
-_APART, _FIRST_STEPS = 8, 2
+_APART = 8
 _MOVED = 1.0  # mm on the head's surface, of half of the frames: less bends nothing visibly
 _NOT_SOUGHT = "No distortion was looked for"
 
@@ -112,17 +112,26 @@ def estimate_distortion(
         level = _level(frames.grid)
         head = _head(region)
         box = _box(frames, head.region, poses)
-        rows = frames.chunks(chosen.tolist())
-        sampled = torch.cat([level.sampled(frames(some)) for some in rows])
-        seen = _Seen(sampled, poses, head, level)
+
+        def seen(which: Sequence[int]) -> _Seen:
+            rows = frames.chunks(chosen[which].tolist())
+            sampled = torch.cat([level.sampled(frames(some)) for some in rows])
+            return _Seen(sampled, poses[which], head, level)
+
         empty = {
             one: empty_field(frames.grid, one, *box, _HALF_WAVE * region.radius) for one in range(3)
         }
-        verdict = _judge(seen, empty, axis, how)
+        if how == "auto":
+            gains = seen(_apart(poses, region)).gains(empty[axis])
+            if float(gains.mean()) < _WORTH:
+                said = f"No distortion is corrected: {_told(axis, gains)}."
+                return Bent(motion, None, said, {axis: _less(gains)})
+        every = seen(range(len(chosen)))
+        verdict = _judge(every, empty, axis, how)
         progress(0.5)
         if verdict.field is None:
             return Bent(motion, None, f"No distortion is corrected: {verdict.said}.", verdict.less)
-        found = fit_field(sampled, poses, verdict.field, head, level, _MORE_STEPS)
+        found = fit_field(every.sampled, poses, verdict.field, head, level, _MORE_STEPS)
         bent = _under_field(frames, motion, good, found, level)
         fixed, common = found.field.without_mean(region.weights)
         under = rigid.inverse(common) @ torch.from_numpy(bent.poses) @ common
@@ -130,6 +139,16 @@ def estimate_distortion(
         progress(1.0)
         said = f"Distortion is corrected: {verdict.said}."
         return Bent(bent, Distortion(fixed), said, verdict.less)
+
+
+def _apart(poses: Tensor, region: Region) -> list[int]:
+    """Frames whose heads are far from each other, each the farthest from those before."""
+    surface = region.surface()
+    far = torch.stack([rigid.displacement(poses, pose, surface).mean(dim=-1) for pose in poses])
+    chosen = [0]
+    while len(chosen) < min(_APART, len(far)):
+        chosen.append(int(far[:, chosen].amin(dim=1).argmax()))
+    return chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,16 +160,9 @@ class _Seen:
     head: Head
     level: Level
 
-    def apart(self, many: int) -> _Seen:
-        """Frames whose heads are far from each other, each the farthest from those before."""
-        surface = self.head.region.surface()
-        far = torch.stack(
-            [rigid.displacement(self.poses, pose, surface).mean(dim=-1) for pose in self.poses]
-        )
-        chosen = [0]
-        while len(chosen) < min(many, len(far)):
-            chosen.append(int(far[:, chosen].amin(dim=1).argmax()))
-        return replace(self, sampled=self.sampled[chosen], poses=self.poses[chosen])
+    def gains(self, empty: ShiftField) -> Tensor:
+        """How much less is left with a field, log, in every other frame."""
+        return self.left(empty, 0, 1)[1] - self.left(empty, _STEPS, 1)[1]
 
     def left(self, empty: ShiftField, steps: int, halves: int = 2) -> tuple[ShiftField, Tensor]:
         """Log of what is left in each frame if the other half made field and template.
@@ -182,11 +194,6 @@ class _Verdict:
 
 def _judge(seen: _Seen, empty: Mapping[int, ShiftField], axis: int, how: Deformation) -> _Verdict:
     """Whether a field along an axis is worth it, and the axis the one."""
-    if how == "auto":
-        few = seen.apart(_APART)
-        gains = few.left(empty[axis], 0, 1)[1] - few.left(empty[axis], _FIRST_STEPS, 1)[1]
-        if float(gains.mean()) < _WORTH:
-            return _Verdict(None, _told(axis, gains), {axis: _less(gains)})
     _, without = seen.left(empty[axis], 0)
     found, left = seen.left(empty[axis], _STEPS)
     gains = without - left
