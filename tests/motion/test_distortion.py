@@ -123,7 +123,7 @@ class Frames:
     ("less", "taken", "because"),
     [
         ((0.02, 0.20, 0.03), True, "20.0 % less left"),
-        ((0.18, 0.20, 0.03), True, "18.0 % along i"),
+        ((0.15, 0.20, 0.03), True, "15.0 % along i"),
         ((0.195, 0.20, 0.03), False, "cannot be told from others"),
         ((0.02, 0.20, 0.30), False, "not the axis of what is there"),
         ((0.01, 0.02, 0.01), False, "2.0 % less left"),

@@ -35,10 +35,7 @@ def distortion_facts(run: BoldRun, settings: Settings) -> dict[str, str]:
             "no sidecar has a PhaseEncodingDirection" if run.motion is None else "motion was given"
         )
         facts["Distortion"] = _NOT_SOUGHT.format(why)
-    maps = run.paths[0].parent.parent / "fmap"
-    if "fieldmaps" not in settings.ignore and (
-        "B0FieldSource" in run.metadata or any(maps.glob("*.nii*"))
-    ):
+    if run.field_maps and "fieldmaps" not in settings.ignore:
         facts["Field maps"] = "not used: static distortion is left to programs that come after"
     return facts
 
