@@ -120,6 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     distortion.add_argument("--attached", choices=("scanner", "head"), default="scanner")
     distortion.add_argument("--frames", type=int, default=16)
     distortion.add_argument("--seed", nargs="+", type=int, default=[0])
+    distortion.add_argument("--axis", nargs="+", choices=("i", "j", "k"), default=["j"])
+    distortion.add_argument("--outside", action="store_true", help="series of others instead")
+    distortion.add_argument("--only", nargs="+", default=[], help="of these, those so named")
     distortion.add_argument("--threads", type=int, default=1)
     golden = commands.add_parser("golden", help="fingerprints of results")
     golden.add_argument("out", metavar="OUT.json", type=Path)
@@ -162,10 +165,12 @@ def _spaces(options: argparse.Namespace) -> int:
 
 
 def _distortion(options: argparse.Namespace) -> int:
-    from benchmarks.distortion import judge
+    from benchmarks.distortion import judge, judge_outside
 
+    if options.outside:
+        return judge_outside(options.data, options.only, options.axis, options.threads)
     what = (options.motion, options.size, options.seed, options.attached)
-    return judge(options.data, *what, options.frames, options.threads)
+    return judge(options.data, *what, options.frames, options.axis, options.threads)
 
 
 def _golden(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic, machine_error
 from unimo_bids.words import (
     AnalysisLevel,
+    Deformation,
     Fusion,
     Ignored,
     OutputLevel,
@@ -79,6 +80,9 @@ class Settings:
     slices
         Whether the head is followed through the slices of every frame: ``auto``, where that is
         better than one pose a frame; ``on``, wherever slice times are known; ``off``.
+    deformation
+        Whether distortion that bends the head as it moves is looked for: ``auto``, and undone where
+        frames say so; ``epi``, undone wherever the phase-encode axis is known; ``none``.
     population
         ``auto``, ``fetal``, ``infant`` or ``adult``.
     md_only_boilerplate
@@ -127,6 +131,7 @@ class Settings:
     fusion: Fusion = "information"
     refine: bool = True
     slices: Slices = "auto"
+    deformation: Deformation = "none"
     population: Population | Literal["auto"] = "auto"
     output_spaces: tuple[str, ...] = ()
     template: tuple[str, ...] = ()

@@ -42,6 +42,13 @@ def test_one_pose_a_frame_is_not_taken_for_a_way_through_slices(before):
     assert "its frames were made from slices" in warning
 
 
+def test_poses_under_a_field_are_not_taken_for_rigid_motion(before):
+    (before / run_names(RUN).distortion).touch()
+    found, (warning,) = find_motion(RUN, (), {"before": before})
+    assert found is None
+    assert "under a distortion field" in warning
+
+
 def test_transforms_relative_to_nobody_knows_what_are_refused(before):
     (before / sidecar(run_names(RUN).transforms)).write_text(json.dumps(ABOUT))
     with pytest.raises(InputError, match=r"_xfm\.json: it does not say how .*'Findings'"):

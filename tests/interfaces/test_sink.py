@@ -155,6 +155,26 @@ def test_series_that_are_no_longer_made_go(sink, here):
     assert (func / f"{gone[0]}_desc-preproc_bold.nii.gz").exists()
 
 
+def test_a_field_is_its_own_sidecar_and_goes_where_none_is_found(sink, here):
+    save, out = sink
+    coefficients = here / "made" / "distortion.json"
+    coefficients.write_text(json.dumps({"Axis": 1}))
+    step = save()
+    step.inputs.distortion, step.inputs.displacement = str(coefficients), step.inputs.mask
+    step.inputs.about_distortion = {"finding": "so it is", "corrected": True}
+    done(step)
+    run = out / "sub-01/func/sub-01_task-rest"
+    field = Path(f"{run}_from-orig_to-boldref_mode-image_desc-deform_xfm.json")
+    saved = json.loads(field.read_text())
+    assert saved["Axis"] == 1 and saved["Sources"]
+    poses = Path(f"{run}_from-orig_to-boldref_mode-image_desc-hmc_xfm.json")
+    assert json.loads(poses.read_text())["Distortion"]["finding"] == "so it is"
+    assert Path(f"{run}_desc-displacement_boldmap.json").exists() and not step.always_run
+    done(save())
+    assert not field.exists() and not list(field.parent.glob("*displacement*"))
+    assert "Distortion" not in json.loads(poses.read_text())
+
+
 def _break_off(source, target):
     Path(target).write_bytes(Path(source).read_bytes()[:2])
     raise ValueError("broken off")

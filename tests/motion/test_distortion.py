@@ -10,7 +10,7 @@ from torch import Tensor
 from tests import phantom
 from unimo_bids.deformation.epi import Distortion
 from unimo_bids.motion.correction import correct_series
-from unimo_bids.motion.distortion import estimate_distortion
+from unimo_bids.motion.distortion import _judge, estimate_distortion
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import world_points
@@ -95,6 +95,44 @@ def test_the_field_is_found_with_the_poses(bent):
     assert float(before.mean()) > 0.3
     assert float(after.mean()) < 0.35 * float(before.mean())
     assert float(after.quantile(0.95)) < 0.5 * float(before.quantile(0.95))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", [0, 2])
+def test_along_a_wrong_axis_nothing_is_done(bent, axis):
+    """A field there explains the frames as well, a little, and would be wrong."""
+    data, found = bent
+    motion = known(POSES, data[..., 0])
+    refused = estimate_distortion(data, phantom.AFFINE.numpy(), motion, axis)
+    assert refused.distortion is None and refused.motion is motion
+    assert refused.less[axis] < 0.5 * found.less[AXIS]
+
+
+class Frames:
+    """Stands for frames of which a known share is left along each axis, noise apart."""
+
+    def __init__(self, *less: float) -> None:
+        self.less = less
+
+    def left(self, axis: int, steps: int, halves: int = 2) -> tuple[int, Tensor]:
+        noise = torch.linspace(-0.04, 0.04, 9).roll(2 * axis)  # means are told to 0.01
+        return axis, np.log(1 - (self.less[axis] if steps else 0)) + noise
+
+
+@pytest.mark.parametrize(
+    ("less", "taken", "because"),
+    [
+        ((0.02, 0.20, 0.03), True, "20.0 % less left"),
+        ((0.15, 0.20, 0.03), True, "15.0 % along i"),
+        ((0.195, 0.20, 0.03), False, "cannot be told from others"),
+        ((0.02, 0.20, 0.30), False, "not the axis of what is there"),
+        ((0.01, 0.02, 0.01), False, "2.0 % less left"),
+    ],
+)
+def test_an_axis_has_to_be_clearly_the_one(less, taken, because):
+    verdict = _judge(Frames(*less), {axis: axis for axis in range(3)}, AXIS, "auto")
+    assert (verdict.field == AXIS) == taken and because in verdict.said
+    assert _judge(Frames(*less), {axis: axis for axis in range(3)}, AXIS, "epi").field == AXIS
 
 
 def test_frames_become_the_reference(bent):

@@ -69,6 +69,27 @@ def test_slices_are_followed_where_their_times_are_known(tmp_path):
     assert "no sidecar has a SliceTiming" in plain.inputs.known_warnings[0]
 
 
+def test_distortion_is_looked_for_where_its_axis_is_known(tmp_path):
+    known = {"TaskName": "rest", "RepetitionTime": 2.0, "PhaseEncodingDirection": "j-"}
+    folder = dataset(
+        tmp_path / "raw",
+        "sub-01_task-rest_bold.nii.gz",
+        "sub-01_task-plain_bold.nii.gz",
+        sidecars={
+            "task-rest_bold.json": known,
+            "task-plain_bold.json": {"TaskName": "plain", "RepetitionTime": 2.0},
+        },
+    )
+    image(folder / "sub-01" / "fmap" / "sub-01_phasediff.nii.gz", None)
+    assert not [name for name in nodes(built(folder, deformation="none")) if "deform" in name]
+    found = nodes(built(folder, deformation="auto"))
+    (one,) = [name for name in found if name.endswith(".deform")]
+    assert "task_rest" in one and found[one].inputs.axis == 1
+    facts = [node.inputs.facts for name, node in found.items() if name.endswith("figures")]
+    assert ["PhaseEncodingDirection" in one.get("Distortion", "") for one in facts].count(True) == 1
+    assert all("not used" in one["Field maps"] for one in facts)
+
+
 def test_a_file_that_was_not_fetched_is_no_hindrance_to_the_others(study):
     series = [raw(study, name) for name in SERIES[1:3]]
     for path in [*series, raw(study, "sub-02_task-rest_echo-1_sbref.nii.gz")]:

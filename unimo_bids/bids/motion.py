@@ -40,7 +40,8 @@ def find_motion(
 ) -> tuple[GivenMotion | None, tuple[str, ...]]:
     """Find the motion of a run; the first dataset that has all of it wins.
 
-    Of frames that were made from slices, transforms hold one pose: that motion is not taken.
+    Of frames that were made from slices, transforms hold one pose; those under a distortion field
+    do not align frames without it: such motion is not taken.
 
     Returns
     -------
@@ -65,6 +66,12 @@ def find_motion(
             warnings.append(
                 f"The motion of {label} is not taken: its frames were made from slices, of which "
                 "transforms hold one pose a frame."
+            )
+            continue
+        if (dataset / names.distortion).exists():
+            warnings.append(
+                f"The motion of {label} is not taken: its transforms are those under a distortion "
+                "field, and do not align frames without it."
             )
             continue
         about = _about(dataset / sidecar(names.transforms))

@@ -89,6 +89,8 @@ class RunNames:
         Maps of temporal signal to noise.
     slices, coverage
         Table, a line per slice, and how well slices cover each frame, where they were followed.
+    distortion, displacement
+        A field by its coefficients, and how far it displaces, where there is one.
     """
 
     bold: tuple[Path, ...]
@@ -101,6 +103,8 @@ class RunNames:
     tsnr_after: Path
     slices: Path
     coverage: Path
+    distortion: Path
+    displacement: Path
 
     @property
     def all(self) -> tuple[Path, ...]:
@@ -142,6 +146,8 @@ def run_names(
         tsnr_after=named("stat-tsnr_desc-preproc_boldmap.nii.gz"),
         slices=named("desc-slices_timeseries.tsv"),
         coverage=named("desc-coverage_boldmap.nii.gz"),
+        distortion=named("from-orig_to-boldref_mode-image_desc-deform_xfm.json"),
+        displacement=named("desc-displacement_boldmap.nii.gz"),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from unimo_bids.bids.filters import read_filters
 from unimo_bids.bids.hints import Hint, hint_for
 from unimo_bids.bids.index import Index
-from unimo_bids.bids.inheritance import inherited, sidecars_of
+from unimo_bids.bids.inheritance import has_field_maps, inherited, sidecars_of
 from unimo_bids.bids.masks import find_mask
 from unimo_bids.bids.motion import GivenMotion, find_motion
 from unimo_bids.bids.names import parse_series, stem
@@ -46,18 +46,16 @@ class BoldRun:
         Raw series, one per echo, by rising echo time.
     entities
         By short name, spelled as in the file's name, without echo: ``{"sub": "01", …}``.
-    metadata
-        What the sidecars say about the first echo.
-    sidecars
-        Those of all echoes.
+    metadata, sidecars
+        What sidecars say about the first echo, and those of all echoes.
     repetition_time, volume_timing
         Seconds: from frame to frame, or, where this is uneven, of each frame's start.
     echoes
         Labels of the echoes as in the files' names; empty if these have none.
     echo_times
         Seconds, as far as sidecars say.
-    sbref
-        Single-band reference of the first echo.
+    sbref, field_maps
+        Single-band reference of the first echo, and whether there are field maps for it.
     mask
         Brain mask that another program made, 3D or 4D, on the run's grid.
     hint
@@ -80,6 +78,7 @@ class BoldRun:
     hint: Hint | None = None
     motion: GivenMotion | None = None
     sidecars: tuple[Path, ...] = ()
+    field_maps: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -361,6 +360,7 @@ def _run(
         hint=hint,
         motion=motion,
         sidecars=tuple(sorted({one for each in sidecars.values() for one in each})),
+        field_maps=has_field_maps(first, metadata[first]),
         warnings=(*warnings, *timing.warnings, *about_masks, *about_hints, *about_motion),
     )
 

@@ -100,6 +100,28 @@ def slice_sidecars(run: BoldRun, names: RunNames, settings: Settings) -> dict[Pa
     return {sidecar(names.coverage): coverage}
 
 
+def distortion_sidecars(
+    run: BoldRun, names: RunNames, settings: Settings, coefficients: Mapping[str, Any]
+) -> dict[Path, dict[str, Any]]:
+    """Describe what only a run has whose distortion was undone; the field is its own sidecar."""
+    sources = [raw_uri(run.paths[0], settings), own_uri(names.boldref)]
+    field = {
+        "Description": "Distortion fixed in the scanner, D(y) = y + d(y) a: what is at x in the "
+        "reference is seen at D^-1(T D(x)) in a frame whose transform in "
+        f"{names.transforms.name} is T",
+        "Sources": [*sources, own_uri(names.transforms)],
+        **coefficients,
+    }
+    displacement = {
+        "Description": "How far along the phase-encode axis a voxel's signal is from where it "
+        "belongs, up to what no motion shows",
+        "Sources": [own_uri(names.distortion)],
+        "SpatialReference": own_uri(names.boldref),
+        "Units": "mm",
+    }
+    return {names.distortion: field, sidecar(names.displacement): displacement}
+
+
 def space_sidecars(
     run: BoldRun,
     names: RunNames,

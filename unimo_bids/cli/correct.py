@@ -123,7 +123,8 @@ def _add_beyond(parser: argparse.ArgumentParser) -> None:
         choices=get_args(Deformation),
         default="none",
         help="distortion that bends the head as it moves: auto, correct it where frames that had "
-        "no part in it fit better; epi, in any case; none, motion alone (default)",
+        "no part in it fit better, and better than along other axes; epi, in any case; none, "
+        "motion alone (default)",
     )
     parser.add_argument(
         "--phase-encoding",

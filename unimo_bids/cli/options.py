@@ -14,6 +14,7 @@ from unimo_bids.errors import UnimoError
 from unimo_bids.spaces.names import SpaceError, parse_spaces
 from unimo_bids.words import (
     AnalysisLevel,
+    Deformation,
     Ignored,
     OutputLevel,
     Population,
@@ -237,6 +238,13 @@ def _add_method(parser: Parser) -> None:
         help="follow the head through the slices of every frame, and make frames from slices where "
         "they were: auto, if slice times are known, the head moves within frames and slices are "
         "better explained so (default); on, wherever slice times are known; off",
+    )
+    add(
+        "--deformation",
+        choices=get_args(Deformation),
+        help="distortion that bends the head as it moves, along the sidecar's "
+        "PhaseEncodingDirection: auto, undo it where frames that had no part in the estimate fit "
+        "better so; epi, in any case; none, leave it (default)",
     )
     add(
         "--population",

@@ -17,8 +17,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unimo_bids.spatial.grid import Grid, voxel_centers
-from unimo_bids.spatial.interpolation import sample_linear
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Composed, Field, Rigid, Warp
 
@@ -85,17 +84,17 @@ class ShiftField:
     @cached_property
     def seen(self) -> Tensor:
         """How far along a is seen what truly is at a voxel: ``e(x) = -d(x + e a)``, as `shift`."""
-        size = float(self.grid.sizes[self.axis])
-        places = voxel_centers(self.grid.shape).float()
-        e = torch.zeros(len(places))
+        size, last = float(self.grid.sizes[self.axis]), self.grid.shape[self.axis] - 1
+        d = self.shift.movedim(self.axis, -1)  # linear between voxels along a
+        e = torch.zeros_like(d)
         for _ in range(_STEPS):
             before = e
-            at = places.clone()
-            at[:, self.axis] += e / size
-            e = -sample_linear(self.shift[None, None], at[None])[0, 0]
+            at = (torch.arange(last + 1) + e / size).clamp(0, last)
+            below = at.long().clamp(max=last - 1)
+            e = -torch.lerp(d.gather(-1, below), d.gather(-1, below + 1), at - below)
             if float((e - before).abs().max()) < _PRECISE:
                 break
-        return e.reshape(self.grid.shape)
+        return e.movedim(-1, self.axis).contiguous()
 
     def without_mean(self, weights: Tensor) -> tuple[ShiftField, Tensor]:
         """The field less its mean over weights ``(X, Y, Z)``, and that as a motion ``(4, 4)``.

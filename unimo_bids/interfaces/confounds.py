@@ -22,6 +22,7 @@ class _ConfoundsInput(BaseInterfaceInputSpec):
     motion = File(exists=True, mandatory=True, desc="of EstimateMotion")
     slices = File(exists=True, desc="of FollowSlices")
     coverage = File(exists=True, desc="of ResampleSeries; with slices")
+    distortion = File(exists=True, desc="of SeekDistortion; only where there is a field")
     repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, if even")
     non_steady = traits.Int(0, usedefault=True, desc="frames at the start")
     brain_radius = traits.Float(mandatory=True, desc="mm")
@@ -45,7 +46,8 @@ class WriteConfounds(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         from unimo_bids.files.series import read_mask, read_series
         from unimo_bids.files.tables import write_table
-        from unimo_bids.interfaces.results import read_motion, read_slices
+        from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
+        from unimo_bids.qc.bending import bending, describe_bending, points_inside
         from unimo_bids.qc.columns import describe_columns
         from unimo_bids.qc.confounds import (
             ConfoundSettings,
@@ -80,6 +82,10 @@ class WriteConfounds(SimpleInterface):
             covered = coverage_of(inputs.coverage, mask)
             table |= slice_confounds(table, found.within_max, found.within_rms, covered, settings)
             described |= describe_slice_confounds(settings)
+        if isdefined(inputs.distortion):
+            points = points_inside(read_mask(inputs.mask, series), series.affine)
+            table |= bending(read_distortion(inputs.distortion), motion.poses, points)
+            described |= describe_bending()
         path, metadata = here / "confounds.tsv", here / "confounds.json"
         write_table(path, table)
         metadata.write_text(json.dumps(described, indent=2) + "\n")

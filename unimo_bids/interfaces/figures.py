@@ -20,7 +20,7 @@ from nipype.interfaces.base import (
 if TYPE_CHECKING:
     from unimo_bids.brain.mask import Candidate
     from unimo_bids.motion.estimate import MotionEstimate
-    from unimo_bids.reports.record import SliceRecord
+    from unimo_bids.reports.record import BendingRecord, SliceRecord
 
 _RUNNERS_UP = 4  # that are shown
 
@@ -40,6 +40,8 @@ class _DrawInput(BaseInterfaceInputSpec):
     residual = File(exists=True, mandatory=True, desc="motion of the corrected series")
     similarity = File(exists=True, mandatory=True, desc="JSON, before and after")
     slices = File(exists=True, desc="of FollowSlices; only where slices were followed")
+    displacement = File(exists=True, desc="of SeekDistortion; only where it is undone")
+    about_distortion = traits.Dict(usedefault=True, desc="of SeekDistortion")
     slice_warnings = traits.List(traits.Str, usedefault=True)
     fd_radius = traits.Float(mandatory=True, desc="mm")
     fd_threshold = traits.Float(mandatory=True, desc="mm")
@@ -138,6 +140,7 @@ class DrawRun(SimpleInterface):
                 *still_moving(after, inputs.fd_threshold),
             ],
             numbers=numbers,
+            bending=_bending(inputs, columns) if isdefined(inputs.displacement) else None,
             slices=_slices(inputs.slices, columns) if isdefined(inputs.slices) else None,
         )
         figures = draw_run(record, Path(runtime.cwd))
@@ -154,12 +157,14 @@ class DrawRun(SimpleInterface):
             else ""
         )
         reason = f" ({inputs.population_reason})" if inputs.population_reason else ""
+        bent = inputs.about_distortion
         return {
             "Population": f"{inputs.population}{reason}",
             "Brain": f"{inputs.brain_method}{place}, radius {motion.radius:.0f} mm",
             "Reference": f"frame {reference}" if reference >= 0 else "single-band reference",
             "FD radius": f"{inputs.fd_radius:.0f} mm",
             "Device": inputs.device_used,
+            **({"Distortion": bent["finding"]} if bent else {}),
         }
 
 
@@ -170,6 +175,18 @@ def _slices(path: str, confounds: Mapping[str, Any]) -> SliceRecord:
     found = read_slices(path)
     coverage = confounds["slice_coverage"]
     return SliceRecord(found.axis, found.times, found.poses, found.within_max, coverage)
+
+
+def _bending(inputs: Any, confounds: Mapping[str, Any]) -> BendingRecord:
+    from unimo_bids.reports.record import BendingRecord
+
+    return BendingRecord(
+        inputs.about_distortion["axis"],
+        Path(inputs.displacement),
+        inputs.about_distortion["less_left"],
+        confounds["bending_mean"],
+        confounds["bending_max"],
+    )
 
 
 def _candidates(about: Mapping[str, Any]) -> tuple[list[Candidate], bool]:

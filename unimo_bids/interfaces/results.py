@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nipype.interfaces.base import traits
 
 if TYPE_CHECKING:
+    from unimo_bids.deformation.epi import Distortion
     from unimo_bids.motion.estimate import MotionEstimate
     from unimo_bids.pipeline.slices import SliceResult
 
@@ -47,6 +48,14 @@ def read_slices(path: str) -> SliceResult:
     from unimo_bids.pipeline.slices import SliceResult
 
     return SliceResult(**_arrays(path))
+
+
+def read_distortion(path: str) -> Distortion:
+    """Read what SeekDistortion left."""
+    from unimo_bids.deformation.epi import Distortion
+    from unimo_bids.files.fields import read_shift_field
+
+    return Distortion(read_shift_field(Path(path)))
 
 
 def _arrays(path: str) -> dict[str, Any]:

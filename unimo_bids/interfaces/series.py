@@ -30,6 +30,7 @@ class _ResampleInput(BaseInterfaceInputSpec):
     repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, for the header")
     interpolation = traits.Enum(*get_args(Interpolation), usedefault=True)
     slices = File(exists=True, desc="of FollowSlices: frames are made from slices where they were")
+    distortion = File(exists=True, desc="of SeekDistortion: undone in the same resampling")
     device = DEVICE
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
@@ -54,12 +55,13 @@ class ResampleSeries(SimpleInterface):
         from unimo_bids.devices import torch_device
         from unimo_bids.files.series import read_series, timed
         from unimo_bids.files.writing import write_volume
-        from unimo_bids.interfaces.results import read_motion, read_slices
+        from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
         from unimo_bids.pipeline.slices import Rebuilt
         from unimo_bids.pipeline.steps import non_steady_frames, resample
 
         here, inputs, results = Path(runtime.cwd), self.inputs, self._results
         motion = read_motion(inputs.motion)
+        bends = read_distortion(inputs.distortion) if isdefined(inputs.distortion) else None
         corrected = [here / f"corrected-{number}.nii.gz" for number in range(len(inputs.in_files))]
         for path, raw in zip(corrected, inputs.in_files, strict=True):
             series = timed(read_series(raw), inputs.repetition_time)
@@ -73,6 +75,7 @@ class ResampleSeries(SimpleInterface):
                 path,
                 series,
                 motion,
+                distortion=bends,
                 non_steady=results["non_steady"],
                 interpolation=inputs.interpolation,
                 device=torch_device(inputs.device),

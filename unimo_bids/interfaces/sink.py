@@ -40,6 +40,9 @@ class _SaveInput(BaseInterfaceInputSpec):
     slices = File(exists=True, desc="table of slices; only where they were followed")
     slices_metadata = File(exists=True)
     coverage = File(exists=True)
+    distortion = File(exists=True, desc="field; only where it is undone")
+    displacement = File(exists=True, desc="its map")
+    about_distortion = traits.Dict(usedefault=True, desc="as SeekDistortion has it")
     space_files = traits.List(File(exists=True), usedefault=True, desc="as CarryToSpaces has them")
     space_figures = traits.List(File(exists=True), usedefault=True)
     about_spaces = traits.Dict(usedefault=True, desc="by space: how the run got there")
@@ -48,7 +51,7 @@ class _SaveInput(BaseInterfaceInputSpec):
     about_brain = traits.Dict(mandatory=True, desc="how the brain was found, for the sidecars")
 
 
-_OF_SLICES = {"slices", "slices_metadata", "coverage"}
+_NOT_ALWAYS = {"slices", "slices_metadata", "coverage", "distortion", "displacement"}
 
 
 class _SaveOutput(TraitedSpec):
@@ -65,7 +68,7 @@ class SaveDerivatives(SimpleInterface):
     def always_run(self) -> bool:
         """Whether something is not there, or not as it was written: someone may have removed it."""
         given = {name for name, value in self.inputs.get().items() if isdefined(value)}
-        if not set(self.inputs.get()) <= given | _OF_SLICES:
+        if not set(self.inputs.get()) <= given | _NOT_ALWAYS:
             return True
         copies, texts = self._contents()
         return (
@@ -92,7 +95,12 @@ class SaveDerivatives(SimpleInterface):
     def _contents(self) -> tuple[dict[Path, str], dict[Path, str]]:
         """Files to copy, by their places and in order; and texts to write."""
         from unimo_bids.bids.names import participant_folder, run_names, sidecar
-        from unimo_bids.bids.sidecars import sidecars, slice_sidecars, space_sidecars
+        from unimo_bids.bids.sidecars import (
+            distortion_sidecars,
+            sidecars,
+            slice_sidecars,
+            space_sidecars,
+        )
 
         inputs = self.inputs
         run, settings = inputs.run, inputs.settings
@@ -112,6 +120,8 @@ class SaveDerivatives(SimpleInterface):
             copies[names.slices] = inputs.slices
             copies[sidecar(names.slices)] = inputs.slices_metadata
             copies[names.coverage] = inputs.coverage
+        if isdefined(inputs.distortion):
+            copies[names.displacement] = inputs.displacement
         copies |= dict(zip(names.bold, inputs.bold, strict=False))  # none at level minimal
         figures = participant_folder(run.participant) / "figures"
         # the summary marks a run as complete: last
@@ -119,8 +129,11 @@ class SaveDerivatives(SimpleInterface):
         for figure in sorted(drawn, key=lambda path: path.endswith("summary_bold.json")):
             copies[figures / Path(figure).name] = figure
         described = sidecars(
-            run, names, settings, inputs.parameters, inputs.about_motion, inputs.about_brain
+            run, names, settings, inputs.parameters, self._about_motion(), inputs.about_brain
         )
+        if isdefined(inputs.distortion):
+            coefficients = json.loads(Path(inputs.distortion).read_text())
+            described |= distortion_sidecars(run, names, settings, coefficients)
         if followed:
             described |= slice_sidecars(run, names, settings)
         in_spaces = self._in_spaces()
@@ -135,6 +148,11 @@ class SaveDerivatives(SimpleInterface):
             for path, content in described.items()
         }
         return {out / path: source for path, source in copies.items()}, texts
+
+    def _about_motion(self) -> dict[str, Any]:
+        """What the poses are relative to, and whether they are under a field."""
+        about = dict(self.inputs.about_distortion)
+        return {**self.inputs.about_motion, **({"Distortion": about} if about else {})}
 
     def _in_spaces(self) -> list[tuple[Space, SpaceNames]]:
         """Names of what is written in standard spaces."""
@@ -168,10 +186,12 @@ class SaveDerivatives(SimpleInterface):
         kept |= {sidecar(path) for path in kept}
         figures = find_reportlets(out / participant_folder(run.participant) / "figures")
         names = run_names(run.entities)
-        of_slices = [out / path for path in (names.slices, names.coverage)]
-        of_slices += [sidecar(path) for path in of_slices]
+        not_made = [] if isdefined(self.inputs.slices) else [names.slices, names.coverage]
+        if not isdefined(self.inputs.distortion):
+            not_made += [names.distortion, names.displacement]
+        not_made = [out / one for path in not_made for one in (path, sidecar(path))]
         return [
-            *(path for path in of_slices if path.exists() and not isdefined(self.inputs.slices)),
+            *(path for path in dict.fromkeys(not_made) if path.exists()),
             *series,
             *(path for path in map(sidecar, series) if path.exists()),
             *(path for path in files_in_spaces(out, run.entities) if path not in kept),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from unimo_bids.brain.place import check_place
 from unimo_bids.brain.run import SeriesBrain
+from unimo_bids.deformation.epi import Distortion
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
 from unimo_bids.files.reopening import check_image
@@ -188,12 +189,13 @@ def correct_file(
             report(_ESTIMATION_SHARE, "looking for distortion")
             bent = seek_distortion(series, motion, options.deformation, axis)
             motion = bent.motion
+        distortion = None if bent is None else bent.distortion
         non_steady = non_steady_frames(series)
         comparison = resample(
             places["corrected"],
             series,
             motion,
-            distortion=None if bent is None else bent.distortion,
+            distortion=distortion,
             non_steady=non_steady,
             interpolation=options.interpolation,
             device=device,
@@ -210,7 +212,9 @@ def correct_file(
             summary["brain"] = brain_facts(brain.brain)
         summary["warnings"] += volumes_only
         if templates:
-            carried = _write_spaces(options, templates, series, by_frames, brain, device, places)
+            carried = _write_spaces(
+                options, templates, series, motion, distortion, brain, device, places
+            )
             summary["spaces"] = {str(one.space): one.facts() for one in carried}
             summary["warnings"] += [warning for one in carried for warning in one.warnings]
         if bent is not None:
@@ -341,6 +345,7 @@ def _write_spaces(
     templates: Sequence[Template],
     series: Series,
     motion: MotionEstimate,
+    distortion: Distortion | None,
     brain: SeriesBrain | None,
     device: str,
     places: Mapping[str, Path],
@@ -351,7 +356,13 @@ def _write_spaces(
     for one in found:
         corrected, *images = (places[f"{one.space}:{what}"] for what in _IN_SPACE)
         write_carried(
-            series, motion, one, corrected, interpolation=options.interpolation, device=device
+            series,
+            motion,
+            one,
+            corrected,
+            distortion=distortion,
+            interpolation=options.interpolation,
+            device=device,
         )
         write_images(series, one, *images)
     return found

@@ -15,9 +15,11 @@ from unimo_bids.files.series import Series
 from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.distortion import Bent, estimate_distortion
 from unimo_bids.motion.estimate import MotionEstimate
-from unimo_bids.words import Deformation
+from unimo_bids.words import GRID_AXES, Deformation
 
-_AXES = "ijk"
+UNDER_SLICES = (
+    "No distortion was looked for: frames are made from slices, which no field is put under yet."
+)
 
 
 def phase_encode_axis(series: Series, how: Deformation, given: str | None) -> int | None:
@@ -27,7 +29,7 @@ def phase_encode_axis(series: Series, how: Deformation, given: str | None) -> in
     """
     if how == "none":
         return None
-    axis = _AXES.index(given) if given is not None else _written_axis(series)
+    axis = GRID_AXES.index(given) if given is not None else _written_axis(series)
     if axis is None and how == "epi":
         finding = "neither its header nor a JSON file beside it says which axis is phase-encoded"
         raise InputError(series.path, finding, "give --phase-encoding i, j or k")
@@ -43,8 +45,8 @@ def _written_axis(series: Series) -> int | None:
         except (OSError, ValueError, AttributeError) as error:
             remedy = "correct the file, or give --phase-encoding"
             raise InputError(sidecar, "cannot be read as a JSON object", remedy) from error
-        if direction.removesuffix("-") in tuple(_AXES):
-            return _AXES.index(direction[0])
+        if direction.removesuffix("-") in tuple(GRID_AXES):
+            return GRID_AXES.index(direction[0])
     axis: int | None = series.header.get_dim_info()[1]
     return axis
 
@@ -62,10 +64,13 @@ def seek_distortion(
 def about_distortion(bent: Bent) -> dict[str, Any]:
     """What is to be said in the summary."""
     said: dict[str, Any] = {"finding": bent.finding, "corrected": bent.distortion is not None}
+    said["less_left"] = {
+        GRID_AXES[axis]: round(less, 4) for axis, less in sorted(bent.less.items())
+    }
     if bent.distortion is not None:
         field = bent.distortion.field
         inside = torch.from_numpy(bent.motion.mask) > 0.5
-        said["axis"] = _AXES[field.axis]
+        said["axis"] = GRID_AXES[field.axis]
         said["largest_shift_mm"] = round(float(field.shift[inside].abs().max()), 2)
         said["least_density"] = round(float(field.density[inside].min()), 2)
     return said

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unimo_bids.deformation.epi import Distortion
 from unimo_bids.files.series import Series
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import SeriesWriter, write_volume
@@ -142,6 +143,7 @@ def write_carried(
     carried: Carried,
     path: Path,
     *,
+    distortion: Distortion | None = None,
     interpolation: Interpolation = "cubic",
     device: str = "cpu",
     progress: Callable[[float], None] = lambda _share: None,
@@ -151,6 +153,7 @@ def write_carried(
         series,
         series.affine,
         motion.poses,
+        distortion=distortion,
         onto=carried.grid,
         space=carried.warp,
         interpolation=interpolation,

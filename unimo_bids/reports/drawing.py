@@ -13,6 +13,7 @@ import numpy.typing as npt
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import Series, read_mask, read_series
 from unimo_bids.files.staging import machine_error
+from unimo_bids.reports.figures.bending import draw_bending
 from unimo_bids.reports.figures.candidates import draw_candidates
 from unimo_bids.reports.figures.carpet import draw_carpet, draw_slices
 from unimo_bids.reports.figures.confounds import draw_confounds
@@ -90,6 +91,8 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
         draw(place(what), record)
     if record.slices is not None:
         draw_within(place("within"), record, boldref, view, window)
+    if record.bending is not None:
+        draw_bending(place("bending"), record, mask, view)
     draw_confounds(place("confounds"), record.confounds)
     # last: a run with a summary has all its figures
     write_summary(place("summary", "json"), record)

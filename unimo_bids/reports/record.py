@@ -42,6 +42,29 @@ class SliceRecord:
 
 
 @dataclass(frozen=True, eq=False)
+class BendingRecord:
+    """Distortion that bent the head as it moved.
+
+    Attributes
+    ----------
+    axis
+        Phase-encode axis, ``i``, ``j`` or ``k``.
+    displacement
+        Map on the run's grid, mm along that axis.
+    less
+        Share by which less was left with a field, by axis, in frames that had no part in it.
+    mean, largest
+        ``(T,)`` mm, over the brain, beyond rigid motion.
+    """
+
+    axis: str
+    displacement: Path
+    less: Mapping[str, float]
+    mean: Array
+    largest: Array
+
+
+@dataclass(frozen=True, eq=False)
 class RunRecord:
     """A run, before and after correction.
 
@@ -85,6 +108,8 @@ class RunRecord:
         Whether the first of them is what was taken for it.
     slices
         Motion within frames; None where it was not followed.
+    bending
+        What was undone of distortion; None where nothing was.
     facts
         Label → text, for the table that opens the run's section.
     warnings
@@ -119,6 +144,7 @@ class RunRecord:
     candidates: Sequence[Candidate] = ()
     chosen: bool = False
     slices: SliceRecord | None = None
+    bending: BendingRecord | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     numbers: Mapping[str, float | int | None] = field(default_factory=dict)

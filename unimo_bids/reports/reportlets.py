@@ -74,6 +74,16 @@ SECTIONS = (
         " from the slices where they were.",
     ),
     Section(
+        "bending",
+        "Distortion that bends the head",
+        "How far along the phase-encode axis signal of the brain is from where it belongs, by the"
+        " field that stays in the scanner while the head moves through it (what no motion shows is"
+        " left out); and how much less was left, in frames that had no part in it, with a field"
+        " along each axis of the grid: the phase-encode axis (filled) has to be clearly ahead."
+        " Below, how far each frame was bent, beyond any rigid motion; all frames of the corrected"
+        " series have the geometry of the reference.",
+    ),
+    Section(
         "trajectory",
         "Trajectory",
         "The way of the brain's centre through space, coloured by time, with its shadows on the"

@@ -17,6 +17,12 @@ from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
 from unimo_bids.settings import Settings
 from unimo_bids.spaces.names import output_spaces
+from unimo_bids.workflows.deform import (
+    distortion_facts,
+    distortion_paragraphs,
+    seek_distortion,
+    seeks_distortion,
+)
 from unimo_bids.workflows.described import DescribedWorkflow
 from unimo_bids.workflows.slices import follow_slices, slice_paragraphs, slice_warnings
 from unimo_bids.workflows.spaces import connect_spaces, init_spaces, space_sentences
@@ -38,8 +44,9 @@ def init_bold_wf(
 ) -> DescribedWorkflow:
     """Correct the motion of a run, and write its derivatives and figures.
 
-    Nodes: prepare → motion → slices → resample → residual → confounds → figures → save, and spaces;
-    slices where their times are known. All but residual, confounds and save read the raw series.
+    Nodes: prepare → motion → slices → deform → resample → residual → confounds → figures → save,
+    and spaces; slices where their times are known, deform where it is asked for. All but residual,
+    confounds and save read the raw series.
 
     Parameters
     ----------
@@ -137,7 +144,7 @@ def init_bold_wf(
             entities=run.name,
             original=first,
             fd_threshold=settings.fd_threshold,
-            facts=_facts(run),
+            facts=_facts(run) | distortion_facts(run, settings),
             known_warnings=_warnings(run, settings),
         ),
         name="figures",
@@ -155,9 +162,12 @@ def init_bold_wf(
 
     steps = (motion, resample, confounds, figures, save)
     poses = follow_slices(workflow, run, settings, memory, *steps)
+    poses = seek_distortion(workflow, run, settings, memory, poses, *steps[1:])
     if output_spaces(settings.output_spaces, settings.template):
         spaces = init_spaces(run, settings, age, device, heavy)
         connect_spaces(workflow, prepare, poses, spaces, figures, save)
+        if seeks_distortion(run, settings):
+            workflow.connect(poses, "distortion", spaces, "distortion")
     if run.motion is None:
         links = [("reference", "reference"), ("motion_mask", "mask")]
         workflow.connect([(prepare, motion, links)])
@@ -348,7 +358,7 @@ def _methods(run: BoldRun, settings: Settings) -> list[str]:
         paragraphs.insert(
             -1, "Of several echoes, motion was estimated on the first and applied to all."
         )
-    paragraphs += slice_paragraphs(run, settings)
+    paragraphs += slice_paragraphs(run, settings) + distortion_paragraphs(run, settings)
     paragraphs.append(
         "Each frame was resampled once, by cubic B-splines (Unser 1999), from the raw data."
     )

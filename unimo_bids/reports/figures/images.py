@@ -191,7 +191,7 @@ def draw_tsnr(path: Path, before: Array, after: Array, mask: Bool, view: View) -
     ]
     images = [
         side_by_side(
-            [_painted(volume, inside, view, plane, place, cmap, limits) for plane, place in places],
+            [painted(volume, inside, view, plane, place, cmap, limits) for plane, place in places],
             4,
         )
         for _, volume, cmap, limits in rows
@@ -214,7 +214,7 @@ def draw_tsnr(path: Path, before: Array, after: Array, mask: Bool, view: View) -
         _histogram(figure, grid[:, 2].get_position(figure).bounds, values, top)
 
 
-def _painted(
+def painted(
     volume: Array,
     mask: Bool,
     view: View,

@@ -1,0 +1,72 @@
+"""Distortion that bends the head as it moves."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, get_args
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from unimo_bids.words import Deformation
+
+
+class _SeekInput(BaseInterfaceInputSpec):
+    in_file = File(mandatory=True, desc="raw series")
+    motion = File(exists=True, mandatory=True, desc="of EstimateMotion")
+    transforms = File(exists=True, mandatory=True, desc="of EstimateMotion")
+    slices = File(exists=True, desc="of FollowSlices: no field is put under slices")
+    axis = traits.Int(mandatory=True, desc="phase-encode axis of the grid")
+    how = traits.Enum(*get_args(Deformation), mandatory=True)
+
+
+class _SeekOutput(TraitedSpec):
+    motion = File(exists=True, desc="poses under the field, where there is one")
+    transforms = File(exists=True, desc="the same")
+    distortion = File(exists=True, desc="the field by its coefficients; only where it is worth it")
+    displacement = File(exists=True, desc="map, mm along the axis; with the field")
+    about = traits.Dict(desc="what was decided, and why")
+
+
+class SeekDistortion(SimpleInterface):
+    """Look for a field in the scanner that bends the head, from the poses of the frames."""
+
+    input_spec = _SeekInput
+    output_spec = _SeekOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.files.series import read_series
+        from unimo_bids.files.transforms import write_itk
+        from unimo_bids.interfaces.results import read_motion, write_arrays
+        from unimo_bids.pipeline.distortion import (
+            UNDER_SLICES,
+            about_distortion,
+            seek_distortion,
+            write_distortion,
+        )
+
+        here, inputs, results = Path(runtime.cwd), self.inputs, self._results
+        results["motion"], results["transforms"] = inputs.motion, inputs.transforms
+        if isdefined(inputs.slices):
+            results["about"] = {"finding": UNDER_SLICES, "corrected": False}
+            return runtime
+        series = read_series(inputs.in_file)
+        bent = seek_distortion(series, read_motion(inputs.motion), inputs.how, inputs.axis)
+        logging.getLogger("nipype.interface").info("%s: %s", series.path, bent.finding)
+        results["about"] = about_distortion(bent)
+        if bent.distortion is None:
+            return runtime
+        results["motion"] = write_arrays(here / "motion.npz", bent.motion)
+        results["transforms"] = str(here / "transforms.txt")
+        write_itk(results["transforms"], bent.motion.poses)
+        places = {"distortion": here / "distortion.json", "shift": here / "displacement.nii.gz"}
+        write_distortion(series, bent, places)
+        results["distortion"], results["displacement"] = map(str, places.values())
+        return runtime
