@@ -42,6 +42,27 @@ class SliceRecord:
 
 
 @dataclass(frozen=True, eq=False)
+class TrackRecord:
+    """How the head was tracked before frames were refined.
+
+    Attributes
+    ----------
+    apart
+        ``(T,)`` mm, of the head from where it was tracked to its refined pose.
+    parameters, deviations
+        ``(T, 6)`` as of `RunRecord`, of what was predicted from the series as a whole; None where
+        nothing was.
+    surprise
+        ``(T,)`` of refined poses, in the prediction's standard deviations; None likewise.
+    """
+
+    apart: Array
+    parameters: Array | None = None
+    deviations: Array | None = None
+    surprise: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class RunRecord:
     """A run, before and after correction.
 
@@ -85,6 +106,8 @@ class RunRecord:
         Whether the first of them is what was taken for it.
     slices
         Motion within frames; None where it was not followed.
+    track
+        How the head was tracked; None where the motion was given, or tracking is all there is.
     facts
         Label → text, for the table that opens the run's section.
     warnings
@@ -119,6 +142,7 @@ class RunRecord:
     candidates: Sequence[Candidate] = ()
     chosen: bool = False
     slices: SliceRecord | None = None
+    track: TrackRecord | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     numbers: Mapping[str, float | int | None] = field(default_factory=dict)

@@ -165,6 +165,8 @@ def init_bold_wf(
         links = [("reference", "reference"), ("motion_mask", "mask")]
         workflow.connect([(prepare, track, links), (prepare, motion, links)])
         workflow.connect(track, "tracking", motion, "tracking")
+        if settings.refine:
+            workflow.connect(track, "tracking", figures, "tracking")
     workflow.connect(
         [
             (prepare, residual, [("reference", "reference"), ("still_mask", "mask")]),
