@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     app.add_argument("--threads", type=int, default=1)
     tracking = commands.add_parser("tracking", help="through time, before refinement")
     tracking.add_argument("data", type=Path, help="made by unimo-train watch")
+    tracking.add_argument("--each", action="store_true", help="a line for each rendered series")
     tracking.add_argument("--threads", type=int, default=1)
     slices = commands.add_parser("slices", help="motion inside frames: simulated, and real")
     slices.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
@@ -143,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
 def _tracking(options: argparse.Namespace) -> int:
     from benchmarks.tracking import judge
 
-    return judge(options.data, options.threads)
+    return judge(options.data, options.threads, each=options.each)
 
 
 def _slices(options: argparse.Namespace) -> int:

@@ -25,20 +25,27 @@ from unimo_bids.spatial import rigid
 from unimo_bids.training import judged
 from unimo_bids.training.judged import Case, Ways, cases, cells, compare, relative_exact
 from unimo_bids.training.sequences import Watched, load
-from unimo_bids.training.track import Track, borrowed, part, tracks
+from unimo_bids.training.track import Track, borrowed, off, part, tracks
 
 LENGTHS = (10, 20, 40, 80, 140, 200)  # of recordings
 _RECORDINGS = 12
+_EACH = (
+    *("series", "turn off, degrees", "of that the reference alone", "a frame alone"),
+    *("95 % of turns hold", "of shifts"),
+)
 _REGISTERED_MM = 0.05  # along each axis: of series in utero after refinement
 
 
-def judge(data: Path, threads: int) -> int:
-    """Print the table, and what the targets are about."""
+def judge(data: Path, threads: int, *, each: bool = False) -> int:
+    """Print the table, and what the targets are about; or a line for each rendered series."""
     torch.set_num_threads(threads)
     network = temporal_network()
     every = [one for one in load(data) if one.held_back]
     measured = tracks(every)
     seen = [one for one in measured if one.watched]
+    if each:
+        print(markdown_table([list(_EACH), *(_alone(network, one) for one in seen)]))
+        return 0
     rows: list[list[str]] = [list(judged.COLUMNS)]
     for kind in ("fetal", "adult"):
         some = [one for one in seen if one.kind == kind]
@@ -57,6 +64,23 @@ def judge(data: Path, threads: int) -> int:
     each = (time.process_time() - begun) / 5
     print(f"\n{1000 * each:.0f} ms of CPU time for {len(longest.times)} frames")
     return 0
+
+
+def _alone(network: TemporalNetwork, one: Track) -> list[str]:
+    """What the error of a series is made of: the reference's own, and the other frames'."""
+    case = _whole([one], judged.LOST["all"])[0]
+    with torch.inference_mode():
+        answer = network(case.drawn.known)
+    errors = off(answer.rotation, answer.place, case.drawn)[0]
+    usual = errors.mean(dim=0)  # of the space of the head: no frame's
+    others = torch.arange(len(errors)) != case.reference
+    relative = (errors - errors[case.reference])[others]
+    variance = answer.deviation[0].square()
+    deviation = (variance + variance[case.reference]).sqrt()[others]
+    held = (relative.abs() < 1.96 * deviation[..., None]).float().mean((0, 2)).tolist()
+    turns = (relative[:, 0], (errors[case.reference] - usual)[None, 0], (errors - usual)[others, 0])
+    degrees = [f"{float(torch.rad2deg(t.norm(dim=-1) / one.radius).mean()):.2f}" for t in turns]
+    return [f"{one.kind}, {one.name}", *degrees, *(f"{100 * share:.0f} %" for share in held)]
 
 
 def _rows(

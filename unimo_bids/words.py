@@ -17,7 +17,7 @@ RunBrainMethod = Literal[BrainMethod, "derivatives"]
 
 Fusion = Literal["information", "slerp", "image", "shape"]
 TrackerName = Literal["auto", "search", "spaer"]
-AttentionPart = Literal["time", "attention"]
+AttentionPart = Literal["time", "attention", "future"]
 NetworkPart = Literal["votes", "vectors"]
 IntensityModel = Literal["gain", "bias"]
 Interpolation = Literal["cubic", "linear"]

@@ -28,7 +28,16 @@ _OTHERS |= {"--peers", "--objects", "--weights", "--only", "--most", "--without"
 # of docker, and of apptainer
 _OTHERS |= {"--build-arg", "--entrypoint", "--read-only", "--rm", "--tmpfs"}
 _OTHERS |= {"--bind", "--cleanenv", "--containall", "--nv"}
-_OTHERS |= {"--rendered", "--torch-backend", "--take", "--motion", "--size", "--count"}
+_OTHERS |= {
+    "--ablate",
+    "--each",
+    "--rendered",
+    "--torch-backend",
+    "--take",
+    "--motion",
+    "--size",
+    "--count",
+}
 
 
 def options(parser, hidden):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -20,11 +20,11 @@ from unimo_bids.errors import InputError, MachineError
 from unimo_bids.files.series import read_series
 from unimo_bids.files.tables import write_table
 from unimo_bids.interfaces.figures import DrawRun, _candidates
-from unimo_bids.interfaces.motion import EstimateMotion
+from unimo_bids.interfaces.motion import EstimateMotion, TrackHead
 from unimo_bids.interfaces.prepare import PrepareRun
-from unimo_bids.interfaces.results import read_motion, write_arrays
+from unimo_bids.interfaces.results import read_motion, read_tracking, write_arrays
 from unimo_bids.interfaces.series import ResampleSeries
-from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.motion.estimate import MotionEstimate, Tracking
 from unimo_bids.pipeline.steps import non_steady_frames
 from unimo_bids.qc.confounds import MOTION_NAMES
 
@@ -154,13 +154,27 @@ def test_what_does_not_look_like_a_brain_is_not_taken_for_one(here):
     assert not isdefined(noise.motion_mask) and not isdefined(noise.still_mask)
 
 
+def test_a_tracking_is_handed_on_as_it_is(here):
+    known = replace(
+        Tracking.at_rest(3, reference=1),
+        similarity=np.array([0.9, 1.0, np.nan]),
+        contrasts=True,
+        findings=("Frames differ in contrast (3 ± 1).",),
+    )
+    for tracking in (known, replace(known, findings=(), covariance=np.ones((3, 6, 6)))):
+        found = read_tracking(write_arrays(here / "tracking.npz", tracking))
+        for name, value in asdict(tracking).items():
+            np.testing.assert_array_equal(getattr(found, name), value)
+        assert found.findings == tracking.findings and found.contrasts is True
+
+
 def test_motion_relative_to_a_volume_scanned_apart(bold, here):
     apart = study.motion(30)[3]
     volume = 10 * phantom.volume(apart, affine=study.AFFINE, shape=study.SHAPE).numpy()
     sbref = study.image(here / "sbref.nii.gz", volume.astype(np.int16))
     given = {"in_file": bold, "reference_file": sbref, "reference": 0, "device": "cpu"}
-    found = done(EstimateMotion(**given))
-    motion = read_motion(found.motion)
+    tracked = done(TrackHead(**given)).tracking
+    motion = read_motion(done(EstimateMotion(**given, tracking=tracked)).motion)
     assert motion.reference == -1 and len(motion.poses) == len(motion.status) == study.FRAMES
     true = study.motion(1).numpy() @ np.linalg.inv(apart.numpy())
     assert np.abs(motion.poses[:, :3, 3] - true[:, :3, 3]).max() < 0.3  # a tenth of a voxel

@@ -94,6 +94,27 @@ def test_without_attention_no_frame_sees_another(seen):
     assert change[torch.arange(24) != 10].max() == 0
 
 
+def test_without_the_future_nothing_later_changes_an_answer(seen):
+    torch.manual_seed(0)
+    causal = TemporalNetwork(without=["future"]).eval()
+    for layer in (causal.out_vectors, causal.out_numbers):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    later = torch.arange(24)[None, :, None] > 14
+    other = replace(
+        seen,
+        place=torch.where(later, seen.place + 9.0, seen.place),
+        evidence=torch.where(later, 2 * seen.evidence, seen.evidence),
+    )
+    with torch.inference_mode():
+        before, after = causal(seen), causal(other)
+    torch.testing.assert_close(after.place[:, :15], before.place[:, :15], atol=1e-3, rtol=0)
+    torch.testing.assert_close(after.deviation[:, :15], before.deviation[:, :15], atol=1e-3, rtol=0)
+    assert float((after.place - before.place)[0, 15:].norm(dim=-1).min()) > 1
+    # what is ahead is where the head is on its way to, about: it keeps its velocity
+    truth = constant(seen.times[0])[1]
+    assert float((before.way.place[0, 12:] - truth[12:]).norm(dim=-1).max()) < 6  # measured to 1 mm
+
+
 def test_a_long_series_in_parts_is_about_what_it_is_as_a_whole(network, monkeypatch):
     times = 2.0 * torch.arange(90).double()
     rotation, place = constant(times)

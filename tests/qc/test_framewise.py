@@ -10,6 +10,7 @@ from unimo_bids.qc import (
     parameter_covariance,
     rms_displacement,
 )
+from unimo_bids.qc.framewise import rms_between, surprise
 from unimo_bids.spatial import rigid
 
 CENTER = np.array([10.0, -20.0, 30.0])
@@ -90,3 +91,24 @@ def test_parameter_covariance_is_that_of_the_columns():
     scale = np.sqrt(np.outer(np.diag(told), np.diag(told)))
     # 20,000 draws know a correlation to 1 %; the wrong axes would be off by its full size
     assert np.abs((seen - told) / scale).max() < 0.04
+
+
+def test_surprise_is_one_where_deviations_are_right():
+    random = np.random.default_rng(0)
+    many, deviation = 4000, np.array([0.01, 0.02, 0.03, 0.5, 1.0, 2.0])
+    predicted = poses_of(random.normal(0, 0.8, (many, 3)), random.normal(0, 5, (many, 3)))
+    step = random.normal(size=(many, 6)) * deviation
+    found = predicted @ poses_of(step[:, :3], step[:, 3:])
+    covariance = np.tile(np.diag(deviation**2), (many, 1, 1))
+    covariance[7] = 0  # of the reference
+    told = surprise(found, predicted, covariance, CENTER)
+    assert np.flatnonzero(np.isnan(told)).tolist() == [7]
+    np.testing.assert_allclose(np.nanmean(told**2), 1, atol=0.05)
+    assert 0.94 < np.nanmean(told < 1.45) < 0.96
+
+
+def test_between_two_poses_of_a_frame_it_is_as_from_frame_to_frame():
+    random = np.random.default_rng(1)
+    poses = poses_of(random.normal(0, 0.8, (4, 3)), random.normal(0, 5, (4, 3)))
+    steps = rms_displacement(poses, CENTER, 40.0)[1:]
+    np.testing.assert_array_equal(rms_between(poses[:-1], poses[1:], CENTER, 40.0), steps)

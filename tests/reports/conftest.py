@@ -9,7 +9,7 @@ import pytest
 from unimo_bids.brain.mask import Candidate
 from unimo_bids.files.tables import write_table
 from unimo_bids.reports.drawing import draw_run
-from unimo_bids.reports.record import BendingRecord, RunRecord, SliceRecord
+from unimo_bids.reports.record import BendingRecord, RunRecord, SliceRecord, TrackRecord
 from unimo_bids.reports.reportlets import SECTIONS
 
 # permuted, flipped, oblique, anisotropic: nothing may rely on a plain grid
@@ -93,6 +93,9 @@ def make_record(
             {"i": 0.1, "j": 0.3, "k": -0.02},
             np.linspace(0, 1, frames),
             np.linspace(0, 3, frames),
+        ),
+        "track": TrackRecord(
+            np.full(frames, 0.3), parameters, np.full((frames, 6), 0.4), np.full(frames, 0.8)
         ),
         "facts": {"Frames": str(frames)},
         "warnings": ("The repetition time was guessed.",),

@@ -17,7 +17,9 @@ from unimo_bids.errors import InputError
 from unimo_bids.files.series import read_mask, read_series
 from unimo_bids.reports.drawing import draw_run
 from unimo_bids.reports.figures import candidates, images, style
+from unimo_bids.reports.figures.tracking import draw_tracking
 from unimo_bids.reports.figures.views import PLANES, view_around
+from unimo_bids.reports.record import TrackRecord
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,15 @@ def test_every_section_has_its_files_and_nothing_else_is_left(drawn):
 def test_same_run_same_files(drawn, record, tmp_path):
     for one, other in zip(drawn, draw_run(record, tmp_path / "again"), strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_tracking_is_shown_as_far_as_it_is_known(record, tmp_path):
+    said = []
+    for track in (record.track, TrackRecord(record.track.apart)):
+        draw_tracking(tmp_path / "tracking.svg", record, track)
+        said.append((tmp_path / "tracking.svg").read_text())
+    assert ["Surprise" in one for one in said] == [True, False]
+    assert all("tracked to the refined pose" in one for one in said)
 
 
 def test_summary_keeps_words_and_finite_numbers(drawn):

@@ -48,10 +48,10 @@ def test_a_radius_changes_what_depends_on_it(done, tmp_path):
     assert finished.code == 0, finished.err
     # the population enters the search for the brain, but the brain is the same
     assert {"confounds", "figures", "save"} <= steps(finished) <= {
-        "prepare", "motion", "resample", "residual", "confounds", "figures", "save"
+        "prepare", "track", "motion", "resample", "residual", "confounds", "figures", "save"
     }  # fmt: skip
     # one at a time: each has ended before the next begins
-    news = re.findall(r"\d/7 (…|done \()", finished.err)
+    news = re.findall(r"\d/8 (…|done \()", finished.err)
     assert news == ["…", "done ("] * (len(news) // 2)
     assert not (tmp_path / "out" / "sub-01").exists()
     name = "sub-02/func/sub-02_task-uneven_desc-confounds_timeseries.tsv"

@@ -11,7 +11,7 @@ import torch
 from unimo_bids.networks.temporal import TemporalNetwork
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.spatial import rigid
-from unimo_bids.training import judged, track
+from unimo_bids.training import ablations, judged, track
 from unimo_bids.training.loop import Schedule
 from unimo_bids.training.recipe import follow
 from unimo_bids.training.sequences import load, save, unwatched, watch
@@ -122,6 +122,18 @@ def test_what_is_drawn_is_consistent_however_it_is_varied():
         off = track.off(drawn.known.rotation, drawn.known.place, drawn)
         assert float(off[drawn.known.measured].norm(dim=-1).median()) < 4  # noise, no mirror image
         assert int(drawn.known.measured.sum(1).min()) >= 4
+
+
+@pytest.mark.slow
+def test_each_part_is_left_out_and_judged(watched, tmp_path, monkeypatch):
+    monkeypatch.setattr(track, "_LENGTHS", (8,))
+    monkeypatch.setattr(track, "_CALIBRATION", 2)
+    monkeypatch.setattr(judged, "LENGTHS", ())
+    several = [replace(watched, name=f"{n}", held_back=n > 6) for n in range(8)]
+    save(several, tmp_path / "series.npz")
+    table = ablations.ablate(tmp_path / "series.npz", tmp_path / "out", Schedule(1), batch=2)
+    assert [row.split(" | ")[0][2:] for row in table.splitlines()[2:]] == [*ablations.VARIANTS]
+    assert (tmp_path / "out" / "ablations.md").read_text() == table
 
 
 @pytest.mark.slow

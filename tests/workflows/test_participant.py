@@ -41,7 +41,8 @@ def test_every_run_has_its_steps(study):
     }  # fmt: skip
     for run in runs:
         assert {run_and_step(name)[1] for name in names if run_and_step(name)[0] == run} == {
-            *("prepare", "motion", "resample", "residual", "confounds", "figures", "save")
+            *("prepare", "track", "motion", "resample"),
+            *("residual", "confounds", "figures", "save"),
         }
 
 
@@ -95,7 +96,7 @@ def test_a_file_that_was_not_fetched_is_no_hindrance_to_the_others(study):
     for path in [*series, raw(study, "sub-02_task-rest_echo-1_sbref.nii.gz")]:
         path.unlink(missing_ok=True)
         path.symlink_to("../../.git/annex/objects/zz/SHA.nii.gz")
-    assert len(nodes(built(study, reference="sbref"))) == 21
+    assert len(nodes(built(study, reference="sbref"))) == 24
 
 
 def test_runs_do_not_wait_for_each_other(study):
@@ -125,7 +126,7 @@ def test_an_sbref_is_used_only_if_asked_for(study):
     for reference, used in (("auto", False), (2, False), ("sbref", True)):
         found = nodes(built(study, reference=reference))
         for name, node in found.items():
-            if name.endswith((".prepare", ".motion")):
+            if name.endswith((".prepare", ".track", ".motion")):
                 given = str(node.inputs.reference_file)
                 assert given.endswith("_sbref.nii.gz") == (used and "sub_02" in name)
 
@@ -209,7 +210,7 @@ def test_a_place_is_not_looked_at_beside_a_mask(study, tmp_path):
 def test_standard_spaces_are_reached_only_where_they_are_asked_for(study):
     """Each run with the age of its fetus; the run's own space is no other."""
     (study / "participants.tsv").write_text("participant_id\tgestational_age\nsub-01\t28.5\n")
-    assert len(nodes(built(study, output_spaces=("func",)))) == 21
+    assert len(nodes(built(study, output_spaces=("func",)))) == 24
     found = nodes(built(study, output_spaces=("func", "MNI:res-2"), level="minimal"))
     spaces = {name: node.inputs for name, node in found.items() if name.endswith("spaces")}
     assert [one.age for one in spaces.values()] == [28.5, 28.5, None]

@@ -20,7 +20,7 @@ from nipype.interfaces.base import (
 if TYPE_CHECKING:
     from unimo_bids.brain.mask import Candidate
     from unimo_bids.motion.estimate import MotionEstimate
-    from unimo_bids.reports.record import BendingRecord, SliceRecord
+    from unimo_bids.reports.record import BendingRecord, SliceRecord, TrackRecord
 
 _RUNNERS_UP = 4  # that are shown
 
@@ -38,6 +38,7 @@ class _DrawInput(BaseInterfaceInputSpec):
     confounds = File(exists=True, mandatory=True)
     motion = File(exists=True, mandatory=True, desc="of the raw series")
     residual = File(exists=True, mandatory=True, desc="motion of the corrected series")
+    tracking = File(exists=True, desc="of TrackHead; only where it was refined")
     similarity = File(exists=True, mandatory=True, desc="JSON, before and after")
     slices = File(exists=True, desc="of FollowSlices; only where slices were followed")
     displacement = File(exists=True, desc="of SeekDistortion; only where it is undone")
@@ -142,6 +143,7 @@ class DrawRun(SimpleInterface):
             numbers=numbers,
             bending=_bending(inputs, columns) if isdefined(inputs.displacement) else None,
             slices=_slices(inputs.slices, columns) if isdefined(inputs.slices) else None,
+            track=_track(inputs.tracking, motion) if isdefined(inputs.tracking) else None,
         )
         figures = draw_run(record, Path(runtime.cwd))
         self._results["figures"] = [str(path) for path in figures]
@@ -186,6 +188,31 @@ def _bending(inputs: Any, confounds: Mapping[str, Any]) -> BendingRecord:
         inputs.about_distortion["less_left"],
         confounds["bending_mean"],
         confounds["bending_max"],
+    )
+
+
+def _track(path: str, motion: MotionEstimate) -> TrackRecord:
+    import numpy as np
+
+    from unimo_bids.interfaces.results import read_tracking
+    from unimo_bids.qc.confounds import TRANSLATIONS_FIRST, parameter_deviations
+    from unimo_bids.qc.framewise import motion_parameters, rms_between, surprise
+    from unimo_bids.reports.record import TrackRecord
+
+    tracking, center = read_tracking(path), motion.center
+    frames = slice(len(tracking.poses) - len(motion.poses), None)  # a reference scanned apart
+    apart = rms_between(tracking.poses[frames], motion.poses, center, motion.radius)
+    predicted, covariance = tracking.predicted, tracking.covariance
+    if predicted is None or covariance is None:
+        return TrackRecord(apart)
+    predicted, covariance = predicted[frames], covariance[frames]
+    # one after the other, so that both turn the same way round
+    both = np.stack([motion.poses, predicted], axis=1).reshape(-1, 4, 4)
+    return TrackRecord(
+        apart,
+        motion_parameters(both, center)[1::2, TRANSLATIONS_FIRST],
+        parameter_deviations(predicted, covariance, np.zeros(len(predicted), dtype=bool)),
+        surprise(motion.poses, predicted, covariance, center),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -17,13 +17,16 @@ from nipype.interfaces.base import (
 from unimo_bids.interfaces.results import DEVICE
 from unimo_bids.words import Fusion, TrackerName
 
+if TYPE_CHECKING:
+    from unimo_bids.motion.settings import MotionSettings
+    from unimo_bids.pipeline.steps import Head
 
-class _EstimateInput(BaseInterfaceInputSpec):
+
+class _HeadInput(BaseInterfaceInputSpec):
     in_file = File(mandatory=True, desc="series")
     mask = File(exists=True, desc="brain in the reference frame, or in every frame")
     reference = traits.Int(mandatory=True, desc="frame that poses are relative to")
     reference_file = File(desc="a volume scanned apart that takes its place")
-    at_rest = traits.Bool(False, usedefault=True, desc="corrected already: nothing to track")
     fusion = traits.Enum(
         *get_args(Fusion),
         usedefault=True,
@@ -37,6 +40,32 @@ class _EstimateInput(BaseInterfaceInputSpec):
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
 
+class _TrackOutput(TraitedSpec):
+    tracking = File(exists=True, desc="rough poses, similarity, what the tracker predicted")
+
+
+class TrackHead(SimpleInterface):
+    """Follow the head through the series: a rough pose for every frame."""
+
+    input_spec = _HeadInput
+    output_spec = _TrackOutput
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.devices import torch_device
+        from unimo_bids.interfaces.results import write_arrays
+        from unimo_bids.pipeline.steps import track
+
+        head, settings = _given(self.inputs)
+        device = torch_device(self.inputs.device)
+        tracking = track(head, self.inputs.reference, settings=settings, device=device)
+        self._results["tracking"] = write_arrays(Path(runtime.cwd) / "tracking.npz", tracking)
+        return runtime
+
+
+class _EstimateInput(_HeadInput):
+    tracking = File(exists=True, desc="of TrackHead; without it, the series was corrected already")
+
+
 class _EstimateOutput(TraitedSpec):
     motion = File(exists=True, desc="poses, covariance, similarity, status")
     boldref = File(exists=True, desc="template of aligned frames")
@@ -46,33 +75,24 @@ class _EstimateOutput(TraitedSpec):
 
 
 class EstimateMotion(SimpleInterface):
-    """Follow the head through the series, refine its poses to the template of all, judge them."""
+    """Refine rough poses to the template of all frames, and judge them."""
 
     input_spec = _EstimateInput
     output_spec = _EstimateOutput
 
     def _run_interface(self, runtime: Any) -> Any:
         from unimo_bids.devices import torch_device
-        from unimo_bids.files.series import read_series
         from unimo_bids.files.transforms import write_itk
         from unimo_bids.files.writing import write_volume
-        from unimo_bids.interfaces.results import device_name, write_arrays
-        from unimo_bids.motion.settings import MotionSettings
+        from unimo_bids.interfaces.results import device_name, read_tracking, write_arrays
         from unimo_bids.pipeline.given import motion_facts
-        from unimo_bids.pipeline.steps import estimate, read_head, still, track
+        from unimo_bids.pipeline.steps import estimate, still
 
         here, inputs, results = Path(runtime.cwd), self.inputs, self._results
-        files = (path if isdefined(path) else None for path in (inputs.mask, inputs.reference_file))
-        head = read_head(read_series(inputs.in_file), *files)
-        settings = MotionSettings(
-            fusion=inputs.fusion, refine=inputs.refine, tracker=inputs.tracker
-        )
+        head, settings = _given(inputs)
         device, reference = torch_device(inputs.device), inputs.reference
-        tracking = (
-            still(head, reference)
-            if inputs.at_rest
-            else track(head, reference, settings=settings, device=device)
-        )
+        tracked = isdefined(inputs.tracking)
+        tracking = read_tracking(inputs.tracking) if tracked else still(head, reference)
         motion = estimate(head, reference, tracking, settings=settings, device=device)
         results["device_used"] = device_name(device)
         results["about_motion"] = motion_facts(motion)
@@ -82,6 +102,17 @@ class EstimateMotion(SimpleInterface):
         results["transforms"] = str(here / "transforms.txt")
         write_itk(results["transforms"], motion.poses)
         return runtime
+
+
+def _given(inputs: Any) -> tuple[Head, MotionSettings]:
+    """What is registered, and how."""
+    from unimo_bids.files.series import read_series
+    from unimo_bids.motion.settings import MotionSettings
+    from unimo_bids.pipeline.steps import read_head
+
+    files = (path if isdefined(path) else None for path in (inputs.mask, inputs.reference_file))
+    settings = MotionSettings(fusion=inputs.fusion, refine=inputs.refine, tracker=inputs.tracker)
+    return read_head(read_series(inputs.in_file), *files), settings
 
 
 class _ReadInput(BaseInterfaceInputSpec):

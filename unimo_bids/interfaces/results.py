@@ -12,7 +12,7 @@ from nipype.interfaces.base import traits
 
 if TYPE_CHECKING:
     from unimo_bids.deformation.epi import Distortion
-    from unimo_bids.motion.estimate import MotionEstimate
+    from unimo_bids.motion.estimate import MotionEstimate, Tracking
     from unimo_bids.pipeline.slices import SliceResult
 
 DEVICE = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:i")
@@ -25,15 +25,23 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
 
 
-def write_arrays(path: Path, result: MotionEstimate | SliceResult) -> str:
-    """Keep a result of the library; the path as nipype wants it."""
+def write_arrays(path: Path, result: Tracking | MotionEstimate | SliceResult) -> str:
+    """Keep a result of the library, but what is None; the path as nipype wants it."""
     import numpy as np
 
     from unimo_bids.files.staging import atomic
 
     with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **asdict(result))
+        np.savez(file, **{name: one for name, one in asdict(result).items() if one is not None})
     return str(path)
+
+
+def read_tracking(path: str) -> Tracking:
+    """Read what TrackHead left."""
+    from unimo_bids.motion.estimate import Tracking
+
+    arrays = _arrays(path)
+    return Tracking(**arrays | {"findings": tuple(arrays["findings"].tolist())})
 
 
 def read_motion(path: str) -> MotionEstimate:

@@ -30,6 +30,9 @@ class Tracking:
         What was decided, and by how much, a sentence each.
     covariance
         ``(T, 6, 6)`` as of `MotionEstimate`, where the tracker knows it.
+    predicted
+        ``(T, 4, 4)`` what the covariance belongs to, if it is not `poses`: where the series as a
+        whole has the head, before each frame was registered.
     """
 
     reference: int
@@ -39,6 +42,7 @@ class Tracking:
     contrasts: bool = False
     findings: tuple[str, ...] = ()
     covariance: NDArray[np.float64] | None = None
+    predicted: NDArray[np.float64] | None = None
 
     @classmethod
     def at_rest(cls, frames: int, reference: int) -> Tracking:

@@ -47,8 +47,14 @@ def track_by_attention(scan: Scan) -> Tracking:
     if scan.settings.refine:
         starts = found.poses.to(scan.frames.device)
         track = follow_images(scan, scan.reference_image[None], starts)
-        poses, similarity, searched = track.poses.cpu(), track.similarity, track.searched
-        return Tracking(scan.reference, poses.numpy(), similarity, searched)
+        return Tracking(
+            scan.reference,
+            track.poses.cpu().numpy(),
+            track.similarity,
+            track.searched,
+            covariance=found.covariance.numpy(),
+            predicted=found.poses.numpy(),
+        )
     similarity = similarity_at(scan, found.poses)
     searched = np.zeros(scan.frames.count, dtype=bool)
     return Tracking(

@@ -187,7 +187,8 @@ class TemporalNetwork(nn.Module):
     layers
         Of attention.
     without
-        The time between tokens, or attention: each token is then by itself.
+        The time between tokens; attention: each token is then by itself; or the future: each answer
+        then draws on what was known by its time, and no more.
     """
 
     prior: Tensor
@@ -219,19 +220,24 @@ class TemporalNetwork(nn.Module):
         """Where the head was, in one window."""
         deviation = self.deviations(known).detach()
         deviation = torch.where(known.measured[..., None], deviation, _NEVER)
-        way = self.smooth_way(known, deviation)
-        scale = typical(deviation, known.measured)
-        numbers, vectors = tokens(known, deviation, way, scale)
+        causal = "future" in self.without
+        way = self._way_so_far(known, deviation) if causal else self.smooth_way(known, deviation)
+        scale = typical_so_far(deviation, known.measured)
+        if not causal:
+            scale = typical(deviation, known.measured)[:, None].expand_as(scale)
+        numbers, vectors = tokens(known, deviation, way, scale, onward=not causal)
         numbers, vectors = self.into_numbers(numbers), _mixed(self.into_vectors, vectors)
         apart = self._apart(known.times)
         others = torch.zeros_like(apart[0, :, :, 0])
         if "attention" in self.without:
             others = others.fill_(-torch.inf).fill_diagonal_(0.0)
+        if causal:
+            others = others + torch.full_like(others, -torch.inf).triu(diagonal=1)
         for layer in self.layers:
             numbers, vectors = layer(numbers, vectors, apart, others)
         change = self.out_numbers(_normed(numbers))
         correction = _mixed(self.out_vectors, vectors) * (1 + change[..., :2, None])
-        correction = correction * scale[:, None, None, None]
+        correction = correction * scale[..., None, None]
         deviation = way.deviation.float().clamp(max=1e3) * change[..., 2:].clamp(-5, 3).exp()
         deviation = self._calibrated(deviation, known.measured)
         turn, shift = correction.double().unbind(2)
@@ -250,6 +256,18 @@ class TemporalNetwork(nn.Module):
                 known.radius.double(),
                 Prior(*self.prior.tolist()),
             )
+
+    def _way_so_far(self, known: Known, deviation: Tensor) -> Way:
+        """At each time, the most likely way by what was measured until then."""
+        batch, many = known.times.shape
+        later = torch.ones(many, many, dtype=torch.bool).triu(diagonal=1).repeat(batch, 1)
+        every = Known(
+            *(getattr(known, one.name).repeat_interleave(many, dim=0) for one in fields(Known))
+        )
+        until = deviation.repeat_interleave(many, dim=0).masked_fill(later[..., None], _NEVER)
+        ways, last = self.smooth_way(every, until), torch.arange(many).repeat(batch)
+        at = torch.arange(batch * many), last
+        return Way(*(getattr(ways, w.name)[at].unflatten(0, (batch, many)) for w in fields(Way)))
 
     def _calibrated(self, deviation: Tensor, measured: Tensor) -> Tensor:
         """As errors were on series that were kept apart."""
@@ -311,10 +329,22 @@ def typical(deviation: Tensor, measured: Tensor) -> Tensor:
     return (total / counts.sum((1, 2)).clamp(min=1)).exp()
 
 
-def tokens(known: Known, deviation: Tensor, way: Way, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers ``(B, N, ·)`` and vectors ``(B, N, ·, 3)`` of the head, by a typical length."""
+def typical_so_far(deviation: Tensor, measured: Tensor) -> Tensor:
+    """The same ``(B, N)`` of what was measured until each time."""
+    counts = measured.float()[..., None].expand_as(deviation)
+    total = (counts * deviation.clamp(min=1e-3).log()).sum(2).cumsum(1)
+    return (total / counts.sum(2).cumsum(1).clamp(min=1)).exp()
+
+
+def tokens(
+    known: Known, deviation: Tensor, way: Way, scale: Tensor, *, onward: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Numbers ``(B, N, ·)`` and vectors ``(B, N, ·, 3)`` of the head, by typical lengths.
+
+    Unless `onward`, a token knows nothing of the step after it.
+    """
     measured = known.measured.float()[..., None]
-    by_scale = scale[:, None, None]
+    by_scale = scale[..., None]
     turn = rigid.rotation_vector(way.rotation.mT @ known.rotation) * known.radius[:, None, None]
     shift = (way.rotation.mT @ (known.place - way.place)[..., None])[..., 0]
     off = torch.stack([turn, shift], dim=2).float() * measured[..., None]
@@ -325,7 +355,8 @@ def tokens(known: Known, deviation: Tensor, way: Way, scale: Tensor) -> tuple[Te
     shifts = (way.rotation[:, :-1].mT @ way.place.diff(dim=1)[..., None])[..., 0]
     moves = torch.stack([turns, shifts], dim=2).float() / steps[..., None, None] * usual[..., None]
     edge = torch.zeros_like(moves[:, :1])
-    moves = torch.cat([torch.cat([edge, moves], 1), torch.cat([moves, edge], 1)], dim=2)
+    after = moves if onward else 0 * moves
+    moves = torch.cat([torch.cat([edge, moves], 1), torch.cat([after, edge], 1)], dim=2)
     vectors = torch.cat([off, known.disagreement.float() * measured[..., None], moves], dim=2)
     vectors = _shortened(vectors / by_scale[..., None])
     share = way.share.float() * measured

@@ -31,7 +31,7 @@ CUTOFF_PERIOD_S = 128.0  # of the high-pass filter, as in SPM and fMRIPrep
 # large. No threshold in use comes near it.
 UNKNOWN_STEP_MM = 10.0
 
-_TRANSLATIONS_FIRST = [3, 4, 5, 0, 1, 2]  # as fMRIPrep has them; `motion_parameters` last
+TRANSLATIONS_FIRST = [3, 4, 5, 0, 1, 2]  # as fMRIPrep has them; `motion_parameters` last
 _ADULT_BRAIN_RADIUS_MM = 70.0  # of a ball of 1.4 litres
 
 
@@ -164,7 +164,7 @@ def finite_parameters(poses: Float64, center: Float64, lost: Bool) -> Float64:
         parameters[~lost] = motion_parameters(poses[~lost], center)
     for t in np.flatnonzero(lost):
         parameters[t] = motion_parameters(poses[[t]], center)[0]
-    return parameters[:, _TRANSLATIONS_FIRST]
+    return parameters[:, TRANSLATIONS_FIRST]
 
 
 def finite_steps(
@@ -231,13 +231,13 @@ def parameter_deviations(poses: Float64, covariance: Float64, lost: Bool) -> Flo
     """Standard deviations ``(T, 6)`` of translations and rotations, NaN where lost."""
     variances = np.diagonal(parameter_covariance(poses, covariance), axis1=1, axis2=2)
     known = (variances >= 0) & ~lost[:, None]
-    return np.sqrt(np.where(known, variances, np.nan))[:, _TRANSLATIONS_FIRST]
+    return np.sqrt(np.where(known, variances, np.nan))[:, TRANSLATIONS_FIRST]
 
 
 def covariance_of_table(poses: Float64, table: Mapping[str, Float64]) -> Float64:
     """Covariance of an estimate, as far as the table of its confounds tells, NaN where lost."""
     deviations = np.stack([table[f"{name}_sd"] for name in MOTION_NAMES], axis=1)
-    return covariance_of_motion(poses, deviations[:, _TRANSLATIONS_FIRST])  # swaps back as well
+    return covariance_of_motion(poses, deviations[:, TRANSLATIONS_FIRST])  # swaps back as well
 
 
 def _with_expansions(name: str, values: Float64) -> Table:

@@ -144,8 +144,33 @@ def rms_displacement(poses: Float64, center: Float64, radius: float = SPHERE_RAD
     ndarray
         ``(T,)`` mm, NaN for the first frame.
     """
-    change = np.diff(np.asarray(poses, dtype=np.float64), axis=0)
+    poses = np.asarray(poses, dtype=np.float64)
+    return np.concatenate([[np.nan], rms_between(poses[:-1], poses[1:], center, radius)])
+
+
+def rms_between(one: Float64, other: Float64, center: Float64, radius: float) -> Float64:
+    """The same from each pose to another one of the same frame, ``(T,)`` mm."""
+    change = other - one
     A, b = change[:, :3, :3], change[:, :3, 3]
     shift = A @ center + b
     squared = radius**2 / 5 * (A**2).sum(axis=(1, 2)) + (shift**2).sum(axis=1)
-    return np.concatenate([[np.nan], np.sqrt(squared)])
+    return np.asarray(np.sqrt(squared))
+
+
+def surprise(poses: Float64, predicted: Float64, covariance: Float64, center: Float64) -> Float64:
+    """How far poses are from predicted ones, in standard deviations of the prediction, ``(T,)``.
+
+    Root mean square over the six parameters of the small motion between the two; NaN where the
+    prediction is exact, as in the reference.
+
+    Parameters
+    ----------
+    covariance
+        ``(T, 6, 6)`` of the predicted poses, as in `MotionEstimate`.
+    """
+    between = rigid.inverse(torch.as_tensor(predicted)) @ torch.as_tensor(poses)
+    about = torch.as_tensor(np.asarray(center, dtype=np.float64))
+    step = torch.cat(rigid.to_parameters(between, about), dim=-1).numpy()
+    variance = np.diagonal(covariance, axis1=1, axis2=2)
+    known = np.where(variance > 0, variance, np.nan)
+    return np.asarray(np.sqrt((step**2 / known).mean(axis=1)))

@@ -20,6 +20,7 @@ from unimo_bids.reports.figures.confounds import draw_confounds
 from unimo_bids.reports.figures.images import draw_brain, draw_masks, draw_tsnr
 from unimo_bids.reports.figures.movie import write_movie
 from unimo_bids.reports.figures.traces import draw_motion, draw_similarity
+from unimo_bids.reports.figures.tracking import draw_tracking
 from unimo_bids.reports.figures.trajectory import draw_trajectory
 from unimo_bids.reports.figures.views import intensity_window, view_around
 from unimo_bids.reports.figures.within import draw_within
@@ -89,6 +90,8 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
     }
     for what, draw in figures.items():
         draw(place(what), record)
+    if record.track is not None:
+        draw_tracking(place("tracking"), record, record.track)
     if record.slices is not None:
         draw_within(place("within"), record, boldref, view, window)
     if record.bending is not None:

@@ -65,6 +65,27 @@ class BendingRecord:
 
 
 @dataclass(frozen=True, eq=False)
+class TrackRecord:
+    """How the head was tracked before frames were refined.
+
+    Attributes
+    ----------
+    apart
+        ``(T,)`` mm, of the head from where it was tracked to its refined pose.
+    parameters, deviations
+        ``(T, 6)`` as of `RunRecord`, of what was predicted from the series as a whole; None where
+        nothing was.
+    surprise
+        ``(T,)`` of refined poses, in the prediction's standard deviations; None likewise.
+    """
+
+    apart: Array
+    parameters: Array | None = None
+    deviations: Array | None = None
+    surprise: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class RunRecord:
     """A run, before and after correction.
 
@@ -110,6 +131,8 @@ class RunRecord:
         Motion within frames; None where it was not followed.
     bending
         What was undone of distortion; None where nothing was.
+    track
+        How the head was tracked; None where the motion was given, or tracking is all there is.
     facts
         Label → text, for the table that opens the run's section.
     warnings
@@ -145,6 +168,7 @@ class RunRecord:
     chosen: bool = False
     slices: SliceRecord | None = None
     bending: BendingRecord | None = None
+    track: TrackRecord | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     numbers: Mapping[str, float | int | None] = field(default_factory=dict)

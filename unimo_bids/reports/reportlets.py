@@ -66,6 +66,16 @@ SECTIONS = (
         " What is left after correction is measured by registering the corrected series once more.",
     ),
     Section(
+        "tracking",
+        "Tracking",
+        "Before frames are registered finely, the head is tracked through the series; here, how far"
+        " its refined pose is from there: a millimetre or so. Where SpaER tracked it, lines are the"
+        " refined poses, and the bands are where it expected the head, with a probability of 95 per"
+        " cent, from what a network saw in all frames together. Surprise is the distance of the two"
+        " in standard deviations: 19 of 20 frames should stay below the dashed line. Frames"
+        " without a pose of their own (bridged, lost) are shaded.",
+    ),
+    Section(
         "within",
         "Motion within frames",
         "Where the brain's centre was in every slice, in the order in which they were acquired; how"

@@ -11,7 +11,7 @@ from unimo_bids.bids.query import BoldRun
 from unimo_bids.execution.naming import workflow_name
 from unimo_bids.interfaces.confounds import WriteConfounds
 from unimo_bids.interfaces.figures import DrawRun
-from unimo_bids.interfaces.motion import EstimateMotion, ReadMotion
+from unimo_bids.interfaces.motion import EstimateMotion, ReadMotion, TrackHead
 from unimo_bids.interfaces.prepare import PrepareRun
 from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.sink import SaveDerivatives
@@ -44,9 +44,9 @@ def init_bold_wf(
 ) -> DescribedWorkflow:
     """Correct the motion of a run, and write its derivatives and figures.
 
-    Nodes: prepare → motion → slices → deform → resample → residual → confounds → figures → save,
-    and spaces; slices where their times are known, deform where it is asked for. All but residual,
-    confounds and save read the raw series.
+    Nodes: prepare → track → motion → slices → deform → resample → residual → confounds → figures →
+    save, and spaces; track where the motion is not given, slices where their times are known,
+    deform where it is asked for. All but residual, confounds and save read the raw series.
 
     Parameters
     ----------
@@ -97,15 +97,16 @@ def init_bold_wf(
         prepare.inputs.given_mask = str(run.mask)
     if run.hint is not None and _searches_brain(run, settings):
         prepare.inputs.center, prepare.inputs.center_reason = run.hint.place, run.hint.reason
+    how = {
+        "in_file": first,
+        "tracker": settings.tracker,
+        "fusion": settings.fusion,
+        "refine": settings.refine,
+        **apart,
+        **device,
+    }
     motion = pe.Node(
-        EstimateMotion(
-            in_file=first,
-            tracker=settings.tracker,
-            fusion=settings.fusion,
-            refine=settings.refine,
-            **apart,
-            **device,
-        )
+        EstimateMotion(**how)
         if run.motion is None
         else ReadMotion(
             in_file=first,
@@ -128,7 +129,7 @@ def init_bold_wf(
         name="resample",
         **heavy,
     )
-    residual = pe.Node(EstimateMotion(at_rest=True, **device), name="residual", **heavy)
+    residual = pe.Node(EstimateMotion(**device), name="residual", **heavy)
     confounds = pe.Node(
         WriteConfounds(
             repetition_time=run.repetition_time if even else None,
@@ -169,8 +170,12 @@ def init_bold_wf(
         if seeks_distortion(run, settings):
             workflow.connect(poses, "distortion", spaces, "distortion")
     if run.motion is None:
+        track = pe.Node(TrackHead(**how), name="track", **heavy)
         links = [("reference", "reference"), ("motion_mask", "mask")]
-        workflow.connect([(prepare, motion, links)])
+        workflow.connect([(prepare, track, links), (prepare, motion, links)])
+        workflow.connect(track, "tracking", motion, "tracking")
+        if settings.refine:
+            workflow.connect(track, "tracking", figures, "tracking")
     workflow.connect(
         [
             (prepare, residual, [("reference", "reference"), ("still_mask", "mask")]),

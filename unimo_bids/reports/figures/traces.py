@@ -37,10 +37,15 @@ def draw_motion(path: Path, record: RunRecord) -> None:
 
 
 def _three(ax: Axes, values: Array, deviations: Array) -> None:
+    three_traces(ax, values, values, 2 * deviations)
+
+
+def three_traces(ax: Axes, values: Array, middle: Array, spread: Array) -> None:
+    """Draw values ``(T, 3)``, and bands about a middle as wide as the spread on either side."""
     frames = np.arange(len(values))
     for i, (name, color) in enumerate(style.AXES):
-        ax.fill_between(*_band(values[:, i], 2 * deviations[:, i]), color=color, alpha=0.25, lw=0)
-        ax.plot(frames, values[:, i], color=color, label=name, **_dots(len(values)))
+        ax.fill_between(*_band(middle[:, i], spread[:, i]), color=color, alpha=0.25, lw=0)
+        ax.plot(frames, values[:, i], color=color, label=name, **dots(len(values)))
     # an unsure frame may have a band that would flatten everything else
     finite = values[np.isfinite(values)]
     if finite.size:
@@ -60,8 +65,8 @@ def _band(values: Array, spread: Array) -> tuple[Array, Array, Array]:
 def _displacement(ax: Axes, record: RunRecord) -> None:
     frames = np.arange(len(record.status))
     before, after = np.asarray(record.fd_before), np.asarray(record.fd_after)
-    ax.plot(frames, before, color=style.BEFORE, label="before", **_dots(len(frames)))
-    ax.plot(frames, after, color=style.AFTER, label="left after correction", **_dots(len(frames)))
+    ax.plot(frames, before, color=style.BEFORE, label="before", **dots(len(frames)))
+    ax.plot(frames, after, color=style.AFTER, label="left after correction", **dots(len(frames)))
     ax.axhline(record.fd_threshold, color=style.THRESHOLD, lw=1, ls=(0, (5, 3)),
                label=f"threshold {record.fd_threshold:g} mm")  # fmt: skip
     top = float(np.nanmax(np.concatenate([before, after]), initial=1.5 * record.fd_threshold))
@@ -82,7 +87,7 @@ def draw_similarity(path: Path, record: RunRecord) -> None:
         for values, color, name in pairs:
             median = float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
             label = f"{name}, median {median:.3f}"
-            ax.plot(frames, values, color=color, label=label, **_dots(len(frames)))
+            ax.plot(frames, values, color=color, label=label, **dots(len(frames)))
         style.shade(ax, np.asarray(record.censored), style.CENSORED)
         ax.set(title="Correlation with the template")
         ax.legend(loc="lower right", ncols=2, bbox_to_anchor=(1.005, 0.94), handlelength=1.4)
@@ -91,6 +96,6 @@ def draw_similarity(path: Path, record: RunRecord) -> None:
         strip.set_xlabel("frame", loc="left", labelpad=2)
 
 
-def _dots(frames: int) -> dict[str, Any]:
+def dots(frames: int) -> dict[str, Any]:
     """Mark single frames where there are few, so that one between two gaps is seen."""
     return {"marker": "o", "markersize": 2.4} if frames <= 60 else {}

@@ -1,0 +1,75 @@
+"""What the parts of the sequence model are worth: each left out, trained and judged alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unimo_bids.files.staging import atomic
+from unimo_bids.networks.temporal import TemporalNetwork
+from unimo_bids.training.judged import LOST, cases, compare
+from unimo_bids.training.loop import Schedule, train
+from unimo_bids.training.sequences import load
+from unimo_bids.training.track import Track, calibrate, draw, losses, make_ground, tracks
+
+_OTHER_SEED = "another seed"  # what chance alone does
+VARIANTS: Mapping[str, Callable[[], TemporalNetwork]] = {
+    "three layers": TemporalNetwork,
+    "no time": partial(TemporalNetwork, without=["time"]),
+    "no attention": partial(TemporalNetwork, without=["attention"]),
+    "no future": partial(TemporalNetwork, without=["future"]),
+    "one layer": partial(TemporalNetwork, 1),
+    "two layers": partial(TemporalNetwork, 2),
+    _OTHER_SEED: TemporalNetwork,
+}
+_KINDS = ("fetal", "adult")
+COLUMNS = (
+    "network",
+    *(f"{kind}: {what}" for kind in _KINDS for what in ("all, mm", "lost", "ahead", "95 % hold")),
+)
+
+
+def ablate(data: Path, folder: Path, schedule: Schedule, batch: int) -> str:
+    """Train all variants, each in a folder of its own; the table, which is kept beside them."""
+    series = load(data)
+    ground = make_ground([one for one in series if not one.held_back], "cpu")
+    held_back = [one for one in tracks([one for one in series if one.held_back]) if one.watched]
+    rows = [list(COLUMNS), ["---"] * len(COLUMNS)]
+    for name, make in VARIANTS.items():
+        own = replace(schedule, seed=schedule.seed + (name == _OTHER_SEED))
+        torch.manual_seed(own.seed)
+        network = make()
+        averaged = train(
+            network,
+            partial(draw, ground, batch),
+            partial(losses, network),
+            own,
+            folder / name.replace(" ", "-").replace(",", ""),
+        )
+        assert isinstance(averaged, TemporalNetwork)
+        calibrate(averaged.eval(), ground)
+        rows.append([name, *_judged(averaged, held_back)])
+        table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        with atomic(folder / "ablations.md") as staged:
+            staged.write_text(table)
+    return table
+
+
+def _judged(network: TemporalNetwork, held_back: Sequence[Track]) -> list[str]:
+    """How far off it is in all frames, in lost ones and one ahead, and how often intervals hold."""
+    cells = []
+    for kind in _KINDS:
+        some = [one for one in held_back if one.kind == kind]
+        found = [
+            compare(network, cases(some, lost), {}, lost=frames != "all")[0]
+            for frames, lost in LOST.items()
+            if some
+        ]
+        cells += [f"{one.off:.2f}" for one in found]
+        cells += [f"{100 * np.mean([one.held for one in found]):.0f} %"] if found else [""] * 4
+    return cells
