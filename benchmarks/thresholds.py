@@ -10,19 +10,19 @@ from benchmarks.table import markdown_table
 from unimo_bids.brain import thresholds as brain
 from unimo_bids.motion import thresholds as motion
 from unimo_bids.origins import origins
+from unimo_bids.qc import thresholds as qc
 from unimo_bids.registration import thresholds as registration
 
 PAGE = ROOT / "docs" / "notes" / "thresholds.md"
-ROOMS = (brain, registration, motion)
+ROOMS = (brain, registration, motion, qc)
 _INTRODUCTION = """\
 # Thresholds
 
-What the brain finder and the estimation of motion decide by, and where each number comes from.
-Made from `thresholds.py` in `unimo_bids/brain`, `registration` and `motion` by `python -m
-benchmarks page`. A convention is usual in the field, or was chosen and not fitted to anything.
-**Shown** means that results of the same data are shown on [the results page](../benchmarks.md),
-which flatters them.
-Slices, distortion and standard spaces keep theirs beside their code.
+What the brain finder, the estimation of motion and quality control decide by, and where each number
+comes from. Made from `thresholds.py` in these rooms by `python -m benchmarks page`. A convention is
+usual in the field, or was chosen and not fitted to anything. **Shown** means that results of the
+same data are shown on [the results page](../benchmarks.md), which flatters them. Slices, distortion
+and standard spaces keep theirs beside their code.
 """
 
 

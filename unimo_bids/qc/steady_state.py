@@ -7,17 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from unimo_bids.qc.thresholds import STEADY
+
 Float64 = npt.NDArray[np.float64]
 
-_FRAMES = 50  # of the start that are looked at
-_OUTLIER_SCORE = 3.5  # Iglewicz & Hoaglin 1993
 _SIGMA_PER_MAD = 1 / 0.6745  # of a normal distribution
-# Up to this many leading outliers are believed as they are: leaving out so few costs little.
-_FEW = 3
-# A longer run must fall: the excess in its later half over that in the earlier, at most, and again
-# within the later half. T1 = 4 s (fluid) at TR = 0.4 s gives 0.82 over four frames; a level before
-# a movement gives 1.
-_FALL = 0.85
 
 
 def count_non_steady(series: Any) -> int:
@@ -34,7 +28,7 @@ def count_non_steady(series: Any) -> int:
         ``(X, Y, Z, T)``, anything that gives a frame for ``series[..., t]``: as acquired, since
         correcting for motion brings empty borders in.
     """
-    frames = min(series.shape[3], _FRAMES)
+    frames = min(series.shape[3], STEADY.frames)
     means = [np.asarray(series[..., t]).mean(dtype=np.float64) for t in range(frames)]
     return leading_outliers(np.asarray(means))
 
@@ -61,10 +55,10 @@ def leading_outliers(signal: Float64) -> int:
     0
     """
     distance = np.abs(signal - np.median(signal))
-    usual = distance <= _OUTLIER_SCORE * _SIGMA_PER_MAD * np.median(distance)
+    usual = distance <= STEADY.outlier * _SIGMA_PER_MAD * np.median(distance)
     count = int(np.argmax(usual))  # there is a usual one: at least half of the values are
     run = distance[:count]
-    if count <= _FEW or (_falls(run) and _falls(run[count // 2 :])):
+    if count <= STEADY.few or (_falls(run) and _falls(run[count // 2 :])):
         return count
     return leading_outliers(signal[:count])
 
@@ -72,4 +66,4 @@ def leading_outliers(signal: Float64) -> int:
 def _falls(distance: Float64) -> bool:
     """Whether the later half is clearly below the earlier."""
     first, second = np.split(distance, [len(distance) // 2])
-    return bool(second.mean() <= _FALL * first.mean())
+    return bool(second.mean() <= STEADY.fall * first.mean())

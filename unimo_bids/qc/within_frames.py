@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unimo_bids.qc.confounds import ConfoundSettings
-
-# of a frame's brain. Convention: what is missing elsewhere is interpolated over by no model
-LEAST_COVERAGE = 0.9
+from unimo_bids.qc.thresholds import COVERAGE
 
 
 def coverage_of(path: str | Path, mask: NDArray[Any]) -> NDArray[np.float64]:
@@ -46,7 +44,7 @@ def slice_confounds(
     unsteady = [column for name, column in table.items() if name.startswith("non_steady")]
     uncorrected = (
         np.isin(table["motion_status"], ("bridged", "lost"))
-        | (coverage < LEAST_COVERAGE)
+        | (coverage < COVERAGE.least)
         | (np.nan_to_num(table["std_dvars"]) > settings.dvars_threshold)
         | np.any([column == 1 for column in unsteady], axis=0)
     )
@@ -79,7 +77,7 @@ def describe_slice_confounds(settings: ConfoundSettings) -> dict[str, dict[str, 
         "censor_uncorrected": {
             "Description": "Whether the frame has what correction could not undo: it is not in"
             " steady state, is bridged or lost, its slices cover less than"
-            f" {LEAST_COVERAGE:g} of the brain, or its std_dvars is above"
+            f" {COVERAGE.least:g} of the brain, or its std_dvars is above"
             f" {settings.dvars_threshold:g}. Displacement alone is no reason, unlike in censor.",
             "Levels": {"0": "keep", "1": "leave out"},
         },
