@@ -30,11 +30,14 @@ _OTHERS |= {"--build-arg", "--entrypoint", "--read-only", "--rm", "--tmpfs"}
 _OTHERS |= {"--bind", "--cleanenv", "--containall", "--nv"}
 _OTHERS |= {
     "--ablate",
+    "--attached",
+    "--axis",
     "--each",
     "--rendered",
     "--torch-backend",
     "--take",
     "--motion",
+    "--outside",
     "--size",
     "--count",
 }
