@@ -38,6 +38,8 @@ _OTHERS |= {
     "--size",
     "--count",
 }
+_OTHERS |= {"--procedural", "--surroundings", "--batch", "--validate"}
+_OTHERS |= {"--rendered", "--torch-backend", "--take", "--motion", "--size", "--count"}
 
 
 def options(parser, hidden):
