@@ -39,7 +39,6 @@ _OTHERS |= {
     "--count",
 }
 _OTHERS |= {"--procedural", "--surroundings", "--batch", "--validate"}
-_OTHERS |= {"--rendered", "--torch-backend", "--take", "--motion", "--size", "--count"}
 
 
 def options(parser, hidden):
