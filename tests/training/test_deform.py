@@ -75,7 +75,7 @@ def test_epi_bends_along_one_axis_and_keeps_signal():
         assert float(torch.as_tensor(squeeze).min()) > 0.25
 
 
-def test_losses_are_least_at_the_truth_and_finite(balls):
+def test_losses_and_their_gradients_are_finite(balls):
     torch.manual_seed(0)
     network = DeformationNetwork()
     batch = deform.draw(deform.Bendings(balls), 1, np.random.default_rng(0))
