@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.series import ROOT
 
 RESULTS = ROOT / "benchmark-results"
+HEADS = ("fetal", "adult")
 SHORT_SCENARIOS = ("adult-small-head", "fetal-medium-head", "inutero-typical")
 SHORT_FRAMES = 8
 
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "spaces": _spaces,
             "tracking": _tracking,
             "distortion": _distortion,
+            "deformation": _deformation,
             "page": _page,
         },
     }
@@ -125,6 +127,10 @@ def _parser() -> argparse.ArgumentParser:
     distortion.add_argument("--outside", action="store_true", help="series of others instead")
     distortion.add_argument("--only", nargs="+", default=[], help="of these, those so named")
     distortion.add_argument("--threads", type=int, default=1)
+    deformation = commands.add_parser("deformation", help="two volumes that a known field bends")
+    deformation.add_argument("--objects", nargs="+", choices=HEADS, default=list(HEADS))
+    deformation.add_argument("--pairs", type=int, default=1, help="of each kind")
+    deformation.add_argument("--threads", type=int, default=1)
     golden = commands.add_parser("golden", help="fingerprints of results")
     golden.add_argument("out", metavar="OUT.json", type=Path)
     golden.add_argument("--before", metavar="JSON", type=Path, help="compare with these")
@@ -312,6 +318,12 @@ def _modalities(options: argparse.Namespace) -> int:
     from benchmarks.modalities import judge
 
     return judge(options.objects, options.pairs, options.threads, options.peers)
+
+
+def _deformation(options: argparse.Namespace) -> int:
+    from benchmarks.deformation import judge
+
+    return judge(options.objects, options.pairs, options.threads)
 
 
 def _refuse(why: str) -> int:

@@ -4,10 +4,9 @@ from torch import Tensor
 
 from tests import phantom
 from unimo_bids.deformation.lddmm import Metric
-from unimo_bids.deformation.matching import register
+from unimo_bids.deformation.matching import Flow, displacement, register
 from unimo_bids.deformation.modes import box_around
 from unimo_bids.deformation.shape import jacobian_determinant
-from unimo_bids.deformation.velocity import exponential
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.warp import Field
 
@@ -21,17 +20,18 @@ def bump(points: Tensor) -> Tensor:
     return 6.0 * height[:, None] * phantom.f64([0.6, -0.6, 0.5])
 
 
-@pytest.mark.slow
-def test_a_bulge_in_another_contrast_is_found() -> None:
+@pytest.mark.parametrize("flow", ["svf", "lddmm"])
+def test_a_bulge_in_another_contrast_is_found(flow: Flow) -> None:
     points = GRID.points()
     moving = phantom.head(points).reshape(SHAPE).float()
     fixed = phantom.head(points + bump(points), gains=(1.0, 0.7, 1.4)).reshape(SHAPE).float()
     mask = phantom.head_mask(GRID.affine, SHAPE)
     modes = box_around(GRID, samples=7)
+    metric = Metric(length=10.0)
     velocity = register(
-        fixed, moving, GRID, modes, weights=mask, metric=Metric(length=10.0), iterations=10
+        fixed, moving, GRID, modes, weights=mask, metric=metric, iterations=4, flow=flow
     )
-    found = exponential(modes.on(velocity, GRID), GRID)
+    found = displacement(velocity, modes, GRID, metric, flow)
     true = bump(points).mT.reshape(3, *SHAPE)
     inside = mask > 0
     before = true.norm(dim=0)[inside]
@@ -47,3 +47,19 @@ def test_the_same_image_stays_where_it_is() -> None:
     modes = box_around(GRID, samples=5)
     velocity = register(image, image, GRID, modes, iterations=3)
     assert float(velocity.abs().max()) < 0.05
+
+
+def test_from_a_good_start_no_step_leads_away() -> None:
+    points = GRID.points()
+    moving = phantom.head(points).reshape(SHAPE).float()
+    fixed = phantom.head(points + bump(points)).reshape(SHAPE).float()
+    modes = box_around(GRID, samples=7)
+    first = register(fixed, moving, GRID, modes, iterations=4)
+    assert torch.equal(register(fixed, moving, GRID, modes, iterations=0, start=first), first)
+    true = bump(points).mT.reshape(3, *SHAPE)
+    inside = phantom.head_mask(GRID.affine, SHAPE) > 0
+    off = [
+        float((displacement(v, modes, GRID) - true).norm(dim=0)[inside].mean())
+        for v in (first, register(fixed, moving, GRID, modes, iterations=1, start=first))
+    ]
+    assert off[1] < 1.1 * off[0]

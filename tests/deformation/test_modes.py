@@ -45,6 +45,13 @@ def test_on_a_turned_grid_as_at_its_points(modes: Modes) -> None:
     )
 
 
+def test_gathered_is_the_adjoint_of_on(modes: Modes, grid: Grid) -> None:
+    values = torch.randn(3, *modes.box.shape, dtype=torch.float64)
+    fields = torch.randn(3, *grid.shape, dtype=torch.float64)
+    here = (modes.on(values, grid) * fields).sum()
+    assert torch.allclose(here, (values * modes.gathered(fields, grid)).sum())
+
+
 def test_products_have_no_false_waves(modes: Modes) -> None:
     """The highest wave squared is half a constant, and one too high for the box."""
     wave = modes.waves[:, 4, 0, 0]

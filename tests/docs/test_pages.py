@@ -41,6 +41,7 @@ _OTHERS |= {
     "--size",
     "--count",
 }
+_OTHERS |= {"--procedural", "--surroundings", "--batch", "--validate"}
 
 
 def options(parser, hidden):

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 
 from unimo_bids.networks.alignment import align
-from unimo_bids.networks.pose import VOXELS, WIDTH, PoseNetwork, _signed_distance, seen
+from unimo_bids.networks.pose import VOXELS, WIDTH, PoseNetwork, seen, signed_distance
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_distance_from_a_masks_edge_in_any_box(shape):
     masks = (masks > masks.quantile(0.9)).float()
     sizes = [WIDTH / n for n in shape]
     farthest = 8 * min(sizes)
-    for mask, found in zip(masks[:, 0].numpy() > 0.5, _signed_distance(masks)[:, 0], strict=True):
+    for mask, found in zip(masks[:, 0].numpy() > 0.5, signed_distance(masks)[:, 0], strict=True):
         inwards, outwards = (
             ndimage.distance_transform_edt(region, sampling=sizes).clip(max=farthest)
             for region in (mask, ~mask)

@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pack(commands.add_parser("pack", help="gather anatomies into one compact file"))
     _add_brain(commands.add_parser("brain", help="train brain extraction"))
     _add_pose(commands.add_parser("pose", help="train the pose network"))
+    _add_deform(commands.add_parser("deform", help="train the deformation network"))
     _add_watch(commands.add_parser("watch", help="render series and let the pose network see them"))
     _add_track(commands.add_parser("track", help="train tracking through time"))
     return parser
@@ -89,6 +90,11 @@ def _add_pose(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="parts that the network is to do without, to see what they are worth",
     )
+
+
+def _add_deform(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(action=_deform)
+    _add_training(parser, steps=2000, learning_rate=1e-2, batch="pairs", validate=100)
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
@@ -181,6 +187,12 @@ def _pose(arguments: argparse.Namespace) -> None:
 
     network = partial(PoseNetwork, without=arguments.without)
     _train(replace(RECIPE, network=network), arguments)
+
+
+def _deform(arguments: argparse.Namespace) -> None:
+    from unimo_bids.training.deform import RECIPE
+
+    _train(RECIPE, arguments)
 
 
 def _watch(arguments: argparse.Namespace) -> None:

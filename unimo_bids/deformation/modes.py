@@ -84,18 +84,33 @@ class Modes:
 
     def on(self, values: Tensor, grid: Grid) -> Tensor:
         """Fields ``(..., M, M, M)`` at the voxels of a grid, ``(..., X, Y, Z)``."""
-        to_box = index_map(self.box.affine, torch.eye(4, dtype=torch.float64), grid.affine)
-        steps = to_box[:3, :3]
-        if not torch.allclose(steps, torch.diag(steps.diagonal()), atol=1e-9):
+        kernels = self._kernels(grid, values)
+        if kernels is None:
             return self.at(values, grid.points(values.device)).reshape(
                 *values.shape[:-3], *grid.shape
             )
+        flat = apply_separable(values.reshape(-1, *values.shape[-3:]), kernels)
+        return flat.reshape(*values.shape[:-3], *grid.shape)
+
+    def gathered(self, fields: Tensor, grid: Grid) -> Tensor:
+        """The adjoint of `on`, of fields ``(..., X, Y, Z)`` on a grid whose axes are the box's."""
+        kernels = self._kernels(grid, fields)
+        if kernels is None:
+            raise ValueError("the axes of the grid are not those of the box")
+        flat = apply_separable(fields.reshape(-1, *grid.shape), [k.mT for k in kernels])
+        return flat.reshape(*fields.shape[:-3], *self.box.shape)
+
+    def _kernels(self, grid: Grid, like: Tensor) -> list[Tensor] | None:
+        """What every sample has in every voxel, an axis each; None if axes are not the same."""
+        to_box = index_map(self.box.affine, torch.eye(4, dtype=torch.float64), grid.affine)
+        steps = to_box[:3, :3]
+        if not torch.allclose(steps, torch.diag(steps.diagonal()), atol=1e-9):
+            return None
         kernels = []
         for axis, (n, many) in enumerate(zip(grid.shape, self.box.shape, strict=True)):
             index = to_box[axis, 3] + steps[axis, axis] * torch.arange(n, dtype=torch.float64)
-            kernels.append(_kernel(index, many).to(values))
-        flat = apply_separable(values.reshape(-1, *values.shape[-3:]), kernels)
-        return flat.reshape(*values.shape[:-3], *grid.shape)
+            kernels.append(_kernel(index, many).to(like))
+        return kernels
 
     def at(self, values: Tensor, points: Tensor) -> Tensor:
         """Fields ``(..., M, M, M)`` at points ``(N, 3)`` RAS mm, ``(..., N)``."""

@@ -158,7 +158,7 @@ def seen(images: Tensor, masks: Tensor | None) -> Seen:
         distance = None
     else:
         mask = avg_pool3d(max_pool3d(masks, 3, 1, 1), 3, 1, 1)
-        distance = _signed_distance(masks)
+        distance = signed_distance(masks)
     image = _standardised(images, mask)
     smooth = avg_pool3d(image, 3, 1, 1)  # noise has edges everywhere
     slopes = torch.stack(torch.gradient(smooth, dim=(2, 3, 4)))
@@ -177,7 +177,7 @@ def _standardised(image: Tensor, mask: Tensor) -> Tensor:
     return image
 
 
-def _signed_distance(masks: Tensor) -> Tensor:
+def signed_distance(masks: Tensor) -> Tensor:
     """From the edge of masks ``(B, 1, X, Y, Z)``, up to `_FARTHEST` shortest edges, in radii."""
     most = max(masks.shape[2:])
     both = []
