@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unimo_bids.deformation.lddmm import Metric, energy
 from unimo_bids.deformation.modes import Modes
-from unimo_bids.deformation.velocity import exponential
+from unimo_bids.deformation.velocity import SQUARINGS, exponential
 from unimo_bids.spatial.grid import Grid, voxel_centers
 from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
 
@@ -34,6 +34,7 @@ def register(
     stiffness: float = 0.005,
     window: float = 2.0,
     iterations: int = 20,
+    squarings: int = SQUARINGS,
 ) -> Tensor:
     """Find the velocity ``(3, M, M, M)``, mm, of `modes`, by which `moving` looks like `fixed`.
 
@@ -51,6 +52,8 @@ def register(
         Standard deviation of the neighbourhood that correlates, voxels.
     iterations
         Of L-BFGS, at most.
+    squarings
+        As `exponential` has them; fewer do for little.
     """
     metric = metric or Metric()
     weights = torch.ones_like(fixed) if weights is None else weights
@@ -67,7 +70,9 @@ def register(
         def cost() -> Tensor:
             steps.zero_grad()
             velocity = velocity_of(flat)
-            seen = carried(moving, exponential(modes.on(velocity, grid), grid), grid)
+            seen = carried(
+                moving, exponential(modes.on(velocity, grid), grid, squarings=squarings), grid
+            )
             alike = (weights * local_correlation(fixed, seen, window)).sum() / weights.sum()
             total = 1 - alike + stiffness * energy(velocity, modes, metric)
             total.backward()
