@@ -26,9 +26,10 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 # what the app needs first: it changes less often than the app
 RUN /opt/uv/bin/uv pip install --no-cache --torch-backend "$TORCH_BACKEND" \
         --constraint constraints.txt --requirement pyproject.toml --extra validate \
-    # a fifth of all: what C++ programs need, and the tests of others
+    # a fifth of all: what C++ programs need, the tests of others, and what the validator was made from
     && rm -r /opt/unimo-bids/lib/python3*/site-packages/torch/include \
         /opt/unimo-bids/lib/python3*/site-packages/torch/test \
+        /opt/unimo-bids/lib/python3*/site-packages/bids_validator_deno/bids-validator.js.map \
     && find /opt/unimo-bids/lib/python3*/site-packages/torch/bin \
         -type f ! -name torch_shm_manager -delete \
     && find /opt/unimo-bids/lib/python3*/site-packages \

@@ -36,6 +36,7 @@ from unimo_bids.simulation.shapes import centered_affine
 from unimo_bids.spaces.standard import Head, SpacePose, find_space
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.warp import Affine
 
 PARTS = ("epi", "adult", "fetal", "stacks")
 _GRID = centered_affine((80, 80, 80), 3.0)
@@ -64,6 +65,8 @@ class Case:
         ``(N,)`` mm, of the landmarks from where they truly are; empty if that is unknown.
     degrees
         Angle from the true rotation; NaN if unknown.
+    stiff
+        The same by the affine alone.
     least
         ``(N,)`` mm, of the landmarks from where the affine that fits them best has them.
     """
@@ -73,12 +76,18 @@ class Case:
     seconds: float
     apart: Float = field(default_factory=lambda: np.array([]))
     degrees: float = np.nan
+    stiff: Float = field(default_factory=lambda: np.array([]))
     least: Float = field(default_factory=lambda: np.array([]))
 
     @property
     def mm(self) -> float:
         """Mean distance of the landmarks; NaN if unknown."""
         return float(self.apart.mean()) if self.apart.size else np.nan
+
+    @property
+    def stiff_mm(self) -> float:
+        """The same by the affine alone."""
+        return float(self.stiff.mean()) if self.stiff.size else np.nan
 
 
 def judge(data: Path, only: Sequence[str], count: int, threads: int) -> int:
@@ -87,13 +96,30 @@ def judge(data: Path, only: Sequence[str], count: int, threads: int) -> int:
     parts = {"epi": _epi, "adult": _adult, "fetal": _fetal, "stacks": _stacks}
     for part in only or PARTS:
         cases = []
-        lines = [["", "mm", "degrees", "Dice", "seen", "lead, nats", "start", "doubts", "s"]]
+        lines = [
+            [
+                "",
+                "mm",
+                "affine",
+                "degrees",
+                "Dice",
+                "affine",
+                "gain",
+                "bent",
+                "seen",
+                "lead, nats",
+                "start",
+                "doubts",
+                "s",
+            ]
+        ]
         for case in parts[part](data, count):
             found = case.found
             cases.append(case)
             lines.append(
                 [
-                    *(case.name, f"{case.mm:.2f}", f"{case.degrees:.1f}", f"{found.overlap:.3f}"),
+                    *(case.name, f"{case.mm:.2f}", f"{case.stiff_mm:.2f}", f"{case.degrees:.1f}"),
+                    *(f"{found.dice:.3f}", f"{found.overlap:.3f}", *_bent(found)),
                     *(f"{found.seen:.2f}", f"{found.lead:.3f}", found.start),
                     *("; ".join(found.doubts), f"{case.seconds:.0f}"),
                 ]
@@ -106,9 +132,12 @@ def judge(data: Path, only: Sequence[str], count: int, threads: int) -> int:
 def _summary(part: str, cases: list[Case]) -> str:
     doubted = np.array([bool(case.found.doubts) for case in cases])
     if part == "epi":
-        dice = np.array([case.found.overlap for case in cases])
+        dice = np.array([case.found.dice for case in cases])
+        stiff = np.array([case.found.overlap for case in cases])
         return (
-            f"Dice: median {np.median(dice):.3f}, least {dice.min():.3f}; doubted {doubted.sum()}"
+            f"Dice: median {np.median(dice):.3f}, least {dice.min():.3f}; by the affine "
+            f"median {np.median(stiff):.3f}, least {stiff.min():.3f}; lower than by the affine "
+            f"{np.sum(dice < stiff)}; doubted {doubted.sum()}"
         )
     mm, degrees = (np.array([getattr(case, what) for case in cases]) for what in ("mm", "degrees"))
     within = {
@@ -116,12 +145,15 @@ def _summary(part: str, cases: list[Case]) -> str:
         "fetal": (degrees < _RIGHT_DEG) & (mm < _RIGHT_MM),
         "stacks": degrees < _RIGHT_REAL_DEG,
     }[part]
-    apart, least = (
-        np.concatenate([getattr(case, what) for case in cases]) for what in ("apart", "least")
+    apart, stiff, least = (
+        np.concatenate([getattr(case, what) for case in cases])
+        for what in ("apart", "stiff", "least")
     )
+    worse = sum(case.mm > case.stiff_mm for case in cases)
     best = f" (of the best affine {np.median(least):.2f})" if least.size else ""
     return (
-        f"landmarks: median {np.median(apart):.2f} mm{best}; "
+        f"landmarks: median {np.median(apart):.2f} mm, by the affine {np.median(stiff):.2f}{best}; "
+        f"mean farther than by the affine {worse} of {len(cases)}; "
         f"rotation: median {np.nanmedian(degrees):.1f} degrees; "
         f"right {within.sum()} of {len(cases)}; wrong, not doubted {np.sum(~within & ~doubted)}; "
         f"right, doubted {np.sum(within & doubted)}"
@@ -240,9 +272,9 @@ def _stacks(data: Path, _count: int) -> Iterator[Case]:
             continue
         found, seconds = _timed(template, Head(stack.frame(0), brain.probability, stack.grid))
         rotation = kabsch(expected, places[name])[:3, :3]
-        carried = expected @ found.matrix[:3, :3].T + found.matrix[:3, 3]
-        apart = np.linalg.norm(carried - places[name], axis=1)
-        yield Case(name, found, seconds, apart, _angle(_rotation(found.matrix), rotation))
+        apart, stiff = _apart(found, expected, places[name])
+        degrees = _angle(_rotation(found.matrix), rotation)
+        yield Case(name, found, seconds, apart, degrees, stiff)
 
 
 # ------------------------------------------------------------------------------------------ truth
@@ -266,12 +298,28 @@ def _judged(
 ) -> Case:
     """Against landmarks of the template, and of the moving head before its pose."""
     truth = moving @ pose[:3, :3].T + pose[:3, 3]
-    carried = fixed @ found.matrix[:3, :3].T + found.matrix[:3, 3]
-    apart = np.linalg.norm(carried - truth, axis=1)
+    apart, stiff = _apart(found, fixed, truth)
     whole = np.column_stack([fixed, np.ones(len(fixed))])
     left = truth - whole @ np.linalg.lstsq(whole, truth, rcond=None)[0]
     degrees = _angle(_rotation(found.matrix), kabsch(fixed, truth)[:3, :3])
-    return Case(name, found, seconds, apart, degrees, np.linalg.norm(left, axis=1))
+    return Case(name, found, seconds, apart, degrees, stiff, np.linalg.norm(left, axis=1))
+
+
+def _apart(found: SpacePose, places: Float, truth: Float) -> tuple[Float, Float]:
+    """How far places of the template are carried from the truth: in the end, by the affine."""
+    points = torch.from_numpy(places)
+    bent, stiff = (
+        np.linalg.norm(warp(points).numpy() - truth, axis=1)
+        for warp in (found.warp, Affine(torch.from_numpy(found.matrix)))
+    )
+    return bent, stiff
+
+
+def _bent(found: SpacePose) -> tuple[str, str]:
+    """What was gained where nothing was fitted, and whether the template was bent."""
+    if found.deformation is None:
+        return "", "not asked"
+    return f"{found.deformation.gain:.3f}", "no" if found.field is None else "yes"
 
 
 def _whole(anatomy: Anatomy, values: NDArray[np.float32]) -> Modality:

@@ -80,7 +80,7 @@ def test_names_in_a_standard_space(tmp_path):
         f"{stem}_echo-2_{space}_desc-preproc_bold.nii.gz",
         f"{stem}_{space}_boldref.nii.gz",
         f"{stem}_{space}_desc-brain_mask.nii.gz",
-        f"{stem}_from-boldref_to-MNIInfant+1_mode-image_xfm.txt",
+        f"{stem}_from-boldref_to-MNIInfant+1_mode-image_xfm.h5",
     ]
     others = space_names(entities | {"run": "1"}, Space("X")).all
     for path in (*found.all, *run_names(entities).all, *others):

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from nitransforms.io.itk import ITKCompositeH5
 
 from tests import phantom
 from tests.cli import faked
@@ -73,7 +74,7 @@ def test_a_moving_series_stands_still_in_the_space_of_a_template(tmp_path, monke
     # what a head at the true place would show, but for a millimetre
     straight = heads.seen(torch.eye(4).double(), (1.3, 0.8, 0.4)).image[template.mask > 0.5]
     assert np.corrcoef(values[:, 0], straight)[0, 1] > 0.95
-    (found,) = read_itk(out / "bold_space-P_xfm.txt")
+    found = ITKCompositeH5.from_filename(out / "bold_space-P_xfm.h5")[0].to_ras()
     apart = rigid.displacement(
         torch.from_numpy(found), TRUTH, 30 * torch.eye(3, dtype=torch.float64)
     )
@@ -81,5 +82,5 @@ def test_a_moving_series_stands_still_in_the_space_of_a_template(tmp_path, monke
     (turn,) = read_itk(out / "bold_space-anataxes_xfm.txt")
     np.testing.assert_allclose(turn[:3, :3] @ turn[:3, :3].T, np.eye(3), atol=1e-9)
     said = json.loads((out / "bold_summary.json").read_text())["spaces"]
-    assert said["P"]["TransformType"] == "affine" and said["P"]["Doubts"] == []
+    assert said["P"]["TransformType"].startswith("affine") and said["P"]["Doubts"] == []
     assert said["anat-axes"]["TransformType"] == "rigid"

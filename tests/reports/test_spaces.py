@@ -29,3 +29,5 @@ def test_template_and_run_are_drawn_for_each_space(tmp_path):
         drawn[name] = path.read_text()
         assert f"{name}: Dice 0.93, in doubt" in drawn[name]
     assert drawn["P"].count("<image") == 2 * drawn["anat-axes"].count("<image") == 6
+    # it comes and goes over the run
+    assert drawn["P"].count('<g id="template-') == 3 and 'id="template' not in drawn["anat-axes"]

@@ -34,7 +34,11 @@ def test_the_slope_is_that_of_small_steps():
 
 def test_another_contrast_and_stretches_are_found():
     fixed, moving = sides()
+    moving = moving.evened()
     coarse = fit_affine(fixed, moving, torch.eye(4), COARSE)
     found = fit_affine(fixed, moving, coarse.matrix, FINE)
     apart = rigid.displacement(found.matrix, TRUTH, fixed.head.surface()).max()
-    assert apart < 2.5  # less than a voxel; the start is off by 12 mm
+    # two thirds of a voxel, 1.25 and 1.51 by processor; the start is off by 12 mm
+    assert apart < 2.0
+    size = torch.linalg.det(found.matrix[:3, :3] @ torch.linalg.inv(TRUTH[:3, :3])) ** (1 / 3)
+    assert abs(float(size) - 1) < 0.01  # 0.994 to 1.009 in four contrasts

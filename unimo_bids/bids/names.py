@@ -178,7 +178,7 @@ def space_names(
         else (),
         boldref=folder / f"{run}_{space.entities}_boldref.nii.gz",
         mask=folder / f"{run}_{space.entities}_desc-brain_mask.nii.gz",
-        transform=folder / f"{run}_from-boldref_to-{space.target}_mode-image_xfm.txt",
+        transform=folder / f"{run}_from-boldref_to-{space.target}_mode-image_{space.xfm}",
     )
 
 

@@ -157,8 +157,8 @@ def space_sidecars(
             **reference,
         },
         in_space.transform: {
-            "Description": f"One {about['TransformType']} transform that takes points of the "
-            "standard space to the reference (ITK convention, LPS, mm); there is no deformation",
+            "Description": f"Takes points of the standard space to the reference (ITK convention, "
+            f"LPS, mm), {about['TransformType']}",
             "Sources": [boldref],
             **about,
         },

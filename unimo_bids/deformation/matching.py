@@ -104,6 +104,14 @@ def standardised(images: Tensor, window: float) -> Tensor:
     return local.clamp(-_BRIGHTEST, _BRIGHTEST)
 
 
+def local_correlation(one: Tensor, other: Tensor, window: float) -> Tensor:
+    """Square of the correlation of two images ``(X, Y, Z)`` around each voxel, 0 … 1."""
+    images = torch.stack([one, other, one * one, other * other, one * other])
+    a, b, aa, bb, ab = gaussian_blur(images, [window] * 3)
+    flat = _FLAT**4 * one.var() * other.var()
+    return (ab - a * b).square() / ((aa - a * a) * (bb - b * b)).clamp(min=0).add(flat)
+
+
 def pushed(
     a: Tensor, b: Tensor, slope_a: Tensor, slope_b: Tensor, window: float
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -73,7 +73,7 @@ class CarryToSpaces(SimpleInterface):
                 write_carried(echo, motion, one, series[place][-1], distortion=bends, device=device)
         files: list[Path] = []
         for place, one in zip(places, found, strict=True):
-            ends = ("boldref.nii.gz", "mask.nii.gz", "xfm.txt")
+            ends = ("boldref.nii.gz", "mask.nii.gz", one.space.xfm)
             images = [Path(f"{place}_{end}") for end in ends]
             write_images(first, one, *images)
             files += [*series[place], *images]

@@ -89,10 +89,9 @@ _SLICE_SUFFIXES = {
     "coverage": "_coverage.nii.gz",
 }
 _IN_SPACE = {
-    "corrected": "_corrected.nii.gz",
-    "template": "_template.nii.gz",
-    "mask": "_mask.nii.gz",
-    "transform": "_xfm.txt",
+    "corrected": "corrected.nii.gz",
+    "template": "template.nii.gz",
+    "mask": "mask.nii.gz",
 }
 _DISTORTION_SUFFIXES = {"distortion": "_distortion.json", "shift": "_shift.nii.gz"}
 
@@ -284,7 +283,8 @@ def _output_paths(options: Options, drawn: bool) -> dict[str, Path]:
     suffixes = _SUFFIXES | (_SLICE_SUFFIXES if options.slice_timing else {})
     for space in output_spaces(options.output_spaces, options.template):
         suffixes |= {
-            f"{space}:{what}": f"_{space.entities}{end}" for what, end in _IN_SPACE.items()
+            f"{space}:{what}": f"_{space.entities}_{end}"
+            for what, end in {**_IN_SPACE, "transform": space.xfm}.items()
         }
     if options.deformation != "none":
         suffixes |= _DISTORTION_SUFFIXES
@@ -354,7 +354,7 @@ def _write_spaces(
     mask = motion.mask if brain is None else brain.brain.probability
     found = carry(templates, options.output_spaces, motion, mask, series.grid, device)
     for one in found:
-        corrected, *images = (places[f"{one.space}:{what}"] for what in _IN_SPACE)
+        corrected, *images = (places[f"{one.space}:{what}"] for what in (*_IN_SPACE, "transform"))
         write_carried(
             series,
             motion,

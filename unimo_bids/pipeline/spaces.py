@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from unimo_bids.deformation.epi import Distortion
+from unimo_bids.files.composite import write_composite
 from unimo_bids.files.series import Series
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import SeriesWriter, write_volume
@@ -22,7 +23,6 @@ from unimo_bids.spaces.standard import Head, SpacePose, find_space, upright, upr
 from unimo_bids.spaces.templates import Template, named_template, own_template
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
-from unimo_bids.spatial.warp import Affine
 from unimo_bids.words import Interpolation
 
 Float32 = NDArray[np.float32]
@@ -56,11 +56,6 @@ class Carried:
         return self.template.space
 
     @property
-    def warp(self) -> Affine:
-        """From the space to the run's reference."""
-        return Affine(torch.from_numpy(self.pose.matrix))
-
-    @property
     def warnings(self) -> list[str]:
         """A sentence for each doubt."""
         return [f"Standard space {self.space}: {doubt}" for doubt in self.pose.doubts]
@@ -68,16 +63,18 @@ class Carried:
     def facts(self) -> dict[str, Any]:
         """As JSON can hold it."""
         pose = self.pose
+        kind = "affine" if pose.field is None else "affine after a displacement field"
         return {
             "Template": self.template.image.name,
-            # no deformation is estimated
-            "TransformType": "rigid" if self.space.name == AXES else "affine",
-            "MaskDice": round(pose.overlap, 4),
+            "TransformType": "rigid" if self.space.name == AXES else kind,
+            "MaskDice": round(pose.dice, 4),
+            "MaskDiceAffine": round(pose.overlap, 4),
             "TemplateSeen": round(pose.seen, 4),
             "Shared": round(pose.shared, 4),
             "RunnerUp": round(pose.runner_up, 4),
             "Stretches": [round(float(s), 4) for s in pose.stretches],
             "Doubts": list(pose.doubts),
+            **({} if pose.deformation is None else {"Deformation": pose.deformation.facts()}),
         }
 
 
@@ -130,10 +127,9 @@ def carry(
 
 
 def _carried(template: Template, pose: SpacePose, onto: Grid, run: Head) -> Carried:
-    warp = Affine(torch.from_numpy(pose.matrix))
     image, mask = (torch.from_numpy(np.asarray(part)) for part in (run.image, run.mask))
-    boldref = resample(image, run.grid, warp, onto=onto)
-    brain = resample(mask, run.grid, warp, onto=onto, interpolation="linear")
+    boldref = resample(image, run.grid, pose.warp, onto=onto)
+    brain = resample(mask, run.grid, pose.warp, onto=onto, interpolation="linear")
     return Carried(template, pose, onto, boldref.numpy(), brain.numpy() > 0.5)
 
 
@@ -155,7 +151,7 @@ def write_carried(
         motion.poses,
         distortion=distortion,
         onto=carried.grid,
-        space=carried.warp,
+        space=carried.pose.warp,
         interpolation=interpolation,
         device=device,
     )
@@ -170,4 +166,7 @@ def write_images(series: Series, carried: Carried, boldref: Path, mask: Path, xf
     for path, volume in ((boldref, carried.boldref), (mask, carried.mask.astype(np.uint8))):
         write_volume(path, volume, series, carried.grid, carried.template.code)
     # ITK resamples by where points of the wanted space are in the image, as poses do
-    write_itk(xfm, carried.pose.matrix[None])
+    if xfm.suffix == ".h5":
+        write_composite(xfm, carried.pose.matrix, carried.pose.field)
+    else:
+        write_itk(xfm, carried.pose.matrix[None])

@@ -53,10 +53,9 @@ SECTIONS = (
     Section(
         "spaces",
         "Standard spaces",
-        "Above in each pair the template, below the run carried onto it by one affine transform"
-        " (no deformation is estimated); along the head's axes the run alone. The outlines are"
-        " those of the template's brain (orange) and of the run's (blue): they should agree, and"
-        " so should ventricles and midline.",
+        "The run as it was carried there, and the template, in turn; along the head's axes the run"
+        " alone. The outlines are those of the template's brain (orange) and of the run's (blue):"
+        " they should agree, and so should ventricles and midline.",
     ),
     Section(
         "motion",

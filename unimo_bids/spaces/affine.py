@@ -105,7 +105,7 @@ class TwoHeads:
         blur = max(blur, 0.7 * fixed.grid.widest, 0.7 * moving.grid.widest)
         levels = [side.level(blur, spacing=0.8 * blur) for side in (fixed, moving)]
         here, there = (
-            level.image(_cut_out(side)).cpu()
+            level.image(cut_out(side)).cpu()
             for level, side in zip(levels, (fixed, moving), strict=True)
         )
         weights = levels[0].image(fixed.head.weights).double().cpu().clamp(0, 1)
@@ -165,7 +165,7 @@ class _Bins:
         return [(lower, 1 - share), (lower + 1, share)]
 
 
-def _cut_out(side: Side) -> Tensor:
+def cut_out(side: Side) -> Tensor:
     """A head by itself, and its soft mask, ``(2, X, Y, Z)``."""
     mask = side.head.weights if side.mask is None else side.mask
     return torch.stack([side.volume * mask, mask])

@@ -63,6 +63,11 @@ class Space:
         """As transforms name what they lead to, ``MNIInfant+1``; of all resolutions the same."""
         return "+".join(filter(None, [self.name.replace("-", ""), self.cohort]))
 
+    @property
+    def xfm(self) -> str:
+        """What transforms' names end in: nothing is bent along the axes of a head."""
+        return "xfm.txt" if self.name == AXES else "xfm.h5"
+
 
 def parse_spaces(words: Iterable[str]) -> tuple[Space, ...]:
     """Read output spaces; the run's own, which needs no naming, is left out.

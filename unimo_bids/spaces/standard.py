@@ -4,7 +4,7 @@ The template is given the size of the run's brain, and its pose is found as that
 volume (`registration.pair`). A brain turned by half about any axis of its own is nearly as good a
 fit, and in another contrast now and then the better one at first: all four are stretched to fit
 (`affine`), and the one that shares most is the answer. If it is in doubt, all rotations are gone
-through by what the heads share there.
+through by what the heads share there. What is beyond doubt may be bent a little (`deformation`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from unimo_bids.registration.pair import register_volumes
 from unimo_bids.registration.search import rotation_grid
 from unimo_bids.registration.sides import Side, make_side
 from unimo_bids.spaces.affine import COARSE, FINE, Fit, TwoHeads, fit_affine
+from unimo_bids.spaces.deformation import Deformation, find_deformation
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, inside
 from unimo_bids.spatial.interpolation import sample_linear
 from unimo_bids.spatial.region import centroid
+from unimo_bids.spatial.warp import Affine, Composed, Field, Warp
 
 _FINEST = 1 / 25  # of a brain's radius: the template's voxels where its pose is looked for
 _DISTINCT = 0.5  # radii that another pose moves the surface, at least, to be no neighbour
@@ -94,13 +96,15 @@ class SpacePose:
     runner_up
         The same of the best other way round.
     overlap
-        Dice of the masks, where the image saw the place.
+        Dice of the masks by the affine, where the image saw the place.
     seen
         How much of the template's brain the image saw, 0 … 1.
     start
         What the pose was found from, as in `PairPose`, or "half turn" or "all rotations".
     doubts
         Why it may be wrong, a sentence each; none if it can be believed.
+    deformation
+        What bends the template before; None if it was not asked.
     """
 
     matrix: NDArray[np.float64]
@@ -110,6 +114,23 @@ class SpacePose:
     seen: float
     start: str
     doubts: tuple[str, ...]
+    deformation: Deformation | None = None
+
+    @property
+    def field(self) -> Field | None:
+        """What bends the template, if anything does."""
+        return None if self.deformation is None else self.deformation.field
+
+    @property
+    def warp(self) -> Warp:
+        """Template → image."""
+        affine = Affine(torch.from_numpy(self.matrix))
+        return affine if self.field is None else Composed(self.field, affine)
+
+    @property
+    def dice(self) -> float:
+        """Of the masks as they are carried, where the image saw the place."""
+        return self.overlap if self.deformation is None else self.deformation.overlap
 
     @property
     def lead(self) -> float:
@@ -151,7 +172,19 @@ def find_space(template: Head, run: Head, *, device: str = "cpu") -> SpacePose:
         turns = _all_rotations(fixed, moving, size)
         fits += [fit_affine(fixed, moving, turn, COARSE) for turn in turns]
         found = _best(fits, [*names, *["all rotations"] * len(turns)], fixed, moving)
-    return found
+    if found.doubts:
+        return found
+    return replace(found, deformation=_deformation(fixed, moving, found))
+
+
+def _deformation(fixed: Side, moving: Side, found: SpacePose) -> Deformation:
+    """What bends the template, if the masks do not agree less by it."""
+    bent = find_deformation(fixed, moving, torch.from_numpy(found.matrix))
+    overlap, _ = _overlap(fixed, moving, replace(found, deformation=bent).warp)
+    if overlap < found.overlap:
+        reason = f"the masks would overlap by a Dice of {overlap:.3f} only"
+        return replace(bent, field=None, overlap=found.overlap, reason=reason)
+    return replace(bent, overlap=overlap)
 
 
 def _best(fits: list[Fit], names: list[str], fixed: Side, moving: Side) -> SpacePose:
@@ -165,7 +198,7 @@ def _best(fits: list[Fit], names: list[str], fixed: Side, moving: Side) -> Space
         > _DISTINCT * head.radius
     ]
     fine = fit_affine(fixed, moving, first.matrix, FINE)
-    overlap, seen = _overlap(fixed, moving, fine.matrix)
+    overlap, seen = _overlap(fixed, moving, Affine(fine.matrix))
     found = SpacePose(
         matrix=fine.matrix.numpy(),
         shared=first.shared,
@@ -204,7 +237,8 @@ def upright(found: SpacePose, center: Tensor) -> SpacePose:
         ``(3,)`` RAS mm, of the brain in the run; it becomes the origin.
     """
     turn = rigid.nearest_rotation(torch.from_numpy(found.matrix[:3, :3]))
-    return replace(found, matrix=rigid.from_rotation(turn, center.to(turn)).numpy())
+    matrix = rigid.from_rotation(turn, center.to(turn)).numpy()
+    return replace(found, matrix=matrix, deformation=None)
 
 
 def upright_grid(found: SpacePose, run: Head) -> Grid:
@@ -226,10 +260,10 @@ def _half_turns(center: Tensor) -> list[Tensor]:
     return list(rigid.from_parameters(turns, torch.zeros(4, 3).double(), center.cpu()))
 
 
-def _overlap(fixed: Side, moving: Side, matrix: Tensor) -> tuple[float, float]:
+def _overlap(fixed: Side, moving: Side, warp: Warp) -> tuple[float, float]:
     """Dice of both masks where the run saw the place, and how much of the template's it saw."""
     masks = [side.mask.cpu() for side in (fixed, moving) if side.mask is not None]
-    at = rigid.transform(moving.grid.to_index @ matrix, fixed.grid.points())
+    at = rigid.transform(moving.grid.to_index, warp(fixed.grid.points()))
     seen = inside(at, moving.grid.shape, margin=-0.5)
     there = (sample_linear(masks[1][None, None], at[None].float())[0, 0] > 0.5) & seen
     here = (masks[0] > 0.5).flatten()

@@ -63,6 +63,8 @@ def space_sentences(settings: Settings) -> str:
     return (
         f"The mean of the aligned frames was registered to the standard space ({listed}): "
         "rigidly, from any orientation, then by an affine transform of most mutual information "
-        "(Maes et al. 1997) and like brain masks; no deformation was estimated. Frames were "
-        "resampled there in one step, through the motion of frames and the affine together."
+        "(Maes et al. 1997) and like brain masks, and by a deformation of a stationary velocity "
+        "(Arsigny et al. 2006) of high local correlation, where it held in blocks of the brain "
+        "that it was not fitted to. Frames were resampled there in one step, through the motion of "
+        "frames and these transforms together."
     )

@@ -1,8 +1,10 @@
-"""A run in standard spaces: its image below the template's, with the template's outlines."""
+"""A run in standard spaces: its image and the template's in turn, with the outlines of both."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 from unimo_bids.pipeline.spaces import Carried
 from unimo_bids.reports.figures import style
-from unimo_bids.reports.figures.images import cuts_in_row, outline, show
+from unimo_bids.reports.figures.images import Bytes, cuts_in_row, outline, show
 from unimo_bids.reports.figures.views import PLANES, intensity_window, view_around
 from unimo_bids.spaces.names import AXES
 from unimo_bids.spatial.resampling import resample
@@ -18,41 +20,64 @@ from unimo_bids.spatial.warp import Affine
 
 _CUTS = 7
 _TITLE = 0.25  # inches
+# the template comes and goes over the run; who wants no motion sees the run, with both outlines
+_FLICKER = (
+    "@keyframes flicker{0%,45%,100%{opacity:0}55%,90%{opacity:1}}"
+    "[id^=template]{opacity:0;animation:flicker 3s infinite}"
+    "@media (prefers-reduced-motion:reduce){[id^=template]{animation:none}}"
+)
 
 
 def draw_spaces(path: Path, spaces: Sequence[Carried]) -> None:
-    """Draw two rows of cuts for each space and plane: the template, and the run there."""
+    """Draw a row of cuts for each space and plane: the run there, and the template over it."""
     drawn = [_rows(one) for one in spaces]
     width = 10.0
     heights = [
-        width * sum(image.shape[0] for image, _ in rows) / rows[0][0].shape[1] for rows in drawn
+        width * sum(row.run.shape[0] for row in rows) / rows[0].run.shape[1] for rows in drawn
     ]
     total = sum(heights) + _TITLE * len(drawn)
-    with style.svg_figure(path, width, total) as figure:
+    with style.svg_figure(path, width, total, _FLICKER) as figure:
         top = total
+        number = count()
         for one, rows in zip(spaces, drawn, strict=True):
             top -= _TITLE
+            bent = "" if one.pose.field is None else ", bent"
             doubted = ", in doubt" if one.pose.doubts else ""
             figure.text(
-                0, (top + 0.06) / total, f"{one.space}: Dice {one.pose.overlap:.2f}{doubted}",
+                0, (top + 0.06) / total, f"{one.space}: Dice {one.pose.dice:.2f}{bent}{doubted}",
                 color=style.QUIET, size=9,
             )  # fmt: skip
-            for image, lines in rows:
-                height = width * image.shape[0] / image.shape[1]
+            for row in rows:
+                height = width * row.run.shape[0] / row.run.shape[1]
                 top -= height
-                ax = figure.add_axes((0, top / total, 1, height / total))
-                show(ax, image)
-                for edge, color in lines:
+                place = (0, top / total, 1, height / total)
+                ax = figure.add_axes(place)
+                show(ax, row.run)
+                if row.template is not None:
+                    over = figure.add_axes(place, gid=f"template-{next(number)}")
+                    show(over, row.template)
+                    # what was drawn first would lie below it
+                    ax = figure.add_axes(place, sharex=ax, sharey=ax, facecolor="none")
+                    style.no_axis(ax)
+                for edge, color in row.edges:
                     outline(ax, edge, 127.5, color, 1.0)
 
 
-def _rows(one: Carried) -> list[tuple[np.ndarray, list[tuple[np.ndarray, str]]]]:
-    """Images of cuts, and what is outlined in them."""
+@dataclass(frozen=True)
+class _Row:
+    """Cuts of a plane, and what is outlined in them; along the axes there is no other template."""
+
+    run: Bytes
+    template: Bytes | None
+    edges: list[tuple[Bytes, str]]
+
+
+def _rows(one: Carried) -> list[_Row]:
     image, mask = _template(one)
     view = view_around(mask | one.mask, one.grid.affine.numpy())
-    pictures = [(one.boldref, intensity_window(one.boldref, one.mask))]
+    pictures = [(one.boldref, one.mask)]
     if one.space.name != AXES:  # there the template has not the run's size
-        pictures.insert(0, (image, intensity_window(image, mask)))
+        pictures.append((image, mask))
     rows = []
     for plane in PLANES:
         places = view.indices(plane, view.canonical(mask).astype(bool), _CUTS)
@@ -60,10 +85,13 @@ def _rows(one: Carried) -> list[tuple[np.ndarray, list[tuple[np.ndarray, str]]]]
             (cuts_in_row(view.canonical(inside).astype(bool), view, plane, places, (0, 1)), color)
             for inside, color in ((mask, style.OUTLINE), (one.mask, style.SOFT))
         ]
-        rows += [
-            (cuts_in_row(view.canonical(volume), view, plane, places, window), edges)
-            for volume, window in pictures
+        shown = [
+            cuts_in_row(
+                view.canonical(volume), view, plane, places, intensity_window(volume, inside)
+            )
+            for volume, inside in pictures
         ]
+        rows.append(_Row(shown[0], shown[1] if len(shown) > 1 else None, edges))
     return rows
 
 

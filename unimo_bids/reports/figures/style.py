@@ -101,7 +101,7 @@ CHANGE = LinearSegmentedColormap.from_list(
 
 
 @contextmanager
-def svg_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+def svg_figure(path: Path, width: float, height: float, css: str = "") -> Iterator[Figure]:
     """Draw on a figure of so many inches; it is written whole when the block ends well."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(width, height))
@@ -111,7 +111,7 @@ def svg_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     head, tag, body = _slimmed(buffer.getvalue()).partition("<defs>")
     with atomic(path) as temporary:
-        temporary.write_text(f"{head}<style>{_theme()}</style>{tag}{body}", encoding="utf-8")
+        temporary.write_text(f"{head}<style>{_theme()}{css}</style>{tag}{body}", encoding="utf-8")
 
 
 def _theme() -> str:
