@@ -30,6 +30,7 @@ _OTHERS |= {"--build-arg", "--entrypoint", "--read-only", "--rm", "--tmpfs"}
 _OTHERS |= {"--bind", "--cleanenv", "--containall", "--nv"}
 _OTHERS |= {
     "--ablate",
+    "--batch",
     "--each",
     "--rendered",
     "--torch-backend",
