@@ -214,8 +214,9 @@ def test_reports_have_every_section(done):
             for section in SECTIONS:
                 if section.what == "candidates":
                     continue  # only where there is a choice
-                # only one run was given a mask for each frame; none has slice times or a space
-                there = {"masks": run == study.RUNS[0], "within": False, "spaces": False}
+                # only one run was given a mask for each frame; none has slice times, space or field
+                there = {"masks": run == study.RUNS[0]}
+                there |= dict.fromkeys(("within", "spaces", "bending"), False)
                 there = there.get(section.what, True)
                 assert (f'id="{run}-{section.what}"' in page) == there
         for name in ("overview", "about", "methods", "errors"):
