@@ -30,12 +30,9 @@ _OTHERS |= {"--build-arg", "--entrypoint", "--read-only", "--rm", "--tmpfs"}
 _OTHERS |= {"--bind", "--cleanenv", "--containall", "--nv"}
 _OTHERS |= {
     "--ablate",
-<<<<<<< HEAD
     "--attached",
     "--axis",
-=======
     "--batch",
->>>>>>> spaer
     "--each",
     "--rendered",
     "--torch-backend",
