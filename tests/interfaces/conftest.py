@@ -12,8 +12,8 @@ def bold(tmp_path_factory) -> Path:
     return study.image(tmp_path_factory.mktemp("raw") / "bold.nii.gz", study.frames(1))
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch) -> Path:
-    """Where a step works."""
+    """Where a step works, and leaves its files."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
