@@ -24,30 +24,36 @@ from unimo_bids.spatial.region import Region
 
 _POINTS = 8_000
 _BINS = 16  # of equal population: ranks are the same in any monotonous contrast
+_UNSEEN = _BINS  # the class of what is out of view
 _PARTNERS = 8  # frames that each is compared with
 
 
 @dataclass(frozen=True)
 class Readings:
-    """All frames at the points of the head: classes ``(T, N)``, and where each was in view."""
+    """All frames at the points of the head: classes ``(T, N)`` uint8, `_UNSEEN` out of view."""
 
     classes: Tensor
-    seen: Tensor
 
-    def information(self, one: int, other: int, instead: tuple[Tensor, Tensor] | None) -> float:
-        """Mutual information of two frames, nats; of the first, ``instead`` may be read."""
-        classes, seen = instead or (self.classes[one], self.seen[one])
-        both = seen & self.seen[other]
-        pairs = classes[both].long() * _BINS + self.classes[other][both]
-        joint = torch.bincount(pairs, minlength=_BINS**2).double().reshape(_BINS, _BINS)
-        count = int(both.sum())
-        joint = joint / max(1, count)
-        alone = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+    def information(self, classes: Tensor, others: list[int]) -> NDArray[np.float64]:
+        """Mutual information of a frame, read in R ways ``(R, N)``, with P others, nats ``(R, P)``.
+
+        All pairs are counted in one pass.
+        """
+        pairs = classes[:, None].int() * (_BINS + 1) + self.classes[others]
+        cells = (_BINS + 1) ** 2
+        table = torch.arange(pairs[..., 0].numel(), dtype=torch.int32, device=pairs.device)
+        pairs += cells * table.reshape(*pairs.shape[:2], 1)
+        counts = torch.bincount(pairs.flatten(), minlength=cells * len(table)).double()
+        joint = counts.reshape(*pairs.shape[:2], _BINS + 1, _BINS + 1)[..., :_BINS, :_BINS]
+        count = joint.sum(dim=(2, 3))
+        joint = joint / count.clamp(min=1)[..., None, None]
+        alone = joint.sum(dim=3, keepdim=True) * joint.sum(dim=2, keepdim=True)
         terms = joint * (joint / alone.clamp(min=1e-30)).log()
-        found = float(torch.where(joint > 0, terms, 0.0).sum())
+        found = torch.where(joint > 0, terms, 0.0).sum(dim=(2, 3))
         # less what chance finds in so few points, and less where little of the head is in view
-        chance = (_BINS - 1) ** 2 / (2 * max(1, count))
-        return max(0.0, found - chance) * min(1.0, count / (0.5 * len(classes)))
+        chance = (_BINS - 1) ** 2 / (2 * count.clamp(min=1))
+        in_view = (count / (0.5 * classes.shape[1])).clamp(max=1)
+        return np.asarray(((found - chance).clamp(min=0) * in_view).cpu())
 
 
 class Judge:
@@ -78,31 +84,31 @@ class Judge:
         """What every frame shows at the head's points through its pose in each of the sets."""
         shape = self.frames.count, len(self.points)
         read = [
-            Readings(*(torch.zeros(shape, dtype=kind, device=self.points.device) for kind in kinds))
-            for kinds in [(torch.uint8, torch.bool)] * len(sets)
+            Readings(torch.full(shape, _UNSEEN, dtype=torch.uint8, device=self.points.device))
+            for _ in sets
         ]
         for chunk in self.frames.chunks(np.flatnonzero(self.usable).tolist()):
             images = self.level.sampled(self.frames(chunk))
             for t, image in zip(chunk, images, strict=True):
                 found = self._look(image, torch.stack([poses[t] for poses in sets]))
-                for one, classes, seen in zip(read, *found, strict=True):
-                    one.classes[t], one.seen[t] = classes, seen
+                for one, classes in zip(read, found, strict=True):
+                    one.classes[t] = classes
         return read
 
-    def _look(self, image: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
-        """Classes and view ``(P, N)`` of one frame through each of P poses."""
+    def _look(self, image: Tensor, poses: Tensor) -> Tensor:
+        """Classes ``(P, N)`` of one frame through each of P poses."""
         to_index = self.level.grid.to_index.to(self.points) @ poses.to(self.points)
         indices = rigid.transform(to_index, self.points).float()
         values = self.level.sample(image.expand(len(poses), 1, -1, -1, -1), indices)[:, 0]
         seen = self.level.validity(indices) > 0.5
         classes = [_ranked(*one) for one in zip(values, seen, strict=True)]
-        return torch.stack(classes), seen
+        return torch.stack(classes).masked_fill(~seen, _UNSEEN)
 
     def agreement(self, readings: Readings) -> NDArray[np.float64]:
         """Mutual information of every frame with its partners, nats, ``(T,)``; NaN: unusable."""
         out = np.full(self.frames.count, np.nan)
         for t, partners in self.partners.items():
-            out[t] = np.mean([readings.information(t, other, None) for other in partners])
+            out[t] = readings.information(readings.classes[t, None], partners).mean()
         return out
 
     def gain(self, poses: Tensor, plain: Tensor) -> tuple[float, float]:
@@ -131,12 +137,10 @@ class Judge:
             images = self.level.sampled(self.frames(chunk))
             for t, image in zip(chunk, images, strict=True):
                 partners = self.partners[t]
-                own = np.array([readings.information(t, one, None) for one in partners])
-                gains = [
-                    np.array([readings.information(t, one, seen) for one in partners]) - own
-                    for seen in zip(*self._look(image, others[t]), strict=True)
-                ]
-                best = int(np.argmax([gain.mean() for gain in gains]))
+                classes = torch.cat([readings.classes[t, None], self._look(image, others[t])])
+                own, *found_there = readings.information(classes, partners)
+                gains = np.array(found_there) - own
+                best = int(np.argmax(gains.mean(axis=1)))
                 gain = gains[best]
                 error = max(
                     float(gain.std() / np.sqrt(len(gain))), JUDGE.gain * own.mean() / JUDGE.clear

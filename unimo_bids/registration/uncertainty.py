@@ -104,8 +104,38 @@ def block_covariance(
     poses
         ``(B, 4, 4)`` where it ended.
     """
-    view, values = read_points(target, level or target.level, sampled, poses.double(), valid)
-    cube_of = cubes(target.points, EDGE * target.radius).to(values)
+    cube_of = cubes(target.points, EDGE * target.radius).to(sampled)
+    found = [
+        _of_cubes(
+            target,
+            cube_of,
+            *read_points(
+                target,
+                level or target.level,
+                sampled[b : b + 1],
+                poses[b : b + 1].double(),
+                None if valid is None else valid[b : b + 1],
+            ),
+        )
+        for b in range(len(poses))  # all at once would take more memory than the rest of a run
+    ]
+    hessians, scores = (torch.stack(one) for one in zip(*found, strict=True))
+    voxel = target.level.grid.widest
+    return of_motion(widened(jackknife(hessians, scores), voxel), target)
+
+
+def _of_cubes(
+    target: Target, cube_of: Tensor, view: Tensor, values: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What each cube adds to one frame's normal equations, ``(G, 6, 6)`` and ``(G, 6)``.
+
+    Parameters
+    ----------
+    cube_of
+        From `cubes`.
+    view, values
+        ``(1, N)`` and ``(1, C, N)`` of `read_points`.
+    """
     first, second = torch.triu_indices(6, 6, device=values.device)
     squares, scores = torch.zeros(2, device=values.device).double()
     for c, channel in enumerate(target.channels):
@@ -115,21 +145,18 @@ def block_covariance(
         weights = view / (1 + (residual / (CAUCHY * sigma)) ** 2) / sigma**2
         motion = torch.zeros((), device=values.device)
         for gain, steepest in zip(gains(channel, coefficients), channel.steepest, strict=True):
-            motion = motion + gain[:, None] * steepest.mT  # (B, 6, N)
+            motion = motion + gain * steepest.mT  # (6, N)
         # the intensity model adapts along: what it takes of motion and residual is not theirs
-        both = torch.cat([motion, residual[:, None]], dim=1)
-        weighted = weights[:, None] * both
+        both = torch.cat([motion, residual])
         taken = solve(
-            symmetric(weights @ channel.term_products.mT, len(terms)),
-            (weighted @ terms.mT).mT.double(),
+            symmetric(weights @ channel.term_products.mT, len(terms))[0],
+            (weights * both @ terms.mT).mT.double(),
         )
         both = both - taken.mT.float() @ terms
-        weighted = weights[:, None] * both
-        squares = squares + ((weighted[:, first] * both[:, second]) @ cube_of).double()
-        scores = scores + ((weighted[:, :6] * both[:, 6:]) @ cube_of).double()
-    hessians = symmetric(squares.mT.flatten(0, 1), 6).reshape(len(poses), -1, 6, 6)
-    voxel = target.level.grid.widest
-    return of_motion(widened(jackknife(hessians, scores.mT), voxel), target)
+        weighted = weights * both
+        squares = squares + ((weighted[first] * both[second]) @ cube_of).double()
+        scores = scores + ((weighted[:6] * both[6:]) @ cube_of).double()
+    return symmetric(squares.mT, 6), scores.mT
 
 
 def of_motion(covariance: Tensor, target: Target) -> Tensor:

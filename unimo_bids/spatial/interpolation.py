@@ -184,22 +184,25 @@ def sample_cubic(coefficients: Tensor, indices: Tensor) -> Tensor:
         return _bagged(coefficients, indices)
     first, weights = [], []
     for n, index in zip(coefficients.shape[-3:], indices.unbind(dim=-1), strict=True):
-        before, powers = _powers(index, n, coefficients.dtype)
-        first.append(before)
+        powers = coefficients.new_ones(*index.shape[:-1], 4, index.shape[-1])
+        first.append(_powers(index, n, powers))
         weights.append((_TAPS.to(powers).mT @ powers).unbind(dim=-2))
     return _gathered(coefficients, first, weights)
 
 
-def _powers(index: Tensor, n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Whole parts of indices ``(..., N)``, and 1, f, f², f³ of the rest f, ``(..., 4, N)``.
+def _powers(index: Tensor, n: int, out: Tensor) -> Tensor:
+    """Whole parts of indices ``(..., N)``; f, f², f³ of the rest f go to ``out (..., 4, N)``.
 
-    The tap before a point has its whole part as index, in the padded grid of n coefficients.
+    Its first row is 1 for 1. The tap before a point has its whole part as index, in the padded grid
+    of n coefficients.
     """
     position = index.clamp(0, n - 4)
     before = position.floor()
-    f = (position - before).to(dtype)
-    square = f * f
-    return before, torch.stack([torch.ones_like(f), f, square, square * f], dim=-2)
+    _, f, square, cube = out.unbind(dim=-2)
+    f.copy_(position - before)
+    torch.mul(f, f, out=square)
+    torch.mul(square, f, out=cube)
+    return before
 
 
 def _gathered(
@@ -255,6 +258,7 @@ def _bagged(coefficients: Tensor, indices: Tensor) -> Tensor:
     steps = torch.arange(4, dtype=torch.int32)
     lines = (steps[:, None] * (ny * nz) + steps * nz).reshape(-1)
     values = torch.empty(batch, channels, indices.shape[1], dtype=coefficients.dtype)
+    powers = coefficients.new_ones(3, 4, min(indices.shape[1], _POINTS_AT_ONCE))
     for b in range(batch):
         # only planes that are looked at
         low, high = (int(end.clamp(0, nx - 4)) for end in indices[b, :, 0].aminmax())
@@ -262,10 +266,9 @@ def _bagged(coefficients: Tensor, indices: Tensor) -> Tensor:
         strips = [_strips(plane, 4) for plane in planes]
         for at in range(0, indices.shape[1], _POINTS_AT_ONCE):
             part = slice(at, at + _POINTS_AT_ONCE)
-            (x, along_x), (y, along_y), (z, along_z) = (
-                _powers(index, n, coefficients.dtype)
-                for index, n in zip(indices[b, part].unbind(-1), (nx, ny, nz), strict=True)
-            )
+            along = powers[..., : len(indices[b, part])]
+            x, y, z = map(_powers, indices[b, part].unbind(-1), (nx, ny, nz), along)
+            along_x, along_y, along_z = along
             start = ((x.int() - low) * ny + y.int()) * nz + z.int()
             weights = (along_x.mT @ of_lines[0]).mul_(along_y.mT @ of_lines[1])
             last = _TAPS.to(along_z).mT @ along_z

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.linalg import LinAlgError, solveh_banded
 from torch import Tensor
 
 from unimo_bids.motion.slices.trajectory import Trajectory
@@ -107,6 +106,8 @@ def assembled(state: State, bends: BendPrior, anchor: AnchorPrior) -> tuple[list
 
 def solved(state: State, bends: BendPrior, anchor: AnchorPrior, damping: float) -> Tensor:
     """Step ``(K, 6)`` of all knots, by one banded solution."""
+    from scipy.linalg import LinAlgError, solveh_banded  # most runs have no slice times
+
     blocks, rhs = assembled(state, bends, anchor)
     knots = len(rhs)
     ridge = 1e-9 * blocks[0].diagonal(dim1=1, dim2=2).amax(dim=1).clamp(min=1e-6)
