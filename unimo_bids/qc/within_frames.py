@@ -74,6 +74,12 @@ def describe_slice_confounds(settings: ConfoundSettings) -> dict[str, dict[str, 
             " in the corrected series.",
             "Units": "1",
         },
+        "spin_history_rms": {
+            "Description": "Relative change of the brain's brightness by spin history, as fitted,"
+            " root mean square over voxels; n/a where it was not looked at. The sidecar of the"
+            " corrected series says whether it was removed.",
+            "Units": "1",
+        },
         "censor_uncorrected": {
             "Description": "Whether the frame has what correction could not undo: it is not in"
             " steady state, is bridged or lost, its slices cover less than"

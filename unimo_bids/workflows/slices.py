@@ -11,7 +11,10 @@ from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.slices import FollowSlices
 from unimo_bids.settings import Settings
 
-_OF_SLICES = ("SliceTiming", "SliceEncodingDirection", "MultibandAccelerationFactor")
+_OF_SLICES = (
+    *("SliceTiming", "SliceEncodingDirection", "MultibandAccelerationFactor"),
+    *("FlipAngle", "MagneticFieldStrength"),
+)
 
 
 def follows_slices(run: BoldRun, settings: Settings) -> bool:
@@ -60,6 +63,7 @@ def follow_slices(
             metadata={name: run.metadata[name] for name in _OF_SLICES if name in run.metadata},
             repetition_time=run.repetition_time if run.volume_timing is None else None,
             required=settings.slices == "on",
+            intensity_correction=settings.intensity_correction,
         ),
         name="slices",
         **resources,
@@ -69,10 +73,10 @@ def follow_slices(
             (motion, slices, [("motion", "motion"), ("transforms", "transforms")]),
             (slices, resample, [("slices", "slices")]),
             (slices, confounds, [("slices", "slices")]),
-            (resample, confounds, [("coverage", "coverage")]),
+            (resample, confounds, [("coverage", "coverage"), ("history", "history")]),
             (slices, figures, [("slices", "slices"), ("warnings", "slice_warnings")]),
             (slices, save, [("table", "slices"), ("metadata", "slices_metadata")]),
-            (resample, save, [("coverage", "coverage")]),
+            (resample, save, [("coverage", "coverage"), ("about_history", "about_history")]),
         ]
     )
     return slices

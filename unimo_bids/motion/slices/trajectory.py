@@ -12,8 +12,8 @@ from torch import Tensor
 from unimo_bids.spatial import rigid
 
 # Per frame. Simulated heads that move smoothly (typical, severe) are .075, .20 mm off with two,
-# .079, .17 with three and .081, .21 with four; those that nod within a frame .33, .094 and .15 mm in
-# it. Of real ones that turn by 25° within a fifth of a frame, eight leave least
+# .079, .17 with three and .081, .21 with four; those that nod within a frame .33, .094 and .15 mm
+# in it. Of real ones that turn by 25° within a fifth of a frame, eight leave least
 _KNOTS, _KNOTS_OF_TORN = 3, 8
 AT_ONCE = 1e-3  # s: times in a sidecar are rounded to milliseconds, if at all
 
