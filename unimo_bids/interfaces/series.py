@@ -72,7 +72,7 @@ class ResampleSeries(SimpleInterface):
             frames = None
             if isdefined(inputs.slices):
                 found = read_slices(inputs.slices)
-                frames = Rebuilt(series, found, motion)
+                frames = Rebuilt(series, series.grid, found, motion)
             comparison = resample(
                 path,
                 series,

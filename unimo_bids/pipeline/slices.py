@@ -25,6 +25,7 @@ from unimo_bids.motion.slices.timing import slice_times
 from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.qc.confounds import MOTION_NAMES, finite_parameters
 from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.words import Slices
 
 _REMEDY = "correct the file, or leave --slice-timing out"
@@ -96,7 +97,7 @@ def write_slices(
     rebuilt = mode == "on" or slices.worth(motion)
     history: dict[str, Any] = {}
     if rebuilt:
-        frames = Rebuilt(series, SliceResult.of(slices, motion, excitation), motion)
+        frames = Rebuilt(series, series.grid, SliceResult.of(slices, motion, excitation), motion)
         with SeriesWriter(places["rebuilt"], series) as writer:
             for frame in frames:
                 writer.append(frame)
@@ -186,14 +187,18 @@ class Rebuilt:
         ``(T,)`` change of the head's brightness by it, root mean square; NaN where unknown.
     """
 
-    def __init__(self, series: Series, slices: SliceResult, motion: MotionEstimate) -> None:
+    def __init__(
+        self, series: Any, grid: Grid, slices: SliceResult, motion: MotionEstimate
+    ) -> None:
         self.coverage = np.zeros(series.shape, dtype=np.uint8, order="F")
         self.history: HistoryFit | None = None
         self.history_rms = np.full(series.shape[3], np.nan)
-        self._slices, self._grid = slices, series.grid
+        self._slices, self._grid = slices, grid
         self._head = motion.mask.astype(np.float32)
         self._used = np.isin(motion.status, ("ok", "searched"))
-        self._made = correct_slices(series, series.affine, slices.poses, slices.gains, slices.axis)
+        self._made = correct_slices(
+            series, grid.affine.numpy(), slices.poses, slices.gains, slices.axis
+        )
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Frames ``(X, Y, Z)``, one after the other."""

@@ -15,6 +15,11 @@ _OF_SLICES = (
     *("SliceTiming", "SliceEncodingDirection", "MultibandAccelerationFactor"),
     *("FlipAngle", "MagneticFieldStrength"),
 )
+_HISTORY = (
+    " Spin history was predicted from the trajectory (after Bhagalia & Kim 2008 and Ferrazzi et "
+    "al. 2014), its strength fitted to every voxel, and removed where it explained frames that it "
+    "was not fitted to."
+)
 
 
 def follows_slices(run: BoldRun, settings: Settings) -> bool:
@@ -76,6 +81,7 @@ def follow_slices(
             (resample, confounds, [("coverage", "coverage"), ("history", "history")]),
             (slices, figures, [("slices", "slices"), ("warnings", "slice_warnings")]),
             (slices, save, [("table", "slices"), ("metadata", "slices_metadata")]),
+            (resample, figures, [("about_history", "about_history")]),
             (resample, save, [("coverage", "coverage"), ("about_history", "about_history")]),
         ]
     )
@@ -95,4 +101,5 @@ def slice_paragraphs(run: BoldRun, settings: Settings) -> list[str]:
         f"{where} head was followed through the slices of all frames: a trajectory in continuous "
         "time, fitted to the template by one banded Gauss–Newton problem, and frames were made "
         "from slices where they were acquired."
+        + (_HISTORY if settings.intensity_correction and "FlipAngle" in run.metadata else "")
     ]
