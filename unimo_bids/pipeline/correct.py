@@ -28,21 +28,13 @@ from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.correction import Comparison
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.settings import MotionSettings
-from unimo_bids.motion.slices.history import Excitation
-from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.pipeline.distortion import (
     about_distortion,
     phase_encode_axis,
     seek_distortion,
     write_distortion,
 )
-from unimo_bids.pipeline.slices import (
-    excitation_of,
-    read_sidecar,
-    read_slice_times,
-    volume_wise,
-    write_slices,
-)
+from unimo_bids.pipeline.slices import slices_to_follow, write_slices
 from unimo_bids.pipeline.spaces import (
     Carried,
     carry,
@@ -189,7 +181,9 @@ def correct_file(
         series = read_series(options.input)
         if options.threads is not None or series.shape[3] < _MANY_FRAMES:
             torch.set_num_threads(options.threads or 1)
-        times, excitation, unfollowed = _slice_times(options, series)
+        times, excitation, unfollowed = slices_to_follow(
+            options.slice_timing, series, options.slices, options.intensity_correction
+        )
         axis = phase_encode_axis(series, options.deformation, options.phase_encoding)
         motion, brain = _estimate(series, options, device, report)
         bent, by_frames = None, motion
@@ -247,21 +241,6 @@ def correct_file(
     if options.overwrite:
         _remove_outdated(paths, _inputs(options))
     return done
-
-
-def _slice_times(
-    options: Options, series: Series
-) -> tuple[SliceTimes | None, Excitation | None, list[str]]:
-    """When slices were acquired and how, if they are to be followed; or why they cannot be."""
-    if options.slice_timing is None or options.slices == "off":
-        return None, None, []
-    try:
-        times = read_slice_times(options.slice_timing, series)
-    except ValueError as why:
-        return None, None, [volume_wise(why)]
-    if not options.intensity_correction:
-        return times, None, []
-    return times, *excitation_of(read_sidecar(options.slice_timing), times.repetition_time)
 
 
 def _is_made(key: str, summary: Mapping[str, Any]) -> bool:

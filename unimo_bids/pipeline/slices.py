@@ -46,6 +46,21 @@ def read_slice_times(path: Path, series: Series) -> SliceTimes:
     return series_slice_times(sidecar, series, repetition)
 
 
+def slices_to_follow(
+    sidecar: Path | None, series: Series, mode: Slices, intensity_correction: bool
+) -> tuple[SliceTimes | None, Excitation | None, list[str]]:
+    """When slices were acquired and how they were excited, and why they cannot be followed."""
+    if sidecar is None or mode == "off":
+        return None, None, []
+    try:
+        times = read_slice_times(sidecar, series)
+    except ValueError as why:
+        return None, None, [volume_wise(why)]
+    if not intensity_correction:
+        return times, None, []
+    return times, *excitation_of(read_sidecar(sidecar), times.repetition_time)
+
+
 def read_sidecar(path: Path) -> dict[str, Any]:
     """Read a BIDS sidecar."""
     try:
