@@ -227,33 +227,27 @@ class Rebuilt:
 
     def _evened(self, excitation: Excitation) -> Iterator[NDArray[np.float32]]:
         """The same without spin history; all have to be made before its strength is known."""
+        slices, head = self._slices, torch.from_numpy(self._head)
         inside = self._head > IN_HEAD
-        predicted = self._predicted(excitation, inside)
-        signal = np.empty_like(predicted)
-        with tempfile.TemporaryFile() as file:
-            shape = (len(signal), *inside.shape)
-            made = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
-            for t, frame in enumerate(self._from_slices()):
-                made[t], signal[t] = frame, frame[inside]
-            self.history = fit_history(signal, predicted, self._used)
-            if self.history is None:
-                yield from made
-                return
-            change = self.history.change(predicted) * self._head[inside]
-            self.history_rms = np.sqrt(np.square(change, dtype=np.float64).mean(axis=1))
-            for frame, of_frame in zip(made, change, strict=True):
-                if self.history.worth:
-                    frame[inside] /= np.maximum(1 + of_frame, _LEAST_SIGNAL)
-                yield np.array(frame)
-
-    def _predicted(self, excitation: Excitation, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """History of the head's voxels ``(T, N)``, in the reference."""
-        slices = self._slices
-        poses, head = torch.from_numpy(slices.poses), torch.from_numpy(self._head)
         places = rigid.transform(self._grid.affine, torch.from_numpy(np.argwhere(inside)).double())
+        poses = torch.from_numpy(slices.poses)
         history = SpinHistory(self._grid, slices.axis, slices.times, poses, excitation)
-        with torch.inference_mode():
-            return np.stack([history.at(t, head, places).numpy() for t in range(len(poses))])
+        frames, voxels = len(poses), len(places)
+        made, signal, predicted = (
+            _on_disk((frames, *shape)) for shape in (inside.shape, (voxels,), (voxels,))
+        )
+        for t, frame in enumerate(self._from_slices()):
+            made[t], signal[t] = frame, frame[inside]
+            with torch.inference_mode():
+                predicted[t] = history.at(t, head, places).numpy()
+        self.history = fit = fit_history(signal, predicted, self._used)
+        for t, frame in enumerate(made):
+            if fit is not None:
+                change = fit.change(predicted[t]) * self._head[inside]
+                self.history_rms[t] = np.sqrt(np.mean(np.square(change, dtype=np.float64)))
+                if fit.worth:
+                    frame[inside] /= np.maximum(1 + change, _LEAST_SIGNAL)
+            yield np.array(frame)
 
     def about_history(self) -> dict[str, Any]:
         """What was found of spin history, as JSON can hold it; nothing where it is unknown."""
@@ -267,6 +261,12 @@ class Rebuilt:
             "ExplainedUnseen": round(self.history.explained, 4),
             "Removed": self.history.worth,
         }
+
+
+def _on_disk(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """An array that memory need not hold, and that is gone with the last who uses it."""
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
 
 
 def excitation_of(

@@ -16,6 +16,7 @@ WORTH = 0.02  # of the variance over time, that history must explain unseen: a h
 FEWEST = 8  # frames, of which each half has four
 _LEAST = 1e-3  # change of brightness, root mean square: what is predicted below it is nothing
 _ROUNDS = 3
+_AT_ONCE = 4096  # voxels: the sums of a long series need no more memory than it has
 _LEAST_SPREAD = 0.01  # of the strength between voxels: they are never quite alike
 
 
@@ -68,9 +69,9 @@ def fit_history(
     frames = np.flatnonzero(used)
     if len(frames) < FEWEST:
         return None
-    halves = [_Sums(signal[part], predicted[part]) for part in (frames[::2], frames[1::2])]
+    halves = [_Sums(signal, predicted, part) for part in (frames[::2], frames[1::2])]
     unseen = [b.explained(a.strength()[0]) for a, b in (halves, halves[::-1])]
-    sums = _Sums(signal[frames], predicted[frames])
+    sums = _Sums(signal, predicted, frames)
     strength, common = sums.strength()
     return HistoryFit(
         strength.astype(np.float32),
@@ -83,26 +84,40 @@ def fit_history(
 class _Sums:
     """Sums over frames of each voxel's relative signal r and history h, about their means."""
 
-    def __init__(self, signal: NDArray[np.float32], predicted: NDArray[np.float32]) -> None:
-        seen = signal > 0
-        self.count = seen.sum(axis=0)
-        many = np.maximum(self.count, 1)
-        level = signal.sum(axis=0, where=seen) / many
-        r = np.where(seen, signal / np.maximum(level, 1e-12) - 1, 0)
-        self.level = predicted.sum(axis=0, where=seen) / many
-        h = np.where(seen, predicted - self.level, 0)
-        self.rr, self.hr, self.hh = (r * r).sum(0), (h * r).sum(0), (h * h).sum(0)
+    def __init__(
+        self,
+        signal: NDArray[np.float32],
+        predicted: NDArray[np.float32],
+        used: NDArray[np.intp],
+    ) -> None:
+        voxels = signal.shape[1]
+        self.count = np.zeros(voxels, dtype=np.int64)
+        self.level, self.rr, self.hr, self.hh = np.zeros((4, voxels))
+        for start in range(0, voxels, _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            self._add(part, signal[:, part][used], predicted[:, part][used])
         # a voxel that hardly any frame saw, or that history leaves alone, says nothing
-        self.tells = (
-            (self.count >= FEWEST // 2) & (self.rr > 0) & (self.hh > _LEAST**2 * self.count)
-        )
+        enough, moved = self.count >= FEWEST // 2, self.hh > _LEAST**2 * self.count
+        self.tells = enough & moved & (self.rr > 0)
+
+    def _add(
+        self, part: slice, signal: NDArray[np.float32], predicted: NDArray[np.float32]
+    ) -> None:
+        seen = signal > 0
+        many = np.maximum(seen.sum(axis=0), 1)
+        mean = signal.sum(axis=0, where=seen, dtype=np.float64) / many
+        level = predicted.sum(axis=0, where=seen, dtype=np.float64) / many
+        r = np.where(seen, signal / np.maximum(mean, 1e-12) - 1, 0)
+        h = np.where(seen, predicted - level, 0)
+        self.count[part], self.level[part] = seen.sum(axis=0), level
+        self.rr[part], self.hr[part], self.hh[part] = (r * r).sum(0), (h * r).sum(0), (h * h).sum(0)
 
     def strength(self) -> tuple[NDArray[np.float64], float]:
         """Of each voxel ``(N,)``, drawn towards that of all, and the latter."""
         out = np.zeros(len(self.rr))
         if not self.tells.any():
             return out, 0.0
-        rr, hr, hh = (part[self.tells].astype(np.float64) for part in (self.rr, self.hr, self.hh))
+        rr, hr, hh = (part[self.tells] for part in (self.rr, self.hr, self.hh))
         # weighing by what is left, not by all: history itself makes voxels vary
         common, weight = 0.0, np.ones(len(rr))
         for _ in range(_ROUNDS):
