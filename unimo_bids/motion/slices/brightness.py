@@ -69,7 +69,9 @@ def fit_history(
     frames = np.flatnonzero(used)
     if len(frames) < FEWEST:
         return None
-    halves = [_Sums(signal, predicted, part) for part in (frames[::2], frames[1::2])]
+    # drawn, as a head may nod in every fourth frame
+    drawn = np.random.default_rng(0).permutation(frames)
+    halves = [_Sums(signal, predicted, part) for part in (drawn[::2], drawn[1::2])]
     unseen = [b.explained(a.strength()[0]) for a, b in (halves, halves[::-1])]
     sums = _Sums(signal, predicted, frames)
     strength, common = sums.strength()
