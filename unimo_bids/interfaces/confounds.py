@@ -83,8 +83,9 @@ class WriteConfounds(SimpleInterface):
         if isdefined(inputs.slices):
             found, mask = read_slices(inputs.slices), read_mask(inputs.mask, series)
             covered = coverage_of(inputs.coverage, mask)
-            table |= slice_confounds(table, found.within_max, found.within_rms, covered, settings)
-            table["spin_history_rms"] = np.array(inputs.history)
+            within = found.within_max, found.within_rms
+            history = np.array(inputs.history)
+            table |= slice_confounds(table, *within, covered, history, settings)
             described |= describe_slice_confounds(settings)
         if isdefined(inputs.distortion):
             points = points_inside(read_mask(inputs.mask, series), series.affine)

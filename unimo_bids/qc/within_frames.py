@@ -34,6 +34,7 @@ def slice_confounds(
     within_max: NDArray[np.float64],
     within_rms: NDArray[np.float64],
     coverage: NDArray[np.float64],
+    history: NDArray[np.float64],
     settings: ConfoundSettings,
 ) -> dict[str, NDArray[Any]]:
     """Columns ``(T,)`` beside those of `confounds_table`; `describe_slice_confounds` explains them.
@@ -52,6 +53,7 @@ def slice_confounds(
         "within_frame_max": within_max,
         "within_frame_rms": within_rms,
         "slice_coverage": coverage,
+        "spin_history_rms": history,
         "censor_uncorrected": uncorrected.astype(np.int64),
     }
 
