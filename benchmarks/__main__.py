@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "gpu": _gpu,
             "cohort": _cohort,
             "slices": _slices,
+            "history": _history,
             "spaces": _spaces,
             "tracking": _tracking,
             "distortion": _distortion,
@@ -103,12 +104,16 @@ def _parser() -> argparse.ArgumentParser:
     tracking.add_argument("data", type=Path, help="made by unimo-train watch")
     tracking.add_argument("--each", action="store_true", help="a line for each rendered series")
     tracking.add_argument("--threads", type=int, default=1)
-    slices = commands.add_parser("slices", help="motion inside frames: simulated, and real")
-    slices.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    slices.add_argument("--frames", type=int, default=16)
-    slices.add_argument("--seed", nargs="+", type=int, default=[0, 1])
-    slices.add_argument("--threads", type=int, default=1)
-    slices.add_argument("--only", nargs="+", default=[], help="kinds of simulated heads, as rest")
+    for name, what in (
+        ("slices", "motion inside frames: simulated, and real"),
+        ("history", "spin history that motion inside frames leaves: simulated, and real"),
+    ):
+        slices = commands.add_parser(name, help=what)
+        slices.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+        slices.add_argument("--frames", type=int, default=16)
+        slices.add_argument("--seed", nargs="+", type=int, default=[0, 1])
+        slices.add_argument("--threads", type=int, default=1)
+        slices.add_argument("--only", nargs="+", default=[], help="kinds of heads, as rest or task")
     spaces = commands.add_parser("spaces", help="from runs to templates")
     spaces.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     spaces.add_argument(
@@ -155,6 +160,12 @@ def _tracking(options: argparse.Namespace) -> int:
 
 def _slices(options: argparse.Namespace) -> int:
     from benchmarks.slices import judge
+
+    return judge(options.data, options.frames, options.seed, options.threads, options.only)
+
+
+def _history(options: argparse.Namespace) -> int:
+    from benchmarks.history import judge
 
     return judge(options.data, options.frames, options.seed, options.threads, options.only)
 

@@ -43,7 +43,7 @@ from unimo_bids.simulation.uterus import fetal_surroundings
 from unimo_bids.spatial import rigid
 
 TR = 2.9
-_STEPS = 24  # of the head's way in a frame
+STEPS = 24  # of the head's way in a frame
 _BANDS = 4  # of the scenario with several slices at once
 _JITTER = 0.15  # of the step from frame to frame
 _ARTEFACTS = {
@@ -80,18 +80,18 @@ def judge(
 
 def _simulated(kind: str, seed: int, frames: int, data: Path) -> list[str]:
     bands = _BANDS if kind == "multiband" else 1
-    way = _way(kind, seed, frames, data)
+    way = way_of(kind, seed, frames, data)
     adult = kind == "adult-nod"
     weeks = float(np.random.default_rng([seed, 40]).uniform(24, 36))
     head = adult_head(skull=True) if adult else fetal_head(round(weeks, 1), seed=seed)
     shape = ADULT_GRID if adult else WOMB_GRID
     series = simulate(
         head,
-        way[_STEPS // 2 :: _STEPS][:frames],
+        way[STEPS // 2 :: STEPS][:frames],
         shape=shape,
         voxel_sizes=VOXEL_MM,
         surroundings=None if adult else fetal_surroundings(seed, head_radius=1.3 * head.radius),
-        artefacts=(ContinuousMotion(way, _STEPS, bands=bands), *_ARTEFACTS[kind]),
+        artefacts=(ContinuousMotion(way, STEPS, bands=bands), *_ARTEFACTS[kind]),
         repetition_time=TR,
         seed=seed,
     )
@@ -108,9 +108,9 @@ def _simulated(kind: str, seed: int, frames: int, data: Path) -> list[str]:
     return [kind, str(seed), *told, f"{ended - begun:.1f}", f"{ended - between:.1f}"]
 
 
-def _way(kind: str, seed: int, frames: int, data: Path) -> NDArray[np.float64]:
-    """The head's way, `_STEPS` poses a frame and the last."""
-    times = np.arange(frames * _STEPS + 1) / _STEPS
+def way_of(kind: str, seed: int, frames: int, data: Path) -> NDArray[np.float64]:
+    """The head's way, `STEPS` poses a frame and the last."""
+    times = np.arange(frames * STEPS + 1) / STEPS
     turn, shift = np.zeros((2, len(times), 3))
     if kind == "jump":
         after = times > frames // 2 + 0.3
@@ -120,7 +120,7 @@ def _way(kind: str, seed: int, frames: int, data: Path) -> NDArray[np.float64]:
         turn[:, 0], shift[:, 1] = 4.0 * nodding, 2.0 * nodding
     elif kind != "rest":
         severity = "typical" if kind == "multiband" else kind.split(",", maxsplit=1)[0]
-        return within_frames(fetal_motion(severity)(frames, seed, data), _STEPS, _JITTER, seed)
+        return within_frames(fetal_motion(severity)(frames, seed, data), STEPS, _JITTER, seed)
     return poses_from(turn, shift)
 
 

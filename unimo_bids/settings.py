@@ -83,6 +83,8 @@ class Settings:
     deformation
         Whether distortion that bends the head as it moves is looked for: ``auto``, and undone where
         frames say so; ``epi``, undone wherever the phase-encode axis is known; ``none``.
+    intensity_correction
+        Without it, spin history is left in frames made from slices.
     population
         ``auto``, ``fetal``, ``infant`` or ``adult``.
     md_only_boilerplate
@@ -132,6 +134,7 @@ class Settings:
     refine: bool = True
     slices: Slices = "auto"
     deformation: Deformation = "none"
+    intensity_correction: bool = True
     population: Population | Literal["auto"] = "auto"
     output_spaces: tuple[str, ...] = ()
     template: tuple[str, ...] = ()

@@ -18,10 +18,10 @@ def test_what_was_undone_is_no_reason_to_leave_a_frame_out():
     }
     coverage = np.array([1.0, 1.0, 1.0, 1.0, 0.7, 0.95])
     moved = np.linspace(0, 5, 6)
-    columns = slice_confounds(table, moved, moved / 2, coverage, SETTINGS)
+    columns = slice_confounds(table, moved, moved / 2, coverage, 0.01 * moved, SETTINGS)
     assert columns["censor_uncorrected"].tolist() == [1, 0, 1, 1, 1, 0]
     del table["non_steady_state_outlier00"]
-    columns = slice_confounds(table, moved, moved / 2, coverage, SETTINGS)
+    columns = slice_confounds(table, moved, moved / 2, coverage, 0.01 * moved, SETTINGS)
     assert columns["censor_uncorrected"].tolist() == [0, 0, 1, 1, 1, 0]
     assert set(columns) == set(describe_slice_confounds(SETTINGS))
 

@@ -220,6 +220,16 @@ def add_tracker(parser: _ActionsContainer) -> None:
     )
 
 
+def add_intensity(parser: _ActionsContainer) -> None:
+    """Add the option that leaves brightness as it is."""
+    parser.add_argument(
+        "--no-intensity-correction",
+        dest="intensity_correction",
+        action="store_false",
+        help="leave spin history in frames made from slices",
+    )
+
+
 def add_network(parser: _ActionsContainer) -> None:
     """Add the options that say what the pose network does."""
     parser.add_argument(

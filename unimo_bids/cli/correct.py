@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 from unimo_bids.cli.arguments import (
     add_center,
+    add_intensity,
     add_machine,
     add_network,
     add_population,
@@ -113,6 +114,7 @@ def _add_beyond(parser: argparse.ArgumentParser) -> None:
         help="with --slice-timing, make frames from slices: auto, where the head moves within "
         "frames (default); on, in any case; off, do not follow slices at all",
     )
+    add_intensity(parser)
     add_spaces(parser)
     parser.set_defaults(output_spaces=(), template=())
     parser.add_argument(

@@ -239,6 +239,7 @@ def _add_method(parser: Parser) -> None:
         "they were: auto, if slice times are known, the head moves within frames and slices are "
         "better explained so (default); on, wherever slice times are known; off",
     )
+    arguments.add_intensity(group)
     add(
         "--deformation",
         choices=get_args(Deformation),

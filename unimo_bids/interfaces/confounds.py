@@ -23,6 +23,7 @@ class _ConfoundsInput(BaseInterfaceInputSpec):
     slices = File(exists=True, desc="of FollowSlices")
     coverage = File(exists=True, desc="of ResampleSeries; with slices")
     distortion = File(exists=True, desc="of SeekDistortion; only where there is a field")
+    history = traits.List(traits.Float, desc="of ResampleSeries; with slices")
     repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, if even")
     non_steady = traits.Int(0, usedefault=True, desc="frames at the start")
     brain_radius = traits.Float(mandatory=True, desc="mm")
@@ -44,6 +45,8 @@ class WriteConfounds(SimpleInterface):
     output_spec = _ConfoundsOutput
 
     def _run_interface(self, runtime: Any) -> Any:
+        import numpy as np
+
         from unimo_bids.files.series import read_mask, read_series
         from unimo_bids.files.tables import write_table
         from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
@@ -80,7 +83,9 @@ class WriteConfounds(SimpleInterface):
         if isdefined(inputs.slices):
             found, mask = read_slices(inputs.slices), read_mask(inputs.mask, series)
             covered = coverage_of(inputs.coverage, mask)
-            table |= slice_confounds(table, found.within_max, found.within_rms, covered, settings)
+            within = found.within_max, found.within_rms
+            history = np.array(inputs.history)
+            table |= slice_confounds(table, *within, covered, history, settings)
             described |= describe_slice_confounds(settings)
         if isdefined(inputs.distortion):
             points = points_inside(read_mask(inputs.mask, series), series.affine)

@@ -43,6 +43,7 @@ class _DrawInput(BaseInterfaceInputSpec):
     slices = File(exists=True, desc="of FollowSlices; only where slices were followed")
     displacement = File(exists=True, desc="of SeekDistortion; only where it is undone")
     about_distortion = traits.Dict(usedefault=True, desc="of SeekDistortion")
+    about_history = traits.Dict(usedefault=True, desc="of ResampleSeries")
     slice_warnings = traits.List(traits.Str, usedefault=True)
     fd_radius = traits.Float(mandatory=True, desc="mm")
     fd_threshold = traits.Float(mandatory=True, desc="mm")
@@ -163,6 +164,7 @@ class DrawRun(SimpleInterface):
         return {
             "Population": f"{inputs.population}{reason}",
             "Brain": f"{inputs.brain_method}{place}, radius {motion.radius:.0f} mm",
+            **_spin_history(inputs.about_history),
             "Reference": f"frame {reference}" if reference >= 0 else "single-band reference",
             "FD radius": f"{inputs.fd_radius:.0f} mm",
             "Device": inputs.device_used,
@@ -214,6 +216,13 @@ def _track(path: str, motion: MotionEstimate) -> TrackRecord:
         parameter_deviations(predicted, covariance, np.zeros(len(predicted), dtype=bool)),
         surprise(motion.poses, predicted, covariance, center),
     )
+
+
+def _spin_history(about: Mapping[str, Any]) -> dict[str, str]:
+    if not about:
+        return {}
+    share = f"explains {100 * about['ExplainedUnseen']:.1f} % of the variance in unseen frames"
+    return {"Spin history": f"{share}, {'removed' if about['Removed'] else 'left'}"}
 
 
 def _candidates(about: Mapping[str, Any]) -> tuple[list[Candidate], bool]:

@@ -43,6 +43,8 @@ class _ResampleOutput(TraitedSpec):
     tsnr_after = File(exists=True, desc="of the first echo")
     similarity = File(exists=True, desc="JSON: before and after, of each frame of the first echo")
     coverage = File(exists=True, desc="4D, per cent, how well slices covered the first echo")
+    about_history = traits.Dict(desc="what was found of spin history; with slices")
+    history = traits.List(traits.Float, desc="change by it in every frame; with slices")
 
 
 class ResampleSeries(SimpleInterface):
@@ -70,7 +72,7 @@ class ResampleSeries(SimpleInterface):
             frames = None
             if isdefined(inputs.slices):
                 found = read_slices(inputs.slices)
-                frames = Rebuilt(series, found.poses, found.gains, found.axis)
+                frames = Rebuilt(series, series.grid, found, motion)
             comparison = resample(
                 path,
                 series,
@@ -86,6 +88,8 @@ class ResampleSeries(SimpleInterface):
             if frames is not None:
                 results["coverage"] = str(here / "coverage.nii.gz")
                 write_volume(results["coverage"], frames.coverage, series)
+                results["about_history"] = frames.about_history()
+                results["history"] = frames.history_rms.tolist()
             for name, volume in zip(("tsnr_before", "tsnr_after"), comparison.tsnr(), strict=True):
                 results[name] = str(here / f"{name}.nii.gz")
                 write_volume(results[name], volume, series)

@@ -21,6 +21,7 @@ class _FollowInput(BaseInterfaceInputSpec):
     transforms = File(exists=True, mandatory=True, desc="of EstimateMotion")
     metadata = traits.Dict(mandatory=True, desc="what sidecars say of slices")
     repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, if even")
+    intensity_correction = traits.Bool(True, usedefault=True, desc="look at spin history")
     required = traits.Bool(False, usedefault=True, desc="follow slices whatever they are worth")
 
 
@@ -64,7 +65,12 @@ class FollowSlices(SimpleInterface):
             may_move_within,
             saved_by_slices,
         )
-        from unimo_bids.pipeline.slices import SliceResult, describe_slices, slice_columns
+        from unimo_bids.pipeline.slices import (
+            SliceResult,
+            describe_slices,
+            excitation_of,
+            slice_columns,
+        )
 
         results = self._results
         motion = read_motion(self.inputs.motion)
@@ -77,7 +83,12 @@ class FollowSlices(SimpleInterface):
         results["motion"] = write_arrays(here / "motion.npz", saved)
         results["transforms"] = str(here / "transforms.txt")
         write_itk(results["transforms"], saved.poses)
-        found = SliceResult.of(slices, motion)
+        excitation = None
+        if self.inputs.intensity_correction:
+            excitation, results["warnings"] = excitation_of(
+                self.inputs.metadata, times.repetition_time
+            )
+        found = SliceResult.of(slices, motion, excitation)
         results["slices"] = write_arrays(here / "slices.npz", found)
         table, metadata = here / "slices.tsv", here / "slices.json"
         write_table(table, slice_columns(slices))

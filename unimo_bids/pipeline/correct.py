@@ -28,14 +28,13 @@ from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.correction import Comparison
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.settings import MotionSettings
-from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.pipeline.distortion import (
     about_distortion,
     phase_encode_axis,
     seek_distortion,
     write_distortion,
 )
-from unimo_bids.pipeline.slices import read_slice_times, volume_wise, write_slices
+from unimo_bids.pipeline.slices import slices_to_follow, write_slices
 from unimo_bids.pipeline.spaces import (
     Carried,
     carry,
@@ -112,6 +111,7 @@ class Options:
     reference: int | Literal["auto"] = "auto"
     slice_timing: Path | None = None
     slices: Slices = "auto"
+    intensity_correction: bool = True
     deformation: Deformation = "none"
     phase_encoding: Literal["i", "j", "k"] | None = None
     device: str = "auto"
@@ -180,7 +180,9 @@ def correct_file(
         series = read_series(options.input)
         if options.threads is not None or series.shape[3] < _MANY_FRAMES:
             torch.set_num_threads(options.threads or 1)
-        times, volumes_only = _slice_times(options, series)
+        times, excitation, unfollowed = slices_to_follow(
+            options.slice_timing, series, options.slices, options.intensity_correction
+        )
         axis = phase_encode_axis(series, options.deformation, options.phase_encoding)
         motion, brain = _estimate(series, options, device, report)
         bent, by_frames = None, motion
@@ -209,7 +211,7 @@ def correct_file(
         if brain is not None:
             summary["warnings"][:0] = brain.warnings
             summary["brain"] = brain_facts(brain.brain)
-        summary["warnings"] += volumes_only
+        summary["warnings"] += unfollowed
         if templates:
             carried = _write_spaces(
                 options, templates, series, motion, distortion, brain, device, places
@@ -220,7 +222,9 @@ def correct_file(
             summary["distortion"] = about_distortion(bent)
             write_distortion(series, bent, places)
         if times is not None:
-            summary["slices"] = write_slices(series, by_frames, times, places, options.slices)
+            summary["slices"] = write_slices(
+                series, by_frames, times, places, options.slices, excitation
+            )
         paths = {key: path for key, path in paths.items() if _is_made(key, summary)}
         places = {key: places[key] for key in paths}
         done = Corrected(series, motion, comparison, columns, summary, paths)
@@ -236,16 +240,6 @@ def correct_file(
     if options.overwrite:
         _remove_outdated(paths, _inputs(options))
     return done
-
-
-def _slice_times(options: Options, series: Series) -> tuple[SliceTimes | None, list[str]]:
-    """When slices were acquired, if they are to be followed; or why they cannot be."""
-    if options.slice_timing is None or options.slices == "off":
-        return None, []
-    try:
-        return read_slice_times(options.slice_timing, series), []
-    except ValueError as why:
-        return None, [volume_wise(why)]
 
 
 def _is_made(key: str, summary: Mapping[str, Any]) -> bool:

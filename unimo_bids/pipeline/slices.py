@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from unimo_bids.errors import InputError
@@ -16,13 +18,19 @@ from unimo_bids.files.series import Series
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.writing import SeriesWriter, write_volume
 from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.motion.slices.brightness import HistoryFit, fit_history
 from unimo_bids.motion.slices.estimation import SliceMotion, correct_slices, estimate_slices
+from unimo_bids.motion.slices.history import IN_HEAD, Excitation, SpinHistory, usual_t1
 from unimo_bids.motion.slices.timing import slice_times
 from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.qc.confounds import MOTION_NAMES, finite_parameters
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.words import Slices
 
 _REMEDY = "correct the file, or leave --slice-timing out"
+_LARGEST_FLIP = 90.0  # degrees: an inversion has another history
+_LEAST_SIGNAL = 0.3  # of that at rest: more than threefold nothing is raised
 _VOLUME_WISE = "Slices were not followed, every frame has one pose: {}."
 
 
@@ -31,6 +39,30 @@ def read_slice_times(path: Path, series: Series) -> SliceTimes:
 
     A file that cannot be read is refused; times that cannot be are a `ValueError`.
     """
+    sidecar = read_sidecar(path)
+    repetition = sidecar.get("RepetitionTime", series.repetition_time)
+    if not isinstance(repetition, int | float):
+        repetition = None
+    return series_slice_times(sidecar, series, repetition)
+
+
+def slices_to_follow(
+    sidecar: Path | None, series: Series, mode: Slices, intensity_correction: bool
+) -> tuple[SliceTimes | None, Excitation | None, list[str]]:
+    """When slices were acquired and how they were excited, and why they cannot be followed."""
+    if sidecar is None or mode == "off":
+        return None, None, []
+    try:
+        times = read_slice_times(sidecar, series)
+    except ValueError as why:
+        return None, None, [volume_wise(why)]
+    if not intensity_correction:
+        return times, None, []
+    return times, *excitation_of(read_sidecar(sidecar), times.repetition_time)
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Read a BIDS sidecar."""
     try:
         sidecar = json.loads(path.read_text())
     except OSError as error:
@@ -39,10 +71,7 @@ def read_slice_times(path: Path, series: Series) -> SliceTimes:
         raise InputError(path, "is no JSON", _REMEDY) from error
     if not isinstance(sidecar, dict):
         raise InputError(path, "is no JSON object", _REMEDY)
-    repetition = sidecar.get("RepetitionTime", series.repetition_time)
-    if not isinstance(repetition, int | float):
-        repetition = None
-    return series_slice_times(sidecar, series, repetition)
+    return sidecar
 
 
 def series_slice_times(
@@ -64,6 +93,7 @@ def write_slices(
     times: SliceTimes,
     places: Mapping[str, Path],
     mode: Slices = "on",
+    excitation: Excitation | None = None,
 ) -> dict[str, Any]:
     """Estimate where slices were; write them, the frames they make and their coverage.
 
@@ -74,16 +104,20 @@ def write_slices(
     places
         Of ``slices`` (table), ``rebuilt`` and ``coverage`` (per cent); the latter are written where
         that is worth it, or with `mode` ``on``.
+    excitation
+        To remove spin history; None leaves it.
     """
     slices = estimate_slices(series, series.affine, motion, times)
     write_table(places["slices"], slice_columns(slices))
     rebuilt = mode == "on" or slices.worth(motion)
+    history: dict[str, Any] = {}
     if rebuilt:
-        frames = Rebuilt(series, slices.poses, slices.gains, times.axis)
+        frames = Rebuilt(series, series.grid, SliceResult.of(slices, motion, excitation), motion)
         with SeriesWriter(places["rebuilt"], series) as writer:
             for frame in frames:
                 writer.append(frame)
         write_volume(places["coverage"], frames.coverage, series)
+        history = frames.about_history()
     within = slices.within_frames(motion.radius)
     return {
         "within_frame_mm": {
@@ -94,6 +128,7 @@ def write_slices(
         "whole": np.flatnonzero(slices.whole).tolist(),
         "saved": np.flatnonzero(slices.saved(motion.status)).tolist(),
         "rebuilt": rebuilt,
+        "spin_history": history,
     }
 
 
@@ -113,6 +148,8 @@ class SliceResult:
         ``(T,)`` mm on the head's surface: between two slices, and about their mean place.
     saved, whole
         ``(T,)`` frames that only slices explain; frames that keep one pose.
+    flip_angle, t1, repetition_time
+        Of `Excitation`; NaN where spin history is not to be looked at.
     """
 
     axis: int
@@ -123,10 +160,22 @@ class SliceResult:
     within_rms: NDArray[np.float64]
     saved: NDArray[np.bool_]
     whole: NDArray[np.bool_]
+    flip_angle: float = np.nan
+    t1: float = np.nan
+    repetition_time: float = np.nan
+
+    @property
+    def excitation(self) -> Excitation | None:
+        """What spin history depends on; None where it is not looked at."""
+        known = np.isfinite(self.flip_angle)
+        return Excitation(self.flip_angle, self.t1, self.repetition_time) if known else None
 
     @classmethod
-    def of(cls, slices: SliceMotion, motion: MotionEstimate) -> SliceResult:
+    def of(
+        cls, slices: SliceMotion, motion: MotionEstimate, excitation: Excitation | None = None
+    ) -> SliceResult:
         """From the estimates by slices and by frames."""
+        about = {} if excitation is None else asdict(excitation)
         return cls(
             slices.times.axis,
             slices.times.offsets,
@@ -136,33 +185,99 @@ class SliceResult:
             slices.rms_within_frames(motion.radius),
             slices.saved(motion.status),
             slices.whole,
+            **about,
         )
 
 
 class Rebuilt:
-    """Frames made from slices, and on the way how well these covered them.
+    """Frames made from slices; on the way, how well these covered them, and what history explains.
 
     Attributes
     ----------
     coverage
         ``(X, Y, Z, T)`` uint8, per cent, of the frames that have been made.
+    history
+        How strong spin history is; None until frames are made, and where it is not looked at.
+    history_rms
+        ``(T,)`` change of the head's brightness by it, root mean square; NaN where unknown.
     """
 
     def __init__(
-        self,
-        series: Series,
-        poses: NDArray[np.float64],
-        gains: NDArray[np.float64],
-        axis: int,
+        self, series: Any, grid: Grid, slices: SliceResult, motion: MotionEstimate
     ) -> None:
         self.coverage = np.zeros(series.shape, dtype=np.uint8, order="F")
-        self._made = correct_slices(series, series.affine, poses, gains, axis)
+        self.history: HistoryFit | None = None
+        self.history_rms = np.full(series.shape[3], np.nan)
+        self._slices, self._grid = slices, grid
+        self._head = motion.mask.astype(np.float32)
+        self._used = np.isin(motion.status, ("ok", "searched"))
+        self._made = correct_slices(
+            series, grid.affine.numpy(), slices.poses, slices.gains, slices.axis
+        )
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Frames ``(X, Y, Z)``, one after the other."""
+        excitation = self._slices.excitation
+        return self._from_slices() if excitation is None else self._evened(excitation)
+
+    def _from_slices(self) -> Iterator[NDArray[np.float32]]:
         for t, (frame, covered) in enumerate(self._made):
             self.coverage[..., t] = np.rint(100 * covered)
             yield frame
+
+    def _evened(self, excitation: Excitation) -> Iterator[NDArray[np.float32]]:
+        """The same without spin history; all have to be made before its strength is known."""
+        slices, head = self._slices, torch.from_numpy(self._head)
+        inside = self._head > IN_HEAD
+        places = rigid.transform(self._grid.affine, torch.from_numpy(np.argwhere(inside)).double())
+        poses = torch.from_numpy(slices.poses)
+        history = SpinHistory(self._grid, slices.axis, slices.times, poses, excitation)
+        frames, voxels = len(poses), len(places)
+        made, signal, predicted = (
+            _on_disk((frames, *shape)) for shape in (inside.shape, (voxels,), (voxels,))
+        )
+        for t, frame in enumerate(self._from_slices()):
+            made[t], signal[t] = frame, frame[inside]
+            with torch.inference_mode():
+                predicted[t] = history.at(t, head, places).numpy()
+        self.history = fit = fit_history(signal, predicted, self._used)
+        for t, frame in enumerate(made):
+            if fit is not None:
+                change = fit.change(predicted[t]) * self._head[inside]
+                self.history_rms[t] = np.sqrt(np.mean(np.square(change, dtype=np.float64)))
+                if fit.worth:
+                    frame[inside] /= np.maximum(1 + change, _LEAST_SIGNAL)
+            yield np.array(frame)
+
+    def about_history(self) -> dict[str, Any]:
+        """What was found of spin history, as JSON can hold it; nothing where it is unknown."""
+        excitation = self._slices.excitation
+        if self.history is None or excitation is None:
+            return {}
+        return {
+            "FlipAngle": excitation.flip_angle,
+            "T1": round(excitation.t1, 3),
+            "Strength": round(self.history.common, 3),
+            "ExplainedUnseen": round(self.history.explained, 4),
+            "Removed": self.history.worth,
+        }
+
+
+def _on_disk(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """An array that memory need not hold, and that is gone with the last who uses it."""
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+
+
+def excitation_of(
+    metadata: Mapping[str, Any], repetition_time: float
+) -> tuple[Excitation | None, list[str]]:
+    """What spin history depends on, by ``FlipAngle`` and ``MagneticFieldStrength``; or why not."""
+    angle, field = (metadata.get(name) for name in ("FlipAngle", "MagneticFieldStrength"))
+    if not isinstance(angle, int | float) or not 0 < angle <= _LARGEST_FLIP:
+        return None, ["Spin history was not looked at: no FlipAngle of up to 90 degrees is known."]
+    known = isinstance(field, int | float) and field > 0
+    return Excitation(float(angle), usual_t1(field if known else None), repetition_time), []
 
 
 def slice_columns(slices: SliceMotion) -> dict[str, NDArray[np.generic]]:

@@ -34,6 +34,7 @@ def slice_confounds(
     within_max: NDArray[np.float64],
     within_rms: NDArray[np.float64],
     coverage: NDArray[np.float64],
+    history: NDArray[np.float64],
     settings: ConfoundSettings,
 ) -> dict[str, NDArray[Any]]:
     """Columns ``(T,)`` beside those of `confounds_table`; `describe_slice_confounds` explains them.
@@ -52,6 +53,7 @@ def slice_confounds(
         "within_frame_max": within_max,
         "within_frame_rms": within_rms,
         "slice_coverage": coverage,
+        "spin_history_rms": history,
         "censor_uncorrected": uncorrected.astype(np.int64),
     }
 
@@ -72,6 +74,12 @@ def describe_slice_confounds(settings: ConfoundSettings) -> dict[str, dict[str, 
         "slice_coverage": {
             "Description": "Share of the brain that slices of the frame came near to; the rest is 0"
             " in the corrected series.",
+            "Units": "1",
+        },
+        "spin_history_rms": {
+            "Description": "Relative change of the brain's brightness by spin history, as fitted,"
+            " root mean square over voxels; n/a where it was not looked at. The sidecar of the"
+            " corrected series says whether it was removed.",
             "Units": "1",
         },
         "censor_uncorrected": {

@@ -11,7 +11,15 @@ from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.slices import FollowSlices
 from unimo_bids.settings import Settings
 
-_OF_SLICES = ("SliceTiming", "SliceEncodingDirection", "MultibandAccelerationFactor")
+_OF_SLICES = (
+    *("SliceTiming", "SliceEncodingDirection", "MultibandAccelerationFactor"),
+    *("FlipAngle", "MagneticFieldStrength"),
+)
+_HISTORY = (
+    " Spin history was predicted from the trajectory (after Bhagalia & Kim 2008 and Ferrazzi et "
+    "al. 2014), its strength fitted to every voxel, and removed where it explained frames that it "
+    "was not fitted to."
+)
 
 
 def follows_slices(run: BoldRun, settings: Settings) -> bool:
@@ -60,6 +68,7 @@ def follow_slices(
             metadata={name: run.metadata[name] for name in _OF_SLICES if name in run.metadata},
             repetition_time=run.repetition_time if run.volume_timing is None else None,
             required=settings.slices == "on",
+            intensity_correction=settings.intensity_correction,
         ),
         name="slices",
         **resources,
@@ -69,10 +78,11 @@ def follow_slices(
             (motion, slices, [("motion", "motion"), ("transforms", "transforms")]),
             (slices, resample, [("slices", "slices")]),
             (slices, confounds, [("slices", "slices")]),
-            (resample, confounds, [("coverage", "coverage")]),
+            (resample, confounds, [("coverage", "coverage"), ("history", "history")]),
             (slices, figures, [("slices", "slices"), ("warnings", "slice_warnings")]),
             (slices, save, [("table", "slices"), ("metadata", "slices_metadata")]),
-            (resample, save, [("coverage", "coverage")]),
+            (resample, figures, [("about_history", "about_history")]),
+            (resample, save, [("coverage", "coverage"), ("about_history", "about_history")]),
         ]
     )
     return slices
@@ -91,4 +101,5 @@ def slice_paragraphs(run: BoldRun, settings: Settings) -> list[str]:
         f"{where} head was followed through the slices of all frames: a trajectory in continuous "
         "time, fitted to the template by one banded Gauss–Newton problem, and frames were made "
         "from slices where they were acquired."
+        + (_HISTORY if settings.intensity_correction and "FlipAngle" in run.metadata else "")
     ]

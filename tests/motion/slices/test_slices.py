@@ -13,7 +13,7 @@ from unimo_bids.motion.slices.estimation import (
     estimate_slices,
     may_move_within,
 )
-from unimo_bids.motion.slices.judge import better_held_out
+from unimo_bids.motion.slices.judge import better_held_out, clearly_better
 from unimo_bids.motion.slices.rebuilding import rebuild
 from unimo_bids.motion.slices.solving import SliceEquations, State
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory
@@ -131,6 +131,13 @@ def test_knots_are_where_packets_of_slices_are():
     np.testing.assert_array_equal(packets.knots(2), [0.5, 1.5])
     np.testing.assert_array_equal(packets.knots(8), [0.5, 1.5])
     np.testing.assert_array_equal(TIMES.knots(2), [0.0, TR / 2])
+
+
+def test_frames_at_rest_keep_one_pose_beside_frames_that_nod():
+    nodding = np.tile([6.0, 0.4, 0.7, 1.6], 25)
+    np.testing.assert_array_equal(clearly_better(nodding, np.ones(100, bool)), nodding == 6)
+    # but where most move, one that gains little is no exception
+    assert clearly_better(np.array([5.0, 4.0, 0.4, 3.0, -0.4]), np.ones(5, bool))[2]
 
 
 def test_what_a_slice_says_of_itself_does_not_count():

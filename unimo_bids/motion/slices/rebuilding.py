@@ -18,7 +18,7 @@ from unimo_bids.spatial.interpolation import sample_cubic, spline_coefficients
 _REACH = 3  # slices either side of the nearest that are looked at
 _WIDTH = 0.6  # slices, of the Gaussian that a slice's weight falls by
 _RIDGE = torch.tensor([1e-6, 0.02, 0.02])  # for what few slices cannot tell: level, slope, bend
-_SEEN = 0.5  # of a slice's full weight, that has to come near a place for it to be seen
+SEEN = 0.5  # of a slice's full weight, that has to come near a place for it to be seen
 _POINTS_AT_ONCE = 1 << 16
 
 
@@ -69,7 +69,7 @@ def values_at(
     """Values and coverage ``(N,)`` at places ``(N, 3)`` of the reference."""
     to_index = grid.to_index @ poses  # (S, 4, 4)
     slices = len(poses)
-    near = _nearest(places, to_index, axis)
+    near = nearest_slice(places, to_index, axis)
     moments = torch.zeros(len(places), 5)
     sums = torch.zeros(len(places), 3)
     size = torch.tensor(grid.shape)
@@ -93,10 +93,10 @@ def values_at(
     level = solve(gram, sums.double())[:, 0].float()
     at_rest = _WIDTH * (2 * torch.pi) ** 0.5
     coverage = (moments[:, 0] / at_rest).clamp(max=1)
-    return level * (coverage > _SEEN), coverage
+    return level * (coverage > SEEN), coverage
 
 
-def _nearest(places: Tensor, to_index: Tensor, axis: int) -> Tensor:
+def nearest_slice(places: Tensor, to_index: Tensor, axis: int) -> Tensor:
     """The slice ``(N,)`` that passes each place most closely, found by going towards it."""
     slices = len(to_index)
     number = torch.full((len(places),), slices // 2, dtype=torch.long)
