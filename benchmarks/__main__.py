@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from benchmarks.series import ROOT
 
@@ -16,29 +17,34 @@ RESULTS = ROOT / "benchmark-results"
 HEADS = ("fetal", "adult")
 SHORT_SCENARIOS = ("adult-small-head", "fetal-medium-head", "inutero-typical")
 SHORT_FRAMES = 8
+DATA = ROOT.parent / "shared" / "data"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command."""
     options = _parser().parse_args(arguments)
     commands = {
-        **{"list": _list, "run": _run, "table": _table},
-        **{"short": _short, "real": _real, "brain": _brain, "pairs": _pairs},
-        **{
-            "outside": _outside,
-            "modalities": _modalities,
-            "app": _app,
-            "golden": _golden,
-            "gpu": _gpu,
-            "cohort": _cohort,
-            "slices": _slices,
-            "history": _history,
-            "spaces": _spaces,
-            "tracking": _tracking,
-            "distortion": _distortion,
-            "deformation": _deformation,
-            "page": _page,
-        },
+        "list": _list,
+        "run": _run,
+        "table": _table,
+        "short": _short,
+        "real": _real,
+        "brain": _brain,
+        "pairs": _pairs,
+        "outside": _outside,
+        "modalities": _modalities,
+        "app": _app,
+        "golden": _golden,
+        "gpu": _gpu,
+        "cohort": _cohort,
+        "slices": _slices,
+        "history": _history,
+        "spaces": _spaces,
+        "tracking": _tracking,
+        "distortion": _distortion,
+        "deformation": _deformation,
+        "page": _page,
     }
     return commands[options.command](options)
 
@@ -46,6 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_tools(commands)
+    _add_series(commands)
+    _add_volumes(commands)
+    _add_program(commands)
+    return parser
+
+
+def _add_tools(commands: Commands) -> None:
+    """Tools on scenarios of one form."""
     commands.add_parser("list", help="tools found on this machine, and scenarios")
     run = commands.add_parser("run", help="run tools on scenarios, a JSON each")
     run.add_argument("--tool", nargs="+", required=True)
@@ -59,34 +74,66 @@ def _parser() -> argparse.ArgumentParser:
     for command, folder in ((run, RESULTS), (short, RESULTS / "short")):
         command.add_argument("--out", type=Path, default=folder, help="folder of the JSON files")
         command.add_argument("--cache", type=Path, default=RESULTS / "cache")
-        command.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+        command.add_argument("--data", type=Path, default=DATA)
         command.add_argument("--frames", type=int, help="of every series")
         command.add_argument("--threads", type=int, default=2)
         command.add_argument("--device", default="cpu", help="for this project: cpu or cuda")
         command.add_argument("--timeout", type=float, default=3600, help="seconds for a tool")
     table = commands.add_parser("table", help="Markdown from the JSON files")
     table.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files")
+
+
+def _add_series(commands: Commands) -> None:
+    """Series: motion, distortion, brightness."""
     real = commands.add_parser("real", help="real runs, without truth: what is left of the motion")
     real.add_argument("--tool", nargs="+", default=["unimo"])
-    real.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "epi")
+    real.add_argument("--data", type=Path, default=DATA / "epi")
     real.add_argument("--out", type=Path, default=RESULTS / "real", help="folder of the pictures")
     real.add_argument("--threads", type=int, default=2)
     outside = commands.add_parser("outside", help="series that this project did not simulate")
-    outside.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    outside.add_argument("--data", type=Path, default=DATA)
     outside.add_argument("--out", type=Path, default=RESULTS / "outside", help="folder of the JSON")
     outside.add_argument("--only", nargs="+", default=[], help="series whose names hold this")
     outside.add_argument("--reference", default="auto", help="a frame, or auto")
     outside.add_argument("--mask", action="store_true", help="give the true mask, if any")
     outside.add_argument("--threads", type=int, default=1)
+    tracking = commands.add_parser("tracking", help="through time, before refinement")
+    tracking.add_argument("data", type=Path, help="made by unimo-train watch")
+    tracking.add_argument("--each", action="store_true", help="a line for each rendered series")
+    tracking.add_argument("--threads", type=int, default=1)
+    for name, what in (
+        ("slices", "motion inside frames: simulated, and real"),
+        ("history", "spin history that motion inside frames leaves: simulated, and real"),
+    ):
+        slices = commands.add_parser(name, help=what)
+        slices.add_argument("--data", type=Path, default=DATA)
+        slices.add_argument("--frames", type=int, default=16)
+        slices.add_argument("--seed", nargs="+", type=int, default=[0, 1])
+        slices.add_argument("--threads", type=int, default=1)
+        slices.add_argument("--only", nargs="+", default=[], help="kinds of heads, as rest or task")
+    distortion = commands.add_parser("distortion", help="a field that a head moves through")
+    distortion.add_argument("--data", type=Path, default=DATA)
+    distortion.add_argument("--motion", nargs="+", default=["severe", "typical"])
+    distortion.add_argument("--size", nargs="+", type=float, default=[0, 2, 4, 6, 8], help="mm")
+    distortion.add_argument("--attached", choices=("scanner", "head"), default="scanner")
+    distortion.add_argument("--frames", type=int, default=16)
+    distortion.add_argument("--seed", nargs="+", type=int, default=[0])
+    distortion.add_argument("--axis", nargs="+", choices=("i", "j", "k"), default=["j"])
+    distortion.add_argument("--outside", action="store_true", help="series of others instead")
+    distortion.add_argument("--only", nargs="+", default=[], help="of these, those so named")
+    distortion.add_argument("--threads", type=int, default=1)
+
+
+def _add_volumes(commands: Commands) -> None:
+    """Volumes: brains, pairs, templates."""
     brain = commands.add_parser("brain", help="brain extraction on real scans")
-    brain.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    brain.add_argument("--data", type=Path, default=DATA)
     brain.add_argument("--out", type=Path, default=RESULTS / "brain", help="folder of the pictures")
     brain.add_argument("--weights", type=Path, help="others than the shipped, on fetal stacks")
     brain.add_argument("--only", nargs="+", default=[], help="stacks whose names begin so")
     brain.add_argument("--threads", type=int, default=2)
     pairs = commands.add_parser("pairs", help="two volumes: poses, doubts, standard deviations")
-    fetal = ROOT.parent / "shared" / "data" / "fetal_epi"
-    pairs.add_argument("--data", type=Path, default=fetal)
+    pairs.add_argument("--data", type=Path, default=DATA / "fetal_epi")
     pairs.add_argument("--out", type=Path, default=RESULTS / "pairs", help="folder of the pictures")
     pairs.add_argument("--no-masks", dest="masked", action="store_false", help="the whole uterus")
     pairs.add_argument("--rendered", metavar="N", type=int, help="so many rendered, of each kind")
@@ -97,49 +144,28 @@ def _parser() -> argparse.ArgumentParser:
     modalities.add_argument("--peers", action="store_true", help="other tools as well, as found")
     modalities.add_argument("--pairs", type=int, default=12, help="of each kind and range")
     modalities.add_argument("--threads", type=int, default=2)
-    app = commands.add_parser("app", help="the whole app against the motion estimate alone")
-    app.add_argument("--frames", type=int, default=300)
-    app.add_argument("--threads", type=int, default=1)
-    tracking = commands.add_parser("tracking", help="through time, before refinement")
-    tracking.add_argument("data", type=Path, help="made by unimo-train watch")
-    tracking.add_argument("--each", action="store_true", help="a line for each rendered series")
-    tracking.add_argument("--threads", type=int, default=1)
-    for name, what in (
-        ("slices", "motion inside frames: simulated, and real"),
-        ("history", "spin history that motion inside frames leaves: simulated, and real"),
-    ):
-        slices = commands.add_parser(name, help=what)
-        slices.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-        slices.add_argument("--frames", type=int, default=16)
-        slices.add_argument("--seed", nargs="+", type=int, default=[0, 1])
-        slices.add_argument("--threads", type=int, default=1)
-        slices.add_argument("--only", nargs="+", default=[], help="kinds of heads, as rest or task")
+    deformation = commands.add_parser("deformation", help="two volumes that a known field bends")
+    deformation.add_argument("--objects", nargs="+", choices=HEADS, default=list(HEADS))
+    deformation.add_argument("--pairs", type=int, default=1, help="of each kind")
+    deformation.add_argument("--threads", type=int, default=1)
     spaces = commands.add_parser("spaces", help="from runs to templates")
-    spaces.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    spaces.add_argument("--data", type=Path, default=DATA)
     spaces.add_argument(
         "--only", nargs="+", default=[], choices=("epi", "adult", "fetal", "stacks")
     )
     spaces.add_argument("--count", type=int, default=4, help="of adults; of fetuses ten times that")
     spaces.add_argument("--threads", type=int, default=1)
-    distortion = commands.add_parser("distortion", help="a field that a head moves through")
-    distortion.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    distortion.add_argument("--motion", nargs="+", default=["severe", "typical"])
-    distortion.add_argument("--size", nargs="+", type=float, default=[0, 2, 4, 6, 8], help="mm")
-    distortion.add_argument("--attached", choices=("scanner", "head"), default="scanner")
-    distortion.add_argument("--frames", type=int, default=16)
-    distortion.add_argument("--seed", nargs="+", type=int, default=[0])
-    distortion.add_argument("--axis", nargs="+", choices=("i", "j", "k"), default=["j"])
-    distortion.add_argument("--outside", action="store_true", help="series of others instead")
-    distortion.add_argument("--only", nargs="+", default=[], help="of these, those so named")
-    distortion.add_argument("--threads", type=int, default=1)
-    deformation = commands.add_parser("deformation", help="two volumes that a known field bends")
-    deformation.add_argument("--objects", nargs="+", choices=HEADS, default=list(HEADS))
-    deformation.add_argument("--pairs", type=int, default=1, help="of each kind")
-    deformation.add_argument("--threads", type=int, default=1)
+
+
+def _add_program(commands: Commands) -> None:
+    """The program as a whole, and what is made of results."""
+    app = commands.add_parser("app", help="the whole app against the motion estimate alone")
+    app.add_argument("--frames", type=int, default=300)
+    app.add_argument("--threads", type=int, default=1)
     golden = commands.add_parser("golden", help="fingerprints of results")
     golden.add_argument("out", metavar="OUT.json", type=Path)
     golden.add_argument("--before", metavar="JSON", type=Path, help="compare with these")
-    golden.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    golden.add_argument("--data", type=Path, default=DATA)
     gpu = commands.add_parser("gpu", help="seconds of each part on a GPU (or the CPU)")
     gpu.add_argument("--device", default="cuda")
     gpu.add_argument("--small", action="store_true", help="sizes that a CPU does in a minute")
@@ -149,7 +175,6 @@ def _parser() -> argparse.ArgumentParser:
     page = commands.add_parser("page", help="docs/benchmarks.md from benchmarks/results/")
     taken = "first take over a folder of `run` or `outside`, or a file with printed tables"
     page.add_argument("--take", metavar="PATH", type=Path, help=taken)
-    return parser
 
 
 def _tracking(options: argparse.Namespace) -> int:

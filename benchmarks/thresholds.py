@@ -9,20 +9,21 @@ from benchmarks.series import ROOT
 from benchmarks.table import markdown_table
 from unimo_bids.brain import thresholds as brain
 from unimo_bids.motion import thresholds as motion
+from unimo_bids.motion.slices import thresholds as slices
 from unimo_bids.origins import origins
 from unimo_bids.qc import thresholds as qc
 from unimo_bids.registration import thresholds as registration
+from unimo_bids.spaces import thresholds as spaces
 
 PAGE = ROOT / "docs" / "notes" / "thresholds.md"
-ROOMS = (brain, registration, motion, qc)
+ROOMS = (brain, registration, motion, slices, spaces, qc)
 _INTRODUCTION = """\
 # Thresholds
 
-What the brain finder, the estimation of motion and quality control decide by, and where each number
-comes from. Made from `thresholds.py` in these rooms by `python -m benchmarks page`. A convention is
-usual in the field, or was chosen and not fitted to anything. **Shown** means that results of the
-same data are shown on [the results page](../benchmarks.md), which flatters them. Slices, distortion
-and standard spaces keep theirs beside their code.
+What is decided by numbers, and where each number comes from. Made from the rooms' `thresholds.py`
+by `python -m benchmarks page`. A convention is usual in the field, or was chosen and not fitted to
+anything. **Shown** means that results of the same data are shown on [the results
+page](../benchmarks.md), which flatters them. Sizes, steps and tolerances stand beside their code.
 """
 
 

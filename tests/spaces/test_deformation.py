@@ -7,8 +7,9 @@ import torch
 from tests import phantom
 from tests.spaces import heads
 from unimo_bids.registration.sides import make_side
-from unimo_bids.spaces.deformation import SQUEEZED, STRETCHED, find_deformation
+from unimo_bids.spaces.deformation import find_deformation
 from unimo_bids.spaces.standard import Head
+from unimo_bids.spaces.thresholds import BENDING
 
 TRUTH = phantom.pose((20, -30, 40), (6.0, -4.0, 9.0)) @ heads.STRETCH
 
@@ -38,7 +39,7 @@ def test_a_bulge_is_found_and_taken():
     template, run = sides(6.0)
     found = find_deformation(template, run, TRUTH)
     assert found.field is not None and found.gain > 2 * found.error
-    assert SQUEEZED <= found.volumes[0] < 1 < found.volumes[1] <= STRETCHED
+    assert BENDING.squeezed <= found.volumes[0] < 1 < found.volumes[1] <= BENDING.stretched
     points = template.grid.points()[(template.mask > 0.5).flatten()]
     before = torch.linalg.norm(bulge(points, 6.0) - points, dim=1).mean()
     after = torch.linalg.norm(bulge(points, 6.0) - found.field(points), dim=1).mean()

@@ -25,6 +25,7 @@ from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.pooled import Fit, Head, fit_field, fit_poses, residuals
 from unimo_bids.motion.scan import MOST_FRAMES
 from unimo_bids.motion.settings import MotionSettings
+from unimo_bids.motion.thresholds import DISTORTION
 from unimo_bids.registration.levels import Level, make_level
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
@@ -35,18 +36,6 @@ _POINTS = 4096  # of a template; twice as many change fields by hundredths of a 
 _HALF_WAVE = 0.75  # radii of the head; 0.6 was no better on simulated heads
 _RIM = 3  # voxels around the head, for the derivatives of its template
 _STEPS, _MORE_STEPS, _POSE_STEPS = 2, 3, 2  # from none, from that of half of the frames
-# Frames that judge, fewer say nothing; standard errors by which they must agree (one that hardly
-# moved gains little, so that they never agree well); and by how much what is left has to shrink:
-# simulated series without distortion gave -0.3 and 0.1 %, one of another simulator 1.7 % along an
-# axis that was not the distortion's; those that came out better 5.6 % and more
-_FEWEST, _AGREED, _WORTH = 4, 2.0, 0.03
-# Frames that judge, and those among them that are looked at first: where the head was farthest
-# apart, a field shows most. 12 of 20 told axes better than all (by 4 standard errors, not 3)
-_JUDGES, _LOOKED_AT = 12, 8
-# By how much what is left has to shrink at first look, whose field is of four frames: 4 mm in a
-# head that moves as most do gave 2.1 %, series without distortion 1.0 % and less
-_PROMISING = 0.015
-_MOVED = 1.0  # mm on the head's surface, of half of the frames: less bends nothing visibly
 _NOT_SOUGHT = "No distortion was looked for"
 
 
@@ -101,7 +90,7 @@ def estimate_distortion(
         return Bent(motion, None, f"{_NOT_SOUGHT}: no single image explains the frames.")
     good = np.flatnonzero(np.isin(motion.status, ("ok", "searched")))
     chosen = good[np.linspace(0, len(good) - 1, min(len(good), MOST_FRAMES)).round().astype(int)]
-    if len(chosen) < 2 * _FEWEST:
+    if len(chosen) < 2 * DISTORTION.fewest:
         return Bent(motion, None, f"{_NOT_SOUGHT}: {len(chosen)} frames are too few.")
     poses = torch.as_tensor(motion.poses)[chosen]
     scale = float(np.quantile(motion.template[motion.mask > 0.5], 0.98))
@@ -110,7 +99,7 @@ def estimate_distortion(
         frames.scale = scale if scale > 0 else 1.0
         region = _region(frames, motion)
         moved = rigid.displacement(poses, torch.eye(4).double(), region.surface())
-        if float(moved.mean(dim=-1).median()) < _MOVED:
+        if float(moved.mean(dim=-1).median()) < DISTORTION.moved_mm:
             return Bent(motion, None, f"{_NOT_SOUGHT}: the head hardly moved.")
         level = _level(frames.grid)
         head = _head(region)
@@ -126,8 +115,8 @@ def estimate_distortion(
         }
         apart = _apart(poses, region)
         if how == "auto":
-            gains = seen(apart[:_LOOKED_AT]).gains(empty[axis])
-            if float(gains.mean()) < _PROMISING:
+            gains = seen(apart[: DISTORTION.looked_at]).gains(empty[axis])
+            if float(gains.mean()) < DISTORTION.promising:
                 said = f"No distortion is corrected: {_told(axis, gains)}."
                 return Bent(motion, None, said, {axis: _less(gains)})
         verdict = _judge(seen(apart), empty, axis, how)
@@ -150,7 +139,7 @@ def _apart(poses: Tensor, region: Region) -> list[int]:
     surface = region.surface()
     far = torch.stack([rigid.displacement(poses, pose, surface).mean(dim=-1) for pose in poses])
     chosen = [0]
-    while len(chosen) < min(_JUDGES, len(far)):
+    while len(chosen) < min(DISTORTION.judges, len(far)):
         chosen.append(int(far[:, chosen].amin(dim=1).argmax()))
     return chosen
 
@@ -204,7 +193,7 @@ def _judge(seen: _Seen, empty: Mapping[int, ShiftField], axis: int, how: Deforma
     said, less = _told(axis, gains), {axis: _less(gains)}
     if how == "epi":
         return _Verdict(found, said, less)
-    if not (_clear(gains) and float(gains.mean()) > _WORTH):
+    if not (_clear(gains) and float(gains.mean()) > DISTORTION.worth):
         return _Verdict(None, said, less)
     others = {one: seen.left(empty[one], _STEPS)[1] for one in range(3) if one != axis}
     less |= {one: _less(without - other) for one, other in others.items()}
@@ -218,7 +207,7 @@ def _judge(seen: _Seen, empty: Mapping[int, ShiftField], axis: int, how: Deforma
 
 def _clear(gains: Tensor) -> bool:
     """Whether frames ``(B,)`` agree that there is a gain."""
-    return float(gains.mean()) > _AGREED * _error(gains)
+    return float(gains.mean()) > DISTORTION.agreed * _error(gains)
 
 
 def _error(gains: Tensor) -> float:

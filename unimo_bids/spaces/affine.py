@@ -21,17 +21,11 @@ from torch import Tensor
 
 from unimo_bids.brain.head import ADULT_RADIUS
 from unimo_bids.registration.sides import Side
+from unimo_bids.spaces.thresholds import AFFINE
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import gradient, sample_linear
 
 _BINS = 32  # of each image: finer ones are nearly empty, coarser ones merge tissues
-# Weight k of the outline, nats. Of two real runs with an adult template, 0 lets masks drift apart
-# by 2 % of Dice, 4 costs 0.03 of 0.56 nats; 1 keeps both.
-_OUTLINE = 1.0
-# Standard deviation of a brain's stretch along each axis from what it began with: adult brains
-# differ in length, width and height by 5 to 7 %, fetal ones a few weeks apart by a little more
-_STRETCH = 0.08
-_PRIOR = 0.002  # nats for a stretch of that size: decides only what the images leave open
 
 
 @dataclass(frozen=True)
@@ -82,8 +76,8 @@ def fit_affine(fixed: Side, moving: Side, start: Tensor, step: Step) -> Fit:
         matrix = start @ heads.small(numbers)
         shared, slope = heads.shared(matrix)
         stretch = _stretch(matrix) - begun
-        prior = _PRIOR / _STRETCH**2 * float(stretch.square().sum())
-        of_prior = 2 * _PRIOR / _STRETCH**2 * matrix[:3, :3] @ stretch
+        prior = AFFINE.prior / AFFINE.stretch**2 * float(stretch.square().sum())
+        of_prior = 2 * AFFINE.prior / AFFINE.stretch**2 * matrix[:3, :3] @ stretch
         linear = of_prior - slope.mT @ (heads.points - heads.center)
         change = start[:3, :3].mT @ torch.cat([linear, -slope.sum(dim=0)[:, None]], dim=1)
         change[:, :3] /= heads.radius
@@ -143,9 +137,9 @@ class TwoHeads:
         # a value that rises moves weight from its lower bin to its upper one
         gain = torch.stack([a * (ratio[i, upper] - ratio[i, lower]) for i, a in self.fixed]).sum(0)
         apart = outline - self.outline
-        shared = (joint * ratio).sum() - _OUTLINE * (weights * apart.square()).sum()
+        shared = (joint * ratio).sum() - AFFINE.outline * (weights * apart.square()).sum()
         slope = (weights * gain * self.bins.per_value)[:, None] * of_value
-        slope -= 2 * _OUTLINE * (weights * apart)[:, None] * of_outline
+        slope -= 2 * AFFINE.outline * (weights * apart)[:, None] * of_outline
         return float(shared), slope
 
 

@@ -23,6 +23,7 @@ from unimo_bids.deformation.shape import jacobian_determinant
 from unimo_bids.deformation.velocity import exponential
 from unimo_bids.registration.sides import Side
 from unimo_bids.spaces.affine import cut_out
+from unimo_bids.spaces.thresholds import BENDING
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import gaussian_blur
@@ -31,16 +32,9 @@ from unimo_bids.spatial.warp import Affine, Field
 
 _SPACING, _BLUR = 5.0, 2.0  # mm for an adult head
 _MARGIN = 5  # voxels around both brains, over which displacements fade to none
-# Of the energy, per mm². Of 0.015, 0.03 and 0.06 this brought the landmarks of two synthetic adults
-# in three contrasts closest; less stiff, images agreed more and landmarks less
-_STIFFNESS = 0.03
 _SAMPLES, _WINDOW, _ITERATIONS = 15, 2.0, 4
 _SQUARINGS = 5  # steps of a 32nd: of 10 mm, less than a tenth of a voxel
 _BLOCK = 32.0  # mm for an adult head: twice the width of the neighbourhood that correlates
-# What was not fitted has to gain, and by so many standard errors over blocks. Heads of one shape in
-# two contrasts gained 0.018, those of different people 0.03 to 0.09
-_GAIN, _SURE = 0.025, 2.0
-SQUEEZED, STRETCHED = 0.5, 2.0  # volume of what was a unit, at least and at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +71,7 @@ class Deformation:
             "HeldOutGain": round(self.gain, 4),
             "HeldOutGainError": round(self.error, 4),
             "JacobianDeterminant": [round(v, 3) for v in self.volumes] if self.volumes else None,
-            "JacobianBounds": [SQUEEZED, STRETCHED],
+            "JacobianBounds": [BENDING.squeezed, BENDING.stretched],
         }
 
 
@@ -101,7 +95,7 @@ class _Pair:
             self.modes,
             weights=self.both * weights,
             metric=Metric(Metric.length * self.scale),
-            stiffness=_STIFFNESS / self.scale**2,
+            stiffness=BENDING.stiffness / self.scale**2,
             window=_WINDOW,
             iterations=_ITERATIONS,
         )
@@ -119,7 +113,7 @@ def find_deformation(template: Side, run: Side, matrix: Tensor) -> Deformation:
     blocks = _blocks(pair.grid, _BLOCK * pair.scale)
     fitted = (blocks.sum(dim=0) % 2 == 0).float()
     gain, error = _held_out(pair, pair.fitted(fitted), blocks, 1 - fitted)
-    if not gain > max(_GAIN, _SURE * error):
+    if not gain > max(BENDING.gain, BENDING.sure * error):
         return Deformation(
             None, gain, error, reason="too little is gained where nothing was fitted"
         )
@@ -127,7 +121,7 @@ def find_deformation(template: Side, run: Side, matrix: Tensor) -> Deformation:
     volume = jacobian_determinant(field)
     least, most = float(volume.min()), float(volume.max())
     found = Deformation(field, gain, error, (least, most))
-    if least < SQUEEZED or most > STRETCHED:
+    if least < BENDING.squeezed or most > BENDING.stretched:
         return replace(found, field=None, reason="space would be squeezed or stretched too far")
     return found
 

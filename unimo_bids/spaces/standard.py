@@ -23,6 +23,7 @@ from unimo_bids.registration.search import rotation_grid
 from unimo_bids.registration.sides import Side, make_side
 from unimo_bids.spaces.affine import COARSE, FINE, Fit, TwoHeads, fit_affine
 from unimo_bids.spaces.deformation import Deformation, find_deformation
+from unimo_bids.spaces.thresholds import DOUBTS
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, inside
 from unimo_bids.spatial.interpolation import sample_linear
@@ -30,13 +31,8 @@ from unimo_bids.spatial.region import centroid
 from unimo_bids.spatial.warp import Affine, Composed, Field, Warp
 
 _FINEST = 1 / 25  # of a brain's radius: the template's voxels where its pose is looked for
-_DISTINCT = 0.5  # radii that another pose moves the surface, at least, to be no neighbour
 _ROTATIONS, _APART_DEG, _FEW = 576, 40.0, 4  # looked at where the answer is in doubt, and taken
-# nats by which the answer is ahead of the next of the four
-_LEAD = 0.02
-_OVERLAP = 0.85  # Dice of the masks, where both are seen
 _AROUND = 20.0  # mm of surroundings that are shown of an upright head
-_STRETCHED = 1.35  # of one axis over another; brains of any two ages differ by less
 
 
 @dataclass(frozen=True)
@@ -195,7 +191,7 @@ def _best(fits: list[Fit], names: list[str], fixed: Side, moving: Side) -> Space
         fit.shared
         for fit in fits
         if float(rigid.displacement(fit.matrix, first.matrix, head.surface().cpu()).max())
-        > _DISTINCT * head.radius
+        > DOUBTS.distinct * head.radius
     ]
     fine = fit_affine(fixed, moving, first.matrix, FINE)
     overlap, seen = _overlap(fixed, moving, Affine(fine.matrix))
@@ -274,18 +270,18 @@ def _overlap(fixed: Side, moving: Side, warp: Warp) -> tuple[float, float]:
 
 def _doubts(found: SpacePose) -> tuple[str, ...]:
     doubts = []
-    if found.lead < _LEAD:
+    if found.lead < DOUBTS.lead:
         doubts.append(
             f"Turned otherwise, the template fits nearly as well ({found.runner_up:.2f} nats, as "
             f"it is {found.shared:.2f})."
         )
-    if found.overlap < _OVERLAP:
+    if found.overlap < DOUBTS.overlap:
         doubts.append(
-            f"The brain masks overlap by a Dice of {found.overlap:.2f} only; {_OVERLAP:g} and more "
-            "is usual."
+            f"The brain masks overlap by a Dice of {found.overlap:.2f} only; {DOUBTS.overlap:g} "
+            "and more is usual."
         )
     long, _, short = found.stretches
-    if long / short > _STRETCHED:
+    if long / short > DOUBTS.stretched:
         doubts.append(
             f"The template had to be stretched by {long:.2f} along one axis and by {short:.2f} "
             "along another."

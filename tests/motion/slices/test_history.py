@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.phantom import AFFINE, SHAPE
-from unimo_bids.motion.slices.brightness import WORTH, fit_history
+from unimo_bids.motion.slices.brightness import fit_history
 from unimo_bids.motion.slices.history import Excitation, SpinHistory, usual_t1
+from unimo_bids.motion.slices.thresholds import HISTORY
 from unimo_bids.spatial.grid import Grid
 
 TR, T1 = 2.0, 1.4
@@ -67,7 +68,7 @@ def test_strength_is_found_and_what_is_no_history_left_alone():
     alone = np.array([np.polyfit(p, s, 1)[0] for p, s in zip(predicted.T, signal.T, strict=True)])
     assert np.std(found.strength - true) < np.std(alone / 1000 - true)
     nothing = fit_history((1000 * noise).astype(np.float32), predicted, used)
-    assert not nothing.worth and nothing.explained < WORTH
+    assert not nothing.worth and nothing.explained < HISTORY.worth
     opposite = 1000 * (1 - true * (predicted - 1)) * noise
     assert fit_history(opposite.astype(np.float32), predicted, used).strength.max() < 0.3
     assert fit_history(signal[:6].astype(np.float32), predicted[:6], used[:6]) is None

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-WORTH = 0.02  # of the variance over time, that history must explain unseen: a hundredth of tSNR
-FEWEST = 8  # frames, of which each half has four
-_LEAST = 1e-3  # change of brightness, root mean square: what is predicted below it is nothing
+from unimo_bids.motion.slices.thresholds import HISTORY
+
 _ROUNDS = 3
 _AT_ONCE = 4096  # voxels: the sums of a long series need no more memory than it has
 _LEAST_SPREAD = 0.01  # of the strength between voxels: they are never quite alike
@@ -49,7 +48,7 @@ class HistoryFit:
     @property
     def worth(self) -> bool:
         """Whether it is to be removed."""
-        return self.common > 0 and self.explained > WORTH
+        return self.common > 0 and self.explained > HISTORY.worth
 
 
 def fit_history(
@@ -67,7 +66,7 @@ def fit_history(
         ``(T,)`` frames in steady state whose poses are known.
     """
     frames = np.flatnonzero(used)
-    if len(frames) < FEWEST:
+    if len(frames) < HISTORY.fewest:
         return None
     # drawn, as a head may nod in every fourth frame
     drawn = np.random.default_rng(0).permutation(frames)
@@ -99,7 +98,7 @@ class _Sums:
             part = slice(start, start + _AT_ONCE)
             self._add(part, signal[:, part][used], predicted[:, part][used])
         # a voxel that hardly any frame saw, or that history leaves alone, says nothing
-        enough, moved = self.count >= FEWEST // 2, self.hh > _LEAST**2 * self.count
+        enough, moved = self.count >= HISTORY.fewest // 2, self.hh > HISTORY.least**2 * self.count
         self.tells = enough & moved & (self.rr > 0)
 
     def _add(

@@ -15,19 +15,14 @@ from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.slices.fitting import SliceProblem
-from unimo_bids.motion.slices.judge import CLEAR, clearly_better, standardised
+from unimo_bids.motion.slices.judge import clearly_better, standardised
 from unimo_bids.motion.slices.rebuilding import evened, rebuild, values_at
+from unimo_bids.motion.slices.thresholds import FOLLOWING, JUDGE
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory, through_frames
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.region import Region
 
 _POINTS, _FEWEST = 4_000, 100  # of a head, at which frames are compared with the template
-# of correlation, by which one pose for all slices has to be better: the template is made with such
-# poses, and likes them by up to .018 in six simulated and real series; a slip in gaps costs .07
-_CLEARLY = 0.03
-# convention: the displacement from frame to frame that most studies leave out
-_MOVES_MM = 0.5
-_MOVING_SHARE = 0.05  # of frames that move: fewer are not worth the smoothing of all
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,14 +70,14 @@ class SliceMotion:
     def saved(self, status: NDArray[np.str_]) -> NDArray[np.bool_]:
         """Frames ``(T,)`` that no single pose explains, and their slices do."""
         failed = np.isin(status, ("bridged", "lost"))
-        return np.asarray(failed & self.explained & (np.nan_to_num(self.held_out) > CLEAR))
+        return np.asarray(failed & self.explained & (np.nan_to_num(self.held_out) > JUDGE.clear))
 
     def worth(self, motion: MotionEstimate) -> bool:
         """Whether frames should be made from slices: a frame is saved, or the head does move."""
         good = np.isin(motion.status, ("ok", "searched"))
-        moving = good & ~self.whole & (self.within_frames(motion.radius) > _MOVES_MM)
+        moving = good & ~self.whole & (self.within_frames(motion.radius) > FOLLOWING.moves_mm)
         share = moving.sum() / max(1, int(good.sum()))
-        return bool(self.saved(motion.status).any() or share > _MOVING_SHARE)
+        return bool(self.saved(motion.status).any() or share > FOLLOWING.moving_share)
 
     def within_frames(self, radius: float) -> NDArray[np.float64]:
         """Largest displacement between two slices of each frame ``(T,)``, mm on the surface."""
@@ -114,7 +109,7 @@ def may_move_within(motion: MotionEstimate) -> bool:
     steps = (places[1:] - places[:-1]).norm(dim=-1).amax(dim=1).numpy()
     beside = np.maximum(np.append(steps, 0), np.append(0, steps))
     failed = np.isin(motion.status, ("bridged", "lost"))
-    return bool(failed.any() or (beside > _MOVES_MM / 2).mean() > _MOVING_SHARE)
+    return bool(failed.any() or (beside > FOLLOWING.moves_mm / 2).mean() > FOLLOWING.moving_share)
 
 
 def estimate_slices(
@@ -151,7 +146,7 @@ def estimate_slices(
         for t in np.flatnonzero(good & ~whole).tolist():
             one = frame_poses[t].expand_as(poses[t])
             by_slices, by_one = like(t, torch.from_numpy(fit.gains[t]), poses[t], one)
-            whole[t] = by_one > by_slices + _CLEARLY
+            whole[t] = by_one > by_slices + FOLLOWING.clearly
         poses[torch.from_numpy(whole)] = frame_poses[torch.from_numpy(whole)][:, None]
         to_mm = np.array([motion.radius] * 3 + [1.0] * 3)
         limit = similarity_threshold(fit.similarity[usable])

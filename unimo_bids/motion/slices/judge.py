@@ -18,12 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.slices.solving import State
-
-CLEAR = 3.0  # standard errors over a frame's slices
-# of the frame in the middle. Simulated: .6 to 1.1 where most heads rest (adult-nod, rest), 4 and
-# more where they move (typical, severe); half of what is clear lies between, and was not fitted
-_USUAL = CLEAR / 2
-_LEAST = 4  # slices, to tell
+from unimo_bids.motion.slices.thresholds import JUDGE
 
 
 def better_held_out(state: State, one_pose: State, covariance: Tensor, frames: int) -> Tensor:
@@ -52,7 +47,7 @@ def standardised(held_out: NDArray[np.float64]) -> NDArray[np.float64]:
     out = np.full(len(held_out), np.nan)
     for t, gains in enumerate(held_out):
         known = gains[np.isfinite(gains)]
-        if len(known) >= _LEAST:
+        if len(known) >= JUDGE.fewest:
             error = max(float(known.std()) / np.sqrt(len(known)), 1e-12)
             out[t] = known.mean() / error
     return out
@@ -66,5 +61,5 @@ def clearly_better(standardised: NDArray[np.float64], good: NDArray[np.bool_]) -
     are not good have no say about others.
     """
     told = standardised[good & np.isfinite(standardised)]
-    most_move = len(told) > 0 and np.median(told) > _USUAL
-    return np.asarray(np.nan_to_num(standardised) > (0.0 if most_move else CLEAR))
+    most_move = len(told) > 0 and np.median(told) > JUDGE.usual
+    return np.asarray(np.nan_to_num(standardised) > (0.0 if most_move else JUDGE.clear))

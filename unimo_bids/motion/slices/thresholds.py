@@ -1,0 +1,48 @@
+"""Thresholds of motion inside frames, with their origins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unimo_bids.origins import convention, derived, measured
+
+
+@dataclass(frozen=True)
+class Following:
+    """Whether slices are followed, and frames made from them."""
+
+    moves_mm: float = convention(0.5, "from frame to frame, that most studies leave out")
+    moving_share: float = convention(0.05, "of frames that move; fewer are not worth a smoothing")
+    clearly: float = measured(
+        0.03,
+        "of correlation, by which one pose has to be better: templates made with such poses like "
+        "them by up to .018 (six series), a slip in gaps costs .07",
+        shown=True,
+    )
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Whether a trajectory explains slices that had no part in it."""
+
+    clear: float = convention(3.0, "standard errors over a frame's slices")
+    usual: float = derived(
+        1.5, "half of that, for the frame in the middle: .6 to 1.1 where heads rest, 4 where not"
+    )
+    fewest: int = convention(4, "slices")
+
+
+@dataclass(frozen=True)
+class History:
+    """Whether spin history is taken away."""
+
+    worth: float = convention(
+        0.02, "of the variance over time, explained in frames unseen: a hundredth of tSNR"
+    )
+    fewest: int = convention(8, "frames, of which each half has four")
+    least: float = convention(1e-3, "rms change of brightness; less is nothing")
+
+
+FOLLOWING = Following()
+JUDGE = Judge()
+HISTORY = History()
