@@ -53,9 +53,9 @@ def checksum(path: Path) -> str:
 
 
 def shipped() -> str:
-    """Name the networks that come with the program, each with its checksum."""
-    found = sorted(FOLDER.glob("*.safetensors"))
-    return ", ".join(f"{path.stem} {checksum(path)}" for path in found) or "none"
+    """Name the networks that runs are corrected with, each with its checksum."""
+    paths = [FOLDER / f"{name}.safetensors" for name in ("brain", "pose", "track")]
+    return ", ".join(f"{path.stem} {checksum(path)}" for path in paths if path.exists()) or "none"
 
 
 def inference_type(device: torch.device) -> torch.dtype:

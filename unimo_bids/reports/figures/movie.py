@@ -15,7 +15,7 @@ from unimo_bids.reports.record import Array, RunRecord
 from unimo_bids.reports.survey import Survey
 
 # the first that makes the sheet no larger than this; the last is enough to see motion
-_QUALITIES, _MOST_BYTES = (60, 45, 30, 15), 200_000
+_QUALITIES, _MOST_BYTES = (60, 45, 30, 15), 150_000
 
 
 def write_movie(

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from unimo_bids.reports.figures import style
 from unimo_bids.reports.record import Array, RunRecord
 
-# of a band: half as many as the page has pixels for it
-_EDGES = 450
+_BINS = 300  # of frames that a page has room for: three pixels each
 
 
 def draw_motion(path: Path, record: RunRecord) -> None:
@@ -42,10 +42,9 @@ def _three(ax: Axes, values: Array, deviations: Array) -> None:
 
 def three_traces(ax: Axes, values: Array, middle: Array, spread: Array) -> None:
     """Draw values ``(T, 3)``, and bands about a middle as wide as the spread on either side."""
-    frames = np.arange(len(values))
     for i, (name, color) in enumerate(style.AXES):
         ax.fill_between(*_band(middle[:, i], spread[:, i]), color=color, alpha=0.25, lw=0)
-        ax.plot(frames, values[:, i], color=color, label=name, **dots(len(values)))
+        curve(ax, values[:, i], color, name)
     # an unsure frame may have a band that would flatten everything else
     finite = values[np.isfinite(values)]
     if finite.size:
@@ -55,7 +54,7 @@ def three_traces(ax: Axes, values: Array, middle: Array, spread: Array) -> None:
 
 def _band(values: Array, spread: Array) -> tuple[Array, Array, Array]:
     """Frames, lower and upper edge; the outermost of neighbours where there are too many to see."""
-    starts = np.arange(0, len(values), -(-len(values) // _EDGES))
+    starts = np.arange(0, len(values), -(-len(values) // _BINS))
     lower = np.minimum.reduceat(values - spread, starts)
     upper = np.maximum.reduceat(values + spread, starts)
     ends = np.append(starts[1:], len(values)) - 1
@@ -63,10 +62,9 @@ def _band(values: Array, spread: Array) -> tuple[Array, Array, Array]:
 
 
 def _displacement(ax: Axes, record: RunRecord) -> None:
-    frames = np.arange(len(record.status))
     before, after = np.asarray(record.fd_before), np.asarray(record.fd_after)
-    ax.plot(frames, before, color=style.BEFORE, label="before", **dots(len(frames)))
-    ax.plot(frames, after, color=style.AFTER, label="left after correction", **dots(len(frames)))
+    curve(ax, before, style.BEFORE, "before")
+    curve(ax, after, style.AFTER, "left after correction")
     ax.axhline(record.fd_threshold, color=style.THRESHOLD, lw=1, ls=(0, (5, 3)),
                label=f"threshold {record.fd_threshold:g} mm")  # fmt: skip
     top = float(np.nanmax(np.concatenate([before, after]), initial=1.5 * record.fd_threshold))
@@ -76,7 +74,7 @@ def _displacement(ax: Axes, record: RunRecord) -> None:
 
 def draw_similarity(path: Path, record: RunRecord) -> None:
     """Draw how alike each frame is to the template, before and after."""
-    frames = np.arange(len(record.status))
+    frames = len(record.status)
     pairs = (
         (np.asarray(record.similarity_before), style.BEFORE, "before"),
         (np.asarray(record.similarity_after), style.AFTER, "after"),
@@ -86,16 +84,31 @@ def draw_similarity(path: Path, record: RunRecord) -> None:
         figure.subplots_adjust(left=0.062, right=0.995, top=0.89, bottom=0.18, hspace=0.18)
         for values, color, name in pairs:
             median = float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
-            label = f"{name}, median {median:.3f}"
-            ax.plot(frames, values, color=color, label=label, **dots(len(frames)))
+            curve(ax, values, color, f"{name}, median {median:.3f}")
         style.shade(ax, np.asarray(record.censored), style.CENSORED)
         ax.set(title="Correlation with the template")
         ax.legend(loc="lower right", ncols=2, bbox_to_anchor=(1.005, 0.94), handlelength=1.4)
         style.status_strip(strip, record.status, np.asarray(record.censored))
-        style.frames_axis(strip, len(frames))
+        style.frames_axis(strip, frames)
         strip.set_xlabel("frame", loc="left", labelpad=2)
 
 
-def dots(frames: int) -> dict[str, Any]:
-    """Mark single frames where there are few, so that one between two gaps is seen."""
-    return {"marker": "o", "markersize": 2.4} if frames <= 60 else {}
+def curve(ax: Axes, values: Array, color: str, name: str | None = None) -> None:
+    """Draw a value of every frame; single frames are marked where there are few."""
+    frames = _seen(values)
+    # so that one between two gaps is seen
+    dots: dict[str, Any] = {"marker": "o", "markersize": 2.4} if len(values) <= 60 else {}
+    ax.plot(frames, values[frames], color=color, label=name, **dots)
+
+
+def _seen(values: Array) -> NDArray[np.intp]:
+    """Frames that a curve goes through: of neighbours too many to see, the least and greatest."""
+    if len(values) <= 2 * _BINS:
+        return np.arange(len(values))
+    step = -(-len(values) // _BINS)
+    padded = np.full(-(-len(values) // step) * step, np.nan)
+    padded[: len(values)] = values
+    bins = padded.reshape(-1, step)
+    ends = [np.nan_to_num(sign * bins, nan=-np.inf).argmax(axis=1) for sign in (1, -1)]
+    found = np.unique(np.stack(ends) + step * np.arange(len(bins)))
+    return np.asarray(found[found < len(values)])

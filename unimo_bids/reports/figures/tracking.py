@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from unimo_bids.reports.figures import style
-from unimo_bids.reports.figures.traces import dots, three_traces
+from unimo_bids.reports.figures.traces import curve, three_traces
 from unimo_bids.reports.record import Array, RunRecord, TrackRecord
 
 # root mean square of six numbers that are 1 on average: 19 of 20 are less (chi square, 6 degrees)
@@ -47,13 +47,13 @@ def draw_tracking(path: Path, record: RunRecord, track: TrackRecord) -> None:
 
 
 def _surprise(ax: Axes, surprise: Array) -> None:
-    ax.plot(np.arange(len(surprise)), surprise, color=style.AFTER, **dots(len(surprise)))
+    curve(ax, surprise, style.AFTER)
     ax.axhline(_SURPRISING, color=style.THRESHOLD, lw=1, ls=(0, (5, 3)))
     top = max(2 * _SURPRISING, 1.08 * float(np.nanmax(surprise, initial=0)))
     ax.set(title="Surprise, standard deviations", ylim=(0, top))
 
 
 def _apart(ax: Axes, apart: Array) -> None:
-    ax.plot(np.arange(len(apart)), apart, color=style.AXES[2][1], **dots(len(apart)))
+    curve(ax, apart, style.AXES[2][1])
     top = 1.08 * max(0.5, float(np.nanmax(apart, initial=0)))
     ax.set(title="From the tracked to the refined pose, mm", ylim=(0, top))

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
 from unimo_bids.reports.figures import style
+from unimo_bids.reports.figures.traces import curve
 from unimo_bids.reports.figures.views import View, to_bytes
 from unimo_bids.reports.record import Array, RunRecord
 
@@ -41,9 +42,9 @@ def draw_within(
         way.set(title="Translation of the brain's centre in every slice, mm")
         way.legend(loc="lower right", ncols=3, bbox_to_anchor=(1.005, 0.97), handlelength=1.4)
         # as bars, a thousand frames would be most of the page
-        within.plot(np.arange(frames), slices.within_max, color=style.AXES[0][1], lw=1)
+        curve(within, np.asarray(slices.within_max), style.AXES[0][1])
         within.set(title="Largest displacement between two slices of a frame, mm")
-        covered.plot(np.arange(frames), 100 * slices.coverage, color=style.AXES[2][1])
+        curve(covered, 100 * np.asarray(slices.coverage), style.AXES[2][1])
         covered.set(title="Brain that slices came near to, per cent", ylim=(0, 105))
         for ax in (way, within, covered):
             style.frames_axis(ax, frames)
