@@ -62,12 +62,16 @@ _REAL = ("sub-mosaic04", "sub-mosaic06", "sub-sag02", "sub-xa30", "sub-rtcloud")
 def judge(
     data: Path, frames: int, seeds: Sequence[int], threads: int, kinds: Sequence[str] = ()
 ) -> int:
-    """Print the tables of simulated and of real heads; of some kinds of the former, that alone."""
+    """Print the tables of simulated and of real heads, or of some kinds: `real` is one."""
     torch.set_num_threads(threads)
-    rows = [_simulated(kind, seed, frames, data) for kind in kinds or KINDS for seed in seeds]
+    chosen = kinds or (*KINDS, "real")
+    rows = [
+        _simulated(kind, seed, frames, data) for kind in chosen if kind != "real" for seed in seeds
+    ]
     columns = ["series", "seed", "by frames, median / p95", "by slices", "CPU s", "of it slices"]
-    print(markdown_table([columns, *rows]))
-    if kinds:
+    if rows:
+        print(markdown_table([columns, *rows]))
+    if "real" not in chosen:
         return 0
     found = [
         one for name in _REAL for one in sorted((data / "epi").glob(f"{name}/func/*_bold.nii*"))
