@@ -61,7 +61,12 @@ def ball(shape=(40, 36, 30), sizes=(2.0, 2.5, 3.0), radius=28.0):
 @pytest.mark.parametrize(
     ("wrong", "skull", "least"),
     # the rest is the fluid about the brain, as bright as it, and half a voxel of rim
-    [((), True, 0.93), (NOISE, True, 0.93), (BIAS, True, 0.93), (NOISE, False, 0.985)],
+    [
+        pytest.param((), True, 0.93, marks=pytest.mark.slow),
+        (NOISE, True, 0.93),
+        (BIAS, True, 0.93),
+        (NOISE, False, 0.985),
+    ],
 )
 def test_an_adult_head(wrong, skull, least):
     image, affine, truth = adult(wrong=wrong, skull=skull)

@@ -33,6 +33,7 @@ def test_headers_and_values_at_random_with_the_engine(tmp_path):
     assert codes[0] > 0.3 * WHOLE
 
 
+@pytest.mark.slow
 def test_files_that_have_done_harm(tmp_path):
     endings = {one.name: one for one in fuzz.corrected(fuzz.known(), tmp_path, *NO_BRAIN)}
     judged(endings.values())

@@ -138,6 +138,7 @@ def test_the_brain_is_looked_for(tmp_path, capsys):
     assert facts["registered"]["moving"]["volume_ml"] == pytest.approx(113, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bright")
 def test_different_things_are_doubted_and_written(tmp_path, capsys):
     fixed = _ball(tmp_path / "fixed.nii", (150, 120, 90), 40, seed=0)

@@ -138,7 +138,8 @@ def python_for_others(become):
     return pytest.skip("no Python here can be run by other users")
 
 
-@pytest.mark.parametrize("home", ["unset", pytest.param("read-only", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("home", ["unset", "read-only"])
 def test_stranger_without_a_home(tmp_path, home):
     """As in a container: a user without a name, and no place to keep settings."""
     become = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]

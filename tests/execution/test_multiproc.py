@@ -197,7 +197,11 @@ def wait_for(notes, word):
 
 
 @pytest.mark.parametrize(
-    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT]
+    "how",
+    [
+        signal.SIGKILL,
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGTERM, signal.SIGINT)),
+    ],
 )
 def test_nodes_end_with_their_program_and_it_goes_on_where_it_stopped(notes, start, how):
     program = start(50)

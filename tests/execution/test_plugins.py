@@ -48,7 +48,10 @@ def test_arguments_that_do_not_suit_are_refused(args):
         make_plugin(PluginChoice("MultiProc", args), {"n_procs": 1, "memory_gb": 2.0})
 
 
-@pytest.mark.parametrize("name", ["PBS", "LSF", "OAR", "Condor"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=pytest.mark.slow) for one in ("LSF", "OAR", "Condor")] + ["PBS"],
+)
 def test_jobs_of_other_clusters_set_their_threads(name, tmp_path, monkeypatch, notes):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     theirs = getattr(importlib.import_module("nipype.pipeline.plugins"), f"{name}Plugin")

@@ -157,6 +157,7 @@ def test_cuts_go_through_the_middle_left_on_the_left_and_upright():
             assert (middle - row) * pixel_mm == pytest.approx(away[up], abs=0.5)
 
 
+@pytest.mark.slow
 def test_long_series_are_thinned(tmp_path):
     record = make_record(tmp_path / "data", frames=850)
     written = {path.name.split("desc-")[1]: path for path in draw_run(record, tmp_path / "out")}

@@ -159,6 +159,7 @@ def test_a_run_that_was_not_reached_has_not_failed(derivatives):
     assert text.count("not finished") == 4 and "This run failed" not in text
 
 
+@pytest.mark.slow
 def test_whatever_it_is_called_it_is_text(tmp_path):
     entities = "sub-01_task-<img src=x onerror=alert(1)>"
     given = {"facts": {EVIL: EVIL}, "warnings": [EVIL]}

@@ -114,6 +114,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_frames():
     command = [sys.executable, "-c", _PEAK]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
