@@ -82,6 +82,9 @@ def test_names_in_a_standard_space(tmp_path):
         f"{stem}_{space}_desc-brain_mask.nii.gz",
         f"{stem}_from-boldref_to-MNIInfant+1_mode-image_xfm.h5",
     ]
+    assert (
+        str(sidecar(found.transform)) == f"{stem}_from-boldref_to-MNIInfant+1_mode-image_xfm.json"
+    )
     others = space_names(entities | {"run": "1"}, Space("X")).all
     for path in (*found.all, *run_names(entities).all, *others):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

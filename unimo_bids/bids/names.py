@@ -206,7 +206,7 @@ def corrected_series(out_dir: Path, entities: Mapping[str, str]) -> list[Path]:
 
 def sidecar(path: Path) -> Path:
     """JSON beside a file."""
-    return path.with_name(re.sub(r"\.(nii\.gz|nii|txt|tsv)$", "", path.name) + ".json")
+    return path.with_name(re.sub(r"\.(nii\.gz|nii|txt|tsv|h5)$", "", path.name) + ".json")
 
 
 def participant_folder(label: str) -> Path:
