@@ -232,6 +232,17 @@ def _add_method(parser: Parser) -> None:
         action=FetchTemplates,
         help="fetch what --output-spaces will need from TemplateFlow, and do nothing else",
     )
+    _add_beyond_poses(group)
+    add(
+        "--population",
+        choices=("auto", *get_args(Population)),
+        help="who was scanned (default: auto, from ages in the dataset, else the brain's size)",
+    )
+
+
+def _add_beyond_poses(group: argparse._ArgumentGroup) -> None:
+    """What one rigid pose a frame leaves: motion between slices, brightness, distortion."""
+    add = group.add_argument
     add(
         "--slices",
         choices=get_args(Slices),
@@ -246,11 +257,6 @@ def _add_method(parser: Parser) -> None:
         help="distortion that bends the head as it moves, along the sidecar's "
         "PhaseEncodingDirection: auto, undo it where frames that had no part in the estimate fit "
         "better so; epi, in any case; none, leave it (default)",
-    )
-    add(
-        "--population",
-        choices=("auto", *get_args(Population)),
-        help="who was scanned (default: auto, from ages in the dataset, else the brain's size)",
     )
 
 

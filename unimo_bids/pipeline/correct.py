@@ -234,12 +234,17 @@ def correct_file(
         summary["runtime_s"] = round(time.monotonic() - started, 2)
         with atomic(places["summary"]) as temporary:
             temporary.write_text(json.dumps(summary, indent=2) + "\n")
-        for key, place in places.items():
-            if place.name.endswith((".nii", ".nii.gz")):
-                check_image(place, paths[key])
+        _check_images(places, paths)
     if options.overwrite:
         _remove_outdated(paths, _inputs(options))
     return done
+
+
+def _check_images(places: Mapping[str, Path], paths: Mapping[str, Path]) -> None:
+    """Open all images that were written once more, before they go to their places."""
+    for key, place in places.items():
+        if place.name.endswith((".nii", ".nii.gz")):
+            check_image(place, paths[key])
 
 
 def _is_made(key: str, summary: Mapping[str, Any]) -> bool:

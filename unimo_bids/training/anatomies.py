@@ -7,7 +7,7 @@ surroundings are procedural. Every fourth of each kind is held back for validati
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +63,15 @@ class Packed:
     name: str
     radius: float
     held_back: bool
+
+
+def heads_of(objects: Iterable[object]) -> dict[str, list[Packed]]:
+    """Whole heads among all that is trained on, by kind."""
+    heads: dict[str, list[Packed]] = {"adult": [], "fetal": []}
+    for thing in objects:
+        if isinstance(thing, Packed) and thing.kind in heads:
+            heads[thing.kind].append(thing)
+    return heads
 
 
 def gather(folders: Sequence[Path], procedural: int, surroundings: int) -> Iterator[Packed]:

@@ -34,7 +34,7 @@ from unimo_bids.spatial import grid as space
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
 from unimo_bids.spatial.warp import Field
-from unimo_bids.training.anatomies import Packed
+from unimo_bids.training.anatomies import Packed, heads_of
 from unimo_bids.training.pairs import organ, roughened
 from unimo_bids.training.recipe import Recipe
 from unimo_bids.training.scanner import (
@@ -98,10 +98,7 @@ class Bendings:
         self, objects: Sequence[Packed | Stack], device: torch.device | str = "cpu"
     ) -> None:
         self.device = torch.device(device)
-        self.heads: dict[str, list[Packed]] = {"adult": [], "fetal": []}
-        for thing in objects:
-            if isinstance(thing, Packed) and thing.kind in self.heads:
-                self.heads[thing.kind].append(thing)
+        self.heads = heads_of(objects)
 
     def draw(
         self,

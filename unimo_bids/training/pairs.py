@@ -18,7 +18,7 @@ from torch import Tensor
 from unimo_bids.networks.pose import VOXELS, WIDTH
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.boxes import Box
-from unimo_bids.training.anatomies import IN_BRAIN, Packed
+from unimo_bids.training.anatomies import IN_BRAIN, Packed, heads_of
 from unimo_bids.training.scanner import (
     Grid,
     Random,
@@ -92,10 +92,7 @@ class Pairs:
         self, objects: Sequence[Packed | Stack], device: torch.device | str = "cpu"
     ) -> None:
         self.device = torch.device(device)
-        self.heads: dict[str, list[Packed]] = {"adult": [], "fetal": []}
-        for thing in objects:
-            if isinstance(thing, Packed) and thing.kind in self.heads:
-                self.heads[thing.kind].append(thing)
+        self.heads = heads_of(objects)
 
     def draw(
         self,
