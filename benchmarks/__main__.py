@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "outside": _outside,
         "modalities": _modalities,
         "app": _app,
+        "correct": _correct,
         "golden": _golden,
         "gpu": _gpu,
         "cohort": _cohort,
@@ -162,6 +163,9 @@ def _add_program(commands: Commands) -> None:
     app = commands.add_parser("app", help="the whole app against the motion estimate alone")
     app.add_argument("--frames", type=int, default=300)
     app.add_argument("--threads", type=int, default=1)
+    correct = commands.add_parser("correct", help="unimo-correct: processor seconds and memory")
+    correct.add_argument("--volumes", nargs="+", type=int, default=[20, 40])
+    correct.add_argument("--data", type=Path, default=DATA)
     golden = commands.add_parser("golden", help="fingerprints of results")
     golden.add_argument("out", metavar="OUT.json", type=Path)
     golden.add_argument("--before", metavar="JSON", type=Path, help="compare with these")
@@ -251,6 +255,12 @@ def _app(options: argparse.Namespace) -> int:
     from benchmarks.app import main as measure
 
     return measure(options.frames, options.threads)
+
+
+def _correct(options: argparse.Namespace) -> int:
+    from benchmarks.correct import measure
+
+    return measure(options.data, options.volumes)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -1,0 +1,80 @@
+"""`unimo-correct` from start to end: processor seconds and memory, by the number of volumes.
+
+Each call is a process of its own with one thread, and writes all of its outputs. What a further
+volume costs is the difference between the longest and the shortest series, by the number of
+volumes between them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.table import markdown_table
+
+HEADS = ("adult-small-head", "fetal-small-head")
+# its own peak: what the system tells of a child holds that of its parent before it began
+_CORRECT = """
+import pathlib, re, sys
+from unimo_bids.cli.correct import main
+code = main([*sys.argv[1:], "--threads", "1", "--overwrite"])
+status = pathlib.Path("/proc/self/status").read_text()
+print(re.search(r"VmHWM:\\s+(\\d+)", status)[1])
+sys.exit(code)
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one call: processor seconds, and peak memory in MiB."""
+
+    seconds: float
+    mib: float
+
+
+def measure(data: Path, volumes: Sequence[int]) -> int:
+    """Print a table of both heads."""
+    lines = [["head", *(f"{n} volumes, CPU s" for n in volumes), "a further one", "peak, MiB"]]
+    for head in HEADS:
+        with tempfile.TemporaryDirectory() as folder:
+            whole = _written(head, max(volumes), data, Path(folder))
+            costs = [_cost(_first(whole, n), Path(folder) / "out") for n in volumes]
+        more = (costs[-1].seconds - costs[0].seconds) / max(1, volumes[-1] - volumes[0])
+        seconds = (f"{cost.seconds:.1f}" for cost in costs)
+        lines.append([head, *seconds, f"{more:.3f}", ", ".join(f"{c.mib:.0f}" for c in costs)])
+    print(markdown_table(lines))
+    return 0
+
+
+def _written(head: str, frames: int, data: Path, folder: Path) -> Path:
+    series = SCENARIOS[head].make(frames, 0, data)
+    path = folder / "bold.nii.gz"
+    image = nib.Nifti1Image(np.round(series.data).astype(np.int16), series.affine)
+    nib.save(image, path)
+    return path
+
+
+def _first(path: Path, volumes: int) -> Path:
+    part = path.with_name(f"first{volumes}.nii.gz")
+    nib.save(nib.load(path).slicer[..., :volumes], part)
+    return part
+
+
+def _cost(path: Path, out: Path) -> Cost:
+    command = [sys.executable, "-c", _CORRECT, str(path), str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    before = os.times()
+    done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    after = os.times()
+    seconds = after.children_user - before.children_user
+    seconds += after.children_system - before.children_system
+    return Cost(seconds, int(done.stdout.split()[-1]) / 1024)
