@@ -73,6 +73,17 @@ def test_first_frames_of_another_kind(seed):
     )  # two frames' errors
 
 
+@SEEDS
+def test_slices_that_are_darkened_at_random(seed):
+    """As by spin history: a stripe looks like structure, and draws the head along its axis."""
+    rng = np.random.default_rng(seed)
+    frames, poses = drawn(seed)
+    gains = torch.from_numpy(rng.uniform(0.6, 1.1, (COUNT, 1, 1, frames.shape[3]))).float()
+    found = measured(frames * gains)
+    assert found.mode == "plain"
+    assert off(found, poses).max() < 0.5  # 2 mm and more where nothing is done about it
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1))  # a quarter of a minute each
 def test_a_cycle_of_contrast_in_a_head_at_rest(seed):

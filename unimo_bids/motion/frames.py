@@ -74,12 +74,27 @@ class Evened(Frames):
     def __init__(self, frames: Frames, width: float) -> None:
         super().__init__(frames._series, frames.grid.affine, frames.device)
         self.scale = frames.scale
-        self._widths = (width / self.grid.sizes).tolist()
+        self._frames, self._widths = frames, (width / self.grid.sizes).tolist()
 
     def __call__(self, indices: Sequence[int]) -> Tensor:
         """Frames at these indices."""
-        frames = super().__call__(indices)
+        frames = self._frames(indices)
         return evened(frames, gaussian_blur(frames, self._widths))
+
+
+class Destriped(Frames):
+    """Frames whose slices along an axis are divided by gains ``(T, S)``."""
+
+    def __init__(self, frames: Frames, axis: int, gains: Tensor) -> None:
+        super().__init__(frames._series, frames.grid.affine, frames.device)
+        self.scale = frames.scale
+        shape = [len(gains), 1, 1, 1]
+        shape[1 + axis] = gains.shape[1]
+        self._frames, self._gains = frames, gains.reshape(shape).to(self.device)
+
+    def __call__(self, indices: Sequence[int]) -> Tensor:
+        """Frames at these indices."""
+        return self._frames(indices).div_(self._gains[list(indices)])
 
 
 def evened(images: Tensor, average: Tensor) -> Tensor:

@@ -29,6 +29,16 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Stripes:
+    """Slices whose brightness is not their neighbours'."""
+
+    rough: float = convention(0.05, "of a slice's brightness apart from its neighbours'")
+    clear: float = convention(2.0, "times as rough as across another axis: slices have one")
+    in_view: float = convention(0.05, "of what the fullest slice holds; gains of less are not told")
+    most: float = convention(10.0, "a gain, or what it is divided by: no slice comes from nothing")
+
+
+@dataclass(frozen=True)
 class Tracking:
     """Which pose a frame starts from."""
 
@@ -123,6 +133,7 @@ class Distortion:
 
 FRAMES = Frames()
 REFERENCE = Reference()
+STRIPES = Stripes()
 TRACKING = Tracking()
 QUALITY = Quality()
 JUDGE = Judge()

@@ -54,14 +54,15 @@ class Way:
 
 
 def best_way(
-    judge: Judge, ways: dict[Mode, Way], center: Tensor, best: Mode
+    judge: Judge, ways: dict[Mode, Way], center: Tensor
 ) -> tuple[Mode, Way, Readings, tuple[str, ...]]:
     """Choose the way under which frames agree best; each has to win clearly over those before it.
 
-    The first is `best`. Of two that bend alike, one that explains more frames wins if it agrees
-    no worse. Rest, too, has to win clearly: a small motion that is as good as none stays. Returns
-    also what was read through its poses, and what was found, a sentence for each comparison.
+    The first is to be beaten. Of two that bend alike, one that explains more frames wins if it
+    agrees no worse. Rest, too, has to win clearly: a small motion that is as good as none stays.
+    Returns also what was read through its poses, and a sentence for each comparison.
     """
+    best = next(iter(ways))
     poses = ways[best].refined.poses
     rest = torch.eye(4, dtype=torch.float64, device=poses.device).expand_as(poses)
     sets: dict[Mode, Tensor] = {mode: way.refined.poses for mode, way in ways.items()}

@@ -1,0 +1,146 @@
+"""Slices that are darker or brighter than those beside them, in every frame others.
+
+Motion leaves them so by spin history. Registration takes a stripe for structure, and draws the head
+along the slices' axis. The mean of many frames has no stripes: what a frame I shows of slice s over
+what the mean P shows there, at the frame's pose, is the slice's gain::
+
+    g(s) = Σ w I P / Σ w P²
+
+A pose that is a little off changes gains too, but smoothly from slice to slice. Where they are
+rough, and two halves of the voxels say the same, there are stripes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unimo_bids.motion.frames import Destriped
+from unimo_bids.motion.scan import CoarseFrames, Scan
+from unimo_bids.motion.thresholds import STRIPES
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid, Window
+from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Rigid
+
+_LOOKED_AT = 8  # frames, before all
+
+
+@dataclass(frozen=True, eq=False)
+class Stripes:
+    """Gains ``(T, S)`` of the slices along an axis of the grid, and how rough they are.
+
+    `rough` is the root mean square of what sets a slice's gain apart from its neighbours'.
+    """
+
+    axis: int
+    gains: NDArray[np.float32]
+    rough: float
+
+    def __str__(self) -> str:
+        return (
+            f"Slices differ in brightness by {100 * self.rough:.0f} % (root mean square), in each "
+            "frame others: frames are registered without that."
+        )
+
+
+def find_stripes(
+    scan: Scan, template: Tensor, poses: Tensor, before: Stripes | None = None
+) -> Stripes | None:
+    """Stripes across one of the axes, if there are any.
+
+    Parameters
+    ----------
+    template
+        ``(X, Y, Z)`` mean of aligned frames.
+    poses
+        ``(T, 4, 4)``
+    before
+        Those that were found already; what `scan` still has of them, however little, is told.
+    """
+    usable = np.flatnonzero(scan.usable)
+    if before is not None:
+        return _across(scan, template, poses, usable)[before.axis]
+    few = usable[np.linspace(0, len(usable) - 1, min(len(usable), _LOOKED_AT)).astype(int)]
+    for frames in (few, usable):
+        found = _across(scan, template, poses, frames)
+        second, first = sorted(found, key=lambda one: one.rough)[1:]
+        if first.rough < max(STRIPES.rough, STRIPES.clear * second.rough):
+            return None
+    return first
+
+
+def without_stripes(scan: Scan, stripes: Stripes) -> Scan:
+    """The same scan, each slice divided by its gain."""
+    frames = Destriped(scan.frames, stripes.axis, torch.from_numpy(stripes.gains))
+    return replace(
+        scan,
+        frames=frames,
+        reference_image=frames([scan.reference])[0],
+        coarse=CoarseFrames(frames, scan.head, scan.progress),
+    )
+
+
+def _across(scan: Scan, template: Tensor, poses: Tensor, frames: NDArray[np.int_]) -> list[Stripes]:
+    """What some of the frames show across each axis; the gains of the others are 1."""
+    grid = scan.frames.grid
+    seen = torch.stack([template, scan.head.weights])
+    head = scan.head.part(scan.window).grid.corners()
+    products = torch.zeros(2, 2, scan.frames.count, sum(grid.shape), dtype=torch.float64)
+    for t in frames.tolist():
+        pose = poses[t].cpu()
+        window = _around(grid, rigid.transform(grid.to_index @ pose, head))
+        back = Rigid(rigid.inverse(pose))
+        model, weights = resample(seen, grid, back, window=window, interpolation="linear")
+        frame, weighted = scan.frames([t])[0][window], weights * model
+        for number, image in enumerate((weighted * frame, weighted * model)):
+            products[number, :, t] = _sums(image, window, grid)
+    parts = products.split(list(grid.shape), dim=-1)
+    return [_stripes(axis, part) for axis, part in enumerate(parts)]
+
+
+def _around(grid: Grid, indices: Tensor) -> Window:
+    """The part of a grid that holds some indices ``(N, 3)``; at least a voxel."""
+    ends = zip(indices.amin(dim=0).tolist(), indices.amax(dim=0).tolist(), grid.shape, strict=True)
+    x, y, z = (
+        slice(min(max(0, math.floor(low)), n - 1), max(1, min(n, math.ceil(high) + 1)))
+        for low, high, n in ends
+    )
+    return x, y, z
+
+
+def _sums(image: Tensor, window: Window, grid: Grid) -> Tensor:
+    """Sums over the planes across each axis in turn, ``(2, X + Y + Z)``: of every other voxel."""
+    index = torch.meshgrid(*(torch.arange(n) for n in image.shape), indexing="ij")
+    even = ((index[0] + index[1] + index[2]) % 2 == 0).to(image)
+    out = torch.zeros(2, sum(grid.shape), dtype=torch.float64)
+    for half, part in enumerate((image * even, image * (1 - even))):
+        first = 0
+        for axis, n in enumerate(grid.shape):
+            place = slice(first + window[axis].start, first + window[axis].stop)
+            out[half, place] = part.sum(dim=[a for a in range(3) if a != axis]).double().cpu()
+            first += n
+    return out
+
+
+def _stripes(axis: int, products: Tensor) -> Stripes:
+    """Gains from ``Σ w I P`` and ``Σ w P²`` of two halves, ``(2, 2, T, S)``."""
+    along, squares = products
+    both = squares.sum(dim=0)
+    enough = (both > STRIPES.in_view * both.amax(dim=1, keepdim=True)) & (along > 0).all(dim=0)
+    halves = torch.where(enough, along / squares.clamp(min=1e-30), 1.0).log()
+    apart = halves[..., 1:-1] - (halves[..., :-2] + halves[..., 2:]) / 2
+    beside = enough[:, :-2] & enough[:, 1:-1] & enough[:, 2:]
+    agreed = float((apart[0] * apart[1])[beside].mean()) if bool(beside.any()) else 0.0
+    ratios, known = (along.sum(dim=0) / both.clamp(min=1e-30)).numpy(), enough.numpy()
+    gains = np.ones(ratios.shape, dtype=np.float32)
+    slices = np.arange(ratios.shape[1])
+    for t in np.flatnonzero(known.any(axis=1)):
+        own = ratios[t, known[t]]
+        gains[t] = np.interp(slices, slices[known[t]], own / np.median(own))
+    return Stripes(axis, gains.clip(1 / STRIPES.most, STRIPES.most), max(agreed, 0.0) ** 0.5)
