@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d, max_pool3d
+from torch.nn.functional import avg_pool3d, pad
 
 from unimo_bids.networks.unet import UNet
 from unimo_bids.networks.weights import inference_type
@@ -26,7 +26,9 @@ FIND_MM = 5.0
 WINDOW = 48  # voxels of *find* along each axis
 _SEGMENT_SHAPE = (56, 56, 56)
 _SEGMENT_WIDTH = 3.3  # of the box, relative to the radius of a ball with the brain's volume
-_AROUND = 13  # voxels of *segment*: twice how far what lies around an outline reaches, and one
+# voxels of *segment* on either side of an outline that count as around it; and the steps by which
+# the largest of two neighbours becomes that of twice as many, of 2, 4, 8 and all 13
+_AROUND, _STEPS = 6, (1, 2, 4, 5)
 _BRIGHT = 0.99  # quantile
 _BRIGHTEST = 2.0  # relative to it; what is brighter is clipped
 
@@ -80,11 +82,7 @@ def features(probability: Tensor, layers: Sequence[Tensor], inside: Tensor) -> T
         ``(X, Y, Z)`` the outline, 0 or 1.
     """
     inside = inside[None, None].float()
-    around = inside
-    for axis in range(3):  # one after the other: a cube at once takes twenty times as long
-        width = [_AROUND if a == axis else 1 for a in range(3)]
-        around = max_pool3d(around, width, 1, [w // 2 for w in width])
-    around = around - inside
+    around = _widened(inside) - inside
     found = []
     for layer in layers:
         values = layer[0].flatten(1).float()
@@ -97,6 +95,16 @@ def features(probability: Tensor, layers: Sequence[Tensor], inside: Tensor) -> T
         found += [mean, (values.square() @ within - mean**2).clamp(min=0).sqrt(), values @ beside]
     clear = (probability * inside[0, 0]).sum() / inside.sum().clamp(min=1)
     return torch.cat([*found, torch.stack([clear, inside.mean().clamp(min=1e-4).log()])])
+
+
+def _widened(inside: Tensor) -> Tensor:
+    """Largest value nearby, ``(1, 1, X, Y, Z)``: in a quarter of `max_pool3d`'s time."""
+    wide = pad(inside, [_AROUND] * 6)
+    for axis in (2, 3, 4):
+        for step in _STEPS:
+            many = wide.shape[axis] - step
+            wide = torch.maximum(wide.narrow(axis, 0, many), wide.narrow(axis, step, many))
+    return wide
 
 
 def segment_box(center: Sequence[float] | NDArray[np.float64], radius: float) -> Box:

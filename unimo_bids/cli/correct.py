@@ -164,7 +164,7 @@ def print_result(done: Corrected, also: Sequence[Path] = ()) -> None:
 
 
 def _draw(path: Path, done: Corrected) -> None:
-    # matplotlib costs half a second and a font cache: only who wants a figure pays
+    # only who wants a figure pays for the import
     from unimo_bids.reports.correction import draw_correction
 
     draw_correction(path, done)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -56,7 +56,6 @@ from unimo_bids.pipeline.steps import (
 )
 from unimo_bids.pipeline.summary import correction_summary, motion_columns
 from unimo_bids.spaces.names import output_spaces
-from unimo_bids.spaces.templates import Template
 from unimo_bids.words import (
     Deformation,
     FileBrainMethod,
@@ -66,6 +65,9 @@ from unimo_bids.words import (
     Slices,
     TrackerName,
 )
+
+if TYPE_CHECKING:
+    from unimo_bids.spaces.templates import Template
 
 _BRAIN_SHARE = 0.2  # of the estimation
 _ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing

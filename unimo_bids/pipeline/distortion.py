@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,9 +13,11 @@ from unimo_bids.errors import InputError
 from unimo_bids.files.fields import write_shift_field
 from unimo_bids.files.series import Series
 from unimo_bids.files.writing import write_volume
-from unimo_bids.motion.distortion import Bent, estimate_distortion
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.words import GRID_AXES, Deformation
+
+if TYPE_CHECKING:
+    from unimo_bids.motion.distortion import Bent
 
 UNDER_SLICES = (
     "No distortion was looked for: frames are made from slices, which no field is put under yet."
@@ -55,6 +57,8 @@ def seek_distortion(
     series: Series, motion: MotionEstimate, how: Deformation, axis: int | None
 ) -> Bent:
     """What bends the head along the phase-encode axis, if that is known."""
+    from unimo_bids.motion.distortion import Bent, estimate_distortion  # few calls need it
+
     if axis is None:
         unknown = "No distortion was looked for: the phase-encode axis is not known."
         return Bent(motion, None, unknown)

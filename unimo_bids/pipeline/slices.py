@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,8 +18,6 @@ from unimo_bids.files.series import Series
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.writing import SeriesWriter, write_volume
 from unimo_bids.motion.estimate import MotionEstimate
-from unimo_bids.motion.slices.brightness import HistoryFit, fit_history
-from unimo_bids.motion.slices.estimation import SliceMotion, correct_slices, estimate_slices
 from unimo_bids.motion.slices.history import IN_HEAD, Excitation, SpinHistory, usual_t1
 from unimo_bids.motion.slices.timing import slice_times
 from unimo_bids.motion.slices.trajectory import SliceTimes
@@ -27,6 +25,10 @@ from unimo_bids.qc.confounds import MOTION_NAMES, finite_parameters
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.words import Slices
+
+if TYPE_CHECKING:
+    from unimo_bids.motion.slices.brightness import HistoryFit
+    from unimo_bids.motion.slices.estimation import SliceMotion
 
 _REMEDY = "correct the file, or leave --slice-timing out"
 _LARGEST_FLIP = 90.0  # degrees: an inversion has another history
@@ -107,6 +109,8 @@ def write_slices(
     excitation
         To remove spin history; None leaves it.
     """
+    from unimo_bids.motion.slices.estimation import estimate_slices  # few calls need it
+
     slices = estimate_slices(series, series.affine, motion, times)
     write_table(places["slices"], slice_columns(slices))
     rebuilt = mode == "on" or slices.worth(motion)
@@ -205,6 +209,8 @@ class Rebuilt:
     def __init__(
         self, series: Any, grid: Grid, slices: SliceResult, motion: MotionEstimate
     ) -> None:
+        from unimo_bids.motion.slices.estimation import correct_slices
+
         self.coverage = np.zeros(series.shape, dtype=np.uint8, order="F")
         self.history: HistoryFit | None = None
         self.history_rms = np.full(series.shape[3], np.nan)
@@ -227,6 +233,8 @@ class Rebuilt:
 
     def _evened(self, excitation: Excitation) -> Iterator[NDArray[np.float32]]:
         """The same without spin history; all have to be made before its strength is known."""
+        from unimo_bids.motion.slices.brightness import fit_history
+
         slices, head = self._slices, torch.from_numpy(self._head)
         inside = self._head > IN_HEAD
         places = rigid.transform(self._grid.affine, torch.from_numpy(np.argwhere(inside)).double())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,11 +19,13 @@ from unimo_bids.files.writing import SeriesWriter, write_volume
 from unimo_bids.motion.correction import correct_series
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.spaces.names import AXES, Space, parse_spaces
-from unimo_bids.spaces.standard import Head, SpacePose, find_space, upright, upright_grid
-from unimo_bids.spaces.templates import Template, named_template, own_template
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.words import Interpolation
+
+if TYPE_CHECKING:
+    from unimo_bids.spaces.standard import Head, SpacePose
+    from unimo_bids.spaces.templates import Template
 
 Float32 = NDArray[np.float32]
 
@@ -82,6 +84,10 @@ def read_templates(
     spaces: Sequence[str], own: Sequence[str], age: float | None = None
 ) -> list[Template]:
     """Read the templates of spaces by name, and those of one's own files."""
+    if not (spaces or own):  # most calls: spared the import
+        return []
+    from unimo_bids.spaces.templates import named_template, own_template
+
     return [
         *(named_template(space) for space in parse_spaces(spaces) if space.name != AXES),
         *(own_template(given, age) for given in own),
@@ -109,6 +115,8 @@ def carry(
     grid
         Of the run.
     """
+    from unimo_bids.spaces.standard import Head, find_space, upright, upright_grid
+
     mask = np.asarray(probability, dtype=np.float32)
     run = Head(np.asarray(motion.template, dtype=np.float32), mask, grid)
     poses: dict[str, SpacePose] = {}

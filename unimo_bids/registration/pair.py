@@ -38,6 +38,8 @@ Affine = NDArray[np.float64]
 Volume = NDArray[np.generic]
 
 _COARSE_POINTS, _FINE_POINTS, _FINE_BLUR = 8_192, 30_000, 0.7
+# radii that coarse poses of one place may differ by: a fifth of the fine blur of usual voxels
+_SAME = 0.01
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,11 @@ def _refined(a: Side, b: Side, starts: dict[str, Tensor], sure: bool) -> _Found:
         poses = torch.cat([poses, coarse.searched()])
         names += ["search"] * (len(poses) - len(names))
         found = [coarse.tried(poses, tissues=tissues) for tissues in (False, True)]
-    fine = [_fine(*even, tried.poses, tissues=bool(tissues)) for tissues, tried in enumerate(found)]
+    apart = [_apart(tried.poses, a.head) for tried in found]
+    fine = [
+        _fine(*even, tried.poses[rows], tissues=bool(tissues))
+        for tissues, (tried, rows) in enumerate(zip(found, apart, strict=True))
+    ]
     scores = [_score(one, a, b) for one in fine]
     left = [1 - float(score.max()) ** 2 for score in scores]
     tissues = left[-1] < PAIR.tissues * left[0]
@@ -198,7 +204,16 @@ def _refined(a: Side, b: Side, starts: dict[str, Tensor], sure: bool) -> _Found:
     rows = [best, int(score.where(distinct, -1).argmax())][: 1 + bool(distinct.any())]
     stiff = _rivals(score[rows])
     fit, last = _last(a, b, even, tried.poses[rows], tissues=tissues)
-    return _Found(fit, names[best], stiff, last)
+    return _Found(fit, names[apart[tissues][best]], stiff, last)
+
+
+def _apart(poses: Tensor, head: Region) -> list[int]:
+    """Of poses ``(N, 4, 4)`` the first of each place: from all that are there one is refined."""
+    chosen: list[int] = []
+    for row, pose in enumerate(poses):
+        if not chosen or float(_moved(poses[chosen], pose, head).min()) > _SAME * head.radius:
+            chosen.append(row)
+    return chosen
 
 
 def _last(

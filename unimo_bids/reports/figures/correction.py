@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from PIL import Image, ImageDraw
 
-from unimo_bids.reports.figures.style import AFTER, AXES, BEFORE, GRID, INK, QUIET, RC, STATUS
-from unimo_bids.reports.figures.views import PLANES, view_around
+from unimo_bids.reports.figures.canvas import Panel, colored, font, ticks, write, write_upwards
+from unimo_bids.reports.figures.palette import (
+    AFTER,
+    AXES,
+    BEFORE,
+    GRAY,
+    GRID,
+    INK,
+    MAGMA,
+    QUIET,
+    STATUS,
+    VIRIDIS,
+)
+from unimo_bids.reports.figures.views import PLANES, View, view_around
 
 Array = npt.NDArray[np.floating]
+_SIZE = (1755, 1118)
+_WIDTH, _HEIGHT = 714, 144  # of three planes, and of each
 
 
 @dataclass(frozen=True)
@@ -62,141 +69,162 @@ class Correction:
 
 def write_summary(path: str | Path, title: str, subtitle: str, result: Correction) -> None:
     """Draw a correction into a PNG file."""
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(13.5, 8.6), dpi=130, facecolor="white")
-        FigureCanvasAgg(figure)
-        figure.text(0.03, 0.965, title, fontsize=13, weight="bold", va="center")
-        figure.text(0.03, 0.935, subtitle, fontsize=9, color=QUIET, va="center")
-        halves = figure.add_gridspec(1, 2, width_ratios=(1.08, 1), wspace=0)
-        _draw_traces(figure.add_subfigure(halves[0, 0]), result)
-        _draw_images(figure.add_subfigure(halves[0, 1]), result)
-        with Path(path).open("wb") as file:
-            figure.savefig(file, format="png", facecolor="white")
+    image = Image.new("RGB", _SIZE, "white")
+    write(image, (52, 38), title, color=INK, size=23, bold=True)
+    write(image, (52, 72), subtitle, size=16)
+    _draw_traces(image, result)
+    _draw_images(image, result)
+    with Path(path).open("wb") as file:
+        image.save(file, format="png", compress_level=3)  # the usual 6 takes 5 times as long
 
 
-def _draw_traces(figure: SubFigure, result: Correction) -> None:
-    axes = figure.subplots(4, 1, sharex=True, height_ratios=(3, 3, 2, 2))
-    figure.subplots_adjust(left=0.115, right=0.965, top=0.885, bottom=0.065, hspace=0.32)
-    frames = np.arange(len(result.status))
-    degrees = np.rad2deg(result.parameters[:, :3])
-    _draw_three(axes[0], degrees, np.rad2deg(result.deviations[:, :3]))
-    axes[0].set(title="Rotation vector", ylabel="degrees")
-    _draw_three(axes[1], result.parameters[:, 3:], result.deviations[:, 3:])
-    axes[1].set(title="Translation of the brain's centre", ylabel="mm")
-    handles, labels = axes[0].get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: labels[i][0] == "±")
-    axes[0].legend(
-        [handles[i] for i in order],
-        [labels[i] for i in order],
-        loc="lower right",
-        ncols=4,
-        bbox_to_anchor=(1.01, 0.98),
-        borderaxespad=0,
-        handlelength=1.4,
-    )
-
-    axes[2].fill_between(frames, 0, result.displacement, color=GRID, lw=0)
-    axes[2].plot(frames, result.displacement, color=INK, lw=1.1, **_marker(frames))
-    axes[2].set(title="Framewise displacement", ylabel="mm")
-    top = float(np.nanmax(result.displacement, initial=0.5))
-    axes[2].set_ylim(0, 1.15 * top)
-
-    for values, color, label in zip(
-        result.correlation, (BEFORE, AFTER), ("before", "after"), strict=True
+def _draw_traces(image: Image.Image, result: Correction) -> None:
+    frames = len(result.status)
+    for bounds, title, unit, rows in (
+        ((129, 350), "Rotation vector", "degrees", slice(0, 3)),
+        ((410, 631), "Translation of the brain's centre", "mm", slice(3, 6)),
     ):
-        axes[3].plot(frames, values, color=color, lw=1.3, label=label, **_marker(frames))
-    axes[3].set(title="Correlation with the template", xlabel="frame")
-    axes[3].legend(loc="lower right", ncols=2, bbox_to_anchor=(1.01, 0.97), borderaxespad=0)
-    axes[3].set_xlim(-0.5, len(frames) - 0.5)
-    axes[3].xaxis.get_major_locator().set_params(integer=True)
-    for ax in axes:
-        _shade(ax, result.status)
-        ax.axvline(result.reference, color=QUIET, lw=0.8, ls=(0, (2, 3)), zorder=0.6)
-    figure.align_ylabels(axes)
-    _name_shades(figure, result)
-
-
-def _marker(frames: npt.NDArray[np.intp]) -> dict[str, Any]:
-    """Dots where there are few frames, so that a gap beside one does not hide it."""
-    return {"marker": "o", "markersize": 2.6} if len(frames) <= 60 else {}
-
-
-def _draw_three(ax: Axes, values: Array, deviations: Array) -> None:
-    frames = np.arange(len(values))
-    for i, (name, color) in enumerate(AXES):
-        low, high = values[:, i] - 2 * deviations[:, i], values[:, i] + 2 * deviations[:, i]
-        ax.fill_between(
-            frames, low, high, color=color, alpha=0.22, lw=0, label="± 2 sd" if i == 2 else None
+        scale = 180 / np.pi if unit == "degrees" else 1.0
+        values, spread = (
+            scale * part[:, rows] for part in (result.parameters, 2 * result.deviations)
         )
-        ax.plot(frames, values[:, i], color=color, lw=1.3, label=name, **_marker(frames))
-    # an unsure frame may have a band that would flatten everything else
-    finite = values[np.isfinite(values)]
-    if finite.size:
-        spread = max(float(np.ptp(finite)), 0.05)
-        ax.set_ylim(finite.min() - 0.15 * spread, finite.max() + 0.15 * spread)
+        # an unsure frame may have a band that would flatten everything else
+        low, high = _range(values, least=0.05)
+        margin = 0.15 * (high - low)
+        panel = _Trace(image, bounds, (low - margin, high + margin), title, unit, result)
+        for i, (_, color) in enumerate(AXES):
+            middle, width = values[:, i], spread[:, i]
+            panel.area.band(panel.frames, middle - width, middle + width, color, 0.22)
+        for i, (_, color) in enumerate(AXES):
+            panel.area.curve(panel.frames, values[:, i], color)
+        panel.finish()
+    _name(image, 117, [*((name, color, 1.0) for name, color in AXES), ("± 2 sd", AXES[2][1], 0.22)])
 
+    top = float(np.nanmax(result.displacement, initial=0.5))
+    panel = _Trace(image, (690, 838), (0, 1.15 * top), "Framewise displacement", "mm", result)
+    panel.area.band(panel.frames, np.zeros(frames), result.displacement, GRID, 1.0)
+    panel.area.curve(panel.frames, result.displacement, INK, 2.0)
+    panel.finish()
 
-def _shade(ax: Axes, status: Sequence[str]) -> None:
-    for kind, color in STATUS.items():
-        for t in np.flatnonzero(np.asarray(status) == kind):
-            ax.axvspan(t - 0.5, t + 0.5, color=color, alpha=0.3, lw=0, zorder=0.5)
-
-
-def _name_shades(figure: SubFigure, result: Correction) -> None:
+    low, high = _range(np.stack(result.correlation), least=0.001)
+    margin = 0.05 * (high - low)
+    bounds, title = (897, 1045), "Correlation with the template"
+    panel = _Trace(image, bounds, (low - margin, high + margin), title, "", result)
+    for values, color in zip(result.correlation, (BEFORE, AFTER), strict=True):
+        panel.area.curve(panel.frames, values, color)
+    panel.finish()
+    _name(image, 886, [("before", BEFORE, 1.0), ("after", AFTER, 1.0)])
+    for place, text in zip(*panel.across, strict=True):
+        write(image, (panel.area.x(place), 1058), text, anchor="mm")
+    write(image, (105, 1084), "frame")
     counts = {kind: list(result.status).count(kind) for kind in STATUS}
-    handles: list[Artist] = [
-        Patch(color=STATUS[kind], alpha=0.4, lw=0, label=f"{kind} ({count})")
-        for kind, count in counts.items()
-        if count
-    ]
-    handles.append(
-        Line2D([], [], color=QUIET, lw=0.8, ls=(0, (2, 3)), label=f"reference ({result.reference})")
-    )
-    figure.legend(
-        handles=handles, loc="lower right", ncols=4, bbox_to_anchor=(0.97, 0.0), handlelength=1.4
-    )
+    shades = [(f"{kind} ({n})", STATUS[kind], 0.4) for kind, n in counts.items() if n]
+    _name(image, 1096, [*shades, (f"⋮ reference ({result.reference})", QUIET, 0.0)])
 
 
-def _draw_images(figure: SubFigure, result: Correction) -> None:
+class _Trace:
+    """A panel over the frames, with what all have."""
+
+    def __init__(
+        self,
+        image: Image.Image,
+        bounds: tuple[int, int],
+        up: tuple[float, float],
+        title: str,
+        unit: str,
+        result: Correction,
+    ) -> None:
+        count = len(result.status)
+        self.frames = np.arange(count, dtype=np.float64)
+        self._title, self._unit = title, unit
+        self._up = ticks(*up, 7 if bounds[1] - bounds[0] > 200 else 4)
+        self.across = ticks(-0.5, count - 0.5, 6, least_step=1)
+        self.area = Panel(image, (105, bounds[0], 880, bounds[1]), (-0.5, count - 0.5), up)
+        for kind, color in STATUS.items():
+            for t in np.flatnonzero(np.asarray(result.status) == kind):
+                self.area.shade(t - 0.5, t + 0.5, color, 0.3)
+        self.area.grid(self.across[0], self._up[0])
+        self.area.upright(result.reference, QUIET)
+
+    def finish(self) -> None:
+        """Put it into the image."""
+        self.area.finish(self._up, self._unit, self._title)
+
+
+def _range(values: Array, least: float) -> tuple[float, float]:
+    """What values span, but not less than so much; 0 to 1 of none."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    return low, max(high, low + least)
+
+
+def _name(image: Image.Image, y: int, names: Sequence[tuple[str, str, float]]) -> None:
+    """Say what colours mean, to the left of a panel's right edge; faint ones are areas."""
+    x = 880.0
+    draw = ImageDraw.Draw(image, "RGBA")
+    for text, color, alpha in reversed(names):
+        write(image, (x, y), text, anchor="rm")
+        x -= draw.textlength(text, font(15)) + 12
+        if alpha == 1:
+            draw.line((x - 24, y, x, y), color, 2)
+            draw.ellipse((x - 15, y - 3, x - 9, y + 3), color)
+        else:
+            draw.rectangle((x - 24, y - 6, x, y + 6), f"{color}{round(255 * alpha):02x}")
+        x -= 24 + (28 if alpha else 4)
+
+
+def _draw_images(image: Image.Image, result: Correction) -> None:
     """Before above after, each in three planes through the middle of the brain."""
     inside = np.asarray(result.mask) > 0.5
     view = view_around(inside, result.affine, spare_mm=10)
     mask = np.asarray(view.canonical(inside), dtype=np.bool_)
-    ratios = [across / up for across, up in map(view.extent, PLANES)]
-    groups = figure.add_gridspec(3, 1, left=0.07, right=0.935, top=0.885, bottom=0.03, hspace=0.13)
-    for number, (title, pair, cmap) in enumerate(
+    for number, (title, pair, colors) in enumerate(
         (
-            ("Mean over time", result.mean, "gray"),
-            ("Standard deviation over time", result.std, "magma"),
-            ("Temporal signal-to-noise ratio", result.tsnr, "viridis"),
+            ("Mean over time", result.mean, GRAY),
+            ("Standard deviation over time", result.std, MAGMA),
+            ("Temporal signal-to-noise ratio", result.tsnr, VIRIDIS),
         )
     ):
+        top = 129 + 331 * number
         volumes = [np.asarray(view.canonical(volume), dtype=np.float32) for volume in pair]
         limits = _window(volumes, mask, tissue=number == 0)
-        grid = groups[number, 0].subgridspec(
-            2, 4, width_ratios=[*ratios, 0.06], wspace=0.025, hspace=0.025
-        )
+        write(image, (970, top - 19), title, color=INK, size=17)
         for row, volume in enumerate(volumes):
-            for column, plane in enumerate(PLANES):
-                ax = figure.add_subplot(grid[row, column])
-                drawn = ax.imshow(
-                    view.cut(volume, plane),
-                    cmap=cmap,
-                    vmin=limits[0],
-                    vmax=limits[1],
-                    aspect="auto",  # the panel has the plane's proportions
-                    interpolation="nearest",
-                )
-                ax.set(xticks=[], yticks=[])
-                ax.grid(visible=False)
-                ax.spines[:].set_visible(False)
-                if column == 0:
-                    ax.set_ylabel(("before", "after")[row], color=QUIET)
-                    if row == 0:
-                        ax.set_title(title)
-        bar = figure.add_subplot(grid[:, 3])
-        bar.grid(visible=False)
-        figure.colorbar(drawn, cax=bar).outline.set_visible(False)
+            _draw_planes(image, view, volume, top + 148 * row, limits, colors)
+            write_upwards(image, (952, top + 148 * row + 72), ("before", "after")[row])
+        _draw_bar(image, top, limits, colors)
+
+
+def _draw_planes(
+    image: Image.Image,
+    view: View,
+    volume: Array,
+    top: int,
+    limits: tuple[float, float],
+    colors: Sequence[str],
+) -> None:
+    """Three cuts side by side; the panel has the planes' proportions together."""
+    shares = [across / up for across, up in map(view.extent, PLANES)]
+    left = 970.0
+    for plane, share in zip(PLANES, shares, strict=True):
+        width = share / sum(shares) * (_WIDTH - 2 * 5)
+        cut = Image.fromarray(colored(view.cut(volume, plane), limits, colors))
+        size = (max(1, round(width)), _HEIGHT)
+        image.paste(cut.resize(size, Image.Resampling.NEAREST), (round(left), top))
+        left += width + 5
+
+
+def _draw_bar(
+    image: Image.Image, top: int, limits: tuple[float, float], colors: Sequence[str]
+) -> None:
+    rows = 2 * _HEIGHT + 4
+    shares = np.linspace(1, 0, rows)[:, None].repeat(10, axis=1)
+    image.paste(Image.fromarray(colored(shares, (0, 1), colors)), (1690, top))
+    for value, text in zip(*ticks(*limits, 7), strict=True):
+        share = (value - limits[0]) / (limits[1] - limits[0])
+        write(image, (1706, top + (1 - share) * rows), text)
 
 
 def _window(

@@ -22,19 +22,14 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from unimo_bids.files.staging import atomic
+from unimo_bids.reports.figures import palette
 
 Array = npt.NDArray[np.floating]
 
-INK, QUIET, LINE, GRID = "#1f2328", "#5f6670", "#b9bec6", "#e6e8eb"
-# after Okabe & Ito
-AXES = (("x", "#0072b2"), ("y", "#c94f00"), ("z", "#00805c"))
-BEFORE, AFTER = "#868c96", "#0871b3"
-THRESHOLD = "#b3470a"
-# seen on light and dark alike
-CENSORED = "#e8762d"
-# over images: an outline, and what is less sure
-OUTLINE, SOFT = "#ff9a3c", "#63b3ff"
-STATUS = {"searched": "#d9b000", "bridged": "#cc79a7", "lost": "#d0301a"}
+INK, QUIET, LINE, GRID = palette.INK, palette.QUIET, palette.LINE, palette.GRID
+AXES, BEFORE, AFTER = palette.AXES, palette.BEFORE, palette.AFTER
+THRESHOLD, CENSORED, STATUS = palette.THRESHOLD, palette.CENSORED, palette.STATUS
+OUTLINE, SOFT = palette.OUTLINE, palette.SOFT
 # what is drawn in the left colour appears in the right one on a dark page
 _DARK = {
     INK: "#e6e8eb",
