@@ -3,7 +3,8 @@
 Fetal EPI: where the mask's centre is relative to the brain's as a person marked it, whether eyes
 lie within, and volume relative to that of a simulated brain of the same age (`fetal_head`, whose
 sizes are published growth), without and with the fluid around it, which masks hold. Fetal T2w: Dice
-with masks drawn by hand, which hold the skull, and with what is left of them without it. Adult:
+with masks drawn by hand, which hold the skull: as it is, with a margin of a fetus' skull and scalp
+(`unimo-mask --margin`), and with what is left of the drawn ones without the skull. Adult:
 Dice with what nilearn's EPI mask and DIPY's median Otsu agree on; both see a head in air. Nobody
 drew masks of the EPI scans, so look at the pictures.
 
@@ -34,6 +35,7 @@ from unimo_bids.files.series import Series, read_series
 from unimo_bids.motion.estimation import find_reference
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.simulation.fetal import FLUID, fetal_head
+from unimo_bids.spatial.region import widened
 from unimo_bids.words import Population
 
 Bool3 = NDArray[np.bool_]
@@ -44,6 +46,7 @@ _COARSE_MM = 2.0  # voxels of the head whose volume is expected
 # So far within the drawn masks the fluid ends: halfway from its intensity to the skull's, medians
 # of six stacks by distance from the edge
 _SKULL_MM = 3.5
+_SCALP_MM = 4.5  # skull and scalp of a simulated fetus (`simulation.fetal`): 1.5 and 3
 
 
 def judge(data: Path, out: Path, threads: int, weights: Path | None, only: Sequence[str]) -> int:
@@ -118,7 +121,8 @@ def _drawn(
 ) -> list[list[str]]:
     lines = [
         [
-            *("stack", "Dice", "without skull", "ml", "drawn, ml", "without skull, ml"),
+            *("stack", "Dice", "with margin", "without skull"),
+            *("ml", "drawn, ml", "without skull, ml"),
             *("confidence", "next", "doubts", "CPU s"),
         ]
     ]
@@ -132,7 +136,9 @@ def _drawn(
         sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
         bare = ndimage.distance_transform_edt(mask, sampling=sizes) > _SKULL_MM
         volumes = [f"{one.sum() * sizes.prod() / 1000:.0f}" for one in (found.mask, mask, bare)]
-        dices = [f"{_dice(found.mask, one):.3f}" for one in (mask, bare)]
+        wide = widened(found.mask, sizes, _SCALP_MM)
+        pairs = ((found.mask, mask), (wide, mask), (found.mask, bare))
+        dices = [f"{_dice(one, other):.3f}" for one, other in pairs]
         name = path.name.split(".")[0]
         lines.append(
             [

@@ -44,6 +44,19 @@ def test_one_volume(tmp_path, capsys):
     assert said.err == ""
 
 
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_margin_around_the_brain(tmp_path, capsys, frames):
+    """A ball of 40 mm becomes one of 52, where it is found; its volume is told without."""
+    out, empty = tmp_path / "mask.nii.gz", np.zeros_like(ONE)
+    series = ONE if frames == 1 else np.stack([ONE, empty], axis=-1)
+    assert main([_saved(tmp_path / "in.nii", series), str(out), "--margin", "12"]) == 0
+    masks = np.asanyarray(nib.load(out).dataobj).reshape(*ONE.shape, frames) > 0
+    assert _dice(masks[..., 0], volume_of(((150, 120, 90), 52)).numpy()) > 0.93
+    assert not masks[..., 1:].any()
+    told = float(capsys.readouterr().out.split(" ml")[0].split()[-1])
+    assert told == pytest.approx(4 / 3 * np.pi * 4**3, rel=0.15)
+
+
 def test_every_frame_of_a_series(tmp_path, capsys):
     series = np.stack([ONE, MOVED, np.zeros_like(ONE), ONE], axis=-1)
     out = tmp_path / "mask.nii.gz"

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from unimo_bids.training.scenes import SCENERIES, Scenes
+from unimo_bids.simulation.fetal import CORTEX, FLUID
+from unimo_bids.training.anatomies import IN_BRAIN
+from unimo_bids.training.scenes import SCENERIES, Scenes, with_more_fluid
 
 
 @pytest.mark.slow
@@ -45,3 +47,14 @@ def test_the_brain_is_where_the_image_shows_it(balls):
         agreement.append(float((bright == brain).float().mean()))
     assert len(agreement) > 15
     assert np.median(agreement) > 0.9
+
+
+def test_a_brain_with_more_fluid_is_smaller_within_the_same_skull():
+    axes = np.meshgrid(*[np.arange(60) - 29.5] * 3, indexing="ij")
+    far = np.sqrt(sum(axis**2 for axis in axes))
+    labels = np.where(far < 20, IN_BRAIN + CORTEX, np.where(far < 22, IN_BRAIN + FLUID, 0))
+    given = torch.from_numpy(labels.astype(np.uint8))
+    more = with_more_fluid(given, 2)
+    assert torch.equal(more >= IN_BRAIN, given >= IN_BRAIN)
+    radius = (3 * float((more == IN_BRAIN + CORTEX).sum()) / (4 * np.pi)) ** (1 / 3)
+    assert 16.5 < radius < 18  # by a cube: somewhat more than 2

@@ -44,12 +44,12 @@ def stack(folder: Path) -> Stack:
     return next(gather_stacks([folder]))
 
 
-def test_a_mask_beside_an_image_is_its_brain(stack):
+def test_a_mask_beside_an_image_is_its_brain_and_the_skull(stack):
     _, inside = _volume()
-    assert np.array_equal(stack.labels == BRAIN, inside)
+    assert not (stack.labels == BRAIN)[~inside].any()
     assert stack.fetus == "some"
     assert np.abs(stack.center - CENTER).max() < 0.5
-    assert stack.radius == pytest.approx(RADIUS, rel=0.02)
+    assert stack.radius == pytest.approx(RADIUS - 3, abs=1.5)  # to half a voxel
     far = np.argwhere(stack.labels == HEAD) * SIZES - CENTER
     assert RADIUS < np.linalg.norm(far, axis=1).max() < RADIUS + 10
 

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from unimo_bids.cli.arguments import add_center, add_machine, add_population, frame_or, joined
+from unimo_bids.cli.arguments import (
+    add_center,
+    add_machine,
+    add_population,
+    frame_or,
+    joined,
+    positive,
+)
 from unimo_bids.cli.guard import guarded
 from unimo_bids.cli.printing import say
 from unimo_bids.words import BrainMethod
@@ -47,6 +54,14 @@ def build_parser() -> argparse.ArgumentParser:
         type=frame_or("auto"),
         default="auto",
         help="frame in which the brain is looked for first (default: auto, a still one)",
+    )
+    parser.add_argument(
+        "--margin",
+        metavar="MM",
+        type=positive,
+        default=0.0,
+        help="so much around the brain as well (default: none; masks end within the skull). Skull "
+        "and scalp of a fetus are about 4.5 mm; masks drawn by hand on T2w scans often hold them",
     )
     add_machine(parser)
     return parser

@@ -18,6 +18,7 @@ from unimo_bids.files.reopening import check_image
 from unimo_bids.files.series import read_series
 from unimo_bids.files.writing import write_volume
 from unimo_bids.pipeline.steps import choose_reference, find_brain
+from unimo_bids.spatial.region import widened
 from unimo_bids.words import BrainMethod, Population
 
 
@@ -29,8 +30,9 @@ class Masked:
     ----------
     masks
         ``(X, Y, Z)`` uint8, or ``(X, Y, Z, T)``; empty where the brain was not found in a frame.
+        With a margin, if one was asked for.
     volumes_ml
-        Of each mask, ``()`` or ``(T,)``.
+        Of each brain, without the margin, ``()`` or ``(T,)``.
     method
         How the brain was found.
     warnings
@@ -61,6 +63,7 @@ def mask_file(
     brain_center: str | None = None,
     population: Population | None = None,
     reference: int | Literal["auto"] = "auto",
+    margin: float = 0.0,
     device: str = "auto",
     threads: int | None = None,
     overwrite: bool = False,
@@ -84,11 +87,24 @@ def mask_file(
         finding = "; ".join(advised(found.brain, pointed=brain_center is not None))
         raise InputError(image, finding, "no mask was written")
     masks = found.brain.mask.astype(np.uint8) if found.frame_masks is None else found.frame_masks
-    write_volume(output, masks, series)
-    check_image(output)
+    sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
     voxel_ml = abs(float(np.linalg.det(series.affine[:3, :3]))) / 1000
     volumes_ml = voxel_ml * masks.sum(axis=(0, 1, 2), dtype=np.int64)
+    if margin:
+        masks = _with_margin(masks, sizes, margin)
+    write_volume(output, masks, series)
+    check_image(output)
     return Masked(masks, np.asarray(volumes_ml), found.brain.method, found.warnings)
+
+
+def _with_margin(
+    masks: NDArray[np.uint8], sizes: NDArray[np.float64], margin: float
+) -> NDArray[np.uint8]:
+    """Masks and so many mm around each."""
+    if masks.ndim == 3:
+        return widened(masks > 0, sizes, margin).astype(np.uint8)
+    frames = [_with_margin(masks[..., t], sizes, margin) for t in range(masks.shape[3])]
+    return np.stack(frames, axis=-1)
 
 
 def _check_output(image: Path, output: Path, overwrite: bool) -> None:

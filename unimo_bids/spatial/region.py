@@ -78,6 +78,15 @@ def centroid(mask: Tensor, grid: Grid) -> Tensor:
     return affine[:3, :3] @ middle + affine[:3, 3]
 
 
+def widened(
+    mask: NDArray[np.bool_], sizes: NDArray[np.float64], margin: float
+) -> NDArray[np.bool_]:
+    """A mask ``(X, Y, Z)`` and all within so many mm of it; `sizes` are those of voxels, mm."""
+    if not mask.any():  # distances from nothing mean nothing
+        return mask
+    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=sizes) <= margin)
+
+
 def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The largest connected piece of a mask ``(X, Y, Z)``; nothing where there is none."""
     pieces, count = ndimage.label(mask)

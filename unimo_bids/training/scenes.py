@@ -16,8 +16,9 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d
+from torch.nn.functional import avg_pool3d, max_pool3d
 
+from unimo_bids.simulation.fetal import FLUID
 from unimo_bids.training.anatomies import IN_BRAIN, Packed
 from unimo_bids.training.scanner import (
     BRAIN_MEAN,
@@ -42,6 +43,11 @@ _TWINS = 0.08  # of the fetal scenes
 # with real stacks at hand: of the scenes in utero show one, of these have a synthetic head
 _REAL, _LAID_IN, _FILLED = 0.65, 0.4, 0.85
 _DECOYS = 4  # at most
+# of the fetal brains have up to so many voxels more fluid around them, within the same skull
+_WIDE, _WIDER = 0.3, 2
+_FINE = 0.12  # of the scans in utero have small voxels in thick slices, as T2w ones have
+# slices so much thicker than other voxels show the mean of two places, so far apart (of a slice)
+_THICK, _WITHIN_SLICE = 1.3, 0.5
 
 # intensities of a typical EPI are kept, about, in some volumes; the others forget them
 _TYPICAL = 0.7
@@ -117,7 +123,7 @@ class Scenes:
         apart = 1.0 if scenery == "fetal" else 0.3
         head_points = slices_apart(points, pose, groups, apart, rng, grid) / scale
         head_points = head_points + warp(grid, rng.uniform(0, 4), 35, generator)
-        values = self._sampled(head, head_points, rng, grid, scale)
+        values = self._sampled(head, head_points, rng, grid, pose[0] / scale)
         image, present, brain = values
         if scenery in ("fetal", "none") and rng.random() < 0.9:
             behind = self._surroundings(rng, points, pose, radius, grid, generator)
@@ -160,7 +166,7 @@ class Scenes:
             pose = _rotation(rng, scenery), place
             moved = slices_apart(points, pose, _slice_groups(rng), 1.0, rng, grid) / scale
             moved = moved + warp(grid, rng.uniform(0, 4), 35, generator)
-            own, present, brain = self._sampled(head, moved, rng, grid, scale)
+            own, present, brain = self._sampled(head, moved, rng, grid, pose[0] / scale)
             image = own + (1 - present) * image
         if rng.random() < 0.7:
             image = image * sensitivity(grid, rng, generator)
@@ -175,11 +181,25 @@ class Scenes:
         return self.objects[kind][rng.integers(len(self.objects[kind]))]
 
     def _sampled(
-        self, thing: Packed, points: Tensor, rng: Random, grid: Grid, scale: float = 1.0
+        self, thing: Packed, points: Tensor, rng: Random, grid: Grid, to_object: Tensor
     ) -> Tensor:
-        """Intensity (0 where the object is absent), presence and brain at points of an object."""
+        """Intensity (0 where the object is absent), presence and brain at points of an object.
+
+        `to_object` turns and scales the volume's axes, ``(3, 3)``, rows, as the points were.
+        """
         lookup = torch.from_numpy(contrast(rng, thing)).to(self.device)
-        return sampled(thing, self._labels[id(thing)], lookup, points, min(grid.sizes) / scale)
+        labels = self._labels[id(thing)]
+        if thing.kind == "fetal" and rng.random() < _WIDE:
+            labels = with_more_fluid(labels, int(rng.integers(1, _WIDER + 1)))
+        apart = min(grid.sizes) * float(to_object[0].norm())
+        thick = grid.sizes[grid.slices]
+        if thick < _THICK * min(grid.sizes):
+            return sampled(thing, labels, lookup, points, apart)
+        half = 0.5 * _WITHIN_SLICE * thick * to_object[grid.slices].to(points)
+        first, second = (
+            sampled(thing, labels, lookup, points + off, apart) for off in (half, -half)
+        )
+        return (first + second) / 2
 
     def _surroundings(
         self,
@@ -199,9 +219,10 @@ class Scenes:
         scale = float(np.clip(radius * rng.uniform(0.9, 1.25) / body.radius, 0.75, 1.3))
         turn = some_rotation(rng, 20 if rng.random() < 0.7 else 90)
         flip = torch.tensor(rng.choice((-1.0, 1.0), 3, p=(0.3, 0.7)), dtype=torch.float32)
-        own = ((points - pose[1].to(points)) @ turn.to(points)) * flip.to(points) / scale
+        to_body = turn * flip / scale
+        own = (points - pose[1].to(points)) @ to_body.to(points)
         own = own + warp(grid, rng.uniform(0, 12), 60, generator)
-        image, _, _ = self._sampled(body, own, rng, grid, scale)
+        image, _, _ = self._sampled(body, own, rng, grid, to_body)
         image = image * (1 + rng.uniform(0, 0.3) * noise(grid, 8, generator)).clamp(min=0.1)
         for _ in range(rng.integers(0, _DECOYS + 1)):
             image = _with_decoy(image, points, rng, grid, generator)
@@ -215,8 +236,9 @@ class Scenes:
         scale = radius / twin.radius
         direction = torch.as_tensor(rng.standard_normal(3), dtype=torch.float32)
         away = direction / direction.norm() * radius * rng.uniform(2.8, 4)
-        own = (points - (place + away).to(points)) @ _rotation(rng, "fetal").to(points) / scale
-        return first + (1 - first[1]) * self._sampled(twin, own, rng, grid, scale)
+        to_twin = _rotation(rng, "fetal") / scale
+        own = (points - (place + away).to(points)) @ to_twin.to(points)
+        return first + (1 - first[1]) * self._sampled(twin, own, rng, grid, to_twin)
 
     def _phantom(self, rng: Random, points: Tensor) -> Tensor:
         """A bottle, a ball, or nothing."""
@@ -243,6 +265,16 @@ def sampled(thing: Packed, labels: Tensor, lookup: Tensor, points: Tensor, apart
         images = avg_pool3d(images, step, ceil_mode=True)
     origin = torch.as_tensor(thing.origin, device=points.device, dtype=torch.float32)
     return interpolated(images, (points / thing.voxel_mm + origin - (step - 1) / 2) / step)
+
+
+def with_more_fluid(labels: Tensor, voxels: int) -> Tensor:
+    """Labels of a head whose brain gives way to fluid, by so many voxels or a little more."""
+    fluid = (labels == IN_BRAIN + FLUID).to(torch.float32)[None, None]
+    for axis in range(3):
+        width = [2 * voxels + 1 if a == axis else 1 for a in range(3)]
+        fluid = max_pool3d(fluid, width, 1, [w // 2 for w in width])
+    grown = (fluid[0, 0] > 0) & (labels > IN_BRAIN)
+    return torch.where(grown, IN_BRAIN + FLUID, labels)
 
 
 def _with_decoy(
@@ -286,6 +318,9 @@ def _draw_grid(rng: Random, scenery: Scenery, radius: float) -> Grid:
     slices = int(rng.integers(3)) if fetal or rng.random() < 0.3 else 2
     sizes = np.full(3, in_plane)
     sizes[slices] = thick
+    if fetal and rng.random() < _FINE:
+        in_plane, thick = rng.uniform(1.4, 2), rng.uniform(3, 4.5)
+        width = min(width, 330)
     extent = np.full(3, width) * rng.uniform(0.75, 1.0, 3)
     extent[slices] = min(depth, 320)
     shape = np.maximum(np.round(extent / sizes), 2).astype(int)
