@@ -28,6 +28,7 @@ from unimo_bids.words import Population
 
 METHOD = "neural networks"
 UNCLEAR = "its outline is not clear"
+UNSURE = "it may be no brain"
 
 # ml: from 18 weeks; newborns to two years; the largest skulls. A rim and fluid included.
 _VOLUMES: dict[Population | None, tuple[float, float]] = {
@@ -82,18 +83,29 @@ class BrainFinder:
         return found.probability
 
     def judged(
-        self, found: Segmented, volume: NDArray[np.generic], population: Population | None
+        self,
+        found: Segmented,
+        volume: NDArray[np.generic],
+        population: Population | None,
+        *,
+        pointed: bool = False,
     ) -> BrainMask | None:
-        """Say why what was found in a volume may be wrong; None if nothing was."""
+        """Say why what was found in a volume may be wrong; None if nothing was.
+
+        That it may be no brain is not said where a person has `pointed` at it.
+        """
         mask = found.probability > 0.5
         if not mask.any():
             return None
+        doubts = self._doubts(found, mask, volume, population)
+        if not pointed and found.places and found.places[0].confidence < DOUBTS.sure:
+            doubts.append(UNSURE)
         return BrainMask(
             mask=mask,
             probability=found.probability,
             radius_mm=brain_radius(mask, self._affine),
             method=METHOD,
-            doubts=tuple(self._doubts(found, mask, volume, population)),
+            doubts=tuple(doubts),
             candidates=self.candidates(found),
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ from unimo_bids.training.scenes import Example, Scenes
 
 _VALIDATION_SEED = 1_000_003  # of volumes that no training draws
 _FOUND = 0.5  # Dice of a brain that was found
+_LEVELS = (0.5, 0.6, 0.8, 0.9)  # of confidence, that masks are told apart by
 
 # how far off the brain the segmented box is, each axis, and its width, relative to its radius
 _OFF_CENTER, _OFF_WIDTH = 0.2, 0.15
@@ -73,8 +75,12 @@ class Batch:
 
 
 def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
-    """Judge networks on volumes of held-back anatomies; a Markdown table by scenery."""
+    """Judge networks on volumes of held-back anatomies; Markdown tables by scenery and confidence.
+
+    As the program goes by them alone (`extract_brain` with ``unimo``).
+    """
     seen: dict[str, list[tuple[float, bool, bool]]] = {}
+    trusted: list[tuple[float, bool]] = []  # confidence of each mask, and whether it is right
     for number in range(count):
         example = scenes.draw(np.random.default_rng([_VALIDATION_SEED, number]))
         whose = None if example.scenery == "none" else example.scenery
@@ -88,6 +94,8 @@ def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
         seen.setdefault(kind, []).append(
             (float(dice), found is not None, bool(found and found.doubts))
         )
+        if found is not None:
+            trusted.append((found.candidates[0].confidence, dice > _FOUND))
     rows = [
         "| brain | volumes | Dice, median | 10th percentile | found | doubted | wrong, no doubt |",
         "|---|---|---|---|---|---|---|",
@@ -101,7 +109,18 @@ def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
             + " | ".join(f"{100 * share.mean():.0f} %" for share in shares)
             + " |"
         )
-    return "\n".join(rows)
+    return "\n".join([*rows, "", *_calibration(trusted)])
+
+
+def _calibration(trusted: Sequence[tuple[float, bool]]) -> list[str]:
+    """Say how many masks of about the same confidence are right; rows of a table."""
+    rows = ["| confidence | masks | right |", "|---|---|---|"]
+    for low, high in pairwise((0.0, *_LEVELS, 1.01)):
+        right = [one for confidence, one in trusted if low <= confidence < high]
+        if right:
+            told = f"{low:g} to {high:g}" if high < 1 else f"{low:g} and more"
+            rows.append(f"| {told} | {len(right)} | {100 * np.mean(right):.0f} % |")
+    return rows
 
 
 def _in_view(brain: np.ndarray) -> str:
