@@ -32,7 +32,7 @@ from unimo_bids.brain.segmentation import Outline, all_outlines
 from unimo_bids.brain.thresholds import CANDIDATES
 from unimo_bids.spatial.boxes import Box
 from unimo_bids.training.recipe import Recipe
-from unimo_bids.training.scenes import Example, Scenes
+from unimo_bids.training.scenes import Example, Scenery, Scenes
 
 _VALIDATION_SEED = 1_000_003  # of volumes that no training draws
 _FOUND = 0.5  # Dice of a brain that was found
@@ -44,8 +44,9 @@ _RADII_MM = (20.0, 75.0)  # of the boxes where there is no brain
 _ANYWHERE = 0.4  # of the other places; the rest are those that *find* takes for a brain
 _TAKEN = 0.05  # probability from which *find* takes a place for a brain
 _FAR = 1.2  # of the brain's radius from its centre, what is outlined there is something else
-# Of *recognise*: volumes, the seed of their draws, penalty on the squares of weights
-_LESSONS, _LESSON_SEED, _PENALTY = 400, 1_000_033, 100.0
+# Of *recognise*: volumes, the seed of their draws, penalty on the squares of what changes
+_LESSONS, _LESSON_SEED, _PENALTY = 80, 1_000_033, 100.0
+_WITHOUT = 2  # one in so many of these volumes has no brain, besides those drawn without one
 _WRONG, _RIGHT = 0.5, 0.8  # Dice of what is no brain and what is one; between, both a little
 
 
@@ -165,7 +166,8 @@ def lessons(trained: BrainNetworks, scenes: Scenes, volumes: int) -> tuple[Tenso
     """Features ``(N, F)`` of outlines in so many volumes, and how right they are, ``(N,)``."""
     features, right = [torch.empty(0, trained.recognise.mean.numel())], list[float]()
     for number in range(volumes):
-        example = scenes.draw(np.random.default_rng([_LESSON_SEED, number]))
+        scenery: Scenery | None = "none" if number % _WITHOUT == 0 else None
+        example = scenes.draw(np.random.default_rng([_LESSON_SEED, number]), scenery)
         for outline in all_outlines(example.image, example.sizes, trained):
             features.append(outline.features[None])
             right.append(_rightness(example, outline))
@@ -173,18 +175,18 @@ def lessons(trained: BrainNetworks, scenes: Scenes, volumes: int) -> tuple[Tenso
 
 
 def fit(recognise: Recognise, features: Tensor, right: Tensor) -> None:
-    """Logistic regression, with a penalty on its weights."""
-    recognise.mean.copy_(features.mean(dim=0))
-    recognise.spread.copy_(features.std(dim=0).clamp(min=1e-3))
-    head = recognise.head
-    torch.nn.init.zeros_(head.weight)
-    torch.nn.init.zeros_(head.bias)
-    head.requires_grad_(True)
+    """Logistic regression, with a penalty on what it changes of the weights there are.
+
+    So what was learned from other volumes is kept, as far as these do not say otherwise.
+    """
+    recognise.rescale(features.mean(dim=0), features.std(dim=0).clamp(min=1e-3))
+    head = recognise.head.requires_grad_(True)
+    before = head.weight.detach().clone()
     optimiser = torch.optim.LBFGS(head.parameters(), max_iter=300, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        penalty = _PENALTY * head.weight.square().sum() / len(features)
+        penalty = _PENALTY * (head.weight - before).square().sum() / len(features)
         total = binary_cross_entropy_with_logits(recognise(features), right) + penalty
         total.backward()
         return total
