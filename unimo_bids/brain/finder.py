@@ -21,7 +21,7 @@ from unimo_bids.brain.mask import (
 )
 from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.brain.segmentation import Place, Segmented, follow_brain, segment_brain
-from unimo_bids.brain.thresholds import DOUBTS
+from unimo_bids.brain.thresholds import DOUBTS, RANKING
 from unimo_bids.networks.weights import FOLDER, load_weights
 from unimo_bids.spatial.grid import voxel_sizes
 from unimo_bids.words import Population
@@ -72,7 +72,9 @@ class BrainFinder:
     ) -> Segmented:
         """Find a brain in a volume ``(X, Y, Z)``: anywhere, or about a place ``(3,)``, RAS mm."""
         within = None if center is None else self._along_axes(center)
-        volumes = _VOLUMES[population]
+        smallest, largest = _VOLUMES[population]
+        # an outline may be too wide or narrow: one beyond the limits is doubted, not passed over
+        volumes = smallest / RANKING.off_volume, largest * RANKING.off_volume
         return segment_brain(self._tensor(volume), self._sizes, self._networks, volumes, within)
 
     def follow(self, volume: NDArray[np.generic], like: Bool3) -> Float3:

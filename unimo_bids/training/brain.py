@@ -45,7 +45,7 @@ _ANYWHERE = 0.4  # of the other places; the rest are those that *find* takes for
 _TAKEN = 0.05  # probability from which *find* takes a place for a brain
 _FAR = 1.2  # of the brain's radius from its centre, what is outlined there is something else
 # Of *recognise*: volumes, the seed of their draws, penalty on the squares of what changes
-_LESSONS, _LESSON_SEED, _PENALTY = 80, 1_000_033, 100.0
+_LESSONS, _LESSON_SEED, _PENALTY = 110, 1_000_033, 100.0
 _WITHOUT = 2  # one in so many of these volumes has no brain, besides those drawn without one
 _WRONG, _RIGHT = 0.5, 0.8  # Dice of what is no brain and what is one; between, both a little
 
