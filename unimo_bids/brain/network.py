@@ -65,7 +65,7 @@ class Recognise(nn.Module):
     def rescale(self, mean: Tensor, spread: Tensor) -> None:
         """Make features relative to another mean and spread ``(F,)``; answers stay the same."""
         slopes = self.head.weight[0] / self.spread
-        self.head.bias += slopes @ (mean - self.mean)
+        self.head.bias.add_(slopes @ (mean - self.mean))
         self.head.weight[0] = slopes * spread
         self.mean.copy_(mean)
         self.spread.copy_(spread)
