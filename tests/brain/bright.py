@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
 
 from unimo_bids.brain.finder import BrainFinder
-from unimo_bids.brain.mask import BrainMask, Candidate
 from unimo_bids.brain.network import BrainNetworks
+from unimo_bids.brain.segmentation import Place, Segmented
 
 SIZES = (3.0, 3.0, 4.5)
 AFFINE = np.diag([*SIZES, 1.0])
@@ -59,14 +59,14 @@ def bright_networks() -> BrainNetworks:
 
 def confident(monkeypatch: pytest.MonkeyPatch, confidence: float) -> None:
     """Have every brain that is found held for one with this confidence."""
-    judged = BrainFinder.judged
+    find = BrainFinder.find
 
-    def sure(finder: BrainFinder, *seen: Any) -> BrainMask | None:
-        brain = judged(finder, *seen)
-        candidate = Candidate((0.0, 0.0, 0.0), 200.0, confidence)
-        return None if brain is None else replace(brain, candidates=(candidate,))
+    def sure(finder: BrainFinder, *asked: Any) -> Segmented:
+        found = find(finder, *asked)
+        place = Place(np.zeros(3), 200.0, confidence)
+        return replace(found, places=(place,) if found.places else ())
 
-    monkeypatch.setattr(BrainFinder, "judged", sure)
+    monkeypatch.setattr(BrainFinder, "find", sure)
 
 
 def volume_of(*balls: tuple[tuple[float, float, float], float], structure: float = 0.15) -> Tensor:

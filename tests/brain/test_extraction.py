@@ -12,16 +12,8 @@ from torch import Tensor
 from tests.brain.bright import AFFINE, Blind, Bright, confident, volume_of
 from unimo_bids.brain import epi
 from unimo_bids.brain.advice import advised
-from unimo_bids.brain.extraction import (
-    ELSEWHERE,
-    NOTHING,
-    UNSURE,
-    extract_brain,
-)
-from unimo_bids.brain.finder import (
-    METHOD,
-    UNCLEAR,
-)
+from unimo_bids.brain.extraction import ELSEWHERE, NOTHING, extract_brain
+from unimo_bids.brain.finder import METHOD, UNCLEAR, UNSURE
 
 ONE = volume_of(((150, 120, 90), 50)).numpy()
 TWO = volume_of(((60, 60, 90), 34), ((200, 180, 90), 36)).numpy()

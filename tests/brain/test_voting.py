@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from unimo_bids.brain.extraction import NOTHING, UNSURE
-from unimo_bids.brain.finder import METHOD
+from unimo_bids.brain.extraction import NOTHING
+from unimo_bids.brain.finder import METHOD, UNSURE
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius, ball_volume
 from unimo_bids.brain.voting import Vote, agreed, candidates, edge_variance, vote
 

@@ -14,7 +14,7 @@ from tests import phantom
 from tests.brain.bright import AFFINE as UTERUS
 from tests.brain.bright import bright_networks, confident, volume_of
 from unimo_bids.brain import finder
-from unimo_bids.brain.extraction import UNSURE
+from unimo_bids.brain.finder import UNSURE
 from unimo_bids.cli.register import main
 from unimo_bids.exits import DOUBTED
 from unimo_bids.files.transforms import read_itk

@@ -56,9 +56,24 @@ def test_recognise_learns_what_tells_brains_from_other_things():
     assert ((answers > 0) == (right[2500:] > 0.5)).float().mean() > 0.9
     weights = recognise.head.weight[0].detach().abs()
     assert weights.argmax() == 7
-    brain.fit(recognise, features[:2500], torch.full((2500,), 0.5))
+    unsure = Recognise(40)
+    brain.fit(unsure, features[:2500], torch.full((2500,), 0.5))
     with torch.no_grad():
-        assert recognise(features).abs().max() < 0.05
+        assert unsure(features).abs().max() < 0.05
+
+
+def test_recognise_keeps_what_other_volumes_say_nothing_of():
+    generator = torch.Generator().manual_seed(4)
+    first, others = 5 * torch.randn(2, 1000, 40, generator=generator) + 20
+    others[:, 7] = 30
+    recognise = Recognise(40)
+    brain.fit(recognise, first, (first[:, 7] > 20).float())
+    brain.fit(recognise, others, (others[:, 3] > 20).float())
+    more = torch.full((3, 40), 20.0)
+    more[1, 7] = more[2, 3] = 30
+    with torch.no_grad():
+        answers = recognise(more)
+    assert (answers[1:] > answers[0] + 1).all()
 
 
 @pytest.mark.parametrize(("off", "low", "high"), [(0, 0.99, 1.0), (12, 0.3, 0.9), (90, 0, 0)])

@@ -13,12 +13,10 @@ from unimo_bids.brain import epi
 from unimo_bids.brain.finder import UNCLEAR, BrainFinder
 from unimo_bids.brain.head import above_air
 from unimo_bids.brain.mask import BrainMask
-from unimo_bids.brain.thresholds import DOUBTS
 from unimo_bids.words import BrainMethod, Population
 
 NOTHING = "no brain was found"
 ELSEWHERE = "it does not hold the place that was given"
-UNSURE = "it may be no brain"
 
 
 def extract_brain(
@@ -66,11 +64,9 @@ def extract_brain(
         return epi.find_brain(volume, affine)
     finder = BrainFinder(affine, device)
     seen = finder.find(volume, population, center)
-    found = finder.judged(seen, volume, population)
+    found = finder.judged(seen, volume, population, pointed=center is not None)
     if found is not None and center is not None and not _holds(found, affine, center):
         found = replace(found, doubts=(*found.doubts, ELSEWHERE))
-    if found is not None and center is None and _unsure(found):
-        found = replace(found, doubts=(*found.doubts, UNSURE))
     if found is not None and (method == "unimo" or UNCLEAR not in found.doubts):
         return found
     simple = epi.find_brain(volume, affine)
@@ -79,10 +75,6 @@ def extract_brain(
     return found or replace(
         simple, doubts=(NOTHING,), usable=False, candidates=finder.candidates(seen)
     )
-
-
-def _unsure(brain: BrainMask) -> bool:
-    return bool(brain.candidates) and brain.candidates[0].confidence < DOUBTS.sure
 
 
 def _holds(brain: BrainMask, affine: NDArray[np.float64], center: Sequence[float]) -> bool:

@@ -21,13 +21,14 @@ from unimo_bids.brain.mask import (
 )
 from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.brain.segmentation import Place, Segmented, follow_brain, segment_brain
-from unimo_bids.brain.thresholds import DOUBTS
+from unimo_bids.brain.thresholds import DOUBTS, RANKING
 from unimo_bids.networks.weights import FOLDER, load_weights
 from unimo_bids.spatial.grid import voxel_sizes
 from unimo_bids.words import Population
 
 METHOD = "neural networks"
 UNCLEAR = "its outline is not clear"
+UNSURE = "it may be no brain"
 
 # ml: from 18 weeks; newborns to two years; the largest skulls. A rim and fluid included.
 _VOLUMES: dict[Population | None, tuple[float, float]] = {
@@ -71,7 +72,9 @@ class BrainFinder:
     ) -> Segmented:
         """Find a brain in a volume ``(X, Y, Z)``: anywhere, or about a place ``(3,)``, RAS mm."""
         within = None if center is None else self._along_axes(center)
-        volumes = _VOLUMES[population]
+        smallest, largest = _VOLUMES[population]
+        # an outline may be too wide or narrow: one beyond the limits is doubted, not passed over
+        volumes = smallest / RANKING.off_volume, largest * RANKING.off_volume
         return segment_brain(self._tensor(volume), self._sizes, self._networks, volumes, within)
 
     def follow(self, volume: NDArray[np.generic], like: Bool3) -> Float3:
@@ -82,18 +85,29 @@ class BrainFinder:
         return found.probability
 
     def judged(
-        self, found: Segmented, volume: NDArray[np.generic], population: Population | None
+        self,
+        found: Segmented,
+        volume: NDArray[np.generic],
+        population: Population | None,
+        *,
+        pointed: bool = False,
     ) -> BrainMask | None:
-        """Say why what was found in a volume may be wrong; None if nothing was."""
+        """Say why what was found in a volume may be wrong; None if nothing was.
+
+        That it may be no brain is not said where a person has `pointed` at it.
+        """
         mask = found.probability > 0.5
         if not mask.any():
             return None
+        doubts = self._doubts(found, mask, volume, population)
+        if not pointed and found.places and found.places[0].confidence < DOUBTS.sure:
+            doubts.append(UNSURE)
         return BrainMask(
             mask=mask,
             probability=found.probability,
             radius_mm=brain_radius(mask, self._affine),
             method=METHOD,
-            doubts=tuple(self._doubts(found, mask, volume, population)),
+            doubts=tuple(doubts),
             candidates=self.candidates(found),
         )
 

@@ -60,6 +60,17 @@ class Recognise(nn.Module):
         self.register_buffer("mean", torch.zeros(many))
         self.register_buffer("spread", torch.ones(many))
         self.head = nn.Linear(many, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    @torch.no_grad()
+    def rescale(self, mean: Tensor, spread: Tensor) -> None:
+        """Make features relative to another mean and spread ``(F,)``; answers stay the same."""
+        slopes = self.head.weight[0] / self.spread
+        self.head.bias.add_(slopes @ (mean - self.mean))
+        self.head.weight[0] = slopes * spread
+        self.mean.copy_(mean)
+        self.spread.copy_(spread)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits ``(B,)`` of features ``(B, F)``."""

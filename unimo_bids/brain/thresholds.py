@@ -26,7 +26,8 @@ class Ranking:
     wrong_size: float = derived(0.3, "log of sizes: boxes in training were off by half of it")
     agreement: float = convention(0.02, "what each box that agrees adds to the score")
     score: float = convention(2.0, "log-odds that a score of 1 is worth; see the notes on brains")
-    nothing: float = convention(0.05, "confidence below which nothing is taken for a brain")
+    nothing: float = convention(0.02, "confidence below which nothing is taken for a brain")
+    off_volume: float = convention(1.4, "times too large or small for any brain of its kind")
     rival: float = derived(0.5, "confidence: more likely a brain than not")
     rival_odds: float = measured(
         3.0, "27 real stacks without twins: other places have odds 4 times less", shown=True
@@ -102,8 +103,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class Head:
-    """What is too small to have a motion."""
+    """What registration looks at, and what is too small to have a motion."""
 
+    core: float = measured(
+        0.75,
+        "probability of a fetal brain: with the rim that registration adds to a mask, one of all "
+        "above .5 leaves the skull; see the notes on brains",
+        shown=True,
+    )
     fewest_voxels: int = measured(
         50,
         "a simulated head: 8 voxels of 4 mm leave deviations of 1 mm, 27 of .25, 64 of .14; a "

@@ -18,8 +18,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unimo_bids.brain.extraction import UNSURE
-from unimo_bids.brain.finder import METHOD, UNCLEAR
+from unimo_bids.brain.finder import METHOD, UNCLEAR, UNSURE
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius
 from unimo_bids.brain.thresholds import VOTING
 from unimo_bids.spatial.grid import Grid

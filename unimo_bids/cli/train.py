@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from unimo_bids.cli.arguments import device, positive, positive_int
+from unimo_bids.cli.arguments import device, natural, positive, positive_int
 from unimo_bids.cli.guard import guarded
 from unimo_bids.words import AttentionPart, NetworkPart
 
@@ -139,7 +139,12 @@ def _add_training(
         default=[],
         help="go on from these weights, or from the mean of several",
     )
-    parser.add_argument("--steps", type=positive_int, default=steps)
+    parser.add_argument(
+        "--steps",
+        type=natural,
+        default=steps,
+        help="0: only what is fitted at last, to the weights it begins with",
+    )
     parser.add_argument("--learning-rate", metavar="RATE", type=positive, default=learning_rate)
     parser.add_argument("--batch", type=positive_int, default=4, help=f"{batch} per step")
     parser.add_argument("--seed", type=int, default=0)

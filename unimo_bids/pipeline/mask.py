@@ -74,9 +74,10 @@ def mask_file(
     if threads is not None:
         torch.set_num_threads(threads)
     series = read_series(image, single=True)
+    chosen = choose_reference(series, reference)
     found = find_brain(
         series,
-        choose_reference(series, reference),
+        chosen,
         method=brain_extraction,
         population=population,
         place=brain_center,
@@ -86,7 +87,10 @@ def mask_file(
     if not found.brain.usable:
         finding = "; ".join(advised(found.brain, pointed=brain_center is not None))
         raise InputError(image, finding, "no mask was written")
-    masks = found.brain.mask.astype(np.uint8) if found.frame_masks is None else found.frame_masks
+    masks = found.brain.mask.astype(np.uint8)
+    if found.frame_masks is not None:
+        found.frame_masks[..., chosen] = masks  # all that is brain, as in the other frames
+        masks = found.frame_masks
     sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
     voxel_ml = abs(float(np.linalg.det(series.affine[:3, :3]))) / 1000
     volumes_ml = voxel_ml * masks.sum(axis=(0, 1, 2), dtype=np.int64)

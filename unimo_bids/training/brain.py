@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -31,10 +32,11 @@ from unimo_bids.brain.segmentation import Outline, all_outlines
 from unimo_bids.brain.thresholds import CANDIDATES
 from unimo_bids.spatial.boxes import Box
 from unimo_bids.training.recipe import Recipe
-from unimo_bids.training.scenes import Example, Scenes
+from unimo_bids.training.scenes import Example, Scenery, Scenes
 
 _VALIDATION_SEED = 1_000_003  # of volumes that no training draws
 _FOUND = 0.5  # Dice of a brain that was found
+_LEVELS = (0.5, 0.6, 0.8, 0.9)  # of confidence, that masks are told apart by
 
 # how far off the brain the segmented box is, each axis, and its width, relative to its radius
 _OFF_CENTER, _OFF_WIDTH = 0.2, 0.15
@@ -42,8 +44,9 @@ _RADII_MM = (20.0, 75.0)  # of the boxes where there is no brain
 _ANYWHERE = 0.4  # of the other places; the rest are those that *find* takes for a brain
 _TAKEN = 0.05  # probability from which *find* takes a place for a brain
 _FAR = 1.2  # of the brain's radius from its centre, what is outlined there is something else
-# Of *recognise*: volumes, the seed of their draws, penalty on the squares of weights
-_LESSONS, _LESSON_SEED, _PENALTY = 400, 1_000_033, 100.0
+# Of *recognise*: volumes, the seed of their draws, penalty on the squares of what changes
+_LESSONS, _LESSON_SEED, _PENALTY = 110, 1_000_033, 100.0
+_WITHOUT = 2  # one in so many of these volumes has no brain, besides those drawn without one
 _WRONG, _RIGHT = 0.5, 0.8  # Dice of what is no brain and what is one; between, both a little
 
 
@@ -73,8 +76,12 @@ class Batch:
 
 
 def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
-    """Judge networks on volumes of held-back anatomies; a Markdown table by scenery."""
+    """Judge networks on volumes of held-back anatomies; Markdown tables by scenery and confidence.
+
+    As the program goes by them alone (`extract_brain` with ``unimo``).
+    """
     seen: dict[str, list[tuple[float, bool, bool]]] = {}
+    trusted: list[tuple[float, bool]] = []  # confidence of each mask, and whether it is right
     for number in range(count):
         example = scenes.draw(np.random.default_rng([_VALIDATION_SEED, number]))
         whose = None if example.scenery == "none" else example.scenery
@@ -88,6 +95,8 @@ def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
         seen.setdefault(kind, []).append(
             (float(dice), found is not None, bool(found and found.doubts))
         )
+        if found is not None:
+            trusted.append((found.candidates[0].confidence, dice > _FOUND))
     rows = [
         "| brain | volumes | Dice, median | 10th percentile | found | doubted | wrong, no doubt |",
         "|---|---|---|---|---|---|---|",
@@ -101,7 +110,18 @@ def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
             + " | ".join(f"{100 * share.mean():.0f} %" for share in shares)
             + " |"
         )
-    return "\n".join(rows)
+    return "\n".join([*rows, "", *_calibration(trusted)])
+
+
+def _calibration(trusted: Sequence[tuple[float, bool]]) -> list[str]:
+    """Say how many masks of about the same confidence are right; rows of a table."""
+    rows = ["| confidence | masks | right |", "|---|---|---|"]
+    for low, high in pairwise((0.0, *_LEVELS, 1.01)):
+        right = [one for confidence, one in trusted if low <= confidence < high]
+        if right:
+            told = f"{low:g} to {high:g}" if high < 1 else f"{low:g} and more"
+            rows.append(f"| {told} | {len(right)} | {100 * np.mean(right):.0f} % |")
+    return rows
 
 
 def _in_view(brain: np.ndarray) -> str:
@@ -146,7 +166,8 @@ def lessons(trained: BrainNetworks, scenes: Scenes, volumes: int) -> tuple[Tenso
     """Features ``(N, F)`` of outlines in so many volumes, and how right they are, ``(N,)``."""
     features, right = [torch.empty(0, trained.recognise.mean.numel())], list[float]()
     for number in range(volumes):
-        example = scenes.draw(np.random.default_rng([_LESSON_SEED, number]))
+        scenery: Scenery | None = "none" if number % _WITHOUT == 0 else None
+        example = scenes.draw(np.random.default_rng([_LESSON_SEED, number]), scenery)
         for outline in all_outlines(example.image, example.sizes, trained):
             features.append(outline.features[None])
             right.append(_rightness(example, outline))
@@ -154,18 +175,18 @@ def lessons(trained: BrainNetworks, scenes: Scenes, volumes: int) -> tuple[Tenso
 
 
 def fit(recognise: Recognise, features: Tensor, right: Tensor) -> None:
-    """Logistic regression, with a penalty on its weights."""
-    recognise.mean.copy_(features.mean(dim=0))
-    recognise.spread.copy_(features.std(dim=0).clamp(min=1e-3))
-    head = recognise.head
-    torch.nn.init.zeros_(head.weight)
-    torch.nn.init.zeros_(head.bias)
-    head.requires_grad_(True)
+    """Logistic regression, with a penalty on what it changes of the weights there are.
+
+    So what was learned from other volumes is kept, as far as these do not say otherwise.
+    """
+    recognise.rescale(features.mean(dim=0), features.std(dim=0).clamp(min=1e-3))
+    head = recognise.head.requires_grad_(True)
+    before = head.weight.detach().clone()
     optimiser = torch.optim.LBFGS(head.parameters(), max_iter=300, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        penalty = _PENALTY * head.weight.square().sum() / len(features)
+        penalty = _PENALTY * (head.weight - before).square().sum() / len(features)
         total = binary_cross_entropy_with_logits(recognise(features), right) + penalty
         total.backward()
         return total
