@@ -23,6 +23,7 @@ from unimo_bids.motion.estimate import (
     MotionEstimate,
     Tracking,
 )
+from unimo_bids.motion.groups import place_groups
 from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
 from unimo_bids.motion.refinement import refine_to_template
@@ -34,7 +35,6 @@ from unimo_bids.motion.trackers import Tracker, chosen
 from unimo_bids.motion.tracking import Track, follow_images, well_tracked
 from unimo_bids.motion.ways import Way, best_way, do_no_harm
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grid import voxel_centers
 from unimo_bids.words import Mode
 
 _ROUNDS_OF_STRIPES = 3  # each with a template that holds less of them
@@ -141,13 +141,20 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
         ways |= ways_by_contrast(scan, tracked, ROUNDS[-1:])
     elif contrasts:
         ways |= ways_by_contrast(steady, tie(steady, plain.poses), ROUNDS, plain.poses)
-    judge = Judge(scan.frames, scan.head, scan.usable)
+    # where contrast changes, the coils' sensitivity would weigh more than a small motion
+    frames = scan.frames if list(ways) == ["plain"] else scan.evened()
+    judge = Judge(frames, scan.head, scan.usable)
     mode, way, readings, compared = best_way(judge, ways, scan.head.center)
     if mode == "plain" or not tied:
         scan = steady
     findings = (*findings, *compared)
     if scan.torn:
         findings = (_TORN.format(scan.reference), *findings)
+    if mode in ("common", "tied"):
+        way, moved = place_groups(scan, judge, way)
+        if moved:
+            findings = (*findings, moved)
+            (readings,) = judge.read(way.refined.poses)
     if mode != "rest":
         do_no_harm(scan, judge, way, readings)
     return _judged(scan, way, mode, findings, "tied" in ways and mode != "rest")
@@ -203,13 +210,8 @@ def _judged(
 
 def _contrast_over_time(scan: Scan, poses: Tensor) -> NDArray[np.float64]:
     """How much each frame shows of what differs most among frames, ``(T,)``."""
-    level, copies = scan.coarse.level, scan.coarse.images
-    inside = level.image(scan.head.weights).flatten() > 0.5
-    points = voxel_centers(level.grid.shape, copies.device)[inside].double()
-    points = rigid.transform(level.grid.affine.to(points), points)
-    indices = rigid.transform(level.grid.to_index @ poses, points.cpu())
-    values = level.sample(copies.float()[:, None], indices.float().to(copies.device))
-    return most_different(values[:, 0].double(), torch.from_numpy(scan.usable).to(copies.device))
+    values = scan.read_coarse(scan.coarse.images.float(), poses)
+    return most_different(values, torch.from_numpy(scan.usable).to(values.device))
 
 
 def _estimate(

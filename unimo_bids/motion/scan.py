@@ -23,7 +23,8 @@ from unimo_bids.registration.target import (
     Target,
     make_target,
 )
-from unimo_bids.spatial.grid import Window
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Window, voxel_centers
 from unimo_bids.spatial.region import Region
 from unimo_bids.words import IntensityModel
 
@@ -144,6 +145,15 @@ class Scan:
         """Frames without their motion, around the head."""
         images = (frames or self.frames)(chosen)
         return align(images, poses[chosen], self.frames.grid, self.weights, self.window)
+
+    def read_coarse(self, images: Tensor, poses: Tensor) -> Tensor:
+        """Coarse images ``(B, X', Y', Z')`` at the same places of the head, ``(B, N)``."""
+        level = self.coarse.level
+        inside = level.image(self.head.weights).flatten() > 0.5
+        points = voxel_centers(level.grid.shape, images.device)[inside].double()
+        points = rigid.transform(level.grid.affine.to(points), points)
+        indices = rigid.transform(level.grid.to_index.to(points) @ poses.to(points), points)
+        return level.sample(images[:, None], indices.float())[:, 0].double()
 
     def placed(self, parts: Tensor, around: Tensor) -> Tensor:
         """Images of what is around the head, ``(J, X', Y', Z')``, in the whole grid."""

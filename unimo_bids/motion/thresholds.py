@@ -94,6 +94,24 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class Groups:
+    """Frames of one contrast, as a group."""
+
+    alike: float = convention(0.6, "correlation of frames of one contrast, on average")
+    fewest: int = derived(2, "frames of a group; one alone has no contrast in common with another")
+    images: int = convention(6, "beside the mean, of the frames without a group")
+    partners: int = convention(3, "groups whose tissues are looked at")
+    looked_at: int = convention(4, "frames of a group, whose median counts")
+    wider: float = measured(
+        2.5,
+        "times what parts of the head disagree by: contrast-head phantoms s11, s12 and a head of "
+        "the same maps",
+        shown=True,
+    )
+    beyond: float = derived(16.8, "99 % of chi squared in six parameters")
+
+
+@dataclass(frozen=True)
 class Cycles:
     """Contrast of one period with motion."""
 
@@ -137,5 +155,6 @@ STRIPES = Stripes()
 TRACKING = Tracking()
 QUALITY = Quality()
 JUDGE = Judge()
+GROUPS = Groups()
 CYCLES = Cycles()
 DISTORTION = Distortion()
