@@ -75,11 +75,11 @@ class Model:
 
     def nearest_worth(self, at: Tensor) -> Tensor:
         """How much points at indices ``(3, N)`` tell, ``(N,)``."""
-        size = torch.tensor(self.worth.shape)[:, None]
-        near = at.round().long()
-        within = ((near >= 0) & (near < size)).all(dim=0)
-        i, j, k = torch.minimum(near.clamp(min=0), size - 1)
-        return self.worth[i, j, k] * within
+        x, y, z = at.round()
+        nx, ny, nz = self.worth.shape
+        within = (x >= 0) & (x < nx) & (y >= 0) & (y < ny) & (z >= 0) & (z < nz)
+        flat = torch.where(within, (x * ny + y) * nz + z, 0).long()
+        return self.worth.reshape(-1)[flat] * within
 
     def values(self, at: Tensor) -> Tensor:
         """The template at indices ``(3, N)``."""
@@ -158,7 +158,10 @@ class Points:
 
     def carried(self, poses: Tensor, grid: Grid, model: Model) -> Tensor:
         """Where they are in the template by poses ``(M, 4, 4)``: indices ``(3, M P)``."""
-        return _carried(self.index, self.origin, poses, grid, model)
+        back = model.grid.to_index @ rigid.inverse(poses) @ grid.affine
+        shift = (back[:, :3, :3] @ self.origin[..., None])[..., 0] + back[:, :3, 3]
+        at = torch.baddbmm(shift[..., None].float(), back[:, :3, :3].float(), self.index)
+        return at.permute(1, 0, 2).reshape(3, -1)
 
     def read(self, at: Tensor, model: Model) -> Reading:
         """What the template shows at indices ``(3, M P)``, or did close by."""
@@ -203,26 +206,26 @@ def choose(
     plane[axis] = 1
     voxels = (voxel_centers(plane) + low).mT
     voxels[axis] = 0
+    most = min(many, voxels.shape[1])
+    # a frame at a time: all voxels of several take much memory
+    best = [_worth(voxels, slices, own[slices], grid, axis, model).topk(most) for own in poses]
+    worth, kept = (torch.cat(part) for part in zip(*best, strict=True))
     row, slice_of = torch.cartesian_prod(torch.arange(len(frames)), slices).T
     origin, poses = center.mean(dim=1)[row], poses[row, slice_of]
-    index = voxels.expand(len(row), -1, -1).clone()
-    index[:, axis] += slice_of[:, None]
-    from_middle = (index - origin[..., None]).float()
-    at = _carried(from_middle, origin, poses, grid, model)
-    worth, kept = model.nearest_worth(at).reshape(len(row), -1).topk(min(many, voxels.shape[1]))
     count = torch.zeros(len(frames), dtype=torch.long)
     count.index_add_(0, row, (worth > 0).sum(dim=1))
     shown = torch.nonzero((worth[:, 0] > 0) & (count[row] >= _FEWEST))[:, 0]
     if len(shown) == 0:
         return None
     present, among = row[shown].unique(return_inverse=True)
-    kept = kept[shown, None].expand(-1, 3, -1)
-    i, j, k = (index[shown].gather(2, kept) - low[:, None]).long().unbind(dim=1)
+    index = voxels[:, kept[shown]].transpose(0, 1).contiguous()
+    index[:, axis] = slice_of[shown, None].double()
+    i, j, k = (index - low[:, None]).long().unbind(dim=1)
     points = Points(
         frames[present],
         among,
         slice_of[shown],
-        from_middle[shown].gather(2, kept),
+        (index - origin[shown, :, None]).float(),
         origin[shown],
         images[row[shown, None], i, j, k],
         worth[shown],
@@ -232,8 +235,12 @@ def choose(
     return points
 
 
-def _carried(index: Tensor, origin: Tensor, poses: Tensor, grid: Grid, model: Model) -> Tensor:
+def _worth(
+    voxels: Tensor, slices: Tensor, poses: Tensor, grid: Grid, axis: int, model: Model
+) -> Tensor:
+    """How much voxels ``(3, Q)`` of a plane tell in each of M slices, ``(M, Q)``."""
     back = model.grid.to_index @ rigid.inverse(poses) @ grid.affine
-    shift = (back[:, :3, :3] @ origin[..., None])[..., 0] + back[:, :3, 3]
-    at = torch.baddbmm(shift[..., None].float(), back[:, :3, :3].float(), index)
-    return at.permute(1, 0, 2).reshape(3, -1)
+    shift = back[:, :3, 3] + slices[:, None] * back[:, :3, axis]
+    every = voxels.float().expand(len(slices), -1, -1)
+    at = torch.baddbmm(shift[..., None].float(), back[:, :3, :3].float(), every)
+    return model.nearest_worth(at.permute(1, 0, 2).reshape(3, -1)).reshape(len(slices), -1)
