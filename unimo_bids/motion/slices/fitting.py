@@ -70,7 +70,7 @@ _STAGES = (
     Stage(3.0, 12, 10.0, 0.2, 4_000),
     Stage(2.0, 8, 5.0, 0.1, 8_000),
     Stage(1.0, 6, 2.0, 0.05, 8_000),
-    Stage(0.7, 8, 1.0, 0.02, 16_000),
+    Stage(0.7, 8, 1.0, 0.02, 12_000),
 )
 _AT_ONCE = 4  # frames
 _LEAST_BEND = 0.05  # mm, that the prior always allows
