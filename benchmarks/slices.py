@@ -45,6 +45,8 @@ from unimo_bids.spatial import rigid
 TR = 2.9
 STEPS = 24  # of the head's way in a frame
 _BANDS = 4  # of the scenario with several slices at once
+INTERVAL = 1.96  # standard deviations to either side hold 95 %
+_FEWEST = 3  # points of the brain, that a slice has to show more of
 _JITTER = 0.15  # of the step from frame to frame
 _ARTEFACTS = {
     "typical": fetal_artefacts(0.0, 0.0, 40),
@@ -68,7 +70,8 @@ def judge(
     rows = [
         _simulated(kind, seed, frames, data) for kind in chosen if kind != "real" for seed in seeds
     ]
-    columns = ["series", "seed", "by frames, median / p95", "by slices", "CPU s", "of it slices"]
+    columns = ["series", "seed", "by frames, median / p95", "by slices", "95 % hold"]
+    columns += ["CPU s", "of it slices"]
     if rows:
         print(markdown_table([columns, *rows]))
     if "real" not in chosen:
@@ -107,9 +110,12 @@ def _simulated(kind: str, seed: int, frames: int, data: Path) -> list[str]:
     slices = estimate_slices(series.data, series.affine, motion, times)
     ended = _cpu_seconds()
     by_frames = np.repeat(motion.poses[:, None], shape[2], axis=1)
-    errors = [_errors(series, poses) for poses in (by_frames, slices.poses)]
-    told = [f"{number(np.median(e))} / {number(np.quantile(e, 0.95))}" for e in errors]
-    return [kind, str(seed), *told, f"{ended - begun:.1f}", f"{ended - between:.1f}"]
+    compared = [_compared(series, poses) for poses in (by_frames, slices.poses)]
+    told = [f"{number(np.median(e))} / {number(np.quantile(e, 0.95))}" for e, *_ in compared]
+    _, shown, common = compared[1]
+    held = _held(series, slices.poses @ common, slices.covariance)[shown & ~slices.whole[:, None]]
+    hold = f"{100 * held.mean():.0f} %" if held.size else "-"
+    return [kind, str(seed), *told, hold, f"{ended - begun:.1f}", f"{ended - between:.1f}"]
 
 
 def way_of(kind: str, seed: int, frames: int, data: Path) -> NDArray[np.float64]:
@@ -128,11 +134,12 @@ def way_of(kind: str, seed: int, frames: int, data: Path) -> NDArray[np.float64]
     return poses_from(turn, shift)
 
 
-def _errors(series: SimulatedSeries, poses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of every slice that shows the brain, mm."""
+def _compared(
+    series: SimulatedSeries, poses: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """Errors of the slices that show the brain, mm; which do ``(T, S)``; the common motion."""
     points = torch.from_numpy(series.brain_points[::25])
-    true = torch.from_numpy(series.scene.slice_poses())
-    true = true @ torch.linalg.inv(torch.from_numpy(series.scene.head_poses[series.reference]))
+    true = torch.from_numpy(_true_poses(series))
     there = rigid.transform(true, points)  # (T, S, N, 3)
     depth = rigid.transform(torch.linalg.inv(torch.from_numpy(series.affine)), there)[..., 2]
     shown = (depth - torch.arange(depth.shape[1])[None, :, None]).abs() < 0.5
@@ -142,7 +149,27 @@ def _errors(series: SimulatedSeries, poses: NDArray[np.float64]) -> NDArray[np.f
     )
     apart = (rigid.transform(found @ common, points) - there).norm(dim=-1)
     many = shown.sum(dim=-1)
-    return ((apart * shown).sum(dim=-1) / many.clamp(min=1))[many > 3].numpy()
+    errors = (apart * shown).sum(dim=-1) / many.clamp(min=1)
+    enough = many > _FEWEST
+    return errors[enough].numpy(), enough.numpy(), common.numpy()
+
+
+def _true_poses(series: SimulatedSeries) -> NDArray[np.float64]:
+    """Of every slice ``(T, S, 4, 4)``, from the reference."""
+    reference = series.scene.head_poses[series.reference]
+    return np.asarray(series.scene.slice_poses() @ np.linalg.inv(reference))
+
+
+def _held(
+    series: SimulatedSeries, poses: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether turns and shifts ``(T, S, 6)`` of poses are within 1.96 standard deviations."""
+    true = torch.from_numpy(_true_poses(series)).flatten(0, 1)
+    apart = rigid.inverse(torch.from_numpy(poses).flatten(0, 1)) @ true
+    center = torch.from_numpy(series.brain_points.mean(axis=0)).expand(len(apart), 3)
+    error = torch.cat(rigid.to_parameters(apart, center), dim=1).reshape(*poses.shape[:2], 6)
+    deviation = np.sqrt(np.diagonal(covariance, axis1=2, axis2=3))
+    return np.asarray(np.abs(error.numpy()) <= INTERVAL * deviation)
 
 
 def _fitted(points: Tensor, onto: Tensor) -> Tensor:

@@ -152,9 +152,11 @@ def test_what_a_slice_says_of_itself_does_not_count():
     step = covariance[0, 0] @ seen
     left = seen - h[0] @ step
     cost = 0.5 * (2.0 - step[3]) ** 2
-    fitted.of_slices[0] = SliceEquations(h, left[None], cost[None])
-    one_pose.of_slices[0] = SliceEquations(h, seen[None], f64([2.0]))  # ½ · 2²: the others' pose
-    gain = better_held_out(fitted, one_pose, covariance, 1)
+    only, gains = torch.tensor([0]), torch.ones(1)
+    fitted.keep(only, only, SliceEquations(h, left[None], cost[None]), gains)
+    # ½ · 2²: the others' pose
+    one_pose.keep(only, only, SliceEquations(h, seen[None], f64([2.0])), gains)
+    gain = better_held_out(fitted, one_pose, covariance)
     assert float(gain[0, 0]) == pytest.approx(0.0, abs=1e-3)
 
 

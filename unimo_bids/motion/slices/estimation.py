@@ -22,7 +22,7 @@ from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory, through_
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.region import Region
 
-_POINTS, _FEWEST = 4_000, 100  # of a head, at which frames are compared with the template
+_POINTS, _FEWEST = 2_000, 100  # of a head, at which frames are compared with the template
 
 
 @dataclass(frozen=True, eq=False)

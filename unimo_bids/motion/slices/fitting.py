@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.slices.intensity import Points, SliceIntensity
+from unimo_bids.motion.slices.intensity import SliceIntensity
 from unimo_bids.motion.slices.judge import better_held_out
+from unimo_bids.motion.slices.points import Model, Points, choose
 from unimo_bids.motion.slices.solving import (
     AnchorPrior,
     BendPrior,
@@ -36,56 +37,45 @@ from unimo_bids.motion.slices.solving import (
     solved,
 )
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory
-from unimo_bids.registration.least_squares import robust_scale
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grid import Grid, inside, voxel_centers
-from unimo_bids.spatial.interpolation import (
-    gaussian_blur,
-    gradient,
-    sample_cubic,
-    sample_linear,
-    spline_coefficients,
-)
 from unimo_bids.spatial.region import Region
 
-_BLURS = (3.0, 2.0, 1.0, 0.7)  # voxels in the slices' plane, from coarse to fine
-_ITERATIONS = (12, 8, 6, 8)
-_SLACK = (10.0, 5.0, 2.0, 1.0)  # times that bends may be wider while coarse
-_POINTS = 8_000  # of a frame, those with most information
-_LEAST_BEND = 0.05  # mm, that the prior always allows
-_LEAST_AWAY = 0.1  # mm, that slices may always be from their frame's pose
-_FREE = 1e6  # mm: where a frame has no pose to believe
-_TOLERANCES = (0.1, 0.05, 0.02, 0.005)  # mm
 
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """The template at one blur.
+@dataclass(frozen=True)
+class Stage:
+    """Of a fit from coarse to fine.
 
     Attributes
     ----------
-    coefficients
-        ``(1, 1, X, Y, Z)`` cubic spline of the image.
-    linear
-        ``(1, 4, X, Y, Z)`` its gradient per mm, and the head's weights.
+    blur
+        Voxels in the slices' plane.
+    iterations
+        At most.
+    slack
+        Times that bends may be wider than the series' own.
+    tolerance
+        mm.
+    points
+        Of a frame, those with most information.
     """
 
-    grid: Grid
-    coefficients: Tensor
-    linear: Tensor
+    blur: float
+    iterations: int
+    slack: float
+    tolerance: float
+    points: int
 
-    @classmethod
-    def of(cls, template: Tensor, head: Region, widths: Sequence[float]) -> Model:
-        """Of a template ``(X, Y, Z)`` blurred by so many voxels along each axis."""
-        smooth = gaussian_blur(template, widths)
-        slopes = gradient(smooth, head.grid.affine).permute(3, 0, 1, 2)
-        linear = torch.cat([slopes, head.weights[None]])
-        return cls(head.grid, spline_coefficients(smooth)[None, None], linear[None])
 
-    def read(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Slopes ``(N, 3)`` and weights ``(N,)`` at indices; nothing weighs beyond the grid."""
-        read = sample_linear(self.linear, indices[None])[0]
-        return read[:3].mT, read[3] * inside(indices, self.grid.shape)
+_STAGES = (
+    Stage(3.0, 12, 10.0, 0.2, 4_000),
+    Stage(2.0, 8, 5.0, 0.1, 8_000),
+    Stage(1.0, 6, 2.0, 0.05, 8_000),
+    Stage(0.7, 8, 1.0, 0.02, 12_000),
+)
+_AT_ONCE = 4  # frames
+_LEAST_BEND = 0.05  # mm, that the prior always allows
+_LEAST_AWAY = 0.1  # mm, that slices may always be from their frame's pose
+_FREE = 1e6  # mm: where a frame has no pose to believe
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,28 +143,24 @@ class SliceProblem:
         scale = max(spread, _LEAST_BEND)
         sizes = self.frames.grid.sizes.tolist()
         widest = max(size for axis, size in enumerate(sizes) if axis != self.times.axis)
-        stages = zip(_BLURS, _ITERATIONS, _SLACK, _TOLERANCES, strict=True)
-        for blur, iterations, slack, tolerance in stages:
+        # what is blurred by as much as heads move between frames shows where they moved
+        largest = float(believed.max()) / widest
+        first = max(0, sum(stage.blur >= largest for stage in _STAGES) - 1)
+        for stage in _STAGES[first:]:
             # in the slices' plane only, of the template as well: at rest both are then alike
             widths = [
-                0.0 if axis == self.times.axis else blur * widest / size
+                0.0 if axis == self.times.axis else stage.blur * widest / size
                 for axis, size in enumerate(sizes)
             ]
             model = Model.of(self.template, self.head, widths)
-            points = self._points(trajectory, model, widths)
-            sigma: dict[int, float] = {}
-            priors = partial(_priors, start, believed, radius, slack * scale)
-            trajectory, state = self._descend(
-                trajectory,
-                priors,
-                partial(self._state, model, points, sigma),
-                iterations,
-                tolerance,
-            )
+            points = self._points(trajectory, model, stage.points)
+            sigma: dict[int, Tensor] = {}
+            priors = partial(_priors, start, believed, radius, stage.slack * scale)
+            state_of = partial(self._state, model, points, sigma)
+            trajectory, state = self._descend(trajectory, priors, state_of, stage)
         covariance = self._slice_covariance(trajectory, state, priors)
-        poses = frame_poses[:, None].expand(-1, len(self.times.offsets), -1, -1)
-        one_pose = self._state(model, points, sigma, trajectory, poses)
-        held_out = better_held_out(state, one_pose, covariance, self.frames.count)
+        one_pose = self._state(model, points, sigma, trajectory, frame_poses)
+        held_out = better_held_out(state, one_pose, covariance)
         return SliceFit(
             trajectory, state.similarity, state.gains, covariance.numpy(), held_out.numpy()
         )
@@ -209,50 +195,20 @@ class SliceProblem:
         )
 
     # ---------------------------------------------------------------------------------- points
-    def _points(
-        self, trajectory: Trajectory, model: Model, widths: Sequence[float]
-    ) -> dict[int, Points]:
-        """Voxels of every frame that show the head by the trajectory, blurred as the template."""
-        points = {}
-        for t in np.flatnonzero(self.usable).tolist():
-            poses = trajectory.at(self.times.of(t))
-            image = gaussian_blur(self.frames([t]), widths)[0]
-            points[t] = self._of_frame(image, poses, model)
-        return points
-
-    def _of_frame(self, image: Tensor, poses: Tensor, model: Model) -> Points:
-        grid, axis, radius = self.frames.grid, self.times.axis, self.head.radius
-        center = rigid.transform(poses, self.head.center[None])[:, 0]
-        low, high = center.amin(dim=0), center.amax(dim=0)
-        reach = 1.6 * radius
-        corners = torch.cartesian_prod(*torch.stack([low - reach, high + reach]).T)
-        box = rigid.transform(grid.to_index, corners)
-        first = box.amin(dim=0).floor().long().clamp(min=0)
-        last = torch.minimum(box.amax(dim=0).ceil().long(), torch.tensor(grid.shape) - 1)
-        if bool((last < first).any()):
-            nothing = torch.zeros(0)
-            nowhere = nothing.reshape(0, 3)
-            return Points(nowhere, nothing.long(), nowhere, nothing, nothing)
-        index = voxel_centers((last - first + 1).tolist()) + first
-        slice_of = index[:, axis].long()
-        slopes, weights = model.read(self._carried(index.float(), slice_of, poses, model))
-        worth = weights * slopes.square().sum(dim=1).sqrt()
-        worth[weights < 0.05] = 0
-        if int((worth > 0).sum()) > _POINTS:
-            kept = torch.topk(worth, _POINTS).indices.sort().values
-        else:
-            kept = torch.nonzero(worth > 0)[:, 0]
-        index, slice_of = index[kept], slice_of[kept]
-        i, j, k = index.long().T
-        world = rigid.transform(grid.affine, index)
-        place = (world - center.mean(dim=0)) / radius
-        return Points(index.float(), slice_of, place.float(), image[i, j, k], weights[kept])
-
-    def _carried(self, index: Tensor, slice_of: Tensor, poses: Tensor, model: Model) -> Tensor:
-        """Where voxels are in the template: indices ``(N, 3)``."""
-        back = model.grid.to_index @ rigid.inverse(poses) @ self.frames.grid.affine
-        own = back.float()[slice_of]
-        return (own[:, :3, :3] @ index[..., None])[..., 0] + own[:, :3, 3]
+    def _points(self, trajectory: Trajectory, model: Model, most: int) -> list[Points]:
+        """Voxels of all frames that show the head by the trajectory, blurred as the template."""
+        others = [a for a in range(3) if a != self.times.axis]
+        shown = int(self.head.weights.amax(dim=others).gt(0.5).sum())
+        found = []
+        usable = np.flatnonzero(self.usable)
+        for start in range(0, len(usable), _AT_ONCE):
+            part = usable[start : start + _AT_ONCE].tolist()
+            poses = torch.stack([trajectory.at(self.times.of(t)) for t in part])
+            images = self.frames(part)
+            grid, axis = self.frames.grid, self.times.axis
+            many = max(1, most // max(1, shown))
+            found.append(choose(images, torch.tensor(part), poses, grid, axis, model, many))
+        return [points for points in found if points is not None]
 
     # ------------------------------------------------------------------------------------ descent
     def _descend(
@@ -260,13 +216,12 @@ class SliceProblem:
         trajectory: Trajectory,
         priors: Priors,
         state_of: Callable[[Trajectory], State],
-        iterations: int,
-        tolerance: float,
+        stage: Stage,
     ) -> tuple[Trajectory, State]:
         state = state_of(trajectory)
         bends, anchor = priors(trajectory)
         damping = 1e-4
-        for _ in range(iterations):
+        for _ in range(stage.iterations):
             step = solved(state, bends, anchor, damping)
             trial = trajectory.moved(step, self.head.radius)
             new = state_of(trial)
@@ -279,46 +234,40 @@ class SliceProblem:
                 continue
             trajectory, state, damping = trial, new, max(damping / 5, 1e-6)
             bends, anchor = new_bends, new_anchor
-            if float(step.norm(dim=1).max()) < tolerance:
+            if float(step.norm(dim=1).max()) < stage.tolerance:
                 break
         return trajectory, state
 
     def _state(
         self,
         model: Model,
-        points: dict[int, Points],
-        sigma: dict[int, float],
+        points: Sequence[Points],
+        sigma: dict[int, Tensor],
         trajectory: Trajectory,
         instead: Tensor | None = None,
     ) -> State:
         """Cost and normal equations of all knots; scales of residuals are found once and kept.
 
-        Slices are where the trajectory has them, or at the poses ``(T, S, 4, 4)`` given instead.
+        Slices are where the trajectory has them, or at frames' poses ``(T, 4, 4)`` given instead.
         """
         state = State(len(trajectory.knots), self.frames.count, len(self.times.offsets))
-        to_place = model.grid.affine[:3].clone()  # mm from the head's centre
-        to_place[:, 3] -= self.head.center
-        to_place = to_place.float()
-        for t, chosen in points.items():
-            if len(chosen.values) < 100:
-                continue
-            times = self.times.of(t)
-            before, fraction = trajectory.between(times)
-            poses = trajectory.at(times) if instead is None else instead[t]
-            at = self._carried(chosen.index, chosen.slice_of, poses, model)
-            f = sample_cubic(model.coefficients, at[None])[0, 0]
-            slopes, weights = model.read(at)
-            frame = SliceIntensity(chosen, f, weights, len(times))
-            if t not in sigma:
-                sigma[t] = float(robust_scale(frame.residual()[None], weights[None])[0])
-            arm = (at @ to_place[:, :3].mT + to_place[:, 3]) / self.head.radius
-            steepest = torch.cat([torch.linalg.cross(arm, slopes), slopes], dim=1)
-            equations = frame.normal_equations(steepest, sigma[t], bool(self.good[t]))
-            state.add(before, fraction, equations)
-            state.of_slices[t] = equations
-            state.cost += float(equations.cost.sum())
-            state.similarity[t] = frame.similarity()
-            state.gains[t] = frame.gains.numpy()
+        radius = (self.head.radius / self.frames.grid.sizes).float()
+        good = torch.from_numpy(self.good)
+        for number, chosen in enumerate(points):
+            times = self.times.at(chosen.frame, chosen.slice_of)
+            poses = trajectory.at(times) if instead is None else instead[chosen.frame]
+            at = chosen.carried(poses, self.frames.grid, model)
+            read = chosen.read(at, model)
+            f, weights = (
+                part.reshape(chosen.values.shape) for part in (model.values(at), read.weights)
+            )
+            of = SliceIntensity(chosen, f, weights * chosen.there, radius)
+            if number not in sigma:
+                sigma[number] = of.scale()
+            equations = of.equations(read.steepest, sigma[number], good[chosen.frames])
+            state.add(*trajectory.between(times), equations)
+            state.keep(chosen.frame, chosen.slice_of, equations, of.gains)
+            state.similarity[chosen.frames.numpy()] = of.similarity().numpy()
         return state
 
 

@@ -1,117 +1,105 @@
-"""How bright one frame's slices are by the template, and what that says of their poses."""
+"""How bright slices are by the template, and what that says of their poses."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from unimo_bids.motion.slices.points import Points
 from unimo_bids.motion.slices.solving import SliceEquations
 from unimo_bids.registration.intensity import CAUCHY
-from unimo_bids.registration.least_squares import solve
+from unimo_bids.registration.least_squares import robust_scale, solve
 
 _COUNT = 0.07  # of a voxel as an observation: blur makes neighbours agree
 _GAIN_SPREAD = 0.15  # of slices' gains about their frame's
 _OFF = 3.0  # standard deviations that a voxel costs which has left the head: leaving is no way out
 
 
-@dataclass(frozen=True, eq=False)
-class Points:
-    """Voxels of one frame that are compared.
-
-    Attributes
-    ----------
-    index
-        ``(N, 3)`` float32
-    slice_of
-        ``(N,)``
-    place
-        ``(N, 3)`` in the scanner, relative to the frame's head, radii.
-    values, weights
-        ``(N,)``, the latter of the head where the points were chosen.
-    """
-
-    index: Tensor
-    slice_of: Tensor
-    place: Tensor
-    values: Tensor
-    weights: Tensor
-
-
 class SliceIntensity:
-    """Intensities of one frame: gain, its slope in the scanner, offset, and gains of slices.
+    """Intensities of some frames: gain, its slope in the scanner, offset, and gains of slices.
 
     Parameters
     ----------
     points
-        Of the frame.
+        Of M slices.
     f, weights
-        ``(N,)`` template and head where the points are now.
-    slices
-        How many.
+        ``(M, P)`` template and head where the points are now.
+    radius
+        ``(3,)`` of the head, voxels.
     """
 
-    def __init__(self, points: Points, f: Tensor, weights: Tensor, slices: int) -> None:
-        self.points, self.f, self.weights, self.slices = points, f, weights, slices
+    def __init__(self, points: Points, f: Tensor, weights: Tensor, radius: Tensor) -> None:
+        self.points, self.f, self.weights = points, f, weights
         m = points.values
-        columns = torch.cat([f[None], f * points.place.T, torch.ones_like(f)[None]])
-        gram = ((weights * columns) @ columns.T).double()
-        rhs = ((weights * m) @ columns.T).double()
-        coefficients = solve(gram[None], rhs[None])[0].float()
-        self.gain = coefficients[0] + points.place @ coefficients[1:4]
-        self.offset = coefficients[4]
-        self.gains = torch.ones(slices)
-        explained = self.gain * f
+        place = points.index / radius[:, None]
+        columns = torch.cat([f[:, None], f[:, None] * place, torch.ones_like(f)[:, None]], dim=1)
+        weighted = columns * weights[:, None]
+        gram = self.of_frames((weighted @ columns.mT).double())
+        rhs = self.of_frames((weighted @ m[..., None]).double())[..., 0]
+        coefficients = solve(gram, rhs)[points.row].float()
+        explained = (coefficients[:, None, :4] @ columns[:, :4])[:, 0]
+        self.offset = coefficients[:, 4:]
         rest = m - explained - self.offset
-        variance = (weights * rest**2).sum() / weights.sum().clamp(min=1e-6)
-        shrink = variance / (_COUNT * _GAIN_SPREAD**2)
-        top = torch.zeros(slices).index_add_(0, points.slice_of, weights * explained * rest)
-        bottom = torch.zeros(slices).index_add_(0, points.slice_of, weights * explained**2)
+        variance = self.of_frames((weights * rest**2).sum(dim=1)) / self.of_frames(
+            weights.sum(dim=1)
+        ).clamp(min=1e-6)
+        shrink = variance[points.row] / (_COUNT * _GAIN_SPREAD**2)
+        top = (weights * explained * rest).sum(dim=1)
+        bottom = (weights * explained**2).sum(dim=1)
         self.gains = 1 + top / (bottom + shrink).clamp(min=1e-12)
-        self.gain = self.gain * self.gains[points.slice_of]
+        slope = (coefficients[:, None, 1:4] @ place)[:, 0]
+        self.gain = (coefficients[:, :1] + slope) * self.gains[:, None]
+        self.residual = m - self.gains[:, None] * explained - self.offset
 
-    def residual(self) -> Tensor:
-        """What the model leaves, ``(N,)``."""
-        return self.points.values - self.gain * self.f - self.offset
+    def of_frames(self, of_slices: Tensor) -> Tensor:
+        """Sums ``(F, …)`` over the slices of each frame ``(M, …)``."""
+        shape = len(self.points.frames), *of_slices.shape[1:]
+        return of_slices.new_zeros(shape).index_add_(0, self.points.row, of_slices)
 
-    def similarity(self) -> float:
-        """Correlation of the frame with the model."""
-        w = self.weights / self.weights.sum().clamp(min=1e-6)
-        m = self.points.values
-        total = (w * (m - (w * m).sum()) ** 2).sum()
-        left = (w * self.residual() ** 2).sum()
-        return float((1 - left / total.clamp(min=1e-12)).clamp(0, 1).sqrt())
+    def scale(self) -> Tensor:
+        """Standard deviation of each frame's residuals ``(F,)``, from their median."""
+        rows = [self.points.row == one for one in range(len(self.points.frames))]
+        return torch.cat(
+            [
+                robust_scale(self.residual[row].reshape(1, -1), self.weights[row].reshape(1, -1))
+                for row in rows
+            ]
+        )
 
-    def normal_equations(self, steepest: Tensor, sigma: float, stays: bool) -> SliceEquations:
+    def similarity(self) -> Tensor:
+        """Correlation of each frame with the model, ``(F,)``."""
+        weights, m = self.weights, self.points.values
+        total = self.of_frames(weights.sum(dim=1)).clamp(min=1e-6)
+        mean = self.of_frames((weights * m).sum(dim=1)) / total
+        apart = m - mean[self.points.row, None]
+        varies = self.of_frames((weights * apart**2).sum(dim=1))
+        left = self.of_frames((weights * self.residual**2).sum(dim=1))
+        return (1 - left / varies.clamp(min=1e-12)).clamp(0, 1).sqrt()
+
+    def equations(self, steepest: Tensor, sigma: Tensor, stays: Tensor) -> SliceEquations:
         """Of each slice, and its cost.
 
         Parameters
         ----------
         steepest
-            ``(N, 6)`` change of the template by a motion of the slice, per mm.
+            ``(6, M P)`` change of the template by a motion of the slice, per mm.
         sigma
-            Of residuals.
+            ``(F,)`` of residuals.
         stays
-            Whether the frame's pose is believed: its points then belong to the head.
+            ``(F,)`` bool: whether the frame's pose is believed: its points then belong to the head.
         """
-        r = self.residual() / sigma
+        scale = sigma[self.points.row, None]
+        r = self.residual / scale
         squared = (r / CAUCHY) ** 2
         weights = _COUNT * self.weights / (1 + squared)
-        jacobian = -(self.gain / sigma)[:, None] * steepest
-        first, second = torch.triu_indices(6, 6)
-        products = torch.cat(
-            [
-                (weights[:, None] * jacobian)[:, first] * jacobian[:, second],
-                (weights * r)[:, None] * jacobian,
-            ],
-            dim=1,
+        jacobian = steepest.reshape(6, *r.shape).permute(1, 0, 2) * (-self.gain / scale)[:, None]
+        weighted = jacobian * weights[:, None]
+        left = (self.points.weights - self.weights).clamp(min=0) * stays[self.points.row, None]
+        cost = self.weights * torch.log1p(squared) + left * math.log1p((_OFF / CAUCHY) ** 2)
+        return SliceEquations(
+            (weighted @ jacobian.mT).double(),
+            (weighted @ r[..., None]).double()[..., 0],
+            cost.sum(dim=1).double() * _COUNT * CAUCHY**2 / 2,
         )
-        sums = torch.zeros(self.slices, 27).index_add_(0, self.points.slice_of, products).double()
-        hessian = torch.empty(self.slices, 6, 6, dtype=torch.float64)
-        hessian[:, first, second] = hessian[:, second, first] = sums[:, :21]
-        left = (self.points.weights - self.weights).clamp(min=0) * stays
-        costs = self.weights * torch.log1p(squared) + left * math.log1p((_OFF / CAUCHY) ** 2)
-        cost = torch.zeros(self.slices).index_add_(0, self.points.slice_of, costs)
-        return SliceEquations(hessian, sums[:, 21:], cost.double() * _COUNT * CAUCHY**2 / 2)

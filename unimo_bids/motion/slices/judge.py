@@ -21,24 +21,22 @@ from unimo_bids.motion.slices.solving import State
 from unimo_bids.motion.slices.thresholds import JUDGE
 
 
-def better_held_out(state: State, one_pose: State, covariance: Tensor, frames: int) -> Tensor:
+def better_held_out(state: State, one_pose: State, covariance: Tensor) -> Tensor:
     """How much better slices are explained by a trajectory that did not see them ``(T, S)``.
 
     In observations; NaN where a slice shows nothing of the head.
     """
-    gain = torch.full((frames, covariance.shape[1]), torch.nan, dtype=torch.float64)
-    eye = torch.eye(6, dtype=torch.float64)
-    for t, own in state.of_slices.items():
-        h, g = own.hessian, own.rhs[..., None]
-        shown = h.diagonal(dim1=1, dim2=2).sum(dim=1) > 0
-        precision = torch.linalg.inv(covariance[t])
-        # an ulp of what is left keeps it positive, where a slice is all that is known
-        without = (
-            precision - h + 1e-6 * precision.diagonal(dim1=1, dim2=2).amax(1)[:, None, None] * eye
-        )
-        step = -torch.linalg.solve(without, g)
-        cost = own.cost + (0.5 * step.mT @ h @ step - g.mT @ step)[:, 0, 0]
-        gain[t, shown] = (one_pose.of_slices[t].cost - cost)[shown]
+    own = state.of_slices
+    shown = own.hessian.diagonal(dim1=2, dim2=3).sum(dim=2) > 0
+    h, g = own.hessian[shown], own.rhs[shown][..., None]
+    precision = torch.linalg.inv(covariance[shown])
+    # an ulp of what is left keeps it positive, where a slice is all that is known
+    least = 1e-6 * precision.diagonal(dim1=1, dim2=2).amax(dim=1)
+    without = precision - h + least[:, None, None] * torch.eye(6, dtype=torch.float64)
+    step = -torch.linalg.solve(without, g)
+    cost = own.cost[shown] + (0.5 * step.mT @ h @ step - g.mT @ step)[:, 0, 0]
+    gain = torch.full(shown.shape, torch.nan, dtype=torch.float64)
+    gain[shown] = one_pose.of_slices.cost[shown] - cost
     return gain
 
 

@@ -14,7 +14,7 @@ from unimo_bids.spatial import rigid
 
 @dataclass(frozen=True, eq=False)
 class SliceEquations:
-    """Of the S slices of a frame, each for its own pose.
+    """Of S slices, each for its own pose.
 
     Attributes
     ----------
@@ -41,7 +41,11 @@ class State:
         self.cost = 0.0
         self.similarity = np.full(frames, np.nan)
         self.gains = np.ones((frames, slices))
-        self.of_slices: dict[int, SliceEquations] = {}
+        self.of_slices = SliceEquations(
+            torch.zeros(frames, slices, 6, 6, dtype=torch.float64),
+            torch.zeros(frames, slices, 6, dtype=torch.float64),
+            torch.zeros(frames, slices, dtype=torch.float64),
+        )
 
     def add(self, before: Tensor, fraction: Tensor, equations: SliceEquations) -> None:
         """Share slices' equations among their knots."""
@@ -52,6 +56,14 @@ class State:
         self.beside.index_add_(0, before, a * (1 - a) * hessian)
         self.rhs.index_add_(0, before, (1 - a[..., 0]) * rhs)
         self.rhs.index_add_(0, before + 1, a[..., 0] * rhs)
+
+    def keep(self, frame: Tensor, number: Tensor, equations: SliceEquations, gains: Tensor) -> None:
+        """What slices, by frame and number, say by themselves."""
+        self.of_slices.hessian[frame, number] = equations.hessian
+        self.of_slices.rhs[frame, number] = equations.rhs
+        self.of_slices.cost[frame, number] = equations.cost
+        self.gains[frame.numpy(), number.numpy()] = gains.numpy()
+        self.cost += float(equations.cost.sum())
 
 
 class BendPrior:

@@ -40,6 +40,10 @@ class SliceTimes:
         """Times ``(S,)`` of a frame's slices, s after the series began."""
         return torch.from_numpy(self.offsets) + frame * self.repetition_time
 
+    def at(self, frames: Tensor, slices: Tensor) -> Tensor:
+        """Times ``(N,)`` of slices in frames, both ``(N,)``, s after the series began."""
+        return torch.from_numpy(self.offsets)[slices] + frames * self.repetition_time
+
     def knots(self, count: int) -> NDArray[np.float64]:
         """Where a frame's trajectory may bend, s after it began: at so many times, evenly spread.
 
