@@ -30,14 +30,13 @@ from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Progress, Scan, read_scan
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.spaer import by_attention, predict
-from unimo_bids.motion.stripes import find_stripes, without_stripes
+from unimo_bids.motion.stripes import unstriped
 from unimo_bids.motion.trackers import Tracker, chosen
-from unimo_bids.motion.tracking import Track, follow_images, well_tracked
+from unimo_bids.motion.tracking import Track, well_tracked
 from unimo_bids.motion.ways import Way, best_way, do_no_harm
 from unimo_bids.spatial import rigid
 from unimo_bids.words import Mode
 
-_ROUNDS_OF_STRIPES = 3  # each with a template that holds less of them
 _TORN = (
     "Frame {}, the reference, seems to be torn (neighbouring slices disagree more than in other "
     "frames): all poses are relative to a frame that has no single pose. Choose another."
@@ -123,30 +122,21 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
     )
     if not scan.settings.refine:
         return _unrefined(scan, tracked, tracking.covariance)
-    # that tracking by one image failed says nothing of the mean of many: it is a way in any case
     steady, plain, image, contrasts = refine_to_template(scan, tracked)
-    findings, tied = tracking.findings, tracking.contrasts
-    stripes = None
-    for _ in range(_ROUNDS_OF_STRIPES):
-        first, stripes = stripes is None, find_stripes(scan, image[0], plain.poses, stripes)
-        if stripes is None:
-            break
-        if first:
-            findings, tied = (str(stripes),), False  # they are what one image did not explain
-        scan = without_stripes(scan, stripes)
-        tracked = follow_images(scan, image, plain.poses)
-        steady, plain, image, contrasts = refine_to_template(scan, tracked)
-    ways: dict[Mode, Way] = {"plain": Way(plain, image, tracked)}
-    if tied:
-        ways |= ways_by_contrast(scan, tracked, ROUNDS[-1:])
-    elif contrasts:
-        ways |= ways_by_contrast(steady, tie(steady, plain.poses), ROUNDS, plain.poses)
-    # where contrast changes, the coils' sensitivity would weigh more than a small motion
-    frames = scan.frames if list(ways) == ["plain"] else scan.evened()
-    judge = Judge(frames, scan.head, scan.usable)
+    way, findings = Way(plain, image, tracked), tracking.findings
+    striped = unstriped(scan, way)
+    ways: dict[Mode, Way] = {}
+    if striped is not None:
+        scan, ways["plain"], finding = striped
+        findings = (finding,)
+    elif tracking.contrasts:  # one image has lost already, in tracking
+        ways = ways_by_contrast(scan, tracked, ROUNDS[-1:])
+    else:
+        scan, ways["plain"] = steady, way
+        if contrasts:
+            ways |= ways_by_contrast(scan, tie(scan, plain.poses), ROUNDS, plain.poses)
+    judge = Judge(scan.frames, scan.head, scan.usable)
     mode, way, readings, compared = best_way(judge, ways, scan.head.center)
-    if mode == "plain" or not tied:
-        scan = steady
     findings = (*findings, *compared)
     if scan.torn:
         findings = (_TORN.format(scan.reference), *findings)

@@ -4,8 +4,9 @@ Images made of all frames hold what is special to a group where the group is: an
 placed a little aside shows twice is then part of its contrast, and no residual tells. So each group
 is compared with what the others show without it: their images, and the classes of intensity of
 each of the other groups, any combination of which counts. How far its frames then move on average
-is how far the group is beside the others. It is moved if that is beyond its error, and frames agree
-better by mutual information; if not, what the two disagree by is a part of the deviations.
+is how far the group is beside the others. It is moved if that is beyond its error, unless its
+frames then agree clearly worse by mutual information; what stays unknown of it is a part of the
+deviations.
 """
 
 from __future__ import annotations

@@ -20,22 +20,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.frames import Destriped
+from unimo_bids.motion.frames import Destriped, empty
+from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import CoarseFrames, Scan
 from unimo_bids.motion.thresholds import STRIPES
+from unimo_bids.motion.tracking import follow_images
+from unimo_bids.motion.ways import Way
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, Window
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Rigid
 
 _LOOKED_AT = 8  # frames, before all
+_MEDIAN_SQUARE = 0.455  # of what is normally distributed, relative to the mean square
+_ROUNDS = 3  # each with a template that holds less of them
 
 
 @dataclass(frozen=True, eq=False)
 class Stripes:
     """Gains ``(T, S)`` of the slices along an axis of the grid, and how rough they are.
 
-    `rough` is the root mean square of what sets a slice's gain apart from its neighbours'.
+    `rough` is the root mean square of what sets a slice's gain apart from its neighbours', as far
+    as most slices of a frame show.
     """
 
     axis: int
@@ -47,6 +53,28 @@ class Stripes:
             f"Slices differ in brightness by {100 * self.rough:.0f} % (root mean square), in each "
             "frame others: frames are registered without that."
         )
+
+
+def unstriped(scan: Scan, way: Way) -> tuple[Scan, Way, str] | None:
+    """The scan without stripes, the way by one image there, and a sentence.
+
+    None where there are no stripes, or dividing by gains leaves frames much as they were: where
+    contrast changes, gains explain a little as well.
+    """
+    frames, found, first = scan, way, None
+    for _ in range(_ROUNDS):
+        stripes = find_stripes(frames, found.images[0], found.refined.poses, first)
+        if stripes is None:
+            return None
+        first = first or stripes
+        frames = without_stripes(frames, stripes)
+        track = follow_images(frames, found.images, found.refined.poses)
+        steady, refined, image, contrasts = refine_to_template(frames, track)
+        found = Way(refined, image, track)
+    before, after = (1 - one.refined.similarity[scan.usable] ** 2 for one in (way, found))
+    if contrasts or not np.median(after / before) < 1 - STRIPES.worth:
+        return None
+    return steady, found, str(first)
 
 
 def find_stripes(
@@ -97,7 +125,9 @@ def _across(scan: Scan, template: Tensor, poses: Tensor, frames: NDArray[np.int_
         window = _around(grid, rigid.transform(grid.to_index @ pose, head))
         back = Rigid(rigid.inverse(pose))
         model, weights = resample(seen, grid, back, window=window, interpolation="linear")
-        frame, weighted = scan.frames([t])[0][window], weights * model
+        whole = scan.frames([t])
+        frame, shown = whole[0][window], 1 - empty(whole)[0][window]
+        weighted = weights * shown * model
         for number, image in enumerate((weighted * frame, weighted * model)):
             products[number, :, t] = _sums(image, window, grid)
     parts = products.split(list(grid.shape), dim=-1)
@@ -136,11 +166,13 @@ def _stripes(axis: int, products: Tensor) -> Stripes:
     halves = torch.where(enough, along / squares.clamp(min=1e-30), 1.0).log()
     apart = halves[..., 1:-1] - (halves[..., :-2] + halves[..., 2:]) / 2
     beside = enough[:, :-2] & enough[:, 1:-1] & enough[:, 2:]
-    agreed = float((apart[0] * apart[1])[beside].mean()) if bool(beside.any()) else 0.0
+    # the median of a frame, whose slices at a border may be dim for other reasons
+    agreed = torch.where(beside, apart[0] * apart[1], torch.nan).nanmedian(dim=1).values
+    rough = float((agreed.clamp(min=0) / _MEDIAN_SQUARE).nanmean().nan_to_num().sqrt())
     ratios, known = (along.sum(dim=0) / both.clamp(min=1e-30)).numpy(), enough.numpy()
     gains = np.ones(ratios.shape, dtype=np.float32)
     slices = np.arange(ratios.shape[1])
     for t in np.flatnonzero(known.any(axis=1)):
         own = ratios[t, known[t]]
         gains[t] = np.interp(slices, slices[known[t]], own / np.median(own))
-    return Stripes(axis, gains.clip(1 / STRIPES.most, STRIPES.most), max(agreed, 0.0) ** 0.5)
+    return Stripes(axis, gains.clip(1 / STRIPES.most, STRIPES.most), rough)
