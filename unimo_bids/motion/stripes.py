@@ -164,11 +164,13 @@ def _stripes(axis: int, products: Tensor) -> Stripes:
     both = squares.sum(dim=0)
     enough = (both > STRIPES.in_view * both.amax(dim=1, keepdim=True)) & (along > 0).all(dim=0)
     halves = torch.where(enough, along / squares.clamp(min=1e-30), 1.0).log()
-    apart = halves[..., 1:-1] - (halves[..., :-2] + halves[..., 2:]) / 2
-    beside = enough[:, :-2] & enough[:, 1:-1] & enough[:, 2:]
-    # the median of a frame, whose slices at a border may be dim for other reasons
-    agreed = torch.where(beside, apart[0] * apart[1], torch.nan).nanmedian(dim=1).values
-    rough = float((agreed.clamp(min=0) / _MEDIAN_SQUARE).nanmean().nan_to_num().sqrt())
+    rough = 0.0
+    if halves.shape[-1] > 2:
+        apart = halves[..., 1:-1] - (halves[..., :-2] + halves[..., 2:]) / 2
+        beside = enough[:, :-2] & enough[:, 1:-1] & enough[:, 2:]
+        # the median of a frame, whose slices at a border may be dim for other reasons
+        agreed = torch.where(beside, apart[0] * apart[1], torch.nan).nanmedian(dim=1).values
+        rough = float((agreed.clamp(min=0) / _MEDIAN_SQUARE).nanmean().nan_to_num().sqrt())
     ratios, known = (along.sum(dim=0) / both.clamp(min=1e-30)).numpy(), enough.numpy()
     gains = np.ones(ratios.shape, dtype=np.float32)
     slices = np.arange(ratios.shape[1])
