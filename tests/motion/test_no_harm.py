@@ -73,7 +73,8 @@ def test_first_frames_of_another_kind(seed):
     )  # two frames' errors
 
 
-@SEEDS
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_slices_that_are_darkened_at_random(seed):
     """As by spin history: a stripe looks like structure, and draws the head along its axis."""
     rng = np.random.default_rng(seed)
