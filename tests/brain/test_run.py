@@ -48,8 +48,6 @@ def test_a_destroyed_reference_does_not_lose_the_brain(bright, frames, scale):
     assert found.brain.usable and found.population == "fetal"
     assert np.abs(_center(found.brain.mask) - HEAD[0]).max() < 8  # 6 mm of motion, 2 of voxels
     assert found.frame_masks is not None and found.frame_masks.any(axis=(0, 1, 2)).all()
-    core = found.frame_masks[..., 4] > 0  # of the reference only what is surely brain
-    assert not core[~found.brain.mask].any() and 0.7 < core.sum() / found.brain.mask.sum() < 1
     assert any("its mask is that of frame" in one for one in found.warnings)
     assert "The brain was not found in 1 frame (4)." in found.warnings
 

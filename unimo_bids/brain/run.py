@@ -15,7 +15,6 @@ from unimo_bids.brain.finder import METHOD, BrainFinder
 from unimo_bids.brain.head import too_small
 from unimo_bids.brain.mask import BrainMask, population_of_size
 from unimo_bids.brain.propagation import follow_series
-from unimo_bids.brain.thresholds import HEAD
 from unimo_bids.brain.voting import Vote, vote
 from unimo_bids.files.series import Series
 from unimo_bids.words import BrainMethod, Population
@@ -34,8 +33,7 @@ class SeriesBrain:
     population
         Whose it is; by its size where that was not known.
     frame_masks
-        ``(X, Y, Z, T)`` uint8, or None where the brain was not followed; in the reference what is
-        surely brain.
+        ``(X, Y, Z, T)`` uint8, or None where the brain was not followed.
     warnings
         A sentence each.
     """
@@ -119,9 +117,7 @@ def find_series_brain(
         return SeriesBrain(brain, whose, warnings=warnings)
     finder = BrainFinder(series.affine, device)
     way = follow_series(finder, series.frame, series.shape[3], voted.frame, brain.mask, progress)
-    # what was judged is what registration looks at, less where its rim would leave the skull
-    core = brain.probability > HEAD.core
-    way.masks[..., reference] = core if too_small(core, series.affine) is None else brain.mask
+    way.masks[..., reference] = brain.mask  # what was judged is what registration looks at
     return SeriesBrain(brain, whose, way.masks, warnings + way.warnings())
 
 

@@ -103,14 +103,8 @@ class Shape:
 
 @dataclass(frozen=True)
 class Head:
-    """What registration looks at, and what is too small to have a motion."""
+    """What is too small to have a motion."""
 
-    core: float = measured(
-        0.75,
-        "probability of a fetal brain: with the rim that registration adds to a mask, one of all "
-        "above .5 leaves the skull; see the notes on brains",
-        shown=True,
-    )
     fewest_voxels: int = measured(
         50,
         "a simulated head: 8 voxels of 4 mm leave deviations of 1 mm, 27 of .25, 64 of .14; a "

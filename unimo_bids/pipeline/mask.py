@@ -87,10 +87,7 @@ def mask_file(
     if not found.brain.usable:
         finding = "; ".join(advised(found.brain, pointed=brain_center is not None))
         raise InputError(image, finding, "no mask was written")
-    masks = found.brain.mask.astype(np.uint8)
-    if found.frame_masks is not None:
-        found.frame_masks[..., chosen] = masks  # all that is brain, as in the other frames
-        masks = found.frame_masks
+    masks = found.brain.mask.astype(np.uint8) if found.frame_masks is None else found.frame_masks
     sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
     voxel_ml = abs(float(np.linalg.det(series.affine[:3, :3]))) / 1000
     volumes_ml = voxel_ml * masks.sum(axis=(0, 1, 2), dtype=np.int64)
