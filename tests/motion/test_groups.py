@@ -35,7 +35,7 @@ def test_a_group_beside_the_others_is_moved_and_its_deviations_tell(series, kind
     track = Track(off, np.ones(len(KIND)), np.zeros(len(KIND), dtype=bool))
     with torch.inference_mode():
         before = refine_tied(scan, track, ROUNDS[-1:])
-        judge = Judge(scan.evened(), scan.head, scan.usable)
+        judge = Judge(scan.frames, scan.head, scan.usable)
         after, finding = place_groups(scan, judge, before)
     assert bool(finding) == group.any()
     if group.any():

@@ -27,6 +27,7 @@ from unimo_bids.motion.scan import MOST_FRAMES
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.thresholds import DISTORTION
 from unimo_bids.registration.levels import Level, make_level
+from unimo_bids.registration.target import LEAST_WEIGHT
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.region import Region
@@ -34,7 +35,6 @@ from unimo_bids.words import GRID_AXES, Deformation
 
 _POINTS = 4096  # of a template; twice as many change fields by hundredths of a millimetre
 _HALF_WAVE = 0.75  # radii of the head; 0.6 was no better on simulated heads
-_FAINT = 0.05  # weight up to which a place has no part in registration (`make_target`)
 _RIM = 3  # voxels around the head, for the derivatives of its template
 _STEPS, _MORE_STEPS, _POSE_STEPS = 2, 3, 2  # from none, from that of half of the frames
 _NOT_SOUGHT = "No distortion was looked for"
@@ -252,8 +252,8 @@ def _level(grid: Grid) -> Level:
 
 def _head(region: Region) -> Head:
     part = region.part(region.window(_RIM))
-    # many of the places that a template would be read at
-    part = replace(part, weights=torch.where(part.weights > _FAINT, part.weights, 0.0))
+    # those below have no part in registration, and are many of those a template is read at
+    part = replace(part, weights=torch.where(part.weights > LEAST_WEIGHT, part.weights, 0.0))
     return Head(part, _level(part.grid), _POINTS)
 
 

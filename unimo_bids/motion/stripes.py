@@ -50,8 +50,9 @@ class Stripes:
 
     def __str__(self) -> str:
         return (
-            f"Slices differ in brightness by {100 * self.rough:.0f} % (root mean square), in each "
-            "frame others: frames are registered without that."
+            f"The brightness of slices differs by {100 * self.rough:.0f} % (root mean square), "
+            "differently in each frame. Frames were registered without that; the corrected series "
+            "keeps it."
         )
 
 
@@ -72,9 +73,8 @@ def unstriped(scan: Scan, way: Way) -> tuple[Scan, Way, str] | None:
         steady, refined, image, contrasts = refine_to_template(frames, track)
         found = Way(refined, image, track)
     before, after = (1 - one.refined.similarity[scan.usable] ** 2 for one in (way, found))
-    if contrasts or not np.median(after / before) < 1 - STRIPES.worth:
-        return None
-    return steady, found, str(first)
+    worth = np.mean(after < (1 - STRIPES.worth) * before) > 0.5  # in the median frame
+    return (steady, found, str(first)) if worth and not contrasts else None
 
 
 def find_stripes(

@@ -17,6 +17,8 @@ from unimo_bids.spatial.grid import smooth_fields, voxel_centers
 from unimo_bids.spatial.interpolation import gradient
 from unimo_bids.words import IntensityModel
 
+LEAST_WEIGHT = 0.05  # below, a point costs as much as any and tells nothing
+
 
 @dataclass(frozen=True)
 class Channel:
@@ -120,7 +122,7 @@ def make_target(
     places = voxel_centers(grid.shape, weights.device)
     flat_weights = weights.reshape(-1) * level.validity(places).to(weights)
     slopes = [gradient(images, grid.affine).reshape(len(images), -1, 3) for images in features]
-    chosen = flat_weights > 0.05  # below, a point costs as much as any and tells nothing
+    chosen = flat_weights > LEAST_WEIGHT
     if int(chosen.sum()) > max_points:
         strength = torch.zeros_like(flat_weights)
         for slope in slopes:
