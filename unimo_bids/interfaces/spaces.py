@@ -22,6 +22,7 @@ from unimo_bids.interfaces.results import DEVICE
 class _CarryInput(BaseInterfaceInputSpec):
     in_files = InputMultiObject(File(), mandatory=True, desc="raw series, by echo")
     motion = File(exists=True, mandatory=True, desc="estimate of EstimateMotion")
+    slices = File(exists=True, desc="of FollowSlices: frames are made from slices where they were")
     distortion = File(exists=True, desc="of SeekDistortion")
     probability = File(exists=True, mandatory=True, desc="the brain, soft")
     entities = traits.Str(mandatory=True, desc="what the run is called")
@@ -52,7 +53,7 @@ class CarryToSpaces(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         from unimo_bids.devices import torch_device
         from unimo_bids.files.series import read_mask, read_series, timed
-        from unimo_bids.interfaces.results import read_distortion, read_motion
+        from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
         from unimo_bids.pipeline.spaces import carry, read_templates, write_carried, write_images
         from unimo_bids.reports.figures.spaces import draw_spaces
         from unimo_bids.reports.reportlets import reportlet
@@ -60,6 +61,8 @@ class CarryToSpaces(SimpleInterface):
         here, inputs = Path(runtime.cwd), self.inputs
         motion, device = read_motion(inputs.motion), torch_device(inputs.device)
         bends = read_distortion(inputs.distortion) if isdefined(inputs.distortion) else None
+        slices = read_slices(inputs.slices) if isdefined(inputs.slices) else None
+        how: dict[str, Any] = {"slices": slices, "distortion": bends, "device": device}
         templates = read_templates(inputs.output_spaces, inputs.template, inputs.age)
         first = read_series(inputs.in_files[0])
         brain = read_mask(inputs.probability, first)
@@ -70,7 +73,7 @@ class CarryToSpaces(SimpleInterface):
             echo = timed(read_series(raw), inputs.repetition_time)
             for place, one in zip(places, found, strict=True):
                 series[place].append(Path(f"{place}_bold-{number}.nii.gz"))
-                write_carried(echo, motion, one, series[place][-1], distortion=bends, device=device)
+                write_carried(echo, motion, one, series[place][-1], **how)
         files: list[Path] = []
         for place, one in zip(places, found, strict=True):
             ends = ("boldref.nii.gz", "mask.nii.gz", one.space.xfm)

@@ -24,6 +24,8 @@ from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.qc.confounds import MOTION_NAMES, finite_parameters
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Warp
 from unimo_bids.words import Slices
 
 if TYPE_CHECKING:
@@ -199,7 +201,7 @@ class Rebuilt:
     Attributes
     ----------
     coverage
-        ``(X, Y, Z, T)`` uint8, per cent, of the frames that have been made.
+        ``(X, Y, Z, T)`` uint8, per cent, of frames that have been made on the series' own grid.
     history
         How strong spin history is; None until frames are made, and where it is not looked at.
     history_rms
@@ -207,18 +209,27 @@ class Rebuilt:
     """
 
     def __init__(
-        self, series: Any, grid: Grid, slices: SliceResult, motion: MotionEstimate
+        self,
+        series: Any,
+        grid: Grid,
+        slices: SliceResult,
+        motion: MotionEstimate,
+        *,
+        onto: Grid | None = None,
+        space: Warp | None = None,
     ) -> None:
         from unimo_bids.motion.slices.estimation import correct_slices
 
-        self.coverage = np.zeros(series.shape, dtype=np.uint8, order="F")
+        self.coverage = np.zeros(series.shape if onto is None else 0, dtype=np.uint8, order="F")
         self.history: HistoryFit | None = None
         self.history_rms = np.full(series.shape[3], np.nan)
-        self._slices, self._grid = slices, grid
+        self._slices, self._grid, self._onto, self._space = slices, grid, onto, space
         self._head = motion.mask.astype(np.float32)
         self._used = np.isin(motion.status, ("ok", "searched"))
         self._made = correct_slices(
-            series, grid.affine.numpy(), slices.poses, slices.gains, slices.axis
+            *(series, grid.affine.numpy(), slices.poses, slices.gains, slices.axis),
+            onto=onto,
+            space=space,
         )
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
@@ -228,7 +239,8 @@ class Rebuilt:
 
     def _from_slices(self) -> Iterator[NDArray[np.float32]]:
         for t, (frame, covered) in enumerate(self._made):
-            self.coverage[..., t] = np.rint(100 * covered)
+            if self._onto is None:
+                self.coverage[..., t] = np.rint(100 * covered)
             yield frame
 
     def _evened(self, excitation: Excitation) -> Iterator[NDArray[np.float32]]:
@@ -236,8 +248,12 @@ class Rebuilt:
         from unimo_bids.motion.slices.brightness import fit_history
 
         slices, head = self._slices, torch.from_numpy(self._head)
-        inside = self._head > IN_HEAD
-        places = rigid.transform(self._grid.affine, torch.from_numpy(np.argwhere(inside)).double())
+        weights = self._head_weights()
+        inside = weights > IN_HEAD
+        onto = self._onto or self._grid
+        places = rigid.transform(onto.affine, torch.from_numpy(np.argwhere(inside)).double())
+        if self._space is not None:
+            places = self._space(places)
         poses = torch.from_numpy(slices.poses)
         history = SpinHistory(self._grid, slices.axis, slices.times, poses, excitation)
         frames, voxels = len(poses), len(places)
@@ -251,11 +267,20 @@ class Rebuilt:
         self.history = fit = fit_history(signal, predicted, self._used)
         for t, frame in enumerate(made):
             if fit is not None:
-                change = fit.change(predicted[t]) * self._head[inside]
+                change = fit.change(predicted[t]) * weights[inside]
                 self.history_rms[t] = np.sqrt(np.mean(np.square(change, dtype=np.float64)))
                 if fit.worth:
                     frame[inside] /= np.maximum(1 + change, _LEAST_SIGNAL)
             yield np.array(frame)
+
+    def _head_weights(self) -> NDArray[np.float32]:
+        """Of the head, where frames are made."""
+        if self._onto is None or self._space is None:
+            return self._head
+        head = torch.from_numpy(self._head)
+        return resample(
+            head, self._grid, self._space, onto=self._onto, interpolation="linear"
+        ).numpy()
 
     def about_history(self) -> dict[str, Any]:
         """What was found of spin history, as JSON can hold it; nothing where it is unknown."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import SeriesWriter, write_volume
 from unimo_bids.motion.correction import correct_series
 from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.pipeline.slices import Rebuilt, SliceResult
 from unimo_bids.spaces.names import AXES, Space, parse_spaces
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
@@ -147,22 +148,35 @@ def write_carried(
     carried: Carried,
     path: Path,
     *,
+    slices: SliceResult | None = None,
     distortion: Distortion | None = None,
     interpolation: Interpolation = "cubic",
     device: str = "cpu",
     progress: Callable[[float], None] = lambda _share: None,
 ) -> None:
-    """Write a series in a standard space, each frame resampled once from the raw one."""
-    frames = correct_series(
-        series,
-        series.affine,
-        motion.poses,
-        distortion=distortion,
-        onto=carried.grid,
-        space=carried.pose.warp,
-        interpolation=interpolation,
-        device=device,
-    )
+    """Write a series in a standard space, each frame read once from the raw one.
+
+    Parameters
+    ----------
+    slices
+        Frames are made from these where they were; None for one pose a frame.
+    distortion
+        What bends the head as it moves; not together with slices.
+    """
+    there: dict[str, Any] = {"onto": carried.grid, "space": carried.pose.warp}
+    frames: Iterable[Float32]
+    if slices is not None:
+        frames = Rebuilt(series, series.grid, slices, motion, **there)
+    else:
+        frames = correct_series(
+            series,
+            series.affine,
+            motion.poses,
+            distortion=distortion,
+            interpolation=interpolation,
+            device=device,
+            **there,
+        )
     with SeriesWriter(path, series, carried.grid, carried.template.code) as writer:
         for t, frame in enumerate(frames):
             writer.append(frame)

@@ -24,7 +24,12 @@ from unimo_bids.workflows.deform import (
     seeks_distortion,
 )
 from unimo_bids.workflows.described import DescribedWorkflow
-from unimo_bids.workflows.slices import follow_slices, slice_paragraphs, slice_warnings
+from unimo_bids.workflows.slices import (
+    follow_slices,
+    follows_slices,
+    slice_paragraphs,
+    slice_warnings,
+)
 from unimo_bids.workflows.spaces import connect_spaces, init_spaces, space_sentences
 
 # Python with torch, before it holds any data
@@ -162,11 +167,13 @@ def init_bold_wf(
         workflow.connect(prepare, "population_reason", figures, "population_reason")
 
     steps = (motion, resample, confounds, figures, save)
-    poses = follow_slices(workflow, run, settings, memory, *steps)
-    poses = seek_distortion(workflow, run, settings, memory, poses, *steps[1:])
+    within = follow_slices(workflow, run, settings, memory, *steps)
+    poses = seek_distortion(workflow, run, settings, memory, within, *steps[1:])
     if output_spaces(settings.output_spaces, settings.template):
         spaces = init_spaces(run, settings, age, device, heavy)
         connect_spaces(workflow, prepare, poses, spaces, figures, save)
+        if follows_slices(run, settings):
+            workflow.connect(within, "slices", spaces, "slices")
         if seeks_distortion(run, settings):
             workflow.connect(poses, "distortion", spaces, "distortion")
     if run.motion is None:

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from tests.phantom import AFFINE, RADIUS, SHAPE, f64, grid_affine, noise, pose, volume
+from tests.phantom import (
+    AFFINE,
+    RADIUS,
+    SHAPE,
+    f64,
+    grid_affine,
+    head_mask,
+    noise,
+    pose,
+    random_poses,
+    volume,
+)
 from unimo_bids.motion.correction import correct_series
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.estimation import estimate_motion
@@ -19,6 +30,7 @@ from unimo_bids.motion.slices.solving import SliceEquations, State
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.warp import Rigid
 
 COUNT, TR = 8, 2.0
 ORDER = np.argsort(np.r_[0 : SHAPE[2] : 2, 1 : SHAPE[2] : 2])  # interleaved
@@ -97,6 +109,16 @@ def test_frames_made_from_slices_are_those_of_a_head_at_rest(moving, at_rest, ma
     by_frame = errors(correct_series(series, AFFINE.numpy(), motion.poses))
     assert np.median(errors(made)[1:]) < 0.6 * np.median(by_frame[1:])
     assert min(float((one[inside] > 0.5).mean()) for one in coverage) > 0.98
+    # and so they are in another space, without a second resampling
+    turn = random_poses(1, 20.0, 4.0, seed=5)[0]
+    there = correct_slices(
+        *(series, AFFINE.numpy(), found.poses, found.gains, TIMES.axis),
+        onto=Grid(SHAPE, AFFINE),
+        space=Rigid(turn),
+    )
+    expected, seen = volume(rigid.inverse(turn)).numpy(), head_mask(turn @ AFFINE) > 0.9
+    found_there = [np.sqrt(np.mean((one - expected)[seen] ** 2)) for one, _ in there]
+    assert np.median(found_there[1:]) < 1.1 * np.median(errors(made)[1:])
 
 
 @pytest.mark.slow
@@ -175,9 +197,9 @@ def test_at_rest_a_rebuilt_frame_is_the_frame():
     grid = Grid(shape, grid_affine(shape=shape))
     frame = torch.randn(2, *shape).cumsum(dim=1)[0]
     rest = torch.eye(4, dtype=torch.float64).repeat(12, 1, 1)
-    window = slice(0, 10), slice(0, 11), slice(0, 12)
     for axis, slices in ((2, 12), (0, 10)):
-        found, coverage = rebuild(frame, grid, rest[:slices], axis, torch.ones(slices), window)
+        made = rebuild(frame, grid, rest[:slices], axis, torch.ones(slices), grid.points())
+        found, coverage = (part.reshape(shape) for part in made)
         inner = found[1:-1, 1:-1, 1:-1]
         smooth = frame[1:-1, 1:-1, 1:-1]
         assert float(torch.corrcoef(torch.stack([inner.flatten(), smooth.flatten()]))[0, 1]) > 0.9
@@ -189,9 +211,8 @@ def test_what_no_slice_came_near_is_not_invented():
     grid = Grid(shape, grid_affine(shape=shape))
     gap = torch.eye(4, dtype=torch.float64).repeat(20, 1, 1)
     gap[10:, 2, 3] = -12.0  # the upper half moved down by four slices: it saw what is above it
-    found, coverage = rebuild(
-        torch.ones(shape), grid, gap, 2, torch.ones(20), (slice(0, 8), slice(0, 8), slice(0, 20))
-    )
+    made = rebuild(torch.ones(shape), grid, gap, 2, torch.ones(20), grid.points())
+    found, coverage = (part.reshape(shape) for part in made)
     assert float(coverage[4, 4, 11:13].max()) < 0.5 and float(found[4, 4, 11:13].abs().max()) == 0
     assert float(found[4, 4, 5]) == pytest.approx(1, abs=0.02)
 

@@ -20,7 +20,9 @@ from unimo_bids.motion.slices.rebuilding import evened, rebuild, values_at
 from unimo_bids.motion.slices.thresholds import FOLLOWING, JUDGE
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory, through_frames
 from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.region import Region
+from unimo_bids.spatial.warp import Warp
 
 _POINTS, _FEWEST = 2_000, 100  # of a head, at which frames are compared with the template
 
@@ -170,6 +172,9 @@ def correct_slices(
     poses: NDArray[np.float64],
     gains: NDArray[np.float64],
     axis: int,
+    *,
+    onto: Grid | None = None,
+    space: Warp | None = None,
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Frames in the reference's space from slices where they truly were, and their coverage.
 
@@ -182,16 +187,21 @@ def correct_slices(
         As of `estimate_slices`.
     poses, gains, axis
         Of the slices, as of `SliceMotion` and `SliceTimes`.
+    onto
+        The grid that is wanted, if it is not the series' own.
+    space
+        From that grid's space to the reference's, if they are not the same.
     """
     with torch.inference_mode():
         frames = Frames(series, affine, torch.device("cpu"))
-        shape = frames.grid.shape
-        whole = slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
+        wanted = onto or frames.grid
+        places = wanted.points() if space is None else space(wanted.points())
         for t in range(frames.count):
             own, even = torch.from_numpy(poses[t]), torch.from_numpy(gains[t])
             image: Tensor = frames([t])[0]
-            values, coverage = rebuild(image, frames.grid, own, axis, even, whole)
-            yield values.numpy(), coverage.numpy()
+            made = rebuild(image, frames.grid, own, axis, even, places)
+            values, coverage = (part.reshape(wanted.shape).numpy() for part in made)
+            yield values, coverage
 
 
 class _Likeness:

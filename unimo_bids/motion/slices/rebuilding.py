@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from unimo_bids.registration.least_squares import solve
-from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grid import Grid, Window, voxel_centers
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import sample_cubic, spline_coefficients
 
 _REACH = 3  # slices either side of the nearest that are looked at
@@ -23,9 +22,9 @@ _POINTS_AT_ONCE = 1 << 16
 
 
 def rebuild(
-    frame: Tensor, grid: Grid, poses: Tensor, axis: int, gains: Tensor, window: Window
+    frame: Tensor, grid: Grid, poses: Tensor, axis: int, gains: Tensor, places: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A frame without the motion of its slices: values ``(X', Y', Z')`` and coverage, the same.
+    """A frame without the motion of its slices: values and coverage at places, ``(N,)`` each.
 
     Coverage is 1 where slices lie as they do in a frame at rest, and less where few came near;
     where it is less than a half, the value is 0: nothing is invented.
@@ -35,24 +34,21 @@ def rebuild(
     frame
         ``(X, Y, Z)``
     grid
-        Its own; the result is on the same, in the reference's space.
+        Its own.
     poses
         ``(S, 4, 4)`` of the slices.
     axis
         Of the slices.
     gains
         ``(S,)`` that values are divided by.
-    window
-        The part of the grid that is wanted.
+    places
+        ``(N, 3)`` RAS mm in the reference.
     """
-    shape = [part.stop - part.start for part in window]
-    first = torch.tensor([part.start for part in window], dtype=torch.float64)
-    places = rigid.transform(grid.affine, voxel_centers(shape) + first)
     coefficients = evened(frame, axis, gains)
     parts = [
         values_at(part, coefficients, grid, poses, axis) for part in places.split(_POINTS_AT_ONCE)
     ]
-    values, coverage = (torch.cat(both).reshape(*shape) for both in zip(*parts, strict=True))
+    values, coverage = (torch.cat(both) for both in zip(*parts, strict=True))
     return values, coverage
 
 
