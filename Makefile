@@ -28,7 +28,7 @@ test-system: environment
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends chromium chromium-driver bubblewrap \
 	  munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins || exit 1; break; }; done
-	$(TESTED) -m "system and not image"
+	$(TESTED) -m "system and not image" tests/reports/test_browser.py tests/system
 
 # builds the image and runs it, as root on Debian: some ten minutes, and 5 GB of disk
 image-test: environment

@@ -10,7 +10,7 @@ from tests.cli import faked, fuzz
 from unimo_bids.cli import mask, register
 from unimo_bids.pipeline import steps
 
-QUICK, WHOLE, PAIRS, MASKS = 200, 40, 12, 24
+QUICK, WHOLE, PAIRS, MASKS = 220, 40, 6, 24
 NO_BRAIN = ("--brain-extraction", "none")
 
 

@@ -19,7 +19,7 @@ from tests.system import apart, study
 from tests.system.apart import NOBODY
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
-KILLS = 10
+KILLS = 6
 
 
 def allowed(*command: str) -> bool:
@@ -66,7 +66,7 @@ def test_killed_at_any_moment_and_started_again(done, one, undisturbed, tmp_path
         assert study.leftovers(folder / "out") == []
         assert not [each for each in descendants if each.is_running()]
         shutil.rmtree(folder)
-    assert killed >= KILLS - 2  # one that was quicker than the first may have ended
+    assert killed >= KILLS - 2  # some that were quicker than the first may have ended
 
 
 def test_a_user_without_name_home_or_network(done, undisturbed, tmp_path_factory):
