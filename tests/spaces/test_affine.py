@@ -1,6 +1,5 @@
 """The affine between two heads, by what they share."""
 
-import numpy as np
 import torch
 
 from tests import phantom
@@ -24,7 +23,7 @@ def test_the_slope_is_that_of_small_steps():
     heads = TwoHeads(*sides(), FINE)
     _, slope = heads.shared(torch.eye(4, dtype=torch.float64))
     step = 0.02  # mm
-    for number in np.eye(12):
+    for number in torch.eye(12).double():
         ahead, back = (heads.small(sign * step * number) for sign in (1, -1))
         moved = rigid.transform(ahead, heads.points) - rigid.transform(back, heads.points)
         by_steps = heads.shared(ahead)[0] - heads.shared(back)[0]

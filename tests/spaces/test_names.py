@@ -21,7 +21,7 @@ def test_names_of_files_follow_from_what_was_asked_for(words, entities, targets)
     assert [space.target for space in spaces] == targets
 
 
-@pytest.mark.parametrize("word", ["fsaverage:den-10k", "T1w", "MNI:res", "MNI:den-91k", "a/b", ""])
+@pytest.mark.parametrize("word", ["fsaverage:den-10k", "MNI:res", "MNI:den-91k", "a/b", ""])
 def test_what_is_no_volume_or_no_name_is_refused(word):
     with pytest.raises(SpaceError):
         parse_spaces([word])

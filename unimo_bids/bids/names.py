@@ -167,9 +167,20 @@ class SpaceNames:
 
 
 def space_names(
-    entities: Mapping[str, str], space: Space, echoes: Sequence[str] = (), level: str = "full"
+    entities: Mapping[str, str],
+    space: Space,
+    echoes: Sequence[str] = (),
+    level: str = "full",
+    through: str | None = None,
 ) -> SpaceNames:
-    """Name the derivatives of a run in a standard space; the rest as of `run_names`."""
+    """Name the derivatives of a run in a standard space; the rest as of `run_names`.
+
+    Parameters
+    ----------
+    through
+        The anatomical image that the transform leads to; another program's leads on from there.
+    """
+    way = space if through is None else Space(through)
     folder, run = func_folder(entities), stem(entities)
     each = [{**entities, "echo": echo} for echo in echoes] or [dict(entities)]
     return SpaceNames(
@@ -178,7 +189,7 @@ def space_names(
         else (),
         boldref=folder / f"{run}_{space.entities}_boldref.nii.gz",
         mask=folder / f"{run}_{space.entities}_desc-brain_mask.nii.gz",
-        transform=folder / f"{run}_from-boldref_to-{space.target}_mode-image_{space.xfm}",
+        transform=folder / f"{run}_from-boldref_to-{way.target}_mode-image_{way.xfm}",
     )
 
 

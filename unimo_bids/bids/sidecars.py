@@ -129,6 +129,7 @@ def space_sidecars(
     settings: Settings,
     parameters: Mapping[str, Any],
     about: Mapping[str, Any],
+    way: Path | None = None,
 ) -> dict[Path, dict[str, Any]]:
     """Describe the derivatives of a run in a standard space.
 
@@ -138,14 +139,17 @@ def space_sidecars(
         What came out there.
     about
         How the run got there, as JSON can hold it.
+    way
+        Another program's transform, on from the anatomical image that the run's leads to.
     """
-    boldref, transform = own_uri(names.boldref), own_uri(in_space.transform)
+    boldref = own_uri(names.boldref)
+    ways = [own_uri(in_space.transform), *([raw_uri(way, settings)] if way else [])]
     method = {"MotionCorrection": dict(parameters), "SpatialNormalization": dict(about)}
     reference = {"SpatialReference": about["Template"]}
     described: dict[Path, dict[str, Any]] = {
         in_space.boldref: {
             "Description": "Robust mean of the frames after motion correction, in a standard space",
-            "Sources": [boldref, transform],
+            "Sources": [boldref, *ways],
             "SkullStripped": False,
             **reference,
             **method,
@@ -153,12 +157,12 @@ def space_sidecars(
         in_space.mask: {
             "Description": "Brain mask of the run in a standard space",
             "Type": "Brain",
-            "Sources": [own_uri(names.brain), transform],
+            "Sources": [own_uri(names.brain), *ways],
             **reference,
         },
         in_space.transform: {
-            "Description": f"Takes points of the standard space to the reference (ITK convention, "
-            f"LPS, mm), {about['TransformType']}",
+            "Description": f"Takes points of {about.get('Through', 'the standard space')} to the "
+            f"reference (ITK convention, LPS, mm), {about['TransformType']}",
             "Sources": [boldref],
             **about,
         },
@@ -166,7 +170,7 @@ def space_sidecars(
     for number, path in enumerate(in_space.bold):
         described[path] = {
             **_corrected(run, number),
-            "Sources": [raw_uri(run.paths[number], settings), own_uri(names.transforms), transform],
+            "Sources": [raw_uri(run.paths[number], settings), own_uri(names.transforms), *ways],
             **reference,
             **method,
         }

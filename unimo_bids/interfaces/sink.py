@@ -95,6 +95,7 @@ class SaveDerivatives(SimpleInterface):
 
     def _contents(self) -> tuple[dict[Path, str], dict[Path, str]]:
         """Files to copy, by their places and in order; and texts to write."""
+        from unimo_bids.bids.anatomy import find_anatomy
         from unimo_bids.bids.names import participant_folder, run_names, sidecar
         from unimo_bids.bids.sidecars import (
             distortion_sidecars,
@@ -144,7 +145,11 @@ class SaveDerivatives(SimpleInterface):
         copies |= dict(zip(files, inputs.space_files, strict=True))
         for space, one in in_spaces:
             about = inputs.about_spaces[str(space)]
-            described |= space_sidecars(run, names, one, settings, inputs.parameters, about)
+            way = find_anatomy(run.entities, settings.derivatives) if "Through" in about else None
+            described |= space_sidecars(
+                *(run, names, one, settings, inputs.parameters, about),
+                way.transforms.get(space.target) if way else None,
+            )
         out = settings.out_dir
         texts = {
             out / path: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -162,9 +167,10 @@ class SaveDerivatives(SimpleInterface):
         from unimo_bids.bids.names import space_names
         from unimo_bids.spaces.names import output_spaces
 
-        run, settings = self.inputs.run, self.inputs.settings
+        run, settings, about = self.inputs.run, self.inputs.settings, self.inputs.about_spaces
+        of_run = (run.echoes, settings.level)
         return [
-            (space, space_names(run.entities, space, run.echoes, settings.level))
+            (space, space_names(run.entities, space, *of_run, about[str(space)].get("Through")))
             for space in output_spaces(settings.output_spaces, settings.template)
         ]
 

@@ -28,6 +28,7 @@ class _CarryInput(BaseInterfaceInputSpec):
     entities = traits.Str(mandatory=True, desc="what the run is called")
     output_spaces = traits.List(traits.Str, mandatory=True, desc="as asked for")
     template = traits.List(traits.Str, mandatory=True, desc="one's own, FILE or FILE:MASK")
+    anatomy = traits.Any(None, usedefault=True, desc="Anatomy that leads to standard spaces")
     age = traits.Either(None, traits.Float, usedefault=True, desc="weeks, of a fetus")
     series = traits.Bool(True, usedefault=True, desc="write the series, not only its image")
     repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, for the header")
@@ -63,10 +64,11 @@ class CarryToSpaces(SimpleInterface):
         bends = read_distortion(inputs.distortion) if isdefined(inputs.distortion) else None
         slices = read_slices(inputs.slices) if isdefined(inputs.slices) else None
         how: dict[str, Any] = {"slices": slices, "distortion": bends, "device": device}
-        templates = read_templates(inputs.output_spaces, inputs.template, inputs.age)
+        asked, anatomy = inputs.output_spaces, inputs.anatomy
+        templates = read_templates(asked, inputs.template, inputs.age, anatomy)
         first = read_series(inputs.in_files[0])
         brain = read_mask(inputs.probability, first)
-        found = carry(templates, inputs.output_spaces, motion, brain, first.grid, device)
+        found = carry(templates, asked, motion, brain, first.grid, device, anatomy)
         places = [here / one.space.entities for one in found]
         series: dict[Path, list[Path]] = {place: [] for place in places}
         for number, raw in enumerate(inputs.in_files if inputs.series else ()):
@@ -76,7 +78,8 @@ class CarryToSpaces(SimpleInterface):
                 write_carried(echo, motion, one, series[place][-1], **how)
         files: list[Path] = []
         for place, one in zip(places, found, strict=True):
-            ends = ("boldref.nii.gz", "mask.nii.gz", one.space.xfm)
+            way = one.space.xfm if one.through is None else "xfm.txt"
+            ends = ("boldref.nii.gz", "mask.nii.gz", way)
             images = [Path(f"{place}_{end}") for end in ends]
             write_images(first, one, *images)
             files += [*series[place], *images]

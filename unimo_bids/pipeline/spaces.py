@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from unimo_bids.deformation.epi import Distortion
+from unimo_bids.errors import InputError
 from unimo_bids.files.composite import write_composite
 from unimo_bids.files.series import Series
 from unimo_bids.files.transforms import write_itk
@@ -19,7 +21,8 @@ from unimo_bids.files.writing import SeriesWriter, write_volume
 from unimo_bids.motion.correction import correct_series
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.pipeline.slices import Rebuilt, SliceResult
-from unimo_bids.spaces.names import AXES, Space, parse_spaces
+from unimo_bids.spaces.anatomy import Anatomy
+from unimo_bids.spaces.names import ANATOMIES, AXES, Space, parse_spaces
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.words import Interpolation
@@ -45,6 +48,8 @@ class Carried:
         Where it is sampled.
     boldref, mask
         ``(X, Y, Z)`` on that grid: the run's template image, and its brain, bool.
+    through
+        The anatomical image by which it got there, if another program had brought that there.
     """
 
     template: Template
@@ -52,6 +57,7 @@ class Carried:
     grid: Grid
     boldref: Float32
     mask: NDArray[np.bool_]
+    through: str | None = None
 
     @property
     def space(self) -> Space:
@@ -61,15 +67,17 @@ class Carried:
     @property
     def warnings(self) -> list[str]:
         """A sentence for each doubt."""
-        return [f"Standard space {self.space}: {doubt}" for doubt in self.pose.doubts]
+        return [f"Output space {self.space}: {doubt}" for doubt in self.pose.doubts]
 
     def facts(self) -> dict[str, Any]:
         """As JSON can hold it."""
         pose = self.pose
         kind = "affine" if pose.field is None else "affine after a displacement field"
+        rigid = self.space.name in (AXES, *ANATOMIES) or self.through is not None
         return {
             "Template": self.template.image.name,
-            "TransformType": "rigid" if self.space.name == AXES else kind,
+            "TransformType": "rigid" if rigid else kind,
+            **({} if self.through is None else {"Through": self.through}),
             "MaskDice": round(pose.dice, 4),
             "MaskDiceAffine": round(pose.overlap, 4),
             "TemplateSeen": round(pose.seen, 4),
@@ -82,15 +90,27 @@ class Carried:
 
 
 def read_templates(
-    spaces: Sequence[str], own: Sequence[str], age: float | None = None
+    spaces: Sequence[str],
+    own: Sequence[str],
+    age: float | None = None,
+    anatomy: Anatomy | None = None,
 ) -> list[Template]:
     """Read the templates of spaces by name, and those of one's own files."""
     if not (spaces or own):  # most calls: spared the import
         return []
-    from unimo_bids.spaces.templates import named_template, own_template
+    from unimo_bids.spaces.templates import anatomy_template, named_template, own_template
+
+    def template(space: Space) -> Template:
+        if space.name not in ANATOMIES:
+            return named_template(space)
+        if anatomy is None or anatomy.name != space.name:
+            finding = f"no {space.name} image of this participant with a brain mask is at hand"
+            remedy = "give results of fMRIPrep or NiBabies by --derivatives, or leave the space out"
+            raise InputError(space.name, finding, remedy)
+        return anatomy_template(anatomy)
 
     return [
-        *(named_template(space) for space in parse_spaces(spaces) if space.name != AXES),
+        *(template(space) for space in parse_spaces(spaces) if space.name != AXES),
         *(own_template(given, age) for given in own),
     ]
 
@@ -102,6 +122,7 @@ def carry(
     probability: NDArray[Any],
     grid: Grid,
     device: str,
+    anatomy: Anatomy | None = None,
 ) -> list[Carried]:
     """Find a run's way to all its spaces, and make its image and mask there.
 
@@ -115,18 +136,23 @@ def carry(
         ``(X, Y, Z)`` the brain in the run's reference, soft or not.
     grid
         Of the run.
+    anatomy
+        Spaces that it was brought to are reached through it, unless its own pose is in doubt.
     """
     from unimo_bids.spaces.standard import Head, find_space, upright, upright_grid
 
     mask = np.asarray(probability, dtype=np.float32)
     run = Head(np.asarray(motion.template, dtype=np.float32), mask, grid)
+    ways = _Ways(run, anatomy, device)
     poses: dict[str, SpacePose] = {}
     found = []
     for one in templates:
         target = one.space.target  # the way there is the same at any resolution
         if target not in poses:
-            poses[target] = find_space(one.head, run, device=device)
-        found.append(_carried(one, poses[target], one.grid(grid), run))
+            known = ways.through_anatomy(one)
+            poses[target] = known or find_space(one.head, run, device=device)
+        through = anatomy.name if anatomy and poses[target].before is not None else None
+        found.append(_carried(one, poses[target], one.grid(grid), run, through))
     if AXES in spaces:
         first = found[0]
         turn = upright(first.pose, run.center)
@@ -135,11 +161,44 @@ def carry(
     return found
 
 
-def _carried(template: Template, pose: SpacePose, onto: Grid, run: Head) -> Carried:
+class _Ways:
+    """From a run to what an anatomical image leads to."""
+
+    def __init__(self, run: Head, anatomy: Anatomy | None, device: str) -> None:
+        self._run, self._anatomy, self._device = run, anatomy, device
+
+    def through_anatomy(self, template: Template) -> SpacePose | None:
+        """The pose of the anatomical image itself, or of a space by way of it; None without."""
+        from unimo_bids.files.composite import read_composite
+        from unimo_bids.spaces.standard import through
+
+        anatomy, target = self._anatomy, template.space.target
+        if anatomy is None or target not in (anatomy.name, *anatomy.transforms):
+            return None
+        if target == anatomy.name:
+            return self._pose
+        if self._pose.doubts:
+            return None
+        before = read_composite(anatomy.transforms[target])
+        return through(self._pose, before, template.head, self._run)
+
+    @cached_property
+    def _pose(self) -> SpacePose:
+        from unimo_bids.spaces.standard import find_space
+        from unimo_bids.spaces.templates import anatomy_template
+
+        assert self._anatomy is not None
+        head = anatomy_template(self._anatomy).head
+        return find_space(head, self._run, same_head=True, device=self._device)
+
+
+def _carried(
+    template: Template, pose: SpacePose, onto: Grid, run: Head, through: str | None = None
+) -> Carried:
     image, mask = (torch.from_numpy(np.asarray(part)) for part in (run.image, run.mask))
     boldref = resample(image, run.grid, pose.warp, onto=onto)
     brain = resample(mask, run.grid, pose.warp, onto=onto, interpolation="linear")
-    return Carried(template, pose, onto, boldref.numpy(), brain.numpy() > 0.5)
+    return Carried(template, pose, onto, boldref.numpy(), brain.numpy() > 0.5, through)
 
 
 def write_carried(

@@ -64,8 +64,13 @@ class Fit:
     shared: float
 
 
-def fit_affine(fixed: Side, moving: Side, start: Tensor, step: Step) -> Fit:
-    """The affine near `start` ``(4, 4)`` at which two masked heads share most."""
+def fit_affine(
+    fixed: Side, moving: Side, start: Tensor, step: Step, *, same_head: bool = False
+) -> Fit:
+    """The affine near `start` ``(4, 4)`` at which two masked heads share most.
+
+    One head in both is turned and shifted alone, by six numbers.
+    """
     from scipy.optimize import minimize  # most runs stay in their own space
 
     heads = TwoHeads(fixed, moving, step)
@@ -73,20 +78,21 @@ def fit_affine(fixed: Side, moving: Side, start: Tensor, step: Step) -> Fit:
     begun = _stretch(start)
 
     def cost(numbers: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        matrix = start @ heads.small(numbers)
+        given = torch.from_numpy(numbers).requires_grad_()
+        path = start @ heads.small(given)
+        matrix = path.detach()
         shared, slope = heads.shared(matrix)
         stretch = _stretch(matrix) - begun
         prior = AFFINE.prior / AFFINE.stretch**2 * float(stretch.square().sum())
         of_prior = 2 * AFFINE.prior / AFFINE.stretch**2 * matrix[:3, :3] @ stretch
-        linear = of_prior - slope.mT @ (heads.points - heads.center)
-        change = start[:3, :3].mT @ torch.cat([linear, -slope.sum(dim=0)[:, None]], dim=1)
-        change[:, :3] /= heads.radius
-        return prior - shared, change.flatten().numpy()
+        linear = of_prior - slope.mT @ heads.points
+        of_matrix = torch.cat([linear, -slope.sum(dim=0)[:, None]], dim=1)
+        (of_numbers,) = torch.autograd.grad(path[:3], given, of_matrix)
+        return prior - shared, of_numbers.numpy()
 
-    found = minimize(
-        cost, np.zeros(12), jac=True, method="L-BFGS-B", options={"maxiter": step.iterations}
-    )
-    matrix = start @ heads.small(found.x)
+    begin = np.zeros(6 if same_head else 12)
+    found = minimize(cost, begin, jac=True, method="L-BFGS-B", options={"maxiter": step.iterations})
+    matrix = start @ heads.small(torch.from_numpy(found.x))
     return Fit(matrix, heads.shared(matrix)[0])
 
 
@@ -114,9 +120,14 @@ class TwoHeads:
         slopes = gradient(there, self.level.grid.affine).movedim(-1, 1)  # (2, 3, X, Y, Z)
         self.moving = torch.cat([there, slopes.flatten(0, 1)])[None]
 
-    def small(self, numbers: NDArray[np.float64]) -> Tensor:
-        """An affine near 1 from ``(12,)``, mm at the head's surface: x ↦ c + (1 + L)(x - c) + t."""
-        parts = torch.from_numpy(numbers).reshape(3, 4)
+    def small(self, numbers: Tensor) -> Tensor:
+        """An affine near 1 from ``(12,)``, mm at the head's surface: x ↦ c + (1 + L)(x - c) + t.
+
+        From ``(6,)``, a turn about c and a shift.
+        """
+        if len(numbers) == 6:
+            return rigid.from_parameters(numbers[:3] / self.radius, numbers[3:], self.center)
+        parts = numbers.reshape(3, 4)
         linear = torch.eye(3, dtype=torch.float64) + parts[:, :3] / self.radius
         return rigid.from_rotation(linear, parts[:, 3] + self.center - linear @ self.center)
 

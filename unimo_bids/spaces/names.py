@@ -17,7 +17,8 @@ OWN = ("func", "bold", "boldref", "run", "sbref")
 # the run's own size, turned to the axes of the head
 AXES = "anat-axes"
 _SURFACES = ("fsaverage", "fsaverage5", "fsaverage6", "fsLR", "fsnative", "onavg")
-_ANATOMY = ("anat", "T1w", "T2w")
+# a participant's own, where another program has prepared it
+ANATOMIES = ("T1w", "T2w")
 _NAME = re.compile(r"[A-Za-z0-9]+")
 NATIVE = "native"
 AGE = "{age}"  # in the name of a file: weeks
@@ -65,8 +66,8 @@ class Space:
 
     @property
     def xfm(self) -> str:
-        """What transforms' names end in: nothing is bent along the axes of a head."""
-        return "xfm.txt" if self.name == AXES else "xfm.h5"
+        """What transforms' names end in: nothing is bent on the way to who is scanned."""
+        return "xfm.txt" if self.name in (AXES, *ANATOMIES) else "xfm.h5"
 
 
 def parse_spaces(words: Iterable[str]) -> tuple[Space, ...]:
@@ -133,10 +134,8 @@ def _parsed(word: str) -> list[Space]:
     name, *modifiers = word.split(":")
     if name in _SURFACES:
         raise SpaceError(f"{name} is a surface, and no surfaces are reconstructed; leave it out")
-    if name in _ANATOMY:
-        raise SpaceError(f"{name} is an anatomical image, and none are used; leave it out")
-    if name == AXES and not modifiers:
-        return [Space(AXES)]
+    if name in (AXES, *ANATOMIES, "anat") and not modifiers:
+        return [Space("T1w" if name == "anat" else name)]
     if not _NAME.fullmatch(name):
         raise SpaceError(f"{word!r} names no output space; give one as MNI152NLin2009cAsym:res-2")
     cohorts: list[str | None] = []

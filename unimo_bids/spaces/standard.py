@@ -101,6 +101,8 @@ class SpacePose:
         Why it may be wrong, a sentence each; none if it can be believed.
     deformation
         What bends the template before; None if it was not asked.
+    before
+        Where places of a standard space are in the template, if another program has found that.
     """
 
     matrix: NDArray[np.float64]
@@ -111,6 +113,7 @@ class SpacePose:
     start: str
     doubts: tuple[str, ...]
     deformation: Deformation | None = None
+    before: Warp | None = None
 
     @property
     def field(self) -> Field | None:
@@ -119,9 +122,10 @@ class SpacePose:
 
     @property
     def warp(self) -> Warp:
-        """Template → image."""
+        """Template → image, or from the space that leads to the template."""
         affine = Affine(torch.from_numpy(self.matrix))
-        return affine if self.field is None else Composed(self.field, affine)
+        first = self.field or self.before
+        return affine if first is None else Composed(first, affine)
 
     @property
     def dice(self) -> float:
@@ -139,9 +143,17 @@ class SpacePose:
         return np.asarray(np.linalg.svd(self.matrix[:3, :3], compute_uv=False))
 
 
-def find_space(template: Head, run: Head, *, device: str = "cpu") -> SpacePose:
-    """Find the affine from a template to a run's image of any orientation and contrast."""
-    size = run.radius / template.radius
+def find_space(
+    template: Head, run: Head, *, same_head: bool = False, device: str = "cpu"
+) -> SpacePose:
+    """Find the affine from a template to a run's image of any orientation and contrast.
+
+    Parameters
+    ----------
+    same_head
+        The template is an image of who is scanned: nothing is stretched or bent.
+    """
+    size = 1.0 if same_head else run.radius / template.radius
     small = template.coarser(_FINEST * template.radius)
     sized = small.scaled(size)
     pair = register_volumes(
@@ -161,16 +173,36 @@ def find_space(template: Head, run: Head, *, device: str = "cpu") -> SpacePose:
     )
     moving = moving.evened()
     turns = [start @ turn for turn in _half_turns(template.center)]
-    fits = [fit_affine(fixed, moving, turn, COARSE) for turn in turns]
+    fits = [fit_affine(fixed, moving, turn, COARSE, same_head=same_head) for turn in turns]
     names = [pair.start, *["half turn"] * 3]
-    found = _best(fits, names, fixed, moving)
+    found = _best(fits, names, fixed, moving, same_head)
     if found.doubts:
         turns = _all_rotations(fixed, moving, size)
-        fits += [fit_affine(fixed, moving, turn, COARSE) for turn in turns]
-        found = _best(fits, [*names, *["all rotations"] * len(turns)], fixed, moving)
-    if found.doubts:
+        fits += [fit_affine(fixed, moving, turn, COARSE, same_head=same_head) for turn in turns]
+        found = _best(fits, [*names, *["all rotations"] * len(turns)], fixed, moving, same_head)
+    if found.doubts or same_head:
         return found
     return replace(found, deformation=_deformation(fixed, moving, found))
+
+
+def through(anatomy: SpacePose, before: Warp, template: Head, run: Head) -> SpacePose:
+    """A standard space by way of an anatomical image, which another program has laid onto it.
+
+    Parameters
+    ----------
+    anatomy
+        Where the anatomical image's places are in the run.
+    before
+        Where the standard space's are in the anatomical image.
+    """
+    found = replace(anatomy, before=before)
+    fixed, moving = (
+        make_side(head.image, head.grid.affine.numpy(), head.mask, "cpu")
+        for head in (template, run)
+    )
+    overlap, seen = _overlap(fixed, moving, found.warp)
+    found = replace(found, overlap=overlap, seen=seen)
+    return replace(found, doubts=_doubts(found))
 
 
 def _deformation(fixed: Side, moving: Side, found: SpacePose) -> Deformation:
@@ -183,7 +215,9 @@ def _deformation(fixed: Side, moving: Side, found: SpacePose) -> Deformation:
     return replace(bent, overlap=overlap)
 
 
-def _best(fits: list[Fit], names: list[str], fixed: Side, moving: Side) -> SpacePose:
+def _best(
+    fits: list[Fit], names: list[str], fixed: Side, moving: Side, same_head: bool
+) -> SpacePose:
     """The fit that shares most, refined, and how it does against those that are clearly others."""
     first = max(fits, key=lambda fit: fit.shared)
     head = fixed.head
@@ -193,7 +227,7 @@ def _best(fits: list[Fit], names: list[str], fixed: Side, moving: Side) -> Space
         if float(rigid.displacement(fit.matrix, first.matrix, head.surface().cpu()).max())
         > DOUBTS.distinct * head.radius
     ]
-    fine = fit_affine(fixed, moving, first.matrix, FINE)
+    fine = fit_affine(fixed, moving, first.matrix, FINE, same_head=same_head)
     overlap, seen = _overlap(fixed, moving, Affine(fine.matrix))
     found = SpacePose(
         matrix=fine.matrix.numpy(),
@@ -234,7 +268,7 @@ def upright(found: SpacePose, center: Tensor) -> SpacePose:
     """
     turn = rigid.nearest_rotation(torch.from_numpy(found.matrix[:3, :3]))
     matrix = rigid.from_rotation(turn, center.to(turn)).numpy()
-    return replace(found, matrix=matrix, deformation=None)
+    return replace(found, matrix=matrix, deformation=None, before=None)
 
 
 def upright_grid(found: SpacePose, run: Head) -> Grid:

@@ -12,6 +12,7 @@ import torch
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import Series, read_mask, read_series
+from unimo_bids.spaces.anatomy import Anatomy
 from unimo_bids.spaces.names import AGE, NATIVE, Space, template_label, template_paths
 from unimo_bids.spaces.standard import Head
 from unimo_bids.spaces.templateflow import template_files
@@ -65,6 +66,11 @@ def named_template(space: Space) -> Template:
     """Read a template by TemplateFlow's name."""
     files = template_files(space)
     return _read(files.image, files.mask, space)
+
+
+def anatomy_template(anatomy: Anatomy) -> Template:
+    """A participant's own anatomical image as a space."""
+    return _read(anatomy.image, anatomy.mask, Space(anatomy.name))
 
 
 def own_template(given: str, age: float | None = None) -> Template:

@@ -7,6 +7,7 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
+from unimo_bids.bids.anatomy import find_anatomy
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.spaces import CarryToSpaces
 from unimo_bids.settings import Settings
@@ -27,6 +28,7 @@ def init_spaces(
             entities=run.name,
             output_spaces=list(settings.output_spaces),
             template=list(settings.template),
+            anatomy=find_anatomy(run.entities, settings.derivatives),
             age=age,
             series=settings.level == "full",
             repetition_time=run.repetition_time if run.volume_timing is None else None,
