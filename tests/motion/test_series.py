@@ -285,7 +285,7 @@ def test_contrast_from_frame_to_frame_is_no_motion(skull):
     """Tissues of any intensity in any frame."""
     truth = simulate(
         adult_head(skull=skull),
-        kinematics.uniform_range(10, 8, 6, seed=2),
+        kinematics.uniform_range(16, 8, 6, seed=2),
         shape=(46, 54, 44),
         voxel_sizes=4.0,
         artefacts=[ContrastChange(), RicianNoise(10)],
@@ -308,12 +308,12 @@ def test_contrast_from_frame_to_frame_is_no_motion(skull):
 def test_tissues_that_change_on_their_own_are_no_motion(head_grown, tissues):
     """Large smooth parts: what changes at their borders is easily taken for motion."""
     rng = np.random.default_rng(7)
-    poses = random_poses(14, 6.0, 5.0, seed=8)
+    poses = random_poses(24, 6.0, 5.0, seed=8)
     poses[0] = torch.eye(4)
-    gains = np.ones((14, 3))
-    gains[:, :tissues] = rng.uniform(0.2, 1.8, (14, tissues))
+    gains = np.ones((24, 3))
+    gains[:, :tissues] = rng.uniform(0.2, 1.8, (24, tissues))
     frames = [volume(p, gains=tuple(g)) for p, g in zip(poses, gains, strict=True)]
-    series = as_series(torch.stack(frames) + noise((14, *SHAPE), 0.5))
+    series = as_series(torch.stack(frames) + noise((24, *SHAPE), 0.5))
     found = measured(series, head_grown, reference=0)
     # the images are estimated too: what they take for contrast is lost to the poses
     assert errors(found, poses).max() < 2 * FINE_MM
