@@ -120,6 +120,9 @@ def _add_series(commands: Commands) -> None:
     distortion.add_argument("--frames", type=int, default=16)
     distortion.add_argument("--seed", nargs="+", type=int, default=[0])
     distortion.add_argument("--axis", nargs="+", choices=("i", "j", "k"), default=["j"])
+    distortion.add_argument(
+        "--field-map", nargs="+", type=float, default=[], help="given: the true one times these"
+    )
     distortion.add_argument("--outside", action="store_true", help="series of others instead")
     distortion.add_argument("--only", nargs="+", default=[], help="of these, those so named")
     distortion.add_argument("--threads", type=int, default=1)
@@ -217,7 +220,9 @@ def _distortion(options: argparse.Namespace) -> int:
     if options.outside:
         return judge_outside(options.data, options.only, options.axis, options.threads)
     what = (options.motion, options.size, options.seed, options.attached)
-    return judge(options.data, *what, options.frames, options.axis, options.threads)
+    return judge(
+        options.data, *what, options.frames, options.axis, options.field_map, options.threads
+    )
 
 
 def _golden(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from torch import Tensor
 from benchmarks.outside import Case, cases
 from benchmarks.scenarios import VOXEL_MM, WOMB_GRID, fetal_motion
 from benchmarks.table import markdown_table, number
+from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.files.series import read_mask, read_series
 from unimo_bids.motion.distortion import Bent, estimate_distortion
 from unimo_bids.motion.estimate import MotionEstimate
@@ -37,6 +39,7 @@ from unimo_bids.simulation.series import SimulatedSeries, simulate
 from unimo_bids.simulation.uterus import fetal_surroundings
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Rigid, Warp
 from unimo_bids.words import GRID_AXES
 
@@ -47,6 +50,7 @@ _AROUND: dict[str, tuple[Artefact, ...]] = {
     "typical": (SpinHistory(strength=0.5), RicianNoise(1000 / 40)),
     "severe": (SpinHistory(), RicianNoise(1000 / 25)),
 }
+_COARSER, _READOUT = 1.3, 0.03  # of a field map: voxels, of the series'; s
 _ROUNDS = 60  # of a fixed point
 
 
@@ -67,6 +71,7 @@ def judge(
     attached: str,
     frames: int,
     axes: Sequence[str],
+    maps: Sequence[float],
     threads: int,
 ) -> int:
     """Print the table of simulated series."""
@@ -78,7 +83,8 @@ def judge(
             for seed in seeds:
                 series = _series(kind, size, seed, attached, frames, data)
                 mask = (series.brain > 0.5).astype(np.float32)
-                for sought in _sought(series.data, series.affine, mask, axes):
+                given = [_measured(series, times) for times in maps]
+                for sought in _sought(series.data, series.affine, mask, axes, given):
                     before, after = (_errors(series, one) for one in sought.warps)
                     ratio = f"{after.mean / before.mean:.2f}"
                     said = [sought.axis, str(before), str(after), ratio, *sought.told]
@@ -136,15 +142,20 @@ class _Sought:
 
 
 def _sought(
-    series: Any, affine: NDArray[np.float64], mask: NDArray[Any] | None, axes: Sequence[str]
+    series: Any,
+    affine: NDArray[np.float64],
+    mask: NDArray[Any] | None,
+    axes: Sequence[str],
+    maps: Sequence[FieldMap] = (),
 ) -> Iterator[_Sought]:
     begun = _cpu_seconds()
     motion = estimate_motion(series, affine, mask=mask, reference=0)
     known = _cpu_seconds() - begun
-    for axis in axes:
+    for axis, given in product(axes, maps or [None]):
         begun = _cpu_seconds()
-        bent = estimate_distortion(series, affine, motion, GRID_AXES.index(axis))
-        yield _Sought(axis, motion, bent, (known, _cpu_seconds() - begun))
+        bent = estimate_distortion(series, affine, motion, GRID_AXES.index(axis), field_map=given)
+        said = axis if given is None else f"{axis}, map {'taken' if bent.measured else 'refused'}"
+        yield _Sought(said, motion, bent, (known, _cpu_seconds() - begun))
 
 
 def _pose_errors(
@@ -183,6 +194,26 @@ def _series(
         repetition_time=2.9,
         seed=seed,
     )
+
+
+def _measured(series: SimulatedSeries, times: float) -> FieldMap:
+    """What a scanner would measure of the field while the reference is taken, times a number.
+
+    On coarser voxels, where tissue truly is; with 3 Hz of noise, and nothing but that in air.
+    """
+    mine = Grid.of(series.data.shape, series.affine)
+    coarser = torch.diag(torch.tensor([_COARSER] * 3 + [1.0], dtype=torch.float64))
+    x, y, z = (round(n / _COARSER) for n in mine.shape)
+    grid = Grid((x, y, z), mine.affine @ coarser)
+    points = grid.points()
+    hz = (_seen(series, points, series.reference) - points)[:, AXIS] / float(mine.sizes[AXIS])
+    rng = torch.Generator().manual_seed(0)
+    shown = torch.from_numpy(series.data[..., series.reference].astype(np.float32))
+    bright = resample(shown, mine, Rigid(torch.eye(4).double()), onto=grid, interpolation="linear")
+    tissue = (bright > 0.1 * float(np.quantile(shown.numpy(), 0.98))).float()
+    measured = times * hz.reshape(grid.shape).float() / _READOUT
+    noise = torch.randn(grid.shape, generator=rng)
+    return FieldMap(tissue * measured + (3 + 400 * (1 - tissue)) * noise, tissue, grid, _READOUT)
 
 
 def _errors(series: SimulatedSeries, warps: Sequence[Warp]) -> _Errors:

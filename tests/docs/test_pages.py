@@ -40,6 +40,7 @@ _OTHERS |= {
     "--motion",
     "--outside",
     "--size",
+    "--field-map",
     "--count",
 }
 _OTHERS |= {"--procedural", "--surroundings", "--batch", "--validate"}

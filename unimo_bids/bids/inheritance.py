@@ -65,9 +65,3 @@ def _applies(named: Mapping[str, str], entities: Mapping[str, str]) -> bool:
 
 def _plain(number: str) -> str:
     return str(int(number)) if number.isdecimal() else number
-
-
-def has_field_maps(path: Path, metadata: Mapping[str, Any]) -> bool:
-    """Whether there are field maps in the session of a series, or its sidecar names one."""
-    maps = path.parent.parent / "fmap"
-    return "B0FieldSource" in metadata or any(maps.glob("*.nii*"))

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unimo_bids.bids.field_maps import MeasuredField, find_field_map
 from unimo_bids.bids.filters import read_filters
 from unimo_bids.bids.hints import Hint, hint_for
 from unimo_bids.bids.index import Index
-from unimo_bids.bids.inheritance import has_field_maps, inherited, sidecars_of
+from unimo_bids.bids.inheritance import inherited, sidecars_of
 from unimo_bids.bids.masks import find_mask
 from unimo_bids.bids.motion import GivenMotion, find_motion
 from unimo_bids.bids.names import parse_series, stem
@@ -54,8 +55,10 @@ class BoldRun:
         Labels of the echoes as in the files' names; empty if these have none.
     echo_times
         Seconds, as far as sidecars say.
-    sbref, field_maps
-        Single-band reference of the first echo, and whether there are field maps for it.
+    sbref
+        Single-band reference of the first echo.
+    field_map, about_field_maps
+        What was measured of the field, if it can be used; and a phrase on that, where there is any.
     mask
         Brain mask that another program made, 3D or 4D, on the run's grid.
     hint
@@ -78,7 +81,8 @@ class BoldRun:
     hint: Hint | None = None
     motion: GivenMotion | None = None
     sidecars: tuple[Path, ...] = ()
-    field_maps: bool = False
+    field_map: MeasuredField | None = None
+    about_field_maps: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -213,6 +217,7 @@ def used_files(selection: Selection, settings: Settings) -> set[Path]:
     for run in selection.runs:
         used |= {*run.paths, *run.sidecars}
         used |= {run.sbref} if run.sbref is not None and settings.reference == "sbref" else set()
+        used |= run.field_map.files if run.field_map is not None else set()
         used |= {run.hint.file} if run.hint is not None and run.hint.file is not None else set()
         if settings.population == "auto":
             label = f"sub-{run.participant}"
@@ -346,6 +351,7 @@ def _run(
     mask, about_masks = find_mask(first, entities, echoes, settings.derivatives)
     hint, about_hints = hint_for(settings, entities, sidecars[first])
     motion, about_motion = find_motion(entities, echoes, settings.derivatives)
+    field_map, about_field_maps = find_field_map(settings, paths, metadata[first])
     times = [_echo_time(metadata[path]) for path in paths]
     return BoldRun(
         paths=tuple(paths),
@@ -360,7 +366,8 @@ def _run(
         hint=hint,
         motion=motion,
         sidecars=tuple(sorted({one for each in sidecars.values() for one in each})),
-        field_maps=has_field_maps(first, metadata[first]),
+        field_map=field_map,
+        about_field_maps=about_field_maps,
         warnings=(*warnings, *timing.warnings, *about_masks, *about_hints, *about_motion),
     )
 

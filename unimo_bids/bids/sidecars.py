@@ -101,10 +101,16 @@ def slice_sidecars(run: BoldRun, names: RunNames, settings: Settings) -> dict[Pa
 
 
 def distortion_sidecars(
-    run: BoldRun, names: RunNames, settings: Settings, coefficients: Mapping[str, Any]
+    run: BoldRun,
+    names: RunNames,
+    settings: Settings,
+    coefficients: Mapping[str, Any],
+    about: Mapping[str, Any],
 ) -> dict[Path, dict[str, Any]]:
     """Describe what only a run has whose distortion was undone; the field is its own sidecar."""
     sources = [raw_uri(run.paths[0], settings), own_uri(names.boldref)]
+    if run.field_map is not None and about.get("field_map"):
+        sources.append(raw_uri(run.field_map.path, settings))
     field = {
         "Description": "Distortion fixed in the scanner, D(y) = y + d(y) a: what is at x in the "
         "reference is seen at D^-1(T D(x)) in a frame whose transform in "

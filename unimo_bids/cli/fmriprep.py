@@ -9,7 +9,7 @@ from typing import Any
 
 _NO_SURFACES = "no surfaces are reconstructed"
 _NO_ANATOMY = "anatomical images are not used"
-_NO_FIELDMAPS = "distortion is not corrected by field maps"
+_NO_FIELDMAPS = "static distortion is not corrected"
 _NO_TRACKING = "nothing is sent anywhere or recorded about its use"
 
 # What a call does without as well: the option, how many values it takes, and why it does nothing.

@@ -23,6 +23,9 @@ from unimo_bids.spatial.warp import Composed, Field, Rigid, Warp
 
 # where signal is squeezed further, no field tells apart what is in a voxel
 LEAST_DENSITY = 0.25
+# mm: waves shorter than 2π times this are expected to be the smaller the shorter they are. Fields
+# of air spaces fall off over a few centimetres
+_SMOOTHNESS = 15.0
 # of the fixed point that inverts the field: each gains a factor of at least 1 - LEAST_DENSITY
 _STEPS, _PRECISE = 50, 1e-3  # mm
 
@@ -58,7 +61,7 @@ class ShiftField:
         """Each cosine at indices ``(N, 3)``, and its slope along a, per mm: ``(N, P·Q·R)``."""
         factors, slopes = [], []
         for axis, many in enumerate(self.coefficients.shape):
-            factor, slope = self._along(axis, indices[:, axis], many)
+            factor, slope = self.along(axis, indices[:, axis], many)
             factors.append(factor)
             slopes.append(slope if axis == self.axis else factor)
         return _products(factors), _products(slopes)
@@ -96,6 +99,17 @@ class ShiftField:
                 break
         return e.movedim(-1, self.axis).contiguous()
 
+    @property
+    def roughness(self) -> Tensor:
+        """Inverse of the expected squares of the coefficients, up to a factor, ``(P, Q, R)``."""
+        lengths = ((self.last - self.first) * self.grid.sizes).tolist()
+        along = [
+            torch.pi * torch.arange(n, dtype=torch.float64) / length
+            for n, length in zip(self.coefficients.shape, lengths, strict=True)
+        ]
+        squares = torch.stack(torch.meshgrid(*along, indexing="ij")).square().sum(dim=0)
+        return (1 + _SMOOTHNESS**2 * squares) ** 2
+
     def without_mean(self, weights: Tensor) -> tuple[ShiftField, Tensor]:
         """The field less its mean over weights ``(X, Y, Z)``, and that as a motion ``(4, 4)``.
 
@@ -109,18 +123,21 @@ class ShiftField:
         motion[:3, 3] = mean * self.direction
         return replace(self, coefficients=coefficients), motion
 
+    def times(self, share: float) -> ShiftField:
+        """So much of the field."""
+        return replace(self, coefficients=share * self.coefficients)
+
     def limited(self) -> ShiftField:
         """The same field, or so much of it that no signal is squeezed out of sight or folded."""
         steepest = -float((self.density - 1).min())
-        share = min(1.0, (1 - LEAST_DENSITY) / max(steepest, 1e-9))
-        return replace(self, coefficients=self.coefficients * share)
+        return self.times(min(1.0, (1 - LEAST_DENSITY) / max(steepest, 1e-9)))
 
     def _on_grid(self, *, sloped: bool) -> Tensor:
         factors = []
         for axis, (n, many) in enumerate(
             zip(self.grid.shape, self.coefficients.shape, strict=True)
         ):
-            factor, slope = self._along(axis, torch.arange(n, dtype=torch.float64), many)
+            factor, slope = self.along(axis, torch.arange(n, dtype=torch.float64), many)
             factors.append(slope if sloped and axis == self.axis else factor)
         return torch.einsum("pqr,xp,yq,zr->xyz", self.coefficients, *factors).float()
 
@@ -128,7 +145,7 @@ class ShiftField:
         direction = self.direction.float()[:, None, None, None]
         return Field(self.grid, direction * along)
 
-    def _along(self, axis: int, index: Tensor, many: int) -> tuple[Tensor, Tensor]:
+    def along(self, axis: int, index: Tensor, many: int) -> tuple[Tensor, Tensor]:
         """Cosines ``(N, many)`` along one axis, and their slopes per mm."""
         length = float(self.last[axis] - self.first[axis])
         place = (index - float(self.first[axis])) / length

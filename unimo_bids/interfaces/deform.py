@@ -24,6 +24,10 @@ class _SeekInput(BaseInterfaceInputSpec):
     transforms = File(exists=True, mandatory=True, desc="of EstimateMotion")
     slices = File(exists=True, desc="of FollowSlices: no field is put under slices")
     axis = traits.Int(mandatory=True, desc="phase-encode axis of the grid")
+    field_map = File(exists=True, desc="measured; instead, where frames agree better with it")
+    magnitude = File(exists=True, desc="image that goes with it")
+    hertz = traits.Float(1.0, usedefault=True, desc="of one of its unit")
+    readout = traits.Float(desc="total readout time, s; negative against the axis")
     how = traits.Enum(*get_args(Deformation), mandatory=True)
 
 
@@ -48,6 +52,7 @@ class SeekDistortion(SimpleInterface):
         from unimo_bids.pipeline.distortion import (
             UNDER_SLICES,
             about_distortion,
+            read_field_map,
             seek_distortion,
             write_distortion,
         )
@@ -58,7 +63,13 @@ class SeekDistortion(SimpleInterface):
             results["about"] = {"finding": UNDER_SLICES, "corrected": False}
             return runtime
         series = read_series(inputs.in_file)
-        bent = seek_distortion(series, read_motion(inputs.motion), inputs.how, inputs.axis)
+        field_map = None
+        if isdefined(inputs.field_map):
+            magnitude = Path(inputs.magnitude) if isdefined(inputs.magnitude) else None
+            about = inputs.hertz, inputs.readout
+            field_map = read_field_map(Path(inputs.field_map), magnitude, *about)
+        motion = read_motion(inputs.motion)
+        bent = seek_distortion(series, motion, inputs.how, inputs.axis, field_map)
         logging.getLogger("nipype.interface").info("%s: %s", series.path, bent.finding)
         results["about"] = about_distortion(bent)
         if bent.distortion is None:

@@ -135,7 +135,8 @@ class SaveDerivatives(SimpleInterface):
         )
         if isdefined(inputs.distortion):
             coefficients = json.loads(Path(inputs.distortion).read_text())
-            described |= distortion_sidecars(run, names, settings, coefficients)
+            about = inputs.about_distortion
+            described |= distortion_sidecars(run, names, settings, coefficients, about)
         if followed:
             described |= slice_sidecars(run, names, settings)
             for path in names.bold if inputs.about_history else ():

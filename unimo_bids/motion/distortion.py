@@ -4,7 +4,7 @@ Half of the frames make a template and a field; the other half judge: registered
 field, do they fit better than without? And better than with fields along the other axes, which
 explain much of what slices at different times, or another axis' distortion, do to the frames? Only
 then is there a correction. Where the head hardly moves, it stays in the same field, and nothing is
-done.
+done. A field that was measured comes first, and is judged in the same way.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.deformation.epi import Distortion, ShiftField, empty_field
+from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.pooled import Fit, Head, fit_field, fit_poses, residuals
+from unimo_bids.motion.pooled import Fit, Head, fit_field, fit_poses, fit_under, residuals
 from unimo_bids.motion.scan import MOST_FRAMES
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.thresholds import DISTORTION
@@ -55,12 +57,15 @@ class Bent:
     less
         By which share less is left with a field along each axis of the grid, in frames that had no
         part in it; only of axes that were tried.
+    measured
+        Whether the field is that of a field map.
     """
 
     motion: MotionEstimate
     distortion: Distortion | None
     finding: str
     less: Mapping[int, float] = field(default_factory=dict)
+    measured: bool = False
 
 
 def estimate_distortion(
@@ -70,6 +75,7 @@ def estimate_distortion(
     axis: int,
     how: Deformation = "auto",
     progress: Callable[[float], None] = lambda _share: None,
+    field_map: FieldMap | None = None,
 ) -> Bent:
     """Find the field in the scanner that bends a moving head along one axis of the grid.
 
@@ -86,6 +92,9 @@ def estimate_distortion(
         with one along another axis; ``epi``: in any case.
     progress
         Told the share done.
+    field_map
+        What was measured of the field. It is taken instead where frames fit better with it,
+        whatever `how` says.
     """
     if motion.mode != "plain":
         return Bent(motion, None, f"{_NOT_SOUGHT}: no single image explains the frames.")
@@ -93,56 +102,106 @@ def estimate_distortion(
     chosen = good[np.linspace(0, len(good) - 1, min(len(good), MOST_FRAMES)).round().astype(int)]
     if len(chosen) < 2 * DISTORTION.fewest:
         return Bent(motion, None, f"{_NOT_SOUGHT}: {len(chosen)} frames are too few.")
-    poses = torch.as_tensor(motion.poses)[chosen]
-    scale = float(np.quantile(motion.template[motion.mask > 0.5], 0.98))
     with torch.inference_mode():
-        frames = Frames(series, affine, torch.device("cpu"))
-        frames.scale = scale if scale > 0 else 1.0
-        region = _region(frames, motion)
-        moved = rigid.displacement(poses, torch.eye(4).double(), region.surface())
+        ground = _ground(series, affine, motion, chosen)
+        surface = ground.region.surface()
+        moved = rigid.displacement(ground.poses, torch.eye(4).double(), surface)
         if float(moved.mean(dim=-1).median()) < DISTORTION.moved_mm:
             return Bent(motion, None, f"{_NOT_SOUGHT}: the head hardly moved.")
-        level = _level(frames.grid)
-        head = _head(region)
-        box = _box(frames, head.region, poses)
-
-        def seen(which: Sequence[int]) -> _Seen:
-            rows = frames.chunks(chosen[which].tolist())
-            sampled = torch.cat([level.sampled(frames(some)) for some in rows])
-            return _Seen(sampled, poses[which], head, level)
-
-        empty = {
-            one: empty_field(frames.grid, one, *box, _HALF_WAVE * region.radius) for one in range(3)
-        }
-        apart = _apart(poses, region)
-        if how == "auto":
-            gains = seen(apart[: DISTORTION.looked_at]).gains(empty[axis])
-            if float(gains.mean()) < DISTORTION.promising:
-                said = f"No distortion is corrected: {_told(axis, gains)}."
-                return Bent(motion, None, said, {axis: _less(gains)})
-        verdict = _judge(seen(apart), empty, axis, how)
+        refused = ""
+        verdict = None if field_map is None else _judge_map(ground, field_map, axis)
+        if verdict is not None and verdict.field is None:
+            refused, verdict = f"{verdict.said}. ", None
+        measured = verdict is not None
+        verdict = verdict or _seek(ground, axis, how)
         progress(0.5)
         if verdict.field is None:
-            return Bent(motion, None, f"No distortion is corrected: {verdict.said}.", verdict.less)
-        every = seen(range(len(chosen)))
-        found = fit_field(every.sampled, poses, verdict.field, head, level, _MORE_STEPS)
-        bent = _under_field(frames, motion, good, found, level)
-        fixed, common = found.field.without_mean(region.weights)
+            said = f"{refused}No distortion is corrected: {verdict.said}."
+            return Bent(motion, None, said, verdict.less)
+        every, fit = ground.seen(range(len(chosen))), fit_under if measured else fit_field
+        found = fit(
+            every.sampled, every.poses, verdict.field, ground.head, ground.level, _MORE_STEPS
+        )
+        bent = _under_field(ground.frames, motion, good, found, ground.level)
+        fixed, common = found.field.without_mean(ground.region.weights)
         under = rigid.inverse(common) @ torch.from_numpy(bent.poses) @ common
         bent = replace(bent, poses=under.numpy())
         progress(1.0)
-        said = f"Distortion is corrected: {verdict.said}."
-        return Bent(bent, Distortion(fixed), said, verdict.less)
+        said = f"{refused}Distortion is corrected: {verdict.said}."
+        return Bent(bent, Distortion(fixed), said, verdict.less, measured)
 
 
-def _apart(poses: Tensor, region: Region) -> list[int]:
-    """Frames whose heads are far from each other, each the farthest from those before."""
-    surface = region.surface()
-    far = torch.stack([rigid.displacement(poses, pose, surface).mean(dim=-1) for pose in poses])
-    chosen = [0]
-    while len(chosen) < min(DISTORTION.judges, len(far)):
-        chosen.append(int(far[:, chosen].amin(dim=1).argmax()))
-    return chosen
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """Frames of a series that serve, where the head is in them, and how they are read."""
+
+    frames: Frames
+    chosen: NDArray[np.int_]
+    poses: Tensor
+    region: Region
+    head: Head
+    level: Level
+
+    @cached_property
+    def box(self) -> tuple[Tensor, Tensor]:
+        """First and last indices that the head reaches."""
+        return _box(self.frames, self.head.region, self.poses)
+
+    @cached_property
+    def apart(self) -> list[int]:
+        """Frames whose heads are far from each other, each the farthest from those before."""
+        surface = self.region.surface()
+        far = torch.stack(
+            [rigid.displacement(self.poses, one, surface).mean(dim=-1) for one in self.poses]
+        )
+        chosen = [0]
+        while len(chosen) < min(DISTORTION.judges, len(far)):
+            chosen.append(int(far[:, chosen].amin(dim=1).argmax()))
+        return chosen
+
+    def seen(self, which: Sequence[int]) -> _Seen:
+        """Some of the frames, by their places among the chosen."""
+        rows = self.frames.chunks(self.chosen[which].tolist())
+        sampled = torch.cat([self.level.sampled(self.frames(some)) for some in rows])
+        return _Seen(sampled, self.poses[which], self.head, self.level)
+
+
+def _ground(
+    series: Any, affine: NDArray[np.float64], motion: MotionEstimate, chosen: NDArray[np.int_]
+) -> _Ground:
+    frames = Frames(series, affine, torch.device("cpu"))
+    scale = float(np.quantile(motion.template[motion.mask > 0.5], 0.98))
+    frames.scale = scale if scale > 0 else 1.0
+    poses, region = torch.as_tensor(motion.poses)[chosen], _region(frames, motion)
+    return _Ground(frames, chosen, poses, region, _head(region), _level(frames.grid))
+
+
+def _judge_map(ground: _Ground, field_map: FieldMap, axis: int) -> _Verdict:
+    """Whether frames agree better under a field that was measured, and all of it."""
+    field = field_map.on(ground.frames.grid, axis, *ground.box)
+    seen = ground.seen(ground.apart)
+    left, of_half = seen.under(field), seen.under(field.times(0.5))
+    without = seen.under(field.times(0))
+    gains = without - left
+    said, less = _told(f"the field map along {GRID_AXES[axis]}", gains), {axis: _less(gains)}
+    said += f", and {100 * _less(without - of_half):.1f} % with half of it"
+    # one that is twice too large, or noise, is no better than its half
+    if _clear(gains) and _clear(of_half - left):
+        return _Verdict(field, said, less)
+    turned = _less(without - seen.under(field.times(-1).limited()))
+    said = f"The field map is not used: {said}, {100 * turned:.1f} % with its sign changed"
+    return _Verdict(None, said, less)
+
+
+def _seek(ground: _Ground, axis: int, how: Deformation) -> _Verdict:
+    """Find a field along an axis, and whether it is worth it."""
+    grid, half_wave = ground.frames.grid, _HALF_WAVE * ground.region.radius
+    empty = {one: empty_field(grid, one, *ground.box, half_wave) for one in range(3)}
+    if how == "auto":
+        gains = ground.seen(ground.apart[: DISTORTION.looked_at]).gains(empty[axis])
+        if float(gains.mean()) < DISTORTION.promising:
+            return _Verdict(None, _told(_a_field(axis), gains), {axis: _less(gains)})
+    return _judge(ground.seen(ground.apart), empty, axis, how)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,10 +230,23 @@ class _Seen:
                     self.sampled[making], self.poses[making], empty, self.head, self.level, steps
                 )
             )
-            frames = self.sampled[judging]
-            poses = fit_poses(fits[-1], frames, self.poses[judging], self.level, _POSE_STEPS)
-            left.append(residuals(fits[-1], frames, poses, self.level).log().double())
+            left.append(self._judged(fits[-1], judging))
         return fits[0].field, torch.cat(left)
+
+    def under(self, field: ShiftField) -> Tensor:
+        """Log of what is left in each frame under a field, if the other half made the template."""
+        left = []
+        for part in range(2):
+            making, judging = slice(part, None, 2), slice(1 - part, None, 2)
+            frames, poses = self.sampled[making], self.poses[making]
+            fit = fit_under(frames, poses, field, self.head, self.level, _POSE_STEPS)
+            left.append(self._judged(fit, judging))
+        return torch.cat(left)
+
+    def _judged(self, fit: Fit, judging: slice) -> Tensor:
+        frames = self.sampled[judging]
+        poses = fit_poses(fit, frames, self.poses[judging], self.level, _POSE_STEPS)
+        return residuals(fit, frames, poses, self.level).log().double()
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +263,7 @@ def _judge(seen: _Seen, empty: Mapping[int, ShiftField], axis: int, how: Deforma
     _, without = seen.left(empty[axis], 0)
     found, left = seen.left(empty[axis], _STEPS)
     gains = without - left
-    said, less = _told(axis, gains), {axis: _less(gains)}
+    said, less = _told(_a_field(axis), gains), {axis: _less(gains)}
     if how == "epi":
         return _Verdict(found, said, less)
     if not (_clear(gains) and float(gains.mean()) > DISTORTION.worth):
@@ -219,10 +291,14 @@ def _less(gains: Tensor) -> float:
     return 1 - math.exp(-float(gains.mean()))
 
 
-def _told(axis: int, gains: Tensor) -> str:
+def _a_field(axis: int) -> str:
+    return f"a field along {GRID_AXES[axis]}"
+
+
+def _told(field: str, gains: Tensor) -> str:
     agreed = float(gains.mean()) / max(_error(gains), 1e-9)
     return (
-        f"with a field along {GRID_AXES[axis]}, frames that had no part in it have "
+        f"with {field}, frames that had no part in it have "
         f"{100 * _less(gains):.1f} % less left ({agreed:.1f} standard errors)"
     )
 

@@ -30,9 +30,6 @@ from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import sample_linear
 from unimo_bids.spatial.region import Region
 
-# mm: waves shorter than 2π times this are expected to be the smaller the shorter they are. Fields
-# of air spaces fall off over a few centimetres
-_SMOOTHNESS = 15.0
 _SIZE = 2.0  # mm, of a field before anything is known of it
 _ROUNDS_OF_EVIDENCE = 3  # it changes little after two
 
@@ -151,6 +148,16 @@ def fit_field(
     return Fit(poses, field, template_of(sampled, poses, field, head, level))
 
 
+def fit_under(
+    sampled: Tensor, poses: Tensor, field: ShiftField, head: Head, level: Level, steps: int
+) -> Fit:
+    """Find poses of frames ``(B, X, Y, Z)`` and their template, under a field that stays."""
+    for _ in range(steps):
+        fit = Fit(poses, field, template_of(sampled, poses, field, head, level))
+        poses = fit_poses(fit, sampled, poses, level, 1)
+    return Fit(poses, field, template_of(sampled, poses, field, head, level))
+
+
 def fit_poses(fit: Fit, sampled: Tensor, poses: Tensor, level: Level, steps: int) -> Tensor:
     """Poses of frames ``(B, X, Y, Z)`` under a field and to a template that stay."""
     target = fit.target
@@ -223,7 +230,7 @@ def _evident_step(
     hessian: Tensor, gradient: Tensor, field: ShiftField, size: float
 ) -> tuple[Tensor, float]:
     """Step of the coefficients, ``(K,)``, and how large they are expected to be, mm."""
-    now, usual = field.coefficients.flatten(), _prior(field)
+    now, usual = field.coefficients.flatten(), field.roughness.flatten()
     step = torch.zeros_like(now)
     for _ in range(_ROUNDS_OF_EVIDENCE):
         precision = usual / size**2
@@ -233,17 +240,6 @@ def _evident_step(
         squares = float((usual * (now + step) ** 2).sum())
         size = max(math.sqrt(squares / max(determined, 1.0)), 1e-3)
     return step, size
-
-
-def _prior(field: ShiftField) -> Tensor:
-    """Inverse of the expected squares of the coefficients, up to a factor, ``(K,)``."""
-    lengths = ((field.last - field.first) * field.grid.sizes).tolist()
-    along = [
-        math.pi * torch.arange(n, dtype=torch.float64) / length
-        for n, length in zip(field.coefficients.shape, lengths, strict=True)
-    ]
-    squares = torch.stack(torch.meshgrid(*along, indexing="ij")).square().sum(dim=0)
-    return (1 + _SMOOTHNESS**2 * squares).flatten() ** 2
 
 
 def _moved(poses: Tensor, small: Tensor, target: Target) -> Tensor:

@@ -7,18 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from unimo_bids.errors import InputError
 from unimo_bids.files.fields import write_shift_field
-from unimo_bids.files.series import Series
+from unimo_bids.files.series import Series, read_series, read_volume
 from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.words import GRID_AXES, Deformation
 
 if TYPE_CHECKING:
+    from unimo_bids.deformation.field_map import FieldMap
     from unimo_bids.motion.distortion import Bent
 
+# quantile of a magnitude image that stands for tissue; what has less than that share of it is air
+_BRIGHT, _DARK = 0.98, 0.1
 UNDER_SLICES = (
     "No distortion was looked for: frames are made from slices, which no field is put under yet."
 )
@@ -53,8 +57,36 @@ def _written_axis(series: Series) -> int | None:
     return axis
 
 
+def read_field_map(path: Path, magnitude: Path | None, hertz: float, readout: float) -> FieldMap:
+    """Read what was measured of a field; of several volumes, the mean.
+
+    Parameters
+    ----------
+    magnitude
+        Image on the same grid: where it is dark, the map is noise. None if there is none.
+    hertz
+        For one of the map's unit.
+    readout
+        As of a `FieldMap`.
+    """
+    from unimo_bids.deformation.field_map import FieldMap
+
+    image = read_series(path, single=True)
+    hz = hertz * read_volume(path, image)
+    weights = (hz != 0).astype(np.float32)  # where nothing was measured it is set to that
+    if magnitude is not None:
+        signal = read_volume(magnitude, image)
+        share = (signal / max(float(np.quantile(signal, _BRIGHT)), 1e-12)).clip(0, 1)
+        weights *= np.where(share > _DARK, share**2, 0)
+    return FieldMap(torch.from_numpy(hz), torch.from_numpy(weights), image.grid, readout)
+
+
 def seek_distortion(
-    series: Series, motion: MotionEstimate, how: Deformation, axis: int | None
+    series: Series,
+    motion: MotionEstimate,
+    how: Deformation,
+    axis: int | None,
+    field_map: FieldMap | None = None,
 ) -> Bent:
     """What bends the head along the phase-encode axis, if that is known."""
     from unimo_bids.motion.distortion import Bent, estimate_distortion  # few calls need it
@@ -62,12 +94,14 @@ def seek_distortion(
     if axis is None:
         unknown = "No distortion was looked for: the phase-encode axis is not known."
         return Bent(motion, None, unknown)
-    return estimate_distortion(series, series.affine, motion, axis, how)
+    return estimate_distortion(series, series.affine, motion, axis, how, field_map=field_map)
 
 
 def about_distortion(bent: Bent) -> dict[str, Any]:
     """What is to be said in the summary."""
     said: dict[str, Any] = {"finding": bent.finding, "corrected": bent.distortion is not None}
+    if bent.measured:
+        said["field_map"] = True
     said["less_left"] = {
         GRID_AXES[axis]: round(less, 4) for axis, less in sorted(bent.less.items())
     }

@@ -35,8 +35,8 @@ def distortion_facts(run: BoldRun, settings: Settings) -> dict[str, str]:
             "no sidecar has a PhaseEncodingDirection" if run.motion is None else "motion was given"
         )
         facts["Distortion"] = _NOT_SOUGHT.format(why)
-    if run.field_maps and "fieldmaps" not in settings.ignore:
-        facts["Field maps"] = "not used: static distortion is left to programs that come after"
+    if run.about_field_maps:
+        facts["Field maps"] = run.about_field_maps
     return facts
 
 
@@ -62,6 +62,12 @@ def seek_distortion(
         name="deform",
         **resources,
     )
+    if run.field_map is not None:
+        measured = run.field_map
+        deform.inputs.field_map, deform.inputs.hertz = str(measured.path), measured.hertz
+        deform.inputs.readout = measured.readout
+        if measured.magnitude is not None:
+            deform.inputs.magnitude = str(measured.magnitude)
     if follows_slices(run, settings):
         workflow.connect(poses, "slices", deform, "slices")
     field = [("distortion", "distortion")]
@@ -88,8 +94,15 @@ def distortion_paragraphs(run: BoldRun, settings: Settings) -> list[str]:
         if settings.deformation == "auto"
         else "One"
     )
+    measured = (
+        "The field map that was measured for the run was made smooth, turned into displacements "
+        "along the phase-encode axis, and taken to stay in the scanner, if frames agreed better "
+        "under it. Otherwise: "
+        if run.field_map is not None
+        else ""
+    )
     return [
-        f"{where} distortion field, fixed in the scanner along the phase-encode axis, was "
-        "estimated together with the poses of all frames (Gauss–Newton; size of the field by "
+        f"{measured}{where} distortion field, fixed in the scanner along the phase-encode axis, "
+        "was estimated together with the poses of all frames (Gauss–Newton; size of the field by "
         "evidence, MacKay 1992), and undone, with its change of brightness, in the same resampling."
     ]

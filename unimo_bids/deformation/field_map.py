@@ -1,0 +1,141 @@
+"""A measured map of the field as the displacements it makes of EPI, in the cosines of `epi`.
+
+Signal of tissue that precesses f Hz too fast is seen ``f T`` voxels off along the phase-encode axis
+(T: total readout time; voxels of edge s), towards higher indices where encoding runs that way
+(``j``), towards lower ones where it runs against the axis (``j-``), as BIDS and SDCFlows have it::
+
+    y(x) = x + e(x) a,     e(x) = ±f(x) T s
+
+A map is measured where signal is, with noise, and knows places as they truly are. So e is first
+made smooth everywhere, then turned round into ``d(y) = x - y``, where voxels show it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from unimo_bids.deformation.epi import ShiftField, empty_field
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid, voxel_centers
+from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
+
+_HALF_WAVE = 10.0  # mm, of the shortest cosine: about what maps of 3 mm resolve
+_BLUR = 2.0  # mm, of the map before it is read at other voxels
+_NOISE = 0.1  # of a voxel's displacement to what is expected of it, where the weight is 1
+_STEPS = 60  # of conjugate gradients; 25 are enough for a head in a box of its own
+# of places one voxel apart: those seen closer together are no longer told apart
+_LEAST_APART = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class FieldMap:
+    """A measured field.
+
+    Attributes
+    ----------
+    hz
+        ``(X, Y, Z)`` float32.
+    weights
+        ``(X, Y, Z)`` how much each voxel is to be believed, 0 to 1.
+    grid
+        Of both.
+    readout
+        Total readout time of the EPI, seconds; negative where encoding runs against the axis.
+    """
+
+    hz: Tensor
+    weights: Tensor
+    grid: Grid
+    readout: float
+
+    def on(self, grid: Grid, axis: int, first: Tensor, last: Tensor) -> ShiftField:
+        """The displacements in a box of a grid whose axis is phase-encoded, less their mean.
+
+        Parameters
+        ----------
+        first, last
+            As in `ShiftField`.
+        """
+        shorter = 2 * float(grid.sizes.max())
+        empty = empty_field(grid, axis, first, last, max(_HALF_WAVE, shorter))
+        ends = torch.stack([first.ceil(), last.floor()], dim=1).long().tolist()
+        box = grid.part(tuple(slice(start, stop + 1) for start, stop in ends))  # type: ignore[arg-type]
+        waves = [
+            empty.along(one, torch.arange(start, stop + 1, dtype=torch.float64), many)[0]
+            for one, ((start, stop), many) in enumerate(
+                zip(ends, empty.coefficients.shape, strict=True)
+            )
+        ]
+        voxels, weights = self._read(box)
+        mean = (weights * voxels).sum() / weights.sum().clamp(min=1e-12)
+        c = _smooth(voxels - mean, weights, waves, _NOISE**2 * empty.roughness)
+        shown = _turned(_sum(c, waves), axis) * grid.sizes[axis]
+        projected = _sum(shown, [torch.linalg.pinv(wave) for wave in waves])
+        return replace(empty, coefficients=projected).limited()
+
+    def _read(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Displacements, voxels, and weights at a grid's voxels, ``(X, Y, Z)`` float64 each."""
+        both = torch.stack([self.weights * self.hz, self.weights])
+        blurred = gaussian_blur(both, (_BLUR / self.grid.sizes).tolist())
+        places = rigid.transform(self.grid.to_index @ grid.affine, voxel_centers(grid.shape))
+        ends = torch.tensor(self.grid.shape).double() - 0.5
+        inside = ((places > -0.5) & (places < ends)).all(dim=1)
+        hz, weights = sample_linear(blurred[None], places.float()[None])[0].double()
+        weights = torch.where(inside, weights, 0.0)
+        voxels = self.readout * hz / weights.clamp(min=1e-6)
+        seen = weights > 1e-3  # below, there is no signal but of places a blur away
+        return tuple(  # type: ignore[return-value]
+            torch.where(seen, one, 0.0).reshape(grid.shape) for one in (voxels, weights)
+        )
+
+
+def _sum(coefficients: Tensor, waves: list[Tensor]) -> Tensor:
+    """Sum of waves: ``(P, Q, R)`` and ``(X, P)``, ``(Y, Q)``, ``(Z, R)`` to ``(X, Y, Z)``."""
+    return torch.einsum("pqr,xp,yq,zr->xyz", coefficients, *waves)
+
+
+def _smooth(values: Tensor, weights: Tensor, waves: list[Tensor], roughness: Tensor) -> Tensor:
+    """Coefficients c of least ``w (Σ c φ - values)² + roughness c²``: conjugate gradients."""
+    back = [wave.mT for wave in waves]
+
+    def normal(c: Tensor) -> Tensor:
+        return _sum(weights * _sum(c, waves), back) + roughness * c
+
+    squares = torch.einsum("p,q,r->pqr", *[wave.square().sum(dim=0) for wave in waves])
+    scale = 1 / (weights.mean() * squares + roughness)
+    c = torch.zeros_like(roughness)
+    left = _sum(weights * values, back)
+    towards = scale * left
+    square = (left * towards).sum()
+    least = 1e-10 * square
+    for _ in range(_STEPS):
+        if square <= least:
+            break
+        changed = normal(towards)
+        step = square / (towards * changed).sum()
+        c, left = c + step * towards, left - step * changed
+        before, square = square, (left * scale * left).sum()
+        towards = scale * left + square / before * towards
+    return c
+
+
+def _turned(e: Tensor, axis: int) -> Tensor:
+    """From where what is at a voxel is seen, to where what a voxel shows is: both in voxels.
+
+    Where the field would fold signal, places are kept in order, as near as may be.
+    """
+    e = e.movedim(axis, -1)
+    x = torch.arange(e.shape[-1], dtype=e.dtype)
+    rest = (1 - _LEAST_APART) * x + e  # rises where places are far enough apart
+    above = rest.cummax(dim=-1).values
+    below = rest.flip(-1).cummin(dim=-1).values.flip(-1)
+    y = _LEAST_APART * x + (above + below) / 2
+    after = torch.searchsorted(y.contiguous(), x.expand_as(y).contiguous()).clamp(1, len(x) - 1)
+    low, high = y.gather(-1, after - 1), y.gather(-1, after)
+    d = after - 1 + ((x - low) / (high - low)).clamp(0, 1) - x
+    # beyond what is seen of the box, as at its border
+    ends = torch.where(x < y[..., :1], -(y - x)[..., :1], -(y - x)[..., -1:])
+    return torch.where((x < y[..., :1]) | (x > y[..., -1:]), ends, d).movedim(-1, axis)
