@@ -1,9 +1,11 @@
-"""The banded solution against a dense one."""
+"""The banded solution against a dense one; what slices cost."""
 
 import pytest
 import torch
 
 from tests.phantom import f64, random_poses
+from unimo_bids.motion.slices.intensity import SliceIntensity
+from unimo_bids.motion.slices.points import Points
 from unimo_bids.motion.slices.solving import (
     AnchorPrior,
     BendPrior,
@@ -74,3 +76,20 @@ def test_the_prior_s_weights_are_the_slope_of_its_cost():
     (slope,) = torch.autograd.grad(cost, d)
     assert cost.item() == pytest.approx(prior.cost)
     torch.testing.assert_close(slope, prior.weights[:, None] * prior.bends)
+
+
+def cost_of(weights: list[float]) -> float:
+    """Of a slice that is just as the template has it, when its points weigh so much."""
+    values = torch.tensor([[1.0, 2.0, 4.0, 3.0, 5.0, 2.0]])
+    one = torch.zeros(1, dtype=torch.long)
+    place = torch.randn(1, 3, 6, generator=torch.Generator().manual_seed(0))
+    chosen = torch.tensor([[0.4, 1.0, 1.0, 1.0, 1.0, 0.6]])
+    points = Points(one, one, one, place, torch.zeros(1, 3).double(), values, chosen)
+    of = SliceIntensity(points, values, torch.tensor([weights]), torch.ones(3))
+    return float(of.equations(torch.zeros(6, 6), torch.ones(1), torch.ones(1).bool()).cost[0])
+
+
+def test_only_leaving_the_head_costs_not_moving_in_it():
+    assert cost_of([0.4, 1.0, 1.0, 1.0, 1.0, 0.6]) == pytest.approx(0, abs=1e-6)
+    assert cost_of([0.6, 1.0, 1.0, 1.0, 1.0, 0.4]) == pytest.approx(0, abs=1e-6)
+    assert cost_of([0.2, 1.0, 1.0, 1.0, 1.0, 0.4]) > 0.01

@@ -257,14 +257,13 @@ class SliceProblem:
             times = self.times.at(chosen.frame, chosen.slice_of)
             poses = trajectory.at(times) if instead is None else instead[chosen.frame]
             at = chosen.carried(poses, self.frames.grid, model)
-            read = chosen.read(at, model)
             f, weights = (
-                part.reshape(chosen.values.shape) for part in (model.values(at), read.weights)
+                part.reshape(chosen.values.shape) for part in (model.values(at), model.weights(at))
             )
             of = SliceIntensity(chosen, f, weights * chosen.there, radius)
             if number not in sigma:
                 sigma[number] = of.scale()
-            equations = of.equations(read.steepest, sigma[number], good[chosen.frames])
+            equations = of.equations(chosen.steepest(at, model), sigma[number], good[chosen.frames])
             state.add(*trajectory.between(times), equations)
             state.keep(chosen.frame, chosen.slice_of, equations, of.gains)
             state.similarity[chosen.frames.numpy()] = of.similarity().numpy()

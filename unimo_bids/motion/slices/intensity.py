@@ -14,7 +14,7 @@ from unimo_bids.registration.least_squares import robust_scale, solve
 
 _COUNT = 0.07  # of a voxel as an observation: blur makes neighbours agree
 _GAIN_SPREAD = 0.15  # of slices' gains about their frame's
-_OFF = 3.0  # standard deviations that a voxel costs which has left the head: leaving is no way out
+_OFF = 3.0  # standard deviations that a voxel costs by which a slice has left the head
 
 
 class SliceIntensity:
@@ -88,7 +88,8 @@ class SliceIntensity:
         sigma
             ``(F,)`` of residuals.
         stays
-            ``(F,)`` bool: whether the frame's pose is believed: its points then belong to the head.
+            ``(F,)`` bool: whether the frame's pose is believed: its points then belong to the head,
+            and to leave it costs, as far as others do not come in.
         """
         scale = sigma[self.points.row, None]
         r = self.residual / scale
@@ -96,10 +97,11 @@ class SliceIntensity:
         weights = _COUNT * self.weights / (1 + squared)
         jacobian = steepest.reshape(6, *r.shape).permute(1, 0, 2) * (-self.gain / scale)[:, None]
         weighted = jacobian * weights[:, None]
-        left = (self.points.weights - self.weights).clamp(min=0) * stays[self.points.row, None]
-        cost = self.weights * torch.log1p(squared) + left * math.log1p((_OFF / CAUCHY) ** 2)
+        left = (self.points.weights - self.weights).sum(dim=1).clamp(min=0) * stays[self.points.row]
+        cost = (self.weights * torch.log1p(squared)).sum(dim=1)
+        cost = cost + left * math.log1p((_OFF / CAUCHY) ** 2)
         return SliceEquations(
             (weighted @ jacobian.mT).double(),
             (weighted @ r[..., None]).double()[..., 0],
-            cost.sum(dim=1).double() * _COUNT * CAUCHY**2 / 2,
+            cost.double() * _COUNT * CAUCHY**2 / 2,
         )

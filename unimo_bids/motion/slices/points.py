@@ -41,8 +41,8 @@ class Model:
         Of the blur, voxels along each axis.
     coefficients
         ``(1, 1, X, Y, Z)`` cubic spline of the image.
-    linear
-        ``(1, 4, X, Y, Z)`` its gradient per mm, and the head's weights.
+    slopes
+        ``(1, 3, X, Y, Z)`` its gradient per mm.
     worth
         ``(X, Y, Z)`` how much a point there tells; 0 beside the head.
     """
@@ -50,7 +50,7 @@ class Model:
     head: Region
     widths: Sequence[float]
     coefficients: Tensor
-    linear: Tensor
+    slopes: Tensor
     worth: Tensor
 
     @classmethod
@@ -59,12 +59,11 @@ class Model:
         smooth = gaussian_blur(template, widths)
         slopes = gradient(smooth, head.grid.affine).permute(3, 0, 1, 2)
         worth = head.weights * slopes.square().sum(dim=0).sqrt()
-        linear = torch.cat([slopes, head.weights[None]])
         return cls(
             head,
             widths,
             spline_coefficients(smooth)[None, None],
-            linear[None],
+            slopes[None],
             worth * (head.weights > _LEAST_WEIGHT),
         )
 
@@ -85,34 +84,18 @@ class Model:
         """The template at indices ``(3, N)``."""
         return sample_cubic(self.coefficients, at.mT[None])[0, 0]
 
-    def read(self, at: Tensor) -> Reading:
-        """What else is needed at indices ``(3, N)``; nothing weighs beyond the grid."""
-        read = sample_linear(self.linear, at.mT[None])[0]
-        slopes, weights = read[:3], read[3] * inside(at.mT, self.grid.shape)
+    def weights(self, at: Tensor) -> Tensor:
+        """Of the head at indices ``(3, N)``; nothing weighs beyond the grid."""
+        read = sample_linear(self.head.weights[None, None], at.mT[None])[0, 0]
+        return read * inside(at.mT, self.grid.shape)
+
+    def steepest(self, at: Tensor) -> Tensor:
+        """Change of the template at indices ``(3, N)`` by a motion of the slice, per mm."""
+        slopes = sample_linear(self.slopes, at.mT[None])[0]
         to_place = self.grid.affine[:3]
         origin = (to_place[:, 3] - self.head.center).float()[:, None]
         arm = (to_place[:, :3].float() @ at + origin) / self.head.radius
-        steepest = torch.cat([torch.linalg.cross(arm, slopes, dim=0), slopes])
-        return Reading(at, steepest, weights)
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """What the template shows at N points.
-
-    Attributes
-    ----------
-    at
-        ``(3, N)`` indices.
-    steepest
-        ``(6, N)`` change of the template by a motion of the slice, per mm.
-    weights
-        ``(N,)`` of the head.
-    """
-
-    at: Tensor
-    steepest: Tensor
-    weights: Tensor
+        return torch.cat([torch.linalg.cross(arm, slopes, dim=0), slopes])
 
 
 @dataclass(eq=False)
@@ -134,7 +117,7 @@ class Points:
     weights
         ``(M, P)`` of the head where the points were chosen; 0 where a slice has fewer.
     last
-        What was read last: slopes hardly change while points hardly move.
+        Where slopes were read last, and these: they hardly change while points hardly move.
     """
 
     frames: Tensor
@@ -144,7 +127,7 @@ class Points:
     origin: Tensor
     values: Tensor
     weights: Tensor
-    last: Reading | None = None
+    last: tuple[Tensor, Tensor] | None = None
 
     @property
     def frame(self) -> Tensor:
@@ -163,11 +146,11 @@ class Points:
         at = torch.baddbmm(shift[..., None].float(), back[:, :3, :3].float(), self.index)
         return at.permute(1, 0, 2).reshape(3, -1)
 
-    def read(self, at: Tensor, model: Model) -> Reading:
-        """What the template shows at indices ``(3, M P)``, or did close by."""
-        if self.last is None or float((at - self.last.at).abs().max()) > _STALE:
-            self.last = model.read(at)
-        return self.last
+    def steepest(self, at: Tensor, model: Model) -> Tensor:
+        """Change of the template at indices ``(3, M P)`` by a motion of the slice, or close by."""
+        if self.last is None or float((at - self.last[0]).abs().max()) > _STALE:
+            self.last = at, model.steepest(at)
+        return self.last[1]
 
 
 def choose(
@@ -230,8 +213,8 @@ def choose(
         images[row[shown, None], i, j, k],
         worth[shown],
     )
-    reading = points.read(points.carried(poses[shown], grid, model), model)
-    points.weights = reading.weights.reshape(worth[shown].shape) * (worth[shown] > 0)
+    weights = model.weights(points.carried(poses[shown], grid, model))
+    points.weights = weights.reshape(worth[shown].shape) * (worth[shown] > 0)
     return points
 
 
