@@ -28,6 +28,7 @@ from unimo_bids.spatial import rigid
 Guess = Callable[[NDArray[np.int_]], Tensor]
 
 _BATCH = 64
+_VOXELS = 1 << 24  # of the frames of a batch: bounds the working memory
 _SEARCH_BATCH = 8
 # searches in a row that find nothing better before the series is taken for a poor one
 _VAIN_SEARCHES = 24
@@ -163,9 +164,10 @@ def _register(
     targets: Targets, images: Tensor, frames: NDArray[np.int_], starts: Tensor
 ) -> Registration:
     parts = []
-    for first in range(0, len(frames), _BATCH):
-        chosen = torch.as_tensor(frames[first : first + _BATCH], device=images.device)
-        parts.append(register_roughly(targets, images[chosen], starts[first : first + _BATCH]))
+    size = max(1, min(_BATCH, _VOXELS // images[0].numel()))
+    for first in range(0, len(frames), size):
+        chosen = torch.as_tensor(frames[first : first + size], device=images.device)
+        parts.append(register_roughly(targets, images[chosen], starts[first : first + size]))
     return Registration(
         poses=torch.cat([p.poses for p in parts]),
         covariance=torch.cat([p.covariance for p in parts]),

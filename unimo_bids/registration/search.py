@@ -101,7 +101,10 @@ def search_poses(
     floor = 0.05 * variance.amax(dim=dims, keepdim=True)  # air correlates with anything
     spread = variance.clamp(min=0).add(floor).sqrt()
 
-    top_scores, top_places = [], []
+    # filled in place: a small tensor kept from each product would split the memory that the next
+    # one needs, so that all of them together took a gigabyte
+    scores = torch.empty(len(frames), rotations, device=frames.device)
+    places = torch.empty(len(frames), rotations, dtype=torch.int64, device=frames.device)
     nx, ny, nz = coarse.grid.shape
     for start in range(0, rotations, _BLOCK):
         block = torch.fft.rfftn(kernels[start : start + _BLOCK], s=size, dim=dims).conj()
@@ -109,11 +112,8 @@ def search_poses(
             score = torch.fft.irfftn(spectrum[b] * block, s=size, dim=dims) / spread[b]
             score = torch.roll(score, shifts=half, dims=dims)  # index = place of the centre
             score = score[:, :nx, :ny, :nz]
-            top = score.reshape(len(score), -1).max(dim=-1)
-            top_scores.append(top.values)
-            top_places.append(top.indices)
-    scores = torch.stack([torch.cat(top_scores[b :: len(frames)]) for b in range(len(frames))])
-    places = torch.stack([torch.cat(top_places[b :: len(frames)]) for b in range(len(frames))])
+            part = slice(start, start + len(score))
+            scores[b, part], places[b, part] = score.reshape(len(score), -1).max(dim=-1)
     return _distinct(scores, places, turns, coarse, center, candidates)
 
 
