@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from unimo_bids import estimate_motion
 from unimo_bids.devices import on_device, torch_device
 from unimo_bids.errors import MachineError
+from unimo_bids.motion.frames import Frames
 from unimo_bids.simulation import adult_head, kinematics, simulate
 from unimo_bids.spatial import rigid
 
@@ -29,18 +31,28 @@ def test_a_gpu_is_taken_if_it_exists(monkeypatch):
         torch_device("cuda:2")
 
 
-def test_the_cpu_takes_over_where_memory_does_not_suffice(caplog):
+def frames_at_once() -> int:
+    """How many frames are on a device together."""
+    return len(
+        next(Frames(np.zeros((4, 4, 4, 50)), np.eye(4), torch.device("cuda")).chunks(range(50)))
+    )
+
+
+@pytest.mark.parametrize("room", [10, 2])
+def test_for_want_of_memory_fewer_frames_are_taken_and_then_the_cpu(caplog, room):
     tried = []
 
     def work(device):
-        tried.append(device)
-        if device == "cuda:0":
+        tried.append((device, frames_at_once()))
+        if device == "cuda:0" and frames_at_once() > room:
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
         return device
 
-    assert on_device(work, "cuda:0") == "cpu"
-    assert tried == ["cuda:0", "cpu"]
-    assert "The memory of cuda:0 does not suffice" in caplog.text
+    assert on_device(work, "cuda:0") == ("cuda:0" if room == 10 else "cpu")
+    assert tried == [("cuda:0", 32), ("cuda:0", 8), ("cpu", 32)][: 2 if room == 10 else 3]
+    assert "The memory of cuda:0 does not suffice, less at a time" in caplog.text
+    assert ("the CPU takes over" in caplog.text) == (room == 2)
+    assert frames_at_once() == 32
 
 
 def test_other_faults_are_not_hidden():

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TypeVar
 
 from unimo_bids.errors import MachineError
 
 _LOG = logging.getLogger("unimo_bids")
 Result = TypeVar("Result")
+
+# of what is usually on a GPU at a time
+batch_share: ContextVar[float] = ContextVar("batch_share", default=1.0)
+_SHARES = (1.0, 0.25)
 
 
 def torch_device(name: str) -> str:
@@ -26,16 +31,20 @@ def torch_device(name: str) -> str:
 
 
 def on_device(work: Callable[[str], Result], device: str) -> Result:
-    """Do some work on a device; on the CPU, with a warning, where its memory does not suffice."""
+    """Do some work on a device; for want of memory, less at a time or on the CPU, with warnings."""
     import torch
 
-    try:
+    if not device.startswith("cuda"):
         return work(device)
-    except torch.OutOfMemoryError as error:
-        if not device.startswith("cuda"):
-            raise
-        reason = str(error).partition("\n")[0]
-        _LOG.warning("The memory of %s does not suffice, the CPU takes over: %s", device, reason)
-    # only here: as long as the error is alive, so are the tensors of its frames
-    torch.cuda.empty_cache()
+    for share, instead in zip(_SHARES, ("less at a time", "the CPU takes over"), strict=True):
+        before = batch_share.set(share)
+        try:
+            return work(device)
+        except torch.OutOfMemoryError as error:
+            reason = str(error).partition("\n")[0]
+            _LOG.warning("The memory of %s does not suffice, %s: %s", device, instead, reason)
+        finally:
+            batch_share.reset(before)
+        # only here: as long as the error is alive, so are the tensors of its frames
+        torch.cuda.empty_cache()
     return work("cpu")

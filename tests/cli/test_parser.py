@@ -200,7 +200,6 @@ def test_derivatives_are_named_for_their_folders(bids, tmp_path, capsys):
         (["--participant-label", "01_02"], "letters and digits only"),
         (["--participant-label"], "expected at least one argument"),
         (["--nproc", "4"], "unknown option --nproc (did you mean --nprocs?);"),
-        (["--output-spaces", "T1w"],),
         (["more"], "'more' is one argument too many"),
         (
             ["--nprocs", "2", "--omp-nthreads", "4"],

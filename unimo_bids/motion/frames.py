@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unimo_bids.devices import batch_share
 from unimo_bids.motion.thresholds import FRAMES
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import gaussian_blur
@@ -57,10 +58,10 @@ class Frames:
         return Evened(self, width)
 
     def chunks(self, indices: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Indices in groups whose frames fit a bounded working set (64 MiB of raw voxels)."""
+        """Indices in groups whose frames fit a bounded working set (up to 64 MiB of raw voxels)."""
         voxels = int(np.prod(self.grid.shape))
         most = 32 if self.device.type == "cuda" else 8  # more are no quicker on a processor
-        size = max(1, min(most, (1 << 24) // voxels))
+        size = max(1, int(batch_share.get() * min(most, (1 << 24) // voxels)))
         for start in range(0, len(indices), size):
             yield indices[start : start + size]
 
