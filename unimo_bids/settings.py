@@ -80,6 +80,9 @@ class Settings:
     slices
         Whether the head is followed through the slices of every frame: ``auto``, where that is
         better than one pose a frame; ``on``, wherever slice times are known; ``off``.
+    slice_time_ref
+        The moment of a frame that the corrected series shows, as a share of the way from the first
+        slice's time to the last's; None leaves every place at its own time.
     deformation
         Whether distortion that bends the head as it moves is looked for: ``auto``, and undone where
         frames say so; ``epi``, undone wherever the phase-encode axis is known; ``none``.
@@ -133,6 +136,7 @@ class Settings:
     fusion: Fusion = "information"
     refine: bool = True
     slices: Slices = "auto"
+    slice_time_ref: float | None = None
     deformation: Deformation = "none"
     intensity_correction: bool = True
     population: Population | Literal["auto"] = "auto"

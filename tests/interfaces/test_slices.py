@@ -12,13 +12,18 @@ from nipype.interfaces.base import isdefined
 
 from tests.motion.slices.test_slices import TIMES, TR, acquired, sway
 from tests.phantom import AFFINE, SHAPE
+from unimo_bids.bids.query import BoldRun
 from unimo_bids.files.tables import read_columns
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.interfaces.confounds import WriteConfounds
 from unimo_bids.interfaces.results import read_motion, write_arrays
 from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.slices import FollowSlices
+from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.estimation import estimate_motion
+from unimo_bids.pipeline.slices import NOT_IN_TIME
+from unimo_bids.settings import Settings
+from unimo_bids.workflows.slices import in_time, slice_warnings
 
 METADATA = {"SliceTiming": TIMES.offsets.tolist(), "FlipAngle": 80}
 
@@ -82,3 +87,53 @@ def test_at_rest_and_without_slice_times_frames_stay_as_they_are(tmp_path, monke
     short = {"SliceTiming": METADATA["SliceTiming"][:7]}
     _, found = followed(tmp_path, mask, 0.0, 0.0, metadata=short, required=True)
     assert not isdefined(found.slices) and "7 slice times for 30 slices" in found.warnings[0]
+
+
+def test_what_excludes_interpolation_in_time_is_said():
+    def asked(metadata, **options):
+        run = BoldRun((Path("bold.nii"),), {"sub": "01", "task": "rest"}, metadata, TR)
+        settings = Settings(Path("raw"), Path("out"), slice_time_ref=0.5, **options)
+        return in_time(run, settings), " ".join(slice_warnings(run, settings))
+
+    assert asked(METADATA) == ({"slice_time_ref": 0.5, "metadata": METADATA}, "")
+    assert asked({}) == ({}, NOT_IN_TIME.format("no sidecar has a SliceTiming"))
+    ignored = asked(METADATA, ignore=("slicetiming",))
+    assert ignored == ({}, NOT_IN_TIME.format("--ignore slicetiming"))
+    assert "standard spaces" in asked(METADATA, output_spaces=("MNI152NLin2009cAsym",))[1]
+
+
+def test_the_series_is_interpolated_in_time_where_slice_times_are_known(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    count, shape = 16, (6, 7, SHAPE[2])
+    still = np.random.default_rng(0).uniform(500, 1000, shape)
+    begun = np.arange(count) * TR
+
+    def at(times):
+        return still[..., None] * (1 + 0.05 * np.sin(2 * np.pi * times / 12))
+
+    nib.save(nib.Nifti1Image(at(TIMES.offsets[:, None] + begun), AFFINE.numpy()), "bold.nii.gz")
+    motion = MotionEstimate(
+        np.tile(np.eye(4), (count, 1, 1)), np.zeros((count, 6, 6)), np.ones(count),
+        np.array(["ok"] * count), still, np.ones(shape), 0, np.zeros(3), 50.0,
+    )  # fmt: skip
+
+    def made(times):
+        step = ResampleSeries(
+            in_files=["bold.nii.gz"],
+            motion=write_arrays(tmp_path / "motion.npz", motion),
+            repetition_time=TR,
+            slice_time_ref=0.5,
+            metadata={"SliceTiming": times},
+            dummy_scans=0,
+            device="cpu",
+        )
+        return step.run().outputs
+
+    found = made(TIMES.offsets.tolist())
+    moment = found.about_time["StartTime"]
+    assert moment == pytest.approx(TIMES.offsets.max() / 2, abs=1e-3)
+    apart = nib.load(found.first).get_fdata() - at(begun + moment)
+    assert np.abs(apart[..., 3:-3]).max() < 2.5  # of 50: at 6 frames a cycle, and as int16
+    refused = made([0.0] * SHAPE[2])
+    assert "not interpolated in time: all slices have the same time" in refused.warnings[0]
+    assert refused.about_time == {}

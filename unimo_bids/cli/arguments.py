@@ -65,6 +65,14 @@ def frame_or(*words: str) -> Callable[[str], int | str]:
     return read
 
 
+def moment(text: str) -> float:
+    """Read a moment of a frame, from 0, the first slice's, to 1, the last's; or its name."""
+    number = {"start": 0.0, "middle": 0.5}.get(text, _number(text))
+    if number is not None and 0 <= number <= 1:
+        return number
+    raise ArgumentTypeError(f"{text!r} is none of start, middle, a number from 0 to 1")
+
+
 def millimetres_or_auto(text: str) -> float | str:
     """Read a length in mm above 0, or ``auto``."""
     number = _number(text)

@@ -192,7 +192,8 @@ def _add_method(parser: Parser) -> None:
         "--ignore",
         nargs="+",
         choices=get_args(Ignored),
-        help="what not to use: slicetiming (as --slices off), sbref with --reference sbref",
+        help="what not to use: slicetiming (as --slices off, and nothing is interpolated in time), "
+        "sbref with --reference sbref",
     )
     add(
         "--fd-threshold",
@@ -249,6 +250,13 @@ def _add_beyond_poses(group: argparse._ArgumentGroup) -> None:
         help="follow the head through the slices of every frame, and make frames from slices where "
         "they were: auto, if slice times are known, the head moves within frames and slices are "
         "better explained so (default); on, wherever slice times are known; off",
+    )
+    add(
+        "--slice-time-ref",
+        metavar="0…1|start|middle",
+        type=arguments.moment,
+        help="interpolate the corrected series in time to this moment of every frame, from the "
+        "first slice's time (0) to the last's (1) (default: not at all)",
     )
     arguments.add_intensity(group)
     add(

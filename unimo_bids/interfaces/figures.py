@@ -45,6 +45,7 @@ class _DrawInput(BaseInterfaceInputSpec):
     about_distortion = traits.Dict(usedefault=True, desc="of SeekDistortion")
     about_history = traits.Dict(usedefault=True, desc="of ResampleSeries")
     slice_warnings = traits.List(traits.Str, usedefault=True)
+    time_warnings = traits.List(traits.Str, usedefault=True, desc="of ResampleSeries")
     fd_radius = traits.Float(mandatory=True, desc="mm")
     fd_threshold = traits.Float(mandatory=True, desc="mm")
     device_used = traits.Str(desc="where motion was estimated")
@@ -136,6 +137,7 @@ class DrawRun(SimpleInterface):
                 *inputs.series_warnings,
                 *inputs.brain_warnings,
                 *inputs.slice_warnings,
+                *inputs.time_warnings,
                 *inputs.space_warnings,
                 *map(str, motion.findings),
                 *warnings_of(motion.status.tolist()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -20,6 +20,13 @@ from nipype.interfaces.base import (
 from unimo_bids.interfaces.results import DEVICE
 from unimo_bids.words import Interpolation
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from unimo_bids.files.series import Series
+    from unimo_bids.motion.correction import Then
+
 
 class _ResampleInput(BaseInterfaceInputSpec):
     in_files = InputMultiObject(File(), mandatory=True, desc="raw series, by echo")
@@ -31,6 +38,10 @@ class _ResampleInput(BaseInterfaceInputSpec):
     interpolation = traits.Enum(*get_args(Interpolation), usedefault=True)
     slices = File(exists=True, desc="of FollowSlices: frames are made from slices where they were")
     distortion = File(exists=True, desc="of SeekDistortion: undone in the same resampling")
+    slice_time_ref = traits.Either(
+        None, traits.Float, usedefault=True, desc="moment of a frame, 0 to 1; None: own times"
+    )
+    metadata = traits.Dict(usedefault=True, desc="what sidecars say of slices")
     device = DEVICE
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
@@ -45,6 +56,8 @@ class _ResampleOutput(TraitedSpec):
     coverage = File(exists=True, desc="4D, per cent, how well slices covered the first echo")
     about_history = traits.Dict(desc="what was found of spin history; with slices")
     history = traits.List(traits.Float, desc="change by it in every frame; with slices")
+    about_time = traits.Dict(desc="where frames were interpolated in time, as sidecars have it")
+    warnings = traits.List(traits.Str)
 
 
 class ResampleSeries(SimpleInterface):
@@ -64,6 +77,7 @@ class ResampleSeries(SimpleInterface):
         here, inputs, results = Path(runtime.cwd), self.inputs, self._results
         motion = read_motion(inputs.motion)
         bends = read_distortion(inputs.distortion) if isdefined(inputs.distortion) else None
+        results["warnings"], results["about_time"] = [], {}
         corrected = [here / f"corrected-{number}.nii.gz" for number in range(len(inputs.in_files))]
         for path, raw in zip(corrected, inputs.in_files, strict=True):
             series = timed(read_series(raw), inputs.repetition_time)
@@ -73,6 +87,7 @@ class ResampleSeries(SimpleInterface):
             if isdefined(inputs.slices):
                 found = read_slices(inputs.slices)
                 frames = Rebuilt(series, series.grid, found, motion)
+            poses = motion.poses if frames is None else found.poses
             comparison = resample(
                 path,
                 series,
@@ -82,6 +97,7 @@ class ResampleSeries(SimpleInterface):
                 interpolation=inputs.interpolation,
                 device=torch_device(inputs.device),
                 instead=None if frames is None else iter(frames),
+                then=self._in_time(series, poses),
             )
             if path != corrected[0]:
                 continue
@@ -100,3 +116,17 @@ class ResampleSeries(SimpleInterface):
         results["out_files"] = [str(path) for path in corrected]
         results["first"] = str(corrected[0])
         return runtime
+
+    def _in_time(self, series: Series, poses: NDArray[np.float64]) -> Then | None:
+        """What interpolates frames in time, if that was asked for and slice times are known."""
+        from unimo_bids.pipeline.slices import NOT_IN_TIME, even_times
+
+        if self.inputs.slice_time_ref is None:
+            return None
+        try:
+            even = even_times(self.inputs.metadata, series, self.inputs.slice_time_ref)
+        except ValueError as why:
+            self._results["warnings"] = [NOT_IN_TIME.format(why)]
+            return None
+        self._results["about_time"] = {"SliceTimingCorrected": True, "StartTime": even.moment}
+        return lambda frames, used: even(frames, series.grid, poses, used)

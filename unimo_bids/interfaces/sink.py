@@ -39,6 +39,7 @@ class _SaveInput(BaseInterfaceInputSpec):
     figures = InputMultiObject(File(exists=True), mandatory=True)
     slices = File(exists=True, desc="table of slices; only where they were followed")
     slices_metadata = File(exists=True)
+    about_time = traits.Dict(usedefault=True, desc="of ResampleSeries: of interpolation in time")
     about_history = traits.Dict(usedefault=True, desc="of ResampleSeries")
     coverage = File(exists=True)
     distortion = File(exists=True, desc="field; only where it is undone")
@@ -133,6 +134,8 @@ class SaveDerivatives(SimpleInterface):
         described = sidecars(
             run, names, settings, inputs.parameters, self._about_motion(), inputs.about_brain
         )
+        for path in names.bold:
+            described[sidecar(path)] |= inputs.about_time
         if isdefined(inputs.distortion):
             coefficients = json.loads(Path(inputs.distortion).read_text())
             about = inputs.about_distortion

@@ -24,6 +24,9 @@ from unimo_bids.words import Interpolation
 # a line through a handful of frames explains most of their noise
 _FEWEST_TO_DETREND = 10
 
+Volumes = Iterator[NDArray[np.float32]]
+Then = Callable[[Volumes, NDArray[np.bool_]], Volumes]
+
 
 @dataclass
 class Comparison:
@@ -65,6 +68,7 @@ def write_corrected(
     device: str = "cpu",
     progress: Callable[[float], None] = lambda _share: None,
     instead: Iterator[NDArray[np.float32]] | None = None,
+    then: Then | None = None,
 ) -> Comparison:
     """Write a series without its motion; take statistics of both in the same pass.
 
@@ -88,6 +92,8 @@ def write_corrected(
         Told the share done.
     instead
         Frames without motion that were made in another way, as from slices.
+    then
+        What is done to frames without motion, given these and the frames that count.
     """
     frames = series.shape[3]
     # one blank frame, or one before the magnetisation has settled, would be most of the deviation
@@ -103,6 +109,8 @@ def write_corrected(
         interpolation=interpolation,
         device=device,
     )
+    if then is not None:
+        volumes = then(volumes, counts)
     with SeriesWriter(path, series) as writer:
         for t, corrected in enumerate(volumes):
             writer.append(corrected)

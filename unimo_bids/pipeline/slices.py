@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from unimo_bids.errors import InputError
+from unimo_bids.files.scratch import on_disk
 from unimo_bids.files.series import Series
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.writing import SeriesWriter, write_volume
@@ -31,10 +31,13 @@ from unimo_bids.words import Slices
 if TYPE_CHECKING:
     from unimo_bids.motion.slices.brightness import HistoryFit
     from unimo_bids.motion.slices.estimation import SliceMotion
+    from unimo_bids.motion.slices.even_times import EvenTimes
 
 _REMEDY = "correct the file, or leave --slice-timing out"
 _LARGEST_FLIP = 90.0  # degrees: an inversion has another history
 _LEAST_SIGNAL = 0.3  # of that at rest: more than threefold nothing is raised
+NOT_IN_TIME = "The corrected series was not interpolated in time: {}."
+_FEWEST_IN_TIME = 5  # frames, as fMRIPrep has it: a spline through fewer is none
 _VOLUME_WISE = "Slices were not followed, every frame has one pose: {}."
 
 
@@ -84,6 +87,15 @@ def series_slice_times(
     """Slice times of a series, by metadata and header; a `ValueError` where they cannot be."""
     header_axis = series.header.get_dim_info()[2]
     return slice_times(metadata, series.shape, repetition_time, header_axis)
+
+
+def even_times(metadata: Mapping[str, Any], series: Series, share: float) -> EvenTimes:
+    """What interpolates frames in time; a `ValueError` where that cannot be."""
+    from unimo_bids.motion.slices.even_times import EvenTimes  # and scipy: few calls need it
+
+    if series.shape[3] < _FEWEST_IN_TIME:
+        raise ValueError(f"a series of {series.shape[3]} frames is too short")
+    return EvenTimes(series_slice_times(metadata, series, series.repetition_time), share)
 
 
 def volume_wise(why: ValueError | str) -> str:
@@ -258,7 +270,7 @@ class Rebuilt:
         history = SpinHistory(self._grid, slices.axis, slices.times, poses, excitation)
         frames, voxels = len(poses), len(places)
         made, signal, predicted = (
-            _on_disk((frames, *shape)) for shape in (inside.shape, (voxels,), (voxels,))
+            on_disk((frames, *shape)) for shape in (inside.shape, (voxels,), (voxels,))
         )
         for t, frame in enumerate(self._from_slices()):
             made[t], signal[t] = frame, frame[inside]
@@ -294,12 +306,6 @@ class Rebuilt:
             "ExplainedUnseen": round(self.history.explained, 4),
             "Removed": self.history.worth,
         }
-
-
-def _on_disk(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """An array that memory need not hold, and that is gone with the last who uses it."""
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
 
 
 def excitation_of(

@@ -24,7 +24,7 @@ from unimo_bids.deformation.epi import Distortion
 from unimo_bids.devices import on_device
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import Series, read_mask, read_series, read_volume
-from unimo_bids.motion.correction import Comparison, write_corrected
+from unimo_bids.motion.correction import Comparison, Then, write_corrected
 from unimo_bids.motion.estimate import MotionEstimate, Tracking
 from unimo_bids.motion.estimation import estimate_motion, find_reference, track_motion
 from unimo_bids.motion.frames import Preceded
@@ -275,6 +275,7 @@ def resample(
     device: str = "cpu",
     progress: Callable[[float], None] = lambda _share: None,
     instead: Iterator[NDArray[np.float32]] | None = None,
+    then: Then | None = None,
 ) -> Comparison:
     """Write a series without its motion, and compare both with the template.
 
@@ -286,6 +287,8 @@ def resample(
         Frames at the start that have no part in the comparison.
     instead
         Frames that were made in another way, as from slices.
+    then
+        As of `write_corrected`.
     """
     write = partial(
         write_corrected,
@@ -300,5 +303,6 @@ def resample(
         interpolation=interpolation,
         progress=progress,
         instead=instead,
+        then=then,
     )
     return on_device(lambda one: write(device=one), device)

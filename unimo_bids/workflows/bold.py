@@ -27,6 +27,7 @@ from unimo_bids.workflows.described import DescribedWorkflow
 from unimo_bids.workflows.slices import (
     follow_slices,
     follows_slices,
+    in_time,
     slice_paragraphs,
     slice_warnings,
 )
@@ -129,6 +130,7 @@ def init_bold_wf(
             in_files=[str(path) for path in run.paths],
             dummy_scans=settings.dummy_scans,
             repetition_time=run.repetition_time if even else None,
+            **in_time(run, settings),
             **device,
         ),
         name="resample",
@@ -221,6 +223,7 @@ def init_bold_wf(
                     ("tsnr_before", "tsnr_before"),
                     ("tsnr_after", "tsnr_after"),
                     ("similarity", "similarity"),
+                    ("warnings", "time_warnings"),
                 ],
             ),
             (residual, figures, [("motion", "residual")]),
@@ -240,6 +243,7 @@ def init_bold_wf(
                 save,
                 [
                     ("out_files", "bold"),
+                    ("about_time", "about_time"),
                     ("tsnr_before", "tsnr_before"),
                     ("tsnr_after", "tsnr_after"),
                 ],

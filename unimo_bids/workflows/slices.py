@@ -10,10 +10,16 @@ from nipype.pipeline import engine as pe
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.slices import FollowSlices
 from unimo_bids.settings import Settings
+from unimo_bids.spaces.names import output_spaces
 
 _OF_SLICES = (
     *("SliceTiming", "SliceEncodingDirection", "MultibandAccelerationFactor"),
     *("FlipAngle", "MagneticFieldStrength"),
+)
+_IN_TIME = (
+    "The corrected series was interpolated in time to one moment of every frame ({:g} of the way "
+    "from the first slice to the last), by a cubic spline and the time at which each place was "
+    "acquired in each frame."
 )
 _HISTORY = (
     " Spin history was predicted from the trajectory (after Bhagalia & Kim 2008 and Ferrazzi et "
@@ -32,8 +38,42 @@ def follows_slices(run: BoldRun, settings: Settings) -> bool:
     )
 
 
+def in_time(run: BoldRun, settings: Settings) -> dict[str, Any]:
+    """What interpolation in time needs to know; nothing where it is not to be."""
+    if settings.slice_time_ref is None or _why_not_in_time(run, settings):
+        return {}
+    return {"slice_time_ref": settings.slice_time_ref, "metadata": _about_slices(run)}
+
+
+def _why_not_in_time(run: BoldRun, settings: Settings) -> str:
+    if "slicetiming" in settings.ignore:
+        return "--ignore slicetiming"
+    if "SliceTiming" not in run.metadata:
+        return "no sidecar has a SliceTiming"
+    return "frames are at uneven times (VolumeTiming)" if run.volume_timing is not None else ""
+
+
+def _about_slices(run: BoldRun) -> dict[str, Any]:
+    return {name: run.metadata[name] for name in _OF_SLICES if name in run.metadata}
+
+
 def slice_warnings(run: BoldRun, settings: Settings) -> list[str]:
-    """Say why slices are not followed where that was asked for."""
+    """Say why slices are not followed, or not interpolated in time, where that was asked for."""
+    return [*_following_warnings(run, settings), *_time_warnings(run, settings)]
+
+
+def _time_warnings(run: BoldRun, settings: Settings) -> list[str]:
+    if settings.slice_time_ref is None:
+        return []
+    from unimo_bids.pipeline.slices import NOT_IN_TIME
+
+    if why := _why_not_in_time(run, settings):
+        return [NOT_IN_TIME.format(why)]
+    in_spaces = output_spaces(settings.output_spaces, settings.template)
+    return ["Series in standard spaces are not interpolated in time."] if in_spaces else []
+
+
+def _following_warnings(run: BoldRun, settings: Settings) -> list[str]:
     if settings.slices != "on" or follows_slices(run, settings):
         return []
     from unimo_bids.pipeline.slices import volume_wise  # and torch, which takes seconds
@@ -65,7 +105,7 @@ def follow_slices(
     slices = pe.Node(
         FollowSlices(
             in_file=str(run.paths[0]),
-            metadata={name: run.metadata[name] for name in _OF_SLICES if name in run.metadata},
+            metadata=_about_slices(run),
             repetition_time=run.repetition_time if run.volume_timing is None else None,
             required=settings.slices == "on",
             intensity_correction=settings.intensity_correction,
@@ -89,9 +129,10 @@ def follow_slices(
 
 
 def slice_paragraphs(run: BoldRun, settings: Settings) -> list[str]:
-    """For the methods section; none where slices are not followed."""
+    """For the methods section; none where slices are not followed, nor interpolated in time."""
+    interpolated = [_IN_TIME.format(settings.slice_time_ref)] if in_time(run, settings) else []
     if not follows_slices(run, settings):
-        return []
+        return interpolated
     where = (
         "Where slices that had no part in the estimate were better explained so, the"
         if settings.slices == "auto"
@@ -101,5 +142,6 @@ def slice_paragraphs(run: BoldRun, settings: Settings) -> list[str]:
         f"{where} head was followed through the slices of all frames: a trajectory in continuous "
         "time, fitted to the template by one banded Gauss–Newton problem, and frames were made "
         "from slices where they were acquired."
-        + (_HISTORY if settings.intensity_correction and "FlipAngle" in run.metadata else "")
+        + (_HISTORY if settings.intensity_correction and "FlipAngle" in run.metadata else ""),
+        *interpolated,
     ]
