@@ -16,7 +16,8 @@ FEW = 8
 def test_a_map_of_the_wrong_sign_or_size_is_not_used(times, most):
     data = series(1.0, POSES[:FEW])
     motion = known(POSES[:FEW], data[..., 0])
-    ground = _ground(data, phantom.AFFINE.numpy(), motion, np.arange(FEW))
+    every = np.arange(FEW)
+    ground = _ground(data, phantom.AFFINE.numpy(), motion, every, every)
     verdict = _judge_map(ground, measured(times=times), AXIS)
     assert verdict.field is None and "sign changed" in verdict.said
     assert verdict.less[AXIS] < most

@@ -17,7 +17,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.grid import Grid, Window
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Composed, Field, Rigid, Warp
 
@@ -122,6 +122,11 @@ class ShiftField:
         motion = torch.eye(4, dtype=torch.float64)
         motion[:3, 3] = mean * self.direction
         return replace(self, coefficients=coefficients), motion
+
+    def on_whole(self, grid: Grid, window: Window) -> ShiftField:
+        """The same field on a grid of which its own is the part in a window."""
+        start = torch.tensor([one.start for one in window], dtype=torch.float64)
+        return replace(self, grid=grid, first=self.first + start, last=self.last + start)
 
     def times(self, share: float) -> ShiftField:
         """So much of the field."""

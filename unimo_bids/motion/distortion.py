@@ -23,21 +23,30 @@ from torch import Tensor
 from unimo_bids.deformation.epi import Distortion, ShiftField, empty_field
 from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.motion.estimate import MotionEstimate
-from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.pooled import Fit, Head, fit_field, fit_poses, fit_under, residuals
+from unimo_bids.motion.frames import Frames, PartOfFrames
+from unimo_bids.motion.pooled import (
+    Fit,
+    Head,
+    fit_field,
+    fit_poses,
+    fit_under,
+    residuals,
+    template_of,
+)
 from unimo_bids.motion.scan import MOST_FRAMES
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.thresholds import DISTORTION
 from unimo_bids.registration.levels import Level, make_level
-from unimo_bids.registration.target import LEAST_WEIGHT
+from unimo_bids.registration.target import LEAST_WEIGHT, Target
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.grid import Grid, Window
 from unimo_bids.spatial.region import Region
 from unimo_bids.words import GRID_AXES, Deformation
 
 _POINTS = 4096  # of a template; twice as many change fields by hundredths of a millimetre
 _HALF_WAVE = 0.75  # radii of the head; 0.6 was no better on simulated heads
 _RIM = 3  # voxels around the head, for the derivatives of its template
+_FARTHER = 20.0  # mm that distortion may carry signal, and what splines need besides
 _STEPS, _MORE_STEPS, _POSE_STEPS = 2, 3, 2  # from none, from that of half of the frames
 _NOT_SOUGHT = "No distortion was looked for"
 
@@ -103,7 +112,7 @@ def estimate_distortion(
     if len(chosen) < 2 * DISTORTION.fewest:
         return Bent(motion, None, f"{_NOT_SOUGHT}: {len(chosen)} frames are too few.")
     with torch.inference_mode():
-        ground = _ground(series, affine, motion, chosen)
+        ground = _ground(series, affine, motion, good, chosen)
         surface = ground.region.surface()
         moved = rigid.displacement(ground.poses, torch.eye(4).double(), surface)
         if float(moved.mean(dim=-1).median()) < DISTORTION.moved_mm:
@@ -123,7 +132,8 @@ def estimate_distortion(
             every.sampled, every.poses, verdict.field, ground.head, ground.level, _MORE_STEPS
         )
         bent = _under_field(ground.frames, motion, good, found, ground.level)
-        fixed, common = found.field.without_mean(ground.region.weights)
+        whole = found.field.on_whole(ground.region.grid, ground.window)
+        fixed, common = whole.without_mean(ground.region.weights)
         under = rigid.inverse(common) @ torch.from_numpy(bent.poses) @ common
         bent = replace(bent, poses=under.numpy())
         progress(1.0)
@@ -133,9 +143,14 @@ def estimate_distortion(
 
 @dataclass(frozen=True, eq=False)
 class _Ground:
-    """Frames of a series that serve, where the head is in them, and how they are read."""
+    """Frames of a series that serve, where the head is in them, and how they are read.
+
+    Only the window of the grid that the head reaches, and a little more, is read; the region is on
+    the whole grid.
+    """
 
     frames: Frames
+    window: Window
     chosen: NDArray[np.int_]
     poses: Tensor
     region: Region
@@ -145,7 +160,7 @@ class _Ground:
     @cached_property
     def box(self) -> tuple[Tensor, Tensor]:
         """First and last indices that the head reaches."""
-        return _box(self.frames, self.head.region, self.poses)
+        return _box(self.frames.grid, self.head.region, self.poses)
 
     @cached_property
     def apart(self) -> list[int]:
@@ -167,13 +182,20 @@ class _Ground:
 
 
 def _ground(
-    series: Any, affine: NDArray[np.float64], motion: MotionEstimate, chosen: NDArray[np.int_]
+    series: Any,
+    affine: NDArray[np.float64],
+    motion: MotionEstimate,
+    good: NDArray[np.int_],
+    chosen: NDArray[np.int_],
 ) -> _Ground:
     frames = Frames(series, affine, torch.device("cpu"))
     scale = float(np.quantile(motion.template[motion.mask > 0.5], 0.98))
     frames.scale = scale if scale > 0 else 1.0
-    poses, region = torch.as_tensor(motion.poses)[chosen], _region(frames, motion)
-    return _Ground(frames, chosen, poses, region, _head(region), _level(frames.grid))
+    region, poses = _region(frames, motion), torch.as_tensor(motion.poses)
+    head = _head(region)
+    window = _reached(frames.grid, _box(frames.grid, head.region, poses[good]))
+    part = PartOfFrames(frames, window)
+    return _Ground(part, window, chosen, poses[chosen], region, head, _level(part.grid))
 
 
 def _judge_map(ground: _Ground, field_map: FieldMap, axis: int) -> _Verdict:
@@ -212,6 +234,7 @@ class _Seen:
     poses: Tensor
     head: Head
     level: Level
+    _templates: dict[int, Target] = field(default_factory=dict)
 
     def gains(self, empty: ShiftField) -> Tensor:
         """How much less is left with a field, log, in every other frame."""
@@ -225,11 +248,11 @@ class _Seen:
         fits, left = [], []
         for part in range(halves):
             making, judging = slice(part, None, 2), slice(1 - part, None, 2)
-            fits.append(
-                fit_field(
-                    self.sampled[making], self.poses[making], empty, self.head, self.level, steps
-                )
-            )
+            frames, poses = self.sampled[making], self.poses[making]
+            how = (empty, self.head, self.level)
+            if part not in self._templates:  # the same along all axes
+                self._templates[part] = template_of(frames, poses, *how)
+            fits.append(fit_field(frames, poses, *how, steps, self._templates[part]))
             left.append(self._judged(fits[-1], judging))
         return fits[0].field, torch.cat(left)
 
@@ -333,10 +356,20 @@ def _head(region: Region) -> Head:
     return Head(part, _level(part.grid), _POINTS)
 
 
-def _box(frames: Frames, region: Region, poses: Tensor) -> tuple[Tensor, Tensor]:
+def _box(grid: Grid, region: Region, poses: Tensor) -> tuple[Tensor, Tensor]:
     """First and last indices that a region reaches at any of the poses, ``(3,)`` each."""
-    grid = frames.grid
     indices = rigid.transform(grid.to_index @ poses, region.grid.corners()).reshape(-1, 3)
     ends = torch.tensor(grid.shape, dtype=torch.float64) - 1
     first = torch.minimum(indices.amin(dim=0).clamp(min=0), ends - 2)
     return first, torch.maximum(torch.minimum(indices.amax(dim=0), ends), first + 2)
+
+
+def _reached(grid: Grid, box: tuple[Tensor, Tensor]) -> Window:
+    """The part of a grid that holds a box, and signal that distortion carries out of it."""
+    farther = _FARTHER / grid.sizes
+    low = (box[0] - farther).floor().clamp(min=0).long().tolist()
+    high = (box[1] + farther).ceil().long().tolist()
+    first, second, third = (
+        slice(start, min(stop + 1, n)) for start, stop, n in zip(low, high, grid.shape, strict=True)
+    )
+    return first, second, third

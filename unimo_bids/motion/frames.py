@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unimo_bids.devices import batch_share
 from unimo_bids.motion.thresholds import FRAMES
-from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.grid import Grid, Window
 from unimo_bids.spatial.interpolation import gaussian_blur
 
 _DARKEST, _BRIGHTEST = 0.05, 4.0  # of the average around a voxel
@@ -44,7 +44,10 @@ class Frames:
         out = np.empty((len(indices), *self.grid.shape), dtype=np.float32)
         for row, t in enumerate(indices):
             out[row] = self._series[..., int(t)]
-        frames = torch.from_numpy(out).to(self.device)
+        return self._clean(torch.from_numpy(out))
+
+    def _clean(self, read: Tensor) -> Tensor:
+        frames = read.to(self.device)
         return torch.nan_to_num_(frames, nan=0.0, posinf=0.0, neginf=0.0).div_(self.scale)
 
     def of(self, series: Any) -> Frames:
@@ -64,6 +67,19 @@ class Frames:
         size = max(1, int(batch_share.get() * min(most, (1 << 24) // voxels)))
         for start in range(0, len(indices), size):
             yield indices[start : start + size]
+
+
+class PartOfFrames(Frames):
+    """A part of the grid of the same frames."""
+
+    def __init__(self, frames: Frames, window: Window) -> None:
+        super().__init__(frames._series, frames.grid.affine, frames.device)
+        self.scale, self.grid, self._window = frames.scale, frames.grid.part(window), window
+
+    def __call__(self, indices: Sequence[int]) -> Tensor:
+        """The part in the frames at these indices."""
+        part = [np.asarray(self._series[..., int(t)][self._window], np.float32) for t in indices]
+        return self._clean(torch.from_numpy(np.stack(part)))
 
 
 class Evened(Frames):

@@ -118,12 +118,24 @@ class Fit:
 
 
 def fit_field(
-    sampled: Tensor, poses: Tensor, field: ShiftField, head: Head, level: Level, steps: int
+    sampled: Tensor,
+    poses: Tensor,
+    field: ShiftField,
+    head: Head,
+    level: Level,
+    steps: int,
+    target: Target | None = None,
 ) -> Fit:
-    """Find field and poses of frames ``(B, X, Y, Z)`` together, from where they are."""
+    """Find field and poses of frames ``(B, X, Y, Z)`` together, from where they are.
+
+    Parameters
+    ----------
+    target
+        Template under the field as it is, if it is known.
+    """
     size = _SIZE
+    target = target or template_of(sampled, poses, field, head, level)
     for _ in range(steps):
-        target = template_of(sampled, poses, field, head, level)
         points = target.points.double() + target.center
         readings = [
             read(level, frame, pose, field, points)
@@ -145,7 +157,8 @@ def fit_field(
         field = replace(field, coefficients=coefficients).limited()
         small = torch.stack([back[:6, -1] + back[:6, :-1] @ step for back in eliminated])
         poses = _moved(poses, small, target)
-    return Fit(poses, field, template_of(sampled, poses, field, head, level))
+        target = template_of(sampled, poses, field, head, level)
+    return Fit(poses, field, target)
 
 
 def fit_under(
