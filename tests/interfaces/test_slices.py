@@ -12,6 +12,7 @@ from nipype.interfaces.base import isdefined
 
 from tests.motion.slices.test_slices import TIMES, TR, acquired, sway
 from tests.phantom import AFFINE, SHAPE
+from unimo_bids.bids.query import BoldRun
 from unimo_bids.files.tables import read_columns
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.interfaces.confounds import WriteConfounds
@@ -20,6 +21,9 @@ from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.slices import FollowSlices
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.estimation import estimate_motion
+from unimo_bids.pipeline.slices import NOT_IN_TIME
+from unimo_bids.settings import Settings
+from unimo_bids.workflows.slices import in_time, slice_warnings
 
 METADATA = {"SliceTiming": TIMES.offsets.tolist(), "FlipAngle": 80}
 
@@ -83,6 +87,18 @@ def test_at_rest_and_without_slice_times_frames_stay_as_they_are(tmp_path, monke
     short = {"SliceTiming": METADATA["SliceTiming"][:7]}
     _, found = followed(tmp_path, mask, 0.0, 0.0, metadata=short, required=True)
     assert not isdefined(found.slices) and "7 slice times for 30 slices" in found.warnings[0]
+
+
+def test_what_excludes_interpolation_in_time_is_said():
+    def asked(metadata, **options):
+        run = BoldRun((Path("bold.nii"),), {"sub": "01", "task": "rest"}, metadata, TR)
+        settings = Settings(Path("raw"), Path("out"), slice_time_ref=0.5, **options)
+        return in_time(run, settings), " ".join(slice_warnings(run, settings))
+
+    assert asked(METADATA) == ({"slice_time_ref": 0.5, "metadata": METADATA}, "")
+    assert asked({}) == ({}, NOT_IN_TIME.format("no sidecar has a SliceTiming"))
+    ignored = asked(METADATA, ignore=("slicetiming",))
+    assert ignored == ({}, NOT_IN_TIME.format("--ignore slicetiming"))
 
 
 def test_the_series_is_interpolated_in_time_where_slice_times_are_known(tmp_path, monkeypatch):
