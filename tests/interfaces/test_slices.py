@@ -99,7 +99,6 @@ def test_what_excludes_interpolation_in_time_is_said():
     assert asked({}) == ({}, NOT_IN_TIME.format("no sidecar has a SliceTiming"))
     ignored = asked(METADATA, ignore=("slicetiming",))
     assert ignored == ({}, NOT_IN_TIME.format("--ignore slicetiming"))
-    assert "standard spaces" in asked(METADATA, output_spaces=("MNI152NLin2009cAsym",))[1]
 
 
 def test_the_series_is_interpolated_in_time_where_slice_times_are_known(tmp_path, monkeypatch):

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from unimo_bids.motion.estimate import MotionEstimate, Tracking
     from unimo_bids.pipeline.slices import SliceResult
 
+SLICE_TIME_REF = traits.Either(
+    None, traits.Float, usedefault=True, desc="moment of a frame, 0 to 1; None: own times"
+)
 DEVICE = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:i")
 
 

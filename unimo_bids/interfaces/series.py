@@ -17,7 +17,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from unimo_bids.interfaces.results import DEVICE
+from unimo_bids.interfaces.results import DEVICE, SLICE_TIME_REF
 from unimo_bids.words import Interpolation
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ class _ResampleInput(BaseInterfaceInputSpec):
     interpolation = traits.Enum(*get_args(Interpolation), usedefault=True)
     slices = File(exists=True, desc="of FollowSlices: frames are made from slices where they were")
     distortion = File(exists=True, desc="of SeekDistortion: undone in the same resampling")
-    slice_time_ref = traits.Either(
-        None, traits.Float, usedefault=True, desc="moment of a frame, 0 to 1; None: own times"
-    )
+    slice_time_ref = SLICE_TIME_REF
     metadata = traits.Dict(usedefault=True, desc="what sidecars say of slices")
     device = DEVICE
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
@@ -97,7 +95,7 @@ class ResampleSeries(SimpleInterface):
                 interpolation=inputs.interpolation,
                 device=torch_device(inputs.device),
                 instead=None if frames is None else iter(frames),
-                then=self._in_time(series, poses),
+                then=self._in_time(series, poses, results["non_steady"]),
             )
             if path != corrected[0]:
                 continue
@@ -117,9 +115,9 @@ class ResampleSeries(SimpleInterface):
         results["first"] = str(corrected[0])
         return runtime
 
-    def _in_time(self, series: Series, poses: NDArray[np.float64]) -> Then | None:
+    def _in_time(self, series: Series, poses: NDArray[np.float64], non_steady: int) -> Then | None:
         """What interpolates frames in time, if that was asked for and slice times are known."""
-        from unimo_bids.pipeline.slices import NOT_IN_TIME, even_times
+        from unimo_bids.pipeline.slices import NOT_IN_TIME, even_times, in_time
 
         if self.inputs.slice_time_ref is None:
             return None
@@ -129,4 +127,4 @@ class ResampleSeries(SimpleInterface):
             self._results["warnings"] = [NOT_IN_TIME.format(why)]
             return None
         self._results["about_time"] = {"SliceTimingCorrected": True, "StartTime": even.moment}
-        return lambda frames, used: even(frames, series.grid, poses, used)
+        return in_time(even, series, poses, non_steady)

@@ -134,8 +134,6 @@ class SaveDerivatives(SimpleInterface):
         described = sidecars(
             run, names, settings, inputs.parameters, self._about_motion(), inputs.about_brain
         )
-        for path in names.bold:
-            described[sidecar(path)] |= inputs.about_time
         if isdefined(inputs.distortion):
             coefficients = json.loads(Path(inputs.distortion).read_text())
             about = inputs.about_distortion
@@ -154,6 +152,8 @@ class SaveDerivatives(SimpleInterface):
                 *(run, names, one, settings, inputs.parameters, about),
                 way.transforms.get(space.target) if way else None,
             )
+        for path in (*names.bold, *(path for _, one in in_spaces for path in one.bold)):
+            described[sidecar(path)] |= inputs.about_time
         out = settings.out_dir
         texts = {
             out / path: json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -16,7 +16,15 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from unimo_bids.interfaces.results import DEVICE
+from unimo_bids.interfaces.results import DEVICE, SLICE_TIME_REF
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from unimo_bids.files.series import Series
+    from unimo_bids.motion.correction import Then
+    from unimo_bids.pipeline.spaces import Carried
 
 
 class _CarryInput(BaseInterfaceInputSpec):
@@ -32,6 +40,9 @@ class _CarryInput(BaseInterfaceInputSpec):
     age = traits.Either(None, traits.Float, usedefault=True, desc="weeks, of a fetus")
     series = traits.Bool(True, usedefault=True, desc="write the series, not only its image")
     repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, for the header")
+    slice_time_ref = SLICE_TIME_REF
+    metadata = traits.Dict(usedefault=True, desc="what sidecars say of slices")
+    dummy_scans = traits.Either(None, traits.Int, usedefault=True, desc="as of ResampleSeries")
     device = DEVICE
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
@@ -75,7 +86,8 @@ class CarryToSpaces(SimpleInterface):
             echo = timed(read_series(raw), inputs.repetition_time)
             for place, one in zip(places, found, strict=True):
                 series[place].append(Path(f"{place}_bold-{number}.nii.gz"))
-                write_carried(echo, motion, one, series[place][-1], **how)
+                then = self._in_time(echo, motion.poses if slices is None else slices.poses, one)
+                write_carried(echo, motion, one, series[place][-1], then=then, **how)
         files: list[Path] = []
         for place, one in zip(places, found, strict=True):
             way = one.space.xfm if one.through is None else "xfm.txt"
@@ -90,3 +102,18 @@ class CarryToSpaces(SimpleInterface):
         self._results["warnings"] = [warning for one in found for warning in one.warnings]
         self._results["figures"] = [str(figure)]
         return runtime
+
+    def _in_time(self, series: Series, poses: NDArray[np.float64], one: Carried) -> Then | None:
+        """What interpolates frames in time, where ResampleSeries does; it says why not."""
+        from unimo_bids.pipeline.slices import even_times, in_time
+        from unimo_bids.pipeline.steps import non_steady_frames
+
+        inputs = self.inputs
+        if inputs.slice_time_ref is None:
+            return None
+        try:
+            even = even_times(inputs.metadata, series, inputs.slice_time_ref)
+        except ValueError:
+            return None
+        steady = non_steady_frames(series, inputs.dummy_scans)
+        return in_time(even, series, poses, steady, one.grid, one.pose.warp)

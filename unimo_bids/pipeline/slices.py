@@ -17,6 +17,7 @@ from unimo_bids.files.scratch import on_disk
 from unimo_bids.files.series import Series
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.writing import SeriesWriter, write_volume
+from unimo_bids.motion.correction import Then, Volumes
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.slices.history import IN_HEAD, Excitation, SpinHistory, usual_t1
 from unimo_bids.motion.slices.timing import slice_times
@@ -96,6 +97,23 @@ def even_times(metadata: Mapping[str, Any], series: Series, share: float) -> Eve
     if series.shape[3] < _FEWEST_IN_TIME:
         raise ValueError(f"a series of {series.shape[3]} frames is too short")
     return EvenTimes(series_slice_times(metadata, series, series.repetition_time), share)
+
+
+def in_time(
+    even: EvenTimes,
+    series: Series,
+    poses: NDArray[np.float64],
+    non_steady: int,
+    onto: Grid | None = None,
+    space: Warp | None = None,
+) -> Then:
+    """Interpolation in time, for `correction.write_corrected` and in a space."""
+
+    def then(frames: Volumes, used: NDArray[np.bool_]) -> Volumes:
+        counts = used & (np.arange(len(used)) >= non_steady)
+        return even(frames, series.grid, poses, counts, onto=onto, space=space)
+
+    return then
 
 
 def volume_wise(why: ValueError | str) -> str:

@@ -18,7 +18,7 @@ from unimo_bids.files.composite import write_composite
 from unimo_bids.files.series import Series
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import SeriesWriter, write_volume
-from unimo_bids.motion.correction import correct_series
+from unimo_bids.motion.correction import Then, correct_series
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.pipeline.slices import Rebuilt, SliceResult
 from unimo_bids.spaces.anatomy import Anatomy
@@ -212,6 +212,7 @@ def write_carried(
     interpolation: Interpolation = "cubic",
     device: str = "cpu",
     progress: Callable[[float], None] = lambda _share: None,
+    then: Then | None = None,
 ) -> None:
     """Write a series in a standard space, each frame read once from the raw one.
 
@@ -221,6 +222,8 @@ def write_carried(
         Frames are made from these where they were; None for one pose a frame.
     distortion
         What bends the head as it moves; not together with slices.
+    then
+        As of `correction.write_corrected`.
     """
     there: dict[str, Any] = {"onto": carried.grid, "space": carried.pose.warp}
     frames: Iterable[Float32]
@@ -236,6 +239,8 @@ def write_carried(
             device=device,
             **there,
         )
+    if then is not None:
+        frames = then(iter(frames), np.isin(motion.status, ("ok", "searched")))
     with SeriesWriter(path, series, carried.grid, carried.template.code) as writer:
         for t, frame in enumerate(frames):
             writer.append(frame)

@@ -12,6 +12,7 @@ from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.spaces import CarryToSpaces
 from unimo_bids.settings import Settings
 from unimo_bids.spaces.names import output_spaces
+from unimo_bids.workflows.slices import in_time
 
 
 def init_spaces(
@@ -32,6 +33,8 @@ def init_spaces(
             age=age,
             series=settings.level == "full",
             repetition_time=run.repetition_time if run.volume_timing is None else None,
+            dummy_scans=settings.dummy_scans,
+            **in_time(run, settings),
             **device,
         ),
         name="spaces",

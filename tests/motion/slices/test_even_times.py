@@ -6,10 +6,12 @@ import torch
 
 from unimo_bids.motion.slices.even_times import EvenTimes, acquired
 from unimo_bids.motion.slices.trajectory import SliceTimes
-from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.grid import Grid, voxel_centers
+from unimo_bids.spatial.warp import Rigid
 
 COUNT, TR, SHAPE = 40, 2.0, (4, 5, 8)
 GRID = Grid(SHAPE, torch.eye(4, dtype=torch.float64))
+PLACES = voxel_centers(SHAPE)
 TIMES = SliceTimes(2, np.argsort(np.r_[0:8:2, 1:8:2]) / 8 * TR, TR)  # interleaved
 REST = np.tile(np.eye(4), (COUNT, 1, 1))
 USED = np.ones(COUNT, dtype=bool)
@@ -24,7 +26,7 @@ def sampled(poses):
     """Frames in the reference's space, each voxel as it was when its slice came."""
     begun = np.arange(COUNT) * TR
     return [
-        swing(t + acquired(GRID, TIMES, pose).reshape(SHAPE))
+        swing(t + acquired(PLACES, GRID, TIMES, pose).reshape(SHAPE))
         for t, pose in zip(begun, poses, strict=True)
     ]
 
@@ -69,3 +71,12 @@ def test_frames_and_places_that_tell_nothing_stay_and_have_no_part_in_others():
     apart = np.abs(frames - true)
     apart[~used] = apart[10, 1, 2, 3] = 0
     assert apart[INNER].max() < 6  # of 20: what is beside a gap is read from the mean of both sides
+
+
+def test_in_another_space_places_have_the_times_of_their_slices():
+    onto = Grid(SHAPE, torch.diag(torch.tensor([1.0, 1, -1, 1])).double())
+    turned = Rigid(torch.diag(torch.tensor([1.0, 1, -1, 1])).double())
+    even = EvenTimes(TIMES, 0.5)
+    true = np.stack(list(even(iter(sampled(REST)), GRID, REST, USED)))
+    found = even(iter(sampled(REST)), GRID, REST, USED, onto=onto, space=turned)
+    np.testing.assert_allclose(np.stack(list(found)), true, atol=1e-3)

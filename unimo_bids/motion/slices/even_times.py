@@ -22,6 +22,7 @@ from unimo_bids.motion.slices.rebuilding import nearest_slice
 from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, voxel_centers
+from unimo_bids.spatial.warp import Warp
 
 _AT_ONCE = 1 << 22  # values
 
@@ -53,6 +54,9 @@ class EvenTimes:
         grid: Grid,
         poses: NDArray[np.float64],
         used: NDArray[np.bool_],
+        *,
+        onto: Grid | None = None,
+        space: Warp | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Frames ``(X, Y, Z)``, one after the other.
 
@@ -65,18 +69,21 @@ class EvenTimes:
         frames
             In the space of the reference.
         grid
-            Their own.
+            Of the raw series.
         poses
             ``(T, S, 4, 4)`` of slices, or ``(T, 4, 4)`` of frames: reference → volume.
         used
             ``(T,)`` frames that show the head where it is, in steady state.
+        onto, space
+            As of `correct_series`, the grid of the frames and where its space is.
         """
-        count = len(poses)
-        made = on_disk((count, *grid.shape))
-        offsets = on_disk((count, *grid.shape))
+        count, own = len(poses), onto or grid
+        places = rigid.transform(own.affine, voxel_centers(own.shape))
+        places = places if space is None else space(places)
+        made, offsets = (on_disk((count, *own.shape)) for _ in range(2))
         for t, frame in enumerate(frames):
             made[t] = frame
-            offsets[t] = acquired(grid, self.times, poses[t]).reshape(grid.shape)
+            offsets[t] = acquired(places, grid, self.times, poses[t]).reshape(own.shape)
         if used.any():
             values, when = (one.reshape(count, -1) for one in (made, offsets))
             width = max(1, _AT_ONCE // count)
@@ -101,8 +108,10 @@ class EvenTimes:
         return np.where(known, read, values).astype(np.float32)
 
 
-def acquired(grid: Grid, times: SliceTimes, poses: NDArray[np.float64]) -> NDArray[np.float32]:
-    """When each voxel of a corrected frame was acquired ``(N,)``, s after the frame began.
+def acquired(
+    places: Tensor, grid: Grid, times: SliceTimes, poses: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """When places ``(N, 3)`` of the reference were acquired ``(N,)``, s after a frame began.
 
     Between two slices, which both have a part in it, that is between their times.
 
@@ -112,7 +121,6 @@ def acquired(grid: Grid, times: SliceTimes, poses: NDArray[np.float64]) -> NDArr
         ``(S, 4, 4)`` of the frame's slices, or its one.
     """
     offsets = torch.from_numpy(times.offsets)
-    places = rigid.transform(grid.affine, voxel_centers(grid.shape))
     to_index = (grid.to_index @ torch.from_numpy(poses)).expand(len(offsets), 4, 4)
     near = nearest_slice(places, to_index, times.axis)
     row = to_index[near, times.axis]
