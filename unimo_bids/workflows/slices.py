@@ -10,7 +10,6 @@ from nipype.pipeline import engine as pe
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.slices import FollowSlices
 from unimo_bids.settings import Settings
-from unimo_bids.spaces.names import output_spaces
 
 _OF_SLICES = (
     *("SliceTiming", "SliceEncodingDirection", "MultibandAccelerationFactor"),
@@ -63,14 +62,12 @@ def slice_warnings(run: BoldRun, settings: Settings) -> list[str]:
 
 
 def _time_warnings(run: BoldRun, settings: Settings) -> list[str]:
-    if settings.slice_time_ref is None:
+    why = _why_not_in_time(run, settings)
+    if settings.slice_time_ref is None or not why:
         return []
     from unimo_bids.pipeline.slices import NOT_IN_TIME
 
-    if why := _why_not_in_time(run, settings):
-        return [NOT_IN_TIME.format(why)]
-    in_spaces = output_spaces(settings.output_spaces, settings.template)
-    return ["Series in standard spaces are not interpolated in time."] if in_spaces else []
+    return [NOT_IN_TIME.format(why)]
 
 
 def _following_warnings(run: BoldRun, settings: Settings) -> list[str]:
