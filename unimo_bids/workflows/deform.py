@@ -94,15 +94,16 @@ def distortion_paragraphs(run: BoldRun, settings: Settings) -> list[str]:
         if settings.deformation == "auto"
         else "One"
     )
-    measured = (
+    measured = [
         "The field map that was measured for the run was made smooth, turned into displacements "
-        "along the phase-encode axis, and taken to stay in the scanner, if frames agreed better "
-        "under it. Otherwise: "
-        if run.field_map is not None
-        else ""
-    )
+        "along the phase-encode axis, and taken to stay in the scanner. If frames agreed better "
+        "under it, it was undone, with its change of brightness, in the same resampling as motion; "
+        "if not, a field was looked for in the frames."
+    ]
     return [
-        f"{measured}{where} distortion field, fixed in the scanner along the phase-encode axis, "
-        "was estimated together with the poses of all frames (Gauss–Newton; size of the field by "
-        "evidence, MacKay 1992), and undone, with its change of brightness, in the same resampling."
+        *(measured if run.field_map is not None else []),
+        f"{where} distortion field, fixed in the scanner along the phase-encode axis, was "
+        "estimated together with the poses of all frames (Gauss–Newton; size of the field by "
+        "evidence, MacKay 1992), and undone, with its change of brightness, in the same "
+        "resampling.",
     ]
