@@ -31,6 +31,7 @@ from unimo_bids.motion.scan import Progress, Scan, read_scan
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.spaer import by_attention, predict
 from unimo_bids.motion.stripes import unstriped
+from unimo_bids.motion.tissues import by_tissues
 from unimo_bids.motion.trackers import Tracker, chosen
 from unimo_bids.motion.tracking import Track, well_tracked
 from unimo_bids.motion.ways import Way, best_way, do_no_harm
@@ -132,7 +133,8 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
     elif tracking.contrasts:  # one image has lost already, in tracking
         ways = ways_by_contrast(scan, tracked, ROUNDS[-1:])
     else:
-        scan, ways["plain"] = steady, way
+        scan = steady
+        ways["plain"], findings = by_tissues(scan, way)
         if contrasts:
             ways |= ways_by_contrast(scan, tie(scan, plain.poses), ROUNDS, plain.poses)
     judge = Judge(scan.frames, scan.head, scan.usable)
