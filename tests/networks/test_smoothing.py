@@ -5,8 +5,15 @@ from tests.networks.moving import RADIUS, constant, known, uneven
 from unimo_bids.networks.smoothing import Prior, smooth
 from unimo_bids.spatial import rigid
 
-PRIOR = Prior(0.3, 0.1, 3.0)
 NEVER = 1e4
+
+
+def keeping(memory: float, tail: float) -> Prior:
+    """Velocities grow by 0.3 and 0.1 (mm/s)²/s, and are kept for as long as is said."""
+    return Prior((0.0, 0.0), (0.15 * memory, 0.05 * memory), memory, tail)
+
+
+PRIOR = keeping(1e4, 3.0)
 
 
 def smoothed(seen, deviation=None, prior=PRIOR):
@@ -36,7 +43,7 @@ def test_it_is_what_a_kalman_smoother_finds():
     place = torch.as_tensor(rng.standard_normal((15, 3))).cumsum(0)
     rotation = torch.eye(3).double().expand(15, 3, 3)
     seen = known(rotation, place, times, deviation=0.3)
-    way = smoothed(seen, prior=Prior(0.3, 0.1, 1e9))  # without tails: linear
+    way = smoothed(seen, prior=keeping(1e5, 1e9))  # without tails: linear
     expected = _rauch_tung_striebel(seen.place[0].numpy(), times.numpy(), 0.3**2, 0.1)
     np.testing.assert_allclose(way.place[0].numpy(), expected, atol=1e-4)
 
@@ -61,6 +68,20 @@ def _rauch_tung_striebel(places, times, variance, strength):
         back = spreads[t] @ move.T @ np.linalg.inv(ahead)
         out.append(states[t] + back @ (out[-1] - move @ states[t]))
     return np.array([one[0] for one in out[::-1]])
+
+
+def test_what_moves_by_chance_goes_evenly_through_a_gap_and_rests_ahead():
+    times = uneven(12)
+    rotation, place = constant(times)
+    place = place + torch.as_tensor(np.random.default_rng(1).standard_normal((12, 3))).cumsum(0)
+    seen = known(rotation, place, times, deviation=1e-4)
+    deviation = seen.deviation.clone()
+    deviation[:, [5, 6, 11]] = NEVER
+    way = smoothed(seen, deviation, Prior((1.0, 1.0), (0.0, 0.0), 1.0, 1e9)).place[0]
+    share = ((times[5] - times[4]) / (times[7] - times[4])).item()
+    expected = (1 - share) * place[4] + share * place[7]
+    np.testing.assert_allclose(way[5], expected, atol=1e-3)
+    np.testing.assert_allclose(way[11], place[10], atol=1e-3)
 
 
 def test_a_frame_that_is_far_off_is_not_believed():

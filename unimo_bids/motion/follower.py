@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unimo_bids.motion.quality import Predicted, similarity_threshold
 from unimo_bids.motion.refinement import refine_frames
 from unimo_bids.motion.scan import read_scan
 from unimo_bids.motion.settings import MotionSettings
+from unimo_bids.motion.spaer import FEWEST, ahead
 from unimo_bids.motion.tracking import Targets, register_roughly
 from unimo_bids.spatial import rigid
+
+_PAST = 24  # frames that a prediction draws on: what came before says no more of what comes
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Follower:
     >>> follower = Follower(first, affine, mask)                  # doctest: +SKIP
     >>> for frame in scanner:                                     # doctest: +SKIP
     ...     follower.push(frame).pose
+    ...     next_one = follower.predict([2.0]).poses[0]
     """
 
     def __init__(
@@ -64,6 +70,9 @@ class Follower:
             self._fine = scan.target(image, scan.fine, settings.fine_points, "bias")
             self._frames, self._tolerance = scan.frames, settings.tolerance
             self._poses = torch.eye(4, dtype=torch.float64, device=device).repeat(2, 1, 1)
+            self._step_s, self._pushed = settings.repetition_time, 0
+            self._past: list[tuple[int, Followed]] = []
+            self._center, self._radius = scan.head.center.cpu(), scan.head.radius
 
     def push(self, frame: NDArray[Any]) -> Followed:
         """The pose of the next frame ``(X, Y, Z)``."""
@@ -83,8 +92,34 @@ class Follower:
             wanted = np.ones(1, dtype=bool)
             found = refine_frames(frames, self._fine, start, wanted, tolerance=self._tolerance)
             self._poses = torch.stack([last, found.poses[0]])
-        return Followed(
+        followed = Followed(
             found.poses[0].cpu().numpy(),
             found.covariance[0].cpu().numpy(),
             float(found.similarity[0]),
+        )
+        self._past = [*self._past, (self._pushed, followed)][-_PAST:]
+        self._pushed += 1
+        return followed
+
+    def predict(self, seconds: Sequence[float]) -> Predicted:
+        """Where the head will be, so many seconds after the middle of the last frame.
+
+        The next volume is a repetition time ahead, its slices earlier and later. What heads do next
+        is mostly chance: the answer is near the last pose, and its covariance says how near. Before
+        a few frames have been registered it is the last pose, with an unknown covariance (NaN).
+        """
+        similarity = np.array([one.similarity for _, one in self._past])
+        good = similarity >= similarity_threshold(similarity)
+        if good.sum() < FEWEST:
+            poses = self._poses[-1].cpu().repeat(len(seconds), 1, 1)
+            return Predicted(poses, torch.full((len(seconds), 6, 6), torch.nan).double())
+        times = self._step_s * torch.tensor([float(number) for number, _ in self._past])
+        return ahead(
+            torch.from_numpy(np.stack([one.pose for _, one in self._past])),
+            torch.from_numpy(np.stack([one.covariance for _, one in self._past])),
+            good,
+            times.double(),
+            self._center,
+            self._radius,
+            times[-1].double() + torch.tensor(seconds).double(),
         )

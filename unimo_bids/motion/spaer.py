@@ -26,7 +26,7 @@ from unimo_bids.registration import pose_finder
 from unimo_bids.spatial import rigid
 
 WEIGHTS = "track.safetensors"
-_FEWEST = 4  # poses that a bridge has to stand on
+FEWEST = 4  # poses that a bridge has to stand on, and what is foretold
 
 
 @cache
@@ -118,7 +118,7 @@ def by_attention(scan: Scan, good: NDArray[np.bool_]) -> bool:
     Not by itself: between registered frames, even motion was measured to be a little better.
     """
     wanted = scan.settings.tracker == "spaer"
-    return bool(wanted and not good.all() and good.sum() >= _FEWEST)
+    return bool(wanted and not good.all() and good.sum() >= FEWEST)
 
 
 def predict(
@@ -156,6 +156,29 @@ def predict(
         radius=torch.tensor([radius]),
     )
     return _relative(everything, center, None)
+
+
+def ahead(
+    poses: Tensor,
+    covariance: Tensor,
+    good: NDArray[np.bool_],
+    times: Tensor,
+    center: Tensor,
+    radius: float,
+    wanted: Tensor,
+) -> Predicted:
+    """Poses at times to come, `wanted` s, each by itself; parameters are those of `predict`."""
+    poses = torch.cat([poses, torch.eye(4).to(poses)[None]])
+    covariance = torch.cat([covariance, torch.eye(6).to(covariance)[None]])
+    good = np.append(good, False)
+    found = [
+        predict(poses, covariance, good, torch.cat([times, one[None]]), center, radius)
+        for one in wanted
+    ]
+    return Predicted(
+        torch.stack([one.poses[-1] for one in found]),
+        torch.stack([one.covariance[-1] for one in found]),
+    )
 
 
 def _about(poses: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,11 @@
-"""Smooth motion through uncertain poses: a head that keeps its velocity unless it is pushed.
+"""Smooth motion through uncertain poses: a head that wanders by chance, and keeps some velocity.
 
-Velocity is a random walk in continuous time, for the place of the head's centre and for its turn.
-The most likely way through T poses is what a Kalman filter and a Rauch-Tung-Striebel smoother
-arrive at; here it is one linear system of T unknowns for each of the six numbers, the smoothing
-spline's. Times without a pose, in a gap or ahead, are unknowns like the others. Poses far from the
-way count less (Student's t).
+Place and turn of the head are the sum of a random walk and of a motion whose velocity is forgotten
+with time (Singer's model). The most likely way through T poses is what a Kalman filter and a
+Rauch-Tung-Striebel smoother arrive at; here it is one linear system of T unknowns for each of the
+six numbers. Times without a pose, in a gap or ahead, are unknowns like the others: by a random walk
+alone, the way leads evenly through a gap, and rests ahead. Poses far from the way count less
+(Student's t).
 
 A turn of the world or of the head's space turns the answer: all axes have the same matrix.
 """
@@ -29,14 +30,19 @@ class Prior:
 
     Attributes
     ----------
-    turn, shift
-        Variance by which velocity grows, per second: (mm/s)²/s, turns in mm at the head's radius.
+    chance
+        Variance by which the turn and the shift grow per second, mm²/s; turns at the head's radius.
+    speed
+        Variance of the velocities that are kept, of turn and shift, (mm/s)².
+    memory
+        Seconds after which such a velocity is forgotten (to 1/e).
     tail
         Degrees of freedom of Student's t; fewer: poses are believed less blindly.
     """
 
-    turn: float
-    shift: float
+    chance: tuple[float, float]
+    speed: tuple[float, float]
+    memory: float
     tail: float
 
 
@@ -77,7 +83,7 @@ def smooth(
         ``(B,)`` mm.
     """
     believed = deviation.square().reciprocal()
-    spline = _spline(times)
+    stiff = [_stiffness(times, prior, k) for k in (0, 1)]
     share = torch.ones_like(believed)
     of_turn, of_place = _local_mean(times, believed)
     turned = rigid.nearest_rotation((of_turn @ rotation.flatten(2)).unflatten(2, (3, 3)))
@@ -90,8 +96,8 @@ def smooth(
         )
         steps = _turn(turned[:, :-1], turned[:, 1:]) * scale, moved.diff(dim=1)
         found = [
-            _solved(believed[..., k] * share[..., k], away[k], steps[k], spline, strength, last)
-            for k, strength in enumerate((prior.turn, prior.shift))
+            _solved(believed[..., k] * share[..., k], away[k], steps[k], stiff[k], last)
+            for k in (0, 1)
         ]
         turned = turned @ rigid.rotation_matrix(found[0][0] / scale)
         moved = moved + found[1][0]
@@ -114,37 +120,34 @@ def _local_mean(times: Tensor, believed: Tensor) -> tuple[Tensor, Tensor]:
     return both[0], both[1]
 
 
-@dataclass(frozen=True)
-class _Spline:
-    """``(B, N - 1)`` s, ``(B, N - 2, N)`` and ``(B, N, N)``."""
+def _stiffness(times: Tensor, prior: Prior, k: int) -> tuple[Tensor, Tensor]:
+    """What resists steps: ``Dᵀ C⁻¹`` and ``Dᵀ C⁻¹ D``, D first differences, C their covariance."""
+    differences = torch.eye(times.shape[1]).to(times).diff(dim=0)
+    covariance = _covariance_of_steps(times, prior.chance[k], prior.speed[k], prior.memory)
+    pull = torch.linalg.solve(covariance, differences.expand(len(times), -1, -1)).mT
+    return pull, pull @ differences
 
-    step: Tensor
-    pull: Tensor
-    stiffness: Tensor
 
+def _covariance_of_steps(times: Tensor, chance: float, speed: float, memory: float) -> Tensor:
+    """Of all steps ``(B, N - 1, N - 1)`` along one axis.
 
-def _spline(times: Tensor) -> _Spline:
-    """What resists changes of velocity: second differences D, and ``Dᵀ C⁻¹ D``.
-
-    C is the covariance of a random walk's second differences.
+    Velocities t apart have the covariance speed · exp(-t / memory); steps are their integrals.
     """
     step = times.diff(dim=1)
-    many = times.shape[1]
-    eye = torch.eye(many).to(times).expand(len(times), many, many)
-    differences = (eye.diff(dim=1) / step[..., None]).diff(dim=1)
-    diagonal = torch.diag_embed((step[:, :-1] + step[:, 1:]) / 3)
-    beside = torch.diag_embed(step[:, 1:-1] / 6, offset=1)
-    pull = torch.linalg.solve(diagonal + beside + beside.mT, differences)
-    return _Spline(step, pull, differences.mT @ pull)
+    kept = -torch.expm1(-step / memory)
+    apart = times[:, None, :-1] - times[:, 1:, None]  # from the end of one to the begin of another
+    later = (-apart.clamp(min=0) / memory).exp() * kept[:, :, None] * kept[:, None]
+    later = (speed * memory**2 * later).triu(diagonal=1)
+    own = chance * step + 2 * speed * memory * (step - memory * kept)
+    return later + later.mT + torch.diag_embed(own)
 
 
 def _solved(
-    weights: Tensor, away: Tensor, steps: Tensor, spline: _Spline, strength: float, last: bool
+    weights: Tensor, away: Tensor, steps: Tensor, stiff: tuple[Tensor, Tensor], last: bool
 ) -> tuple[Tensor, Tensor]:
     """The step ``(B, N, 3)`` to the most likely way; in the end the variance ``(B, N)`` there."""
-    pushes = (steps / spline.step[..., None]).diff(dim=1)
-    right = weights[..., None] * away - spline.pull.mT @ pushes / strength
-    system = torch.diag_embed(weights + _LITTLE) + spline.stiffness / strength
-    factor = torch.linalg.cholesky(system)
+    pull, stiffness = stiff
+    right = weights[..., None] * away - pull @ steps
+    factor = torch.linalg.cholesky(torch.diag_embed(weights + _LITTLE) + stiffness)
     variance = torch.cholesky_inverse(factor).diagonal(dim1=1, dim2=2) if last else weights
     return torch.cholesky_solve(right, factor), variance

@@ -192,6 +192,7 @@ class TemporalNetwork(nn.Module):
     """
 
     prior: Tensor
+    worth: Tensor
     calibration: Tensor
 
     def __init__(self, layers: int = 3, *, without: Collection[AttentionPart] = ()) -> None:
@@ -206,10 +207,12 @@ class TemporalNetwork(nn.Module):
         nn.init.zeros_(self.out_vectors.weight)
         nn.init.zeros_(self.out_numbers.weight)
         nn.init.zeros_(self.out_numbers.bias)
-        # of the smooth way: tuned on the recordings that are trained on
-        self.register_buffer("prior", torch.tensor([0.3, 0.1, 3.0]))
-        # of the answers' deviations: measured frames, gaps, ahead
-        self.register_buffer("calibration", torch.ones(3, 2))
+        # of the smooth way (chance, speed, memory, tail): tuned on what is trained on
+        self.register_buffer("prior", torch.tensor([3.0, 10.0, 0.3, 1.0, 5.0, 3.0]))
+        # of series seen by the pose network, then of registered ones; at measured frames, in gaps,
+        # ahead: how much of the correction is kept; and of the answers' deviations, turn and shift
+        self.register_buffer("worth", torch.ones(2, 3))
+        self.register_buffer("calibration", torch.ones(2, 3, 2))
 
     def deviations(self, known: Known) -> Tensor:
         """Of all measurements ``(B, N, 2)``, along each axis."""
@@ -237,16 +240,17 @@ class TemporalNetwork(nn.Module):
             numbers, vectors = layer(numbers, vectors, apart, others)
         change = self.out_numbers(_normed(numbers))
         correction = _mixed(self.out_vectors, vectors) * (1 + change[..., :2, None])
-        correction = correction * scale[..., None, None]
+        where = from_registration(known)[:, None].long(), kinds(known.measured)
+        correction = correction * (self.worth[where] * scale)[..., None, None]
         deviation = way.deviation.float().clamp(max=1e3) * change[..., 2:].clamp(-5, 3).exp()
-        deviation = self._calibrated(deviation, known.measured)
+        deviation = deviation * self.calibration[where]  # as errors were on series kept apart
         turn, shift = correction.double().unbind(2)
         rotation = way.rotation @ rigid.rotation_matrix(turn / known.radius[:, None, None])
         place = way.place + (way.rotation @ shift[..., None])[..., 0]
         return Answer(rotation, place, deviation, way, correction)
 
     def smooth_way(self, known: Known, deviation: Tensor) -> Way:
-        """The most likely way under constant velocity."""
+        """The most likely way by what is measured."""
         with torch.no_grad():
             return smooth(
                 known.rotation,
@@ -254,8 +258,13 @@ class TemporalNetwork(nn.Module):
                 deviation.double(),
                 known.times.double(),
                 known.radius.double(),
-                Prior(*self.prior.tolist()),
+                self.believed_before(),
             )
+
+    def believed_before(self) -> Prior:
+        """What the smooth way begins with."""
+        of_turn, of_shift, turning, shifting, memory, tail = self.prior.tolist()
+        return Prior((of_turn, of_shift), (turning, shifting), memory, tail)
 
     def _way_so_far(self, known: Known, deviation: Tensor) -> Way:
         """At each time, the most likely way by what was measured until then."""
@@ -268,10 +277,6 @@ class TemporalNetwork(nn.Module):
         ways, last = self.smooth_way(every, until), torch.arange(many).repeat(batch)
         at = torch.arange(batch * many), last
         return Way(*(getattr(ways, w.name)[at].unflatten(0, (batch, many)) for w in fields(Way)))
-
-    def _calibrated(self, deviation: Tensor, measured: Tensor) -> Tensor:
-        """As errors were on series that were kept apart."""
-        return deviation * self.calibration[kinds(measured)]
 
     def _apart(self, times: Tensor) -> Tensor:
         """Of any two times, how far and which way they are apart, ``(B, N, N, F)``."""
@@ -286,6 +291,11 @@ def kinds(measured: Tensor) -> Tensor:
     before = measured.int().cumsum(1) > 0
     after = measured.flip(1).int().cumsum(1).flip(1) > 0
     return torch.where(measured, 0, torch.where(before & after, 1, 2))
+
+
+def from_registration(known: Known) -> Tensor:
+    """Which series ``(B,)`` have poses whose deviation is known from a registration."""
+    return (known.deviation > 0).any(-1).any(-1)
 
 
 def through(network: TemporalNetwork, known: Known) -> Answer:

@@ -123,11 +123,11 @@ def relative_exact(one: Case, rotation: Tensor, place: Tensor) -> Tensor:
 def smoothed(
     network: TemporalNetwork, one: Case, prior: Prior | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The way under constant velocity with the same deviations."""
+    """The way that attention starts from: the same deviations, nothing learned but its prior."""
     known = one.drawn.known
     deviation = network.deviations(known).detach().double()
     deviation = torch.where(known.measured[..., None], deviation, _UNKNOWN)
-    prior = prior or Prior(*network.prior.tolist())
+    prior = prior or network.believed_before()
     way = smooth(known.rotation, known.place, deviation, known.times, known.radius.double(), prior)
     return way.rotation, way.place
 
@@ -287,12 +287,14 @@ def validate(network: TemporalNetwork, ground: Ground, count: int) -> str:
 def about_network(network: TemporalNetwork) -> str:
     """What it is and was trained on, for the card."""
     many = sum(p.numel() for p in network.parameters())
-    turn, shift, tail = network.prior.tolist()
+    prior = network.believed_before()
+    chance, speed = (" and ".join(f"{x:.2g}" for x in two) for two in (prior.chance, prior.speed))
     return f"""# The head through time
 
 Attention over all frames of a series (`unimo_bids.networks.temporal`), {many} weights, upon a
-smooth way of constant velocity (growing by {turn:g} and {shift:g} (mm/s)²/s for turn and shift,
-Student's t with {tail:g} degrees of freedom). Trained on what the shipped pose network says of
+smooth way: turn and shift wander by {chance} mm² a second, and have velocities of
+{speed} (mm/s)² that are forgotten in {prior.memory:g} s; Student's t with
+{prior.tail:g} degrees of freedom. Trained on what the shipped pose network says of
 rendered series (`unimo_bids.training.sequences`): heads of the pack of anatomies, moved by
 trajectories recorded in utero (fetal-motion: Xu 2019, Vasung 2022; MIT) and by made-up ones, of
 fetuses and adults; and on ways alone, as after registration. Held back: every fourth date, with

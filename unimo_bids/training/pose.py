@@ -79,16 +79,16 @@ def losses(network: PoseNetwork, batch: tuple[Seen, Tensor, Tensor]) -> dict[str
     fused = align(fixed.fused(shares), moving.fused(shares)).poses
     between = slerp(by_image.detach(), by_shape.detach(), share)
     return {
-        "image": _displacement(by_image, poses, every),
-        "shape": 0.5 * _displacement(by_shape, poses, masked),
-        "fused": _displacement(fused, poses, masked),
-        "slerp": 0.2 * _displacement(between, poses, masked),
+        "image": displacement(by_image, poses, every),
+        "shape": 0.5 * displacement(by_shape, poses, masked),
+        "fused": displacement(fused, poses, masked),
+        "slerp": 0.2 * displacement(between, poses, masked),
         "terms": 0.6 * _terms(fixed.image, moving.image, poses, every)
         + 0.3 * _terms(fixed.shape, moving.shape, poses, masked),
     }
 
 
-def _displacement(found: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
+def displacement(found: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
     """Of points in a ball, radii: quadratic near the truth, then linear; mean of what counts."""
     points = torch.randn(_POINTS, 3, generator=torch.Generator().manual_seed(0))
     points = (points / points.norm(dim=-1, keepdim=True)).to(found)

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic
 from unimo_bids.networks.measuring import stacked
-from unimo_bids.networks.pose import VOXELS, WIDTH, PoseNetwork, seen
+from unimo_bids.networks.pose import VOXELS, WIDTH, seen
 from unimo_bids.networks.weights import inference_type
 from unimo_bids.registration.pose_finder import pose_network
 from unimo_bids.spatial import rigid
@@ -54,7 +54,7 @@ _GROUPS = 2  # of slices, one after the other, as in an interleaved scan
 
 _SEED = 78
 # kind, whether it is held back, frames
-_PATTERN: tuple[tuple[Kind, bool, int], ...] = (
+PATTERN: tuple[tuple[Kind, bool, int], ...] = (
     *(("fetal", False, 36), ("fetal", False, 36), ("fetal", True, 48), ("fetal", False, 36)),
     *(("fetal", False, 36), ("adult", False, 24), ("fetal", False, 36), ("fetal", False, 36)),
     *(("fetal", True, 48), ("fetal", False, 36), ("fetal", False, 36), ("adult", True, 24)),
@@ -100,35 +100,24 @@ class Watched:
     name: str
     held_back: bool
 
+    @property
+    def reference(self) -> int:
+        """The middle one of the frames that show anything."""
+        return int(np.flatnonzero(self.shown)[self.shown.sum() // 2])
+
 
 def gather(
     objects: Sequence[Packed | Stack], recordings: Sequence[Recording], many: int
 ) -> Iterator[Watched]:
     """So many series to watch, and ways alone: all recordings, and made-up ones."""
     for number in range(many):
-        rng = np.random.default_rng([_SEED, number])
-        kind, held_back, frames = _PATTERN[number % len(_PATTERN)]
-        heads = [
-            thing
-            for thing in objects
-            if isinstance(thing, Packed) and thing.kind == kind and thing.held_back is held_back
-        ]
-        step = float(rng.uniform(0.8, 3) if kind == "adult" else rng.uniform(1.5, 4))
-        times = step * np.arange(frames, dtype=np.float64)
-        if kind == "adult":
-            recording = adult_like(rng, frames, step, held_back)
-        elif not held_back and rng.random() < _MADE_UP:
-            recording = fetal_like(rng, frames, step)
-        else:
-            kept = [one for one in recordings if one.held_back is held_back]
-            recording, times = window(rng, kept, frames)
-        yield watch(rng, heads[int(rng.integers(len(heads)))], recording, times)
+        yield rendered(objects, recordings, number)
     rng = np.random.default_rng([_SEED])
     for one in recordings:
         times = one.step_s * np.arange(len(one.turn), dtype=np.float64)
         yield unwatched(one, times, float(rng.uniform(*_RADII["fetal"])), "fetal")
     for number in range(_WAYS):
-        kind = ("adult", "adult", "fetal")[number % 3]
+        kind: Kind = "fetal" if number % 3 == 2 else "adult"
         step = float(rng.uniform(1, 3.5))
         if kind == "adult":
             one = adult_like(rng, _WAY_FRAMES, step, number % 4 == 3)
@@ -136,6 +125,32 @@ def gather(
             one = fetal_like(rng, _WAY_FRAMES, step)
         times = step * np.arange(_WAY_FRAMES, dtype=np.float64)
         yield unwatched(one, times, float(rng.uniform(*_RADII[kind])), kind)
+
+
+def rendered(
+    objects: Sequence[Packed | Stack],
+    recordings: Sequence[Recording],
+    number: int,
+    network: nn.Module | None = None,
+) -> Watched:
+    """The series of a number, seen by the pose network or another."""
+    rng = np.random.default_rng([_SEED, number])
+    kind, held_back, frames = PATTERN[number % len(PATTERN)]
+    heads = [
+        thing
+        for thing in objects
+        if isinstance(thing, Packed) and thing.kind == kind and thing.held_back is held_back
+    ]
+    step = float(rng.uniform(0.8, 3) if kind == "adult" else rng.uniform(1.5, 4))
+    times = step * np.arange(frames, dtype=np.float64)
+    if kind == "adult":
+        recording = adult_like(rng, frames, step, held_back)
+    elif not held_back and rng.random() < _MADE_UP:
+        recording = fetal_like(rng, frames, step)
+    else:
+        kept = [one for one in recordings if one.held_back is held_back]
+        recording, times = window(rng, kept, frames)
+    return watch(rng, heads[int(rng.integers(len(heads)))], recording, times, network=network)
 
 
 def watch(
@@ -147,6 +162,7 @@ def watch(
     clean: bool | None = None,
     masked: bool | None = None,
     device: str = "cpu",
+    network: nn.Module | None = None,
 ) -> Watched:
     """Render a head along a recording and look at every frame.
 
@@ -158,6 +174,8 @@ def watch(
         Without artefacts other than motion and a little noise; drawn if not given, as is
     masked
         whether there is a mask for every frame.
+    network
+        That looks; the pose network if not given.
     """
     radius = float(rng.uniform(*_RADII[thing.kind]))
     clean = bool(rng.random() < _CLEAN) if clean is None else clean
@@ -173,7 +191,10 @@ def watch(
     scanner = _Scanner(rng, grid, thing, radius, clean, device)
     size = np.array(grid.shape) * grid.sizes - grid.sizes
     middle = size / 2 + places[:, 0].mean(dim=0).numpy()
-    network, guessed = pose_network(device), radius * float(np.exp(0.05 * rng.standard_normal()))
+    network, guessed = (
+        network or pose_network(device),
+        radius * float(np.exp(0.05 * rng.standard_normal())),
+    )
     shown = rng.random(len(times)) > (0 if clean else _DROPPED)
     found = []
     for first_of in range(0, len(times), _BATCH):
@@ -224,7 +245,7 @@ def unwatched(
 
 
 def _look(
-    network: PoseNetwork,
+    network: nn.Module,
     images: Tensor,
     masks: Tensor | None,
     centers: NDArray[np.float64],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,14 @@ from torch import Tensor
 
 from unimo_bids.networks.alignment import Representation
 from unimo_bids.networks.measuring import DISAGREEMENT, EVIDENCE, measure
-from unimo_bids.networks.temporal import Answer, Known, TemporalNetwork, kinds, typical
+from unimo_bids.networks.temporal import (
+    Answer,
+    Known,
+    TemporalNetwork,
+    from_registration,
+    kinds,
+    typical,
+)
 from unimo_bids.registration.pose_finder import pose_network
 from unimo_bids.spatial import rigid
 from unimo_bids.training.scanner import Random
@@ -81,7 +89,7 @@ def _track(one: Watched, share: float) -> Track:
             *way, *nothing, *way, *way, times, many // 2, one.radius, False, one.kind, one.name
         )
     looks = Representation(*(torch.from_numpy(a) for a in (one.points, one.vectors, one.weights)))
-    reference = int(np.flatnonzero(one.shown)[one.shown.sum() // 2])
+    reference = one.reference
     found = measure(looks, reference, one.radius, share)
     truth = poses @ same_space(rigid.inverse(poses) @ found.poses, found.center)
     rotation, place = about(found.poses, found.center)
@@ -316,29 +324,75 @@ def _surprise(errors: Tensor, variance: Tensor) -> Tensor:
 
 
 def calibrate(network: TemporalNetwork, ground: Ground) -> None:
-    """Set deviations so that 95 of 100 errors are within 1.96 of them, on series kept apart."""
+    """Fit, on series kept apart, how much of a correction to keep, and how large deviations are.
+
+    Of the correction as much as leaves the least error: by chance alone nothing can be foretold. 95
+    of 100 errors are then to be within 1.96 deviations.
+    """
+    network.worth.fill_(1.0)
     network.calibration.fill_(1.0)
-    seen = []
-    for number in range(_CALIBRATION):
-        drawn = _drawn(ground.apart, 8, np.random.default_rng([_CALIBRATION_SEED, number]))
-        with torch.no_grad():
-            answer = network(drawn.known)
-        away, measured = off(answer.rotation, answer.place, drawn), drawn.known.measured
+    drawn = [
+        _drawn(ground.apart, 8, np.random.default_rng([_CALIBRATION_SEED, number]))
+        for number in range(_CALIBRATION)
+    ]
+    with torch.no_grad():
+        answers = [network(one.known) for one in drawn]
+    _fit_worth(network, drawn, answers)
+    with torch.no_grad():
+        answers = [network(one.known) for one in drawn]
+    _fit_deviations(network, drawn, answers)
+
+
+def _fit_worth(network: TemporalNetwork, drawn: Sequence[Drawn], answers: Sequence[Answer]) -> None:
+    shares, errors = torch.linspace(0, 1, 11), []
+    for one, answer in zip(drawn, answers, strict=True):
+        away = off(answer.way.rotation, answer.way.place, one)
+        left = away - shares[:, None, None, None, None] * answer.correction
+        turn, shift = left.square().sum(-1).unbind(-1)
+        errors.append((_BALL * turn + shift).sqrt())
+    for row, column, here in _wheres(drawn):
+        found = torch.stack([e[:, w].sum(1) for e, w in zip(errors, here, strict=True)]).sum(0)
+        network.worth[row, column] = shares[int(found.argmin())]
+
+
+def _fit_deviations(
+    network: TemporalNetwork, drawn: Sequence[Drawn], answers: Sequence[Answer]
+) -> None:
+    relative, own, its, other = [], [], [], []
+    for number, (one, answer) in enumerate(zip(drawn, answers, strict=True)):
+        away, measured = off(answer.rotation, answer.place, one), one.known.measured
         generator = torch.Generator().manual_seed(number)
         chosen = torch.multinomial(measured.float(), 1, generator=generator)[:, 0]
         rows = torch.arange(len(chosen))
-        relative = away - away[rows, chosen][:, None]
-        its = answer.deviation[rows, chosen][:, None].expand_as(answer.deviation)
-        other = torch.ones_like(measured)
-        other[rows, chosen] = False
-        told = relative.abs(), answer.deviation, its, kinds(measured)
-        seen.append([one[other] for one in told])
-    relative, own, its, kind = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        relative.append((away - away[rows, chosen][:, None]).abs())
+        own.append(answer.deviation)
+        its.append(answer.deviation[rows, chosen][:, None].expand_as(answer.deviation))
+        others = torch.ones_like(measured)
+        others[rows, chosen] = False
+        other.append(others)
     factors = torch.logspace(-1, 1, 201)[:, None]
-    for which in (0, 1, 2):  # the reference is measured: that comes first
-        for k in (0, 1):
-            here = kind == which
-            first = network.calibration[0, k] if which else factors
-            width = ((factors * own[here, k]) ** 2 + (first * its[here, k]) ** 2).sqrt()
-            within = (relative[here, k][None] < 1.96 * width[..., None]).float().mean((1, 2))
-            network.calibration[which, k] = factors[int((within >= 0.95).int().argmax()), 0]
+    for row, column, here in _wheres(drawn):  # the reference is measured: that comes first
+        kept = [w & o for w, o in zip(here, other, strict=True)]
+        told = [
+            torch.cat([v[w] for v, w in zip(values, kept, strict=True)])
+            for values in (relative, own, its)
+        ]
+        for k in (0, 1) if len(told[0]) else ():
+            first = network.calibration[row, 0, k] if column else factors
+            width = ((factors * told[1][:, k]) ** 2 + (first * told[2][:, k]) ** 2).sqrt()
+            within = (told[0][:, k][None] < 1.96 * width[..., None]).float().mean((1, 2))
+            network.calibration[row, column, k] = factors[int((within >= 0.95).int().argmax()), 0]
+
+
+def _wheres(drawn: Sequence[Drawn]) -> Iterator[tuple[int, int, list[Tensor]]]:
+    """Rows and columns of what is fitted, and which times ``(B, N)`` count."""
+    for row, column in itertools.product((0, 1), (0, 1, 2)):
+        yield (
+            row,
+            column,
+            [
+                (kinds(one.known.measured) == column)
+                & (from_registration(one.known) == row)[:, None]
+                for one in drawn
+            ],
+        )
