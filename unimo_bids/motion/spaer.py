@@ -115,7 +115,7 @@ def known(measured: Measured, frames: NDArray[np.int_], times: Tensor, radius: f
 def by_attention(scan: Scan, good: NDArray[np.bool_]) -> bool:
     """Whether the network is to say where the head was in frames that failed.
 
-    Not by itself: between registered frames, even motion was measured to be a little better.
+    Not by itself: between registered frames, even motion was measured to be as good.
     """
     wanted = scan.settings.tracker == "spaer"
     return bool(wanted and not good.all() and good.sum() >= FEWEST)
