@@ -121,10 +121,11 @@ def acquired(
         ``(S, 4, 4)`` of the frame's slices, or its one.
     """
     offsets = torch.from_numpy(times.offsets)
-    to_index = (grid.to_index @ torch.from_numpy(poses)).expand(len(offsets), 4, 4)
-    near = nearest_slice(places, to_index, times.axis)
-    row = to_index[near, times.axis]
-    position = (row[:, :3] * places).sum(dim=1) + row[:, 3]
+    to_index = grid.to_index @ torch.from_numpy(poses)
+    row = to_index[..., times.axis, :]
+    if row.ndim > 1:
+        row = row[nearest_slice(places, to_index, times.axis)]
+    position = (row[..., :3] * places).sum(dim=1) + row[..., 3]
     position = position.clamp(0, len(offsets) - 1)
     before = position.long().clamp(max=max(len(offsets) - 2, 0))
     found: Tensor = torch.lerp(offsets[before], offsets[before + 1], position - before)
