@@ -25,7 +25,6 @@ TRUTH = phantom.pose((160, 10, -60), (6.0, -4.0, 9.0)) @ heads.STRETCH
     [
         (["--output-spaces", "fsaverage"], "surface"),
         (["--output-spaces", "MNI:den-2"], "neither cohort-X nor res-N"),
-        (["--fetch-templates", "T1w"], "anatomical image"),
     ],
 )
 def test_what_is_no_space_is_refused(capsys, words, match):

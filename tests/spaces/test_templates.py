@@ -7,7 +7,7 @@ import pytest
 from tests.spaces import heads
 from unimo_bids.errors import InputError, MachineError
 from unimo_bids.spaces.names import Space
-from unimo_bids.spaces.templateflow import template_files
+from unimo_bids.spaces.templateflow import fetch_templates, template_files
 from unimo_bids.spaces.templates import covering, named_template, own_template
 
 
@@ -73,3 +73,7 @@ def test_without_the_file_or_a_network_the_remedy_is_named(tmp_path, monkeypatch
         template_files(Space("X", None, "2"))
     with pytest.raises(InputError, match="no template of this name"):
         template_files(Space("Y"))
+
+
+def test_what_is_of_the_person_is_in_no_archive():
+    assert fetch_templates([Space("T1w"), Space("anat-axes")]) == []

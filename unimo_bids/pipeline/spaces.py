@@ -22,7 +22,7 @@ from unimo_bids.motion.correction import Then, correct_series
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.pipeline.slices import Rebuilt, SliceResult
 from unimo_bids.spaces.anatomy import Anatomy
-from unimo_bids.spaces.names import ANATOMIES, AXES, Space, parse_spaces
+from unimo_bids.spaces.names import ANATOMIES, AXES, OF_PERSON, Space, parse_spaces
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.words import Interpolation
@@ -73,7 +73,7 @@ class Carried:
         """As JSON can hold it."""
         pose = self.pose
         kind = "affine" if pose.field is None else "affine after a displacement field"
-        rigid = self.space.name in (AXES, *ANATOMIES) or self.through is not None
+        rigid = self.space.name in OF_PERSON or self.through is not None
         return {
             "Template": self.template.image.name,
             "TransformType": "rigid" if rigid else kind,

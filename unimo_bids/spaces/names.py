@@ -19,6 +19,7 @@ AXES = "anat-axes"
 _SURFACES = ("fsaverage", "fsaverage5", "fsaverage6", "fsLR", "fsnative", "onavg")
 # a participant's own, where another program has prepared it
 ANATOMIES = ("T1w", "T2w")
+OF_PERSON = (AXES, *ANATOMIES)  # of who is scanned, and in no archive
 _NAME = re.compile(r"[A-Za-z0-9]+")
 NATIVE = "native"
 AGE = "{age}"  # in the name of a file: weeks
@@ -67,7 +68,7 @@ class Space:
     @property
     def xfm(self) -> str:
         """What transforms' names end in: nothing is bent on the way to who is scanned."""
-        return "xfm.txt" if self.name in (AXES, *ANATOMIES) else "xfm.h5"
+        return "xfm.txt" if self.name in OF_PERSON else "xfm.h5"
 
 
 def parse_spaces(words: Iterable[str]) -> tuple[Space, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unimo_bids.errors import InputError, MachineError
-from unimo_bids.spaces.names import NATIVE, Space
+from unimo_bids.spaces.names import NATIVE, OF_PERSON, Space
 
 _FOLDER = "TEMPLATEFLOW_HOME"
 _USUAL = ("2", "1")  # resolutions, the first there is; what is finer only costs time
@@ -53,7 +53,7 @@ def template_files(space: Space) -> TemplateFiles:
 
 def fetch_templates(spaces: Iterable[Space]) -> list[TemplateFiles]:
     """Fetch what runs without a network will need; what is there stays."""
-    return [template_files(space) for space in spaces]
+    return [template_files(space) for space in spaces if space.name not in OF_PERSON]
 
 
 def _listed(space: Space) -> Iterator[tuple[TemplateFiles, list[dict[str, Any]]]]:
