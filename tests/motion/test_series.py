@@ -220,7 +220,11 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize(
+    "kind",
+    # a torn one is looked for at all rotations
+    [pytest.param(one, marks=pytest.mark.slow if one == "torn" else ()) for one in BROKEN],
+)
 def test_a_broken_frame_is_flagged_and_the_others_do_not_mind(moving, head_grown, kind):
     series, rng = moving.series.copy(), np.random.default_rng(0)
     for t in (6, COUNT - 1):

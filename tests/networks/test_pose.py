@@ -54,6 +54,7 @@ def test_a_turn_of_the_grid_is_found_exactly_by_any_weights(network, part):
             assert found[:3, 3].abs().max() < 1e-3
 
 
+@pytest.mark.slow  # minutes where the processor has no such arithmetic
 def test_half_precision_changes_little(network):
     image, mask = _lump()
     both = torch.cat([image, image.rot90(1, (2, 3))]), torch.cat([mask, mask.rot90(1, (2, 3))])

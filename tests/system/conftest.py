@@ -44,3 +44,14 @@ def done(tmp_path_factory, raw) -> Done:
     )
     assert finished.code == 0, finished.err
     return Done(raw, masks, folder / "out", folder / "work", finished)
+
+
+@pytest.fixture(scope="session")
+def one(done) -> tuple[object, ...]:
+    """Words for the quickest run there is."""
+    return ("--derivatives", f"masks={done.masks}", "--participant-label", "02")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(done) -> dict[str, str]:
+    return study.digests(done.out, "sub-02/")

@@ -1,17 +1,13 @@
-"""Where programs must work too: killed and started again, as nobody, offline, on a full disk."""
+"""Where programs must work too: as nobody, offline, in a container, on a full disk."""
 
 from __future__ import annotations
 
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sysconfig
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.execution.test_log import python_for_others
@@ -19,7 +15,6 @@ from tests.system import apart, study
 from tests.system.apart import NOBODY
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
-KILLS = 6
 
 
 def allowed(*command: str) -> bool:
@@ -27,46 +22,6 @@ def allowed(*command: str) -> bool:
         return subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
     except OSError:
         return False
-
-
-@pytest.fixture(scope="module")
-def one(done) -> tuple[object, ...]:
-    """Words for the quickest run there is."""
-    return ("--derivatives", f"masks={done.masks}", "--participant-label", "02")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(done) -> dict[str, str]:
-    return study.digests(done.out, "sub-02/")
-
-
-def test_killed_at_any_moment_and_started_again(done, one, undisturbed, tmp_path):
-    began = time.monotonic()
-    plain = study.call(done.raw, tmp_path / "plain", "participant", *one,
-                       "--work-dir", tmp_path / "plain-work")  # fmt: skip
-    assert plain.code == 0, plain.err
-    assert study.digests(tmp_path / "plain", "sub-02/") == undisturbed  # beside others or alone
-    lasts = time.monotonic() - began
-    moments, killed = random.Random(3), 0
-    for kill in range(KILLS):
-        folder = tmp_path / str(kill)
-        words = (done.raw, folder / "out", "participant", *one, "--work-dir", folder / "work")
-        process = study.start(*words)
-        moment = moments.uniform(0, lasts)
-        time.sleep(moment)
-        descendants = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        process.stdout.close()
-        process.stderr.close()
-        print(f"killed after {moment:.1f} of {lasts:.1f} s")
-        finished = study.call(*words)
-        assert finished.code == 0, finished.err
-        assert study.digests(folder / "out", "sub-02/") == undisturbed
-        assert study.leftovers(folder / "out") == []
-        assert not [each for each in descendants if each.is_running()]
-        shutil.rmtree(folder)
-    assert killed >= KILLS - 2  # some that were quicker than the first may have ended
 
 
 def test_a_user_without_name_home_or_network(done, undisturbed, tmp_path_factory):
