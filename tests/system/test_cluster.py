@@ -36,7 +36,7 @@ def told(out: Path) -> dict[str, str]:
 
 
 def kill_program_of(label: str, seconds: float = 200) -> None:
-    """Kill all processes of a participant's job, in the midst of its motion."""
+    """Kill all processes of a participant's job, in the midst of its work."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         for process in psutil.process_iter(["cmdline"]):
@@ -45,17 +45,18 @@ def kill_program_of(label: str, seconds: float = 200) -> None:
                 continue
             if words[words.index("--participant-label") + 1] == label:
                 family = [process, *process.children(recursive=True)]
-                if any(_works_on_motion(one) for one in family):
+                if any(_is_in_a_step(one) for one in family):
                     for one in family:
                         one.kill()
                     return
         time.sleep(0.05)
-    raise AssertionError(f"no job has worked on the motion of sub-{label}")
+    raise AssertionError(f"no job has worked on sub-{label}")
 
 
-def _works_on_motion(process: psutil.Process) -> bool:
+def _is_in_a_step(process: psutil.Process) -> bool:
+    # each takes a second or two, and looking at all processes may take as long
     try:
-        return process.cwd().endswith("/motion")
+        return process.cwd().endswith(("/track", "/motion", "/resample", "/residual"))
     except psutil.Error:
         return False
 
