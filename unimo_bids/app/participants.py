@@ -18,7 +18,8 @@ from unimo_bids.app.reports import about_call, check_results, write_reports
 from unimo_bids.app.running import run_steps
 from unimo_bids.bids.dataset import check_output, prepare_dataset
 from unimo_bids.bids.names import SETTINGS, log_folder, participant_folder
-from unimo_bids.bids.query import Selection, check_bold, find_runs, used_files
+from unimo_bids.bids.query import Selection, find_runs, used_files
+from unimo_bids.bids.refusals import check_bold
 from unimo_bids.bids.validation import check_dataset
 from unimo_bids.execution.failures import Failure
 from unimo_bids.execution.lock import locked

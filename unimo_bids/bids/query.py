@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,20 +16,14 @@ from unimo_bids.bids.inheritance import inherited, sidecars_of
 from unimo_bids.bids.masks import find_mask
 from unimo_bids.bids.motion import GivenMotion, find_motion
 from unimo_bids.bids.names import parse_series, stem
+from unimo_bids.bids.refusals import check_names, named_bold, no_bold
 from unimo_bids.bids.timing import timing_of
 from unimo_bids.errors import InputError
-from unimo_bids.files.staging import machine_error
 from unimo_bids.settings import Settings
 
 # Complex data are corrected by their magnitude; the rest would be the same motion once more.
 _NOT_MAGNITUDE = ("phase", "real", "imag")
 _LATEST_ECHO = 1000  # ms, as some write them
-
-# Folders of a session that hold something else than BOLD.
-_OTHER_DATA = (
-    *("anat", "beh", "dwi", "eeg", "fmap", "ieeg", "meg", "micr", "motion", "mrs", "nirs"),
-    *("perf", "pet"),
-)
 
 Entities = dict[str, str]
 Run = TypeVar("Run", bound=Hashable)
@@ -114,50 +106,6 @@ class Selection:
         return tuple(run for runs in self.participants.values() for run in runs)
 
 
-def check_bold(bids_dir: Path) -> None:
-    """Refuse a dataset in which nothing can be corrected, from its names and description alone.
-
-    The validator would look through all of it, and speak of faults of other data.
-
-    Raises
-    ------
-    InputError
-        It holds results of another program, or no BOLD.
-    """
-    series = [path for folder in bids_dir.glob("sub-*/") for path in _named_bold(folder)]
-    if any(parse_series(path) is not None for path in series):
-        return
-    program = _made_by(bids_dir)
-    if program is not None:
-        finding = f"this is a derivatives dataset{program}, and there is no raw BOLD series in it"
-        raise InputError(bids_dir, finding, "give the raw dataset that it was made from")
-    if not series:
-        raise _no_bold(bids_dir)
-
-
-def _no_bold(bids_dir: Path) -> InputError:
-    found = {path.name for at in ("sub-*/*/", "sub-*/ses-*/*/") for path in bids_dir.glob(at)}
-    others = ", ".join(sorted(found.intersection(_OTHER_DATA)))
-    finding = "there is no BOLD series in this dataset (sub-*/[ses-*/]func/*_bold.nii.gz)"
-    finding += f", only {others}" if others else ""
-    return InputError(bids_dir, finding, "check the folder and the files' names")
-
-
-def _made_by(bids_dir: Path) -> str | None:
-    """Which programs made a derivatives dataset, ' (fMRIPrep)'; None if it is none."""
-    try:
-        about = json.loads((bids_dir / "dataset_description.json").read_text("utf-8-sig"))
-        # of versions of BIDS before 1.4
-        former = about.get("PipelineDescription")
-        programs = about.get("GeneratedBy") or ([former] if former else [])
-        if about.get("DatasetType") != "derivative" and not former:
-            return None
-        names = ", ".join(str(one["Name"]) for one in programs)
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
-        return None
-    return f" ({names})" if names else ""
-
-
 def find_runs(settings: Settings) -> Selection:
     """Find the runs that the settings ask for.
 
@@ -167,7 +115,7 @@ def find_runs(settings: Settings) -> Selection:
         A label is not in the dataset, a name is not BIDS, or nothing is left to do.
     """
     filters = read_filters(settings.bids_filter_file) if settings.bids_filter_file else {}
-    _check_names(settings)
+    check_names(settings)
     if settings.participant_label:
         known = raw_runs(settings.bids_dir)
         if known:  # else there is more to be said than that these are not there
@@ -180,7 +128,7 @@ def find_runs(settings: Settings) -> Selection:
     )
     there = _parsed(index.series("bold"))
     if not there:
-        raise _no_bold(settings.bids_dir)
+        raise no_bold(settings.bids_dir)
     chosen = by_labels(there, settings)
     if filters.get("bold"):
         passed = set(index.series("bold", filters["bold"]))
@@ -206,7 +154,7 @@ def find_runs(settings: Settings) -> Selection:
 
 def raw_runs(bids_dir: Path) -> dict[str, Entities]:
     """Entities of all runs of a dataset by their names; from the names alone, which is quick."""
-    found = _parsed(path for folder in bids_dir.glob("sub-*/") for path in _named_bold(folder))
+    found = _parsed(path for folder in bids_dir.glob("sub-*/") for path in named_bold(folder))
     return {_without_echo(entities): entities for entities in found.values()}
 
 
@@ -233,49 +181,6 @@ def _parsed(paths: Iterable[Path]) -> dict[Path, Entities]:
         for path, entities in found.items()
         if entities is not None and entities.get("part") not in _NOT_MAGNITUDE
     }
-
-
-def _check_names(settings: Settings) -> None:
-    """Refuse series whose names are not BIDS: they would be passed over, or taken for others."""
-    wanted = settings.participant_label
-    for folder in sorted(settings.bids_dir.glob("sub-*/")):
-        if wanted and folder.name.removeprefix("sub-") not in wanted:
-            continue
-        _check_readable(folder)
-        for path in sorted(_named_bold(folder)):
-            if parse_series(path) is None:
-                finding = "this name of a BOLD series is not BIDS" + _offence(path)
-                remedy = "rename it, and its sidecar, like sub-01[_ses-1]_task-rest[_run-1]_bold"
-                raise InputError(path, finding, remedy)
-
-
-def _check_readable(participant: Path) -> None:
-    """Refuse a folder that may not be read: its series would be passed over."""
-    for pattern in ("", "func", "ses-*", "ses-*/func"):
-        for folder in participant.glob(pattern) if pattern else [participant]:
-            try:
-                if folder.is_dir():
-                    os.scandir(folder).close()
-            except OSError as error:
-                raise machine_error(folder, error) from error
-
-
-def _named_bold(folder: Path) -> Iterator[Path]:
-    """Files in the folder of a participant whose names end as those of BOLD series do."""
-    for path in (*folder.glob("func/*"), *folder.glob("*/func/*")):
-        if path.name.endswith(("_bold.nii", "_bold.nii.gz")) and not path.name.startswith("."):
-            yield path
-
-
-def _offence(path: Path) -> str:
-    """Say what is wrong with a name, where that is plain."""
-    for place in (path.name, *path.parts[-4:-2]):
-        odd = sorted(
-            {one for one in place if not (one.isascii() and (one.isalnum() or one in "_-.+"))}
-        )
-        if odd:
-            return f" ({', '.join(map(repr, odd))} may not be in a label, only letters and digits)"
-    return "" if "_task-" in path.name else " (it names no task)"
 
 
 def by_labels(there: Mapping[Run, Entities], settings: Settings) -> dict[Run, Entities]:

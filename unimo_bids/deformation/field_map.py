@@ -62,7 +62,8 @@ class FieldMap:
         shorter = 2 * float(grid.sizes.max())
         empty = empty_field(grid, axis, first, last, max(_HALF_WAVE, shorter))
         ends = torch.stack([first.ceil(), last.floor()], dim=1).long().tolist()
-        box = grid.part(tuple(slice(start, stop + 1) for start, stop in ends))  # type: ignore[arg-type]
+        x, y, z = (slice(start, stop + 1) for start, stop in ends)
+        box = grid.part((x, y, z))
         waves = [
             empty.along(one, torch.arange(start, stop + 1, dtype=torch.float64), many)[0]
             for one, ((start, stop), many) in enumerate(
@@ -87,9 +88,10 @@ class FieldMap:
         weights = torch.where(inside, weights, 0.0)
         voxels = self.readout * hz / weights.clamp(min=1e-6)
         seen = weights > 1e-3  # below, there is no signal but of places a blur away
-        return tuple(  # type: ignore[return-value]
+        voxels, weights = (
             torch.where(seen, one, 0.0).reshape(grid.shape) for one in (voxels, weights)
         )
+        return voxels, weights
 
 
 def _sum(coefficients: Tensor, waves: list[Tensor]) -> Tensor:
