@@ -10,6 +10,7 @@ from tests import phantom
 from tests.motion.slices.test_slices import TIMES, TR, acquired, sway
 from unimo_bids.cli.correct import main
 from unimo_bids.files.tables import read_columns
+from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.slices.timing import slice_times
 
 
@@ -33,6 +34,34 @@ def test_slices_are_followed_and_written(tmp_path, capsys):
     said = json.loads((out / "bold_summary.json").read_text())["slices"]
     assert said["within_frame_mm"]["max"] > 1 and said["saved"] == []
     assert "within frames" in capsys.readouterr().out
+
+
+def test_a_series_at_rest_is_interpolated_in_time(tmp_path, monkeypatch, capsys):
+    count, shape = 16, (6, 7, phantom.SHAPE[2])
+    still = np.random.default_rng(0).uniform(500, 1000, shape)
+    begun = np.arange(count) * TR
+
+    def at(times):
+        return still[..., None] * (1 + 0.05 * np.sin(2 * np.pi * times / 12))
+
+    path, sidecar, out = (tmp_path / name for name in ("bold.nii.gz", "bold.json", "out"))
+    series = at(TIMES.offsets[:, None] + begun)
+    nib.save(nib.Nifti1Image(series, phantom.AFFINE.numpy()), path)
+    # the header says 1 s: the sidecar is right
+    sidecar.write_text(json.dumps({"RepetitionTime": TR, "SliceTiming": TIMES.offsets.tolist()}))
+    motion = MotionEstimate(
+        np.tile(np.eye(4), (count, 1, 1)), np.zeros((count, 6, 6)), np.ones(count),
+        np.array(["ok"] * count), still, np.ones(shape), 0, np.zeros(3), 50.0,
+    )  # fmt: skip
+    monkeypatch.setattr("unimo_bids.pipeline.correct._estimate", lambda *_: (motion, None))
+    options = ["--no-figure", "--slices", "off", "--slice-time-ref", "middle"]
+    assert main([str(path), str(out), *options, "--slice-timing", str(sidecar)]) == 0
+    said = json.loads((out / "bold_summary.json").read_text())["in_time"]
+    assert said["StartTime"] == pytest.approx(TIMES.offsets.max() / 2, abs=1e-3)
+    apart = nib.load(out / "bold_corrected.nii.gz").get_fdata() - at(begun + said["StartTime"])
+    assert np.abs(apart[..., 3:-3]).max() < 2.5  # of 50: at 6 frames a cycle
+    assert main([str(path), str(tmp_path / "other"), *options]) == 0
+    assert "not interpolated in time: no --slice-timing was given" in capsys.readouterr().err
 
 
 GOOD = {"RepetitionTime": 2.0, "SliceTiming": [0, 1, 0.3, 1.3, 0.6, 1.6]}

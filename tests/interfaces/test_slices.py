@@ -21,7 +21,7 @@ from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.slices import FollowSlices
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.estimation import estimate_motion
-from unimo_bids.pipeline.slices import NOT_IN_TIME
+from unimo_bids.pipeline.in_time import NOT_IN_TIME
 from unimo_bids.settings import Settings
 from unimo_bids.workflows.slices import in_time, slice_warnings
 

@@ -228,6 +228,17 @@ def add_tracker(parser: _ActionsContainer) -> None:
     )
 
 
+def add_slice_time(parser: _ActionsContainer) -> None:
+    """Add the option that interpolates in time."""
+    parser.add_argument(
+        "--slice-time-ref",
+        metavar="0…1|start|middle",
+        type=moment,
+        help="interpolate the corrected series in time to this moment of every frame, from the "
+        "first slice's time (0) to the last's (1) (default: not at all)",
+    )
+
+
 def add_intensity(parser: _ActionsContainer) -> None:
     """Add the option that leaves brightness as it is."""
     parser.add_argument(

@@ -14,6 +14,7 @@ from unimo_bids.cli.arguments import (
     add_machine,
     add_network,
     add_population,
+    add_slice_time,
     add_spaces,
     add_tracker,
     frame_or,
@@ -114,6 +115,7 @@ def _add_beyond(parser: argparse.ArgumentParser) -> None:
         help="with --slice-timing, make frames from slices: auto, where the head moves within "
         "frames (default); on, in any case; off, do not follow slices at all",
     )
+    add_slice_time(parser)
     add_intensity(parser)
     add_spaces(parser)
     parser.set_defaults(output_spaces=(), template=())

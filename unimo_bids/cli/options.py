@@ -251,13 +251,7 @@ def _add_beyond_poses(group: argparse._ArgumentGroup) -> None:
         "they were: auto, if slice times are known, the head moves within frames and slices are "
         "better explained so (default); on, wherever slice times are known; off",
     )
-    add(
-        "--slice-time-ref",
-        metavar="0…1|start|middle",
-        type=arguments.moment,
-        help="interpolate the corrected series in time to this moment of every frame, from the "
-        "first slice's time (0) to the last's (1) (default: not at all)",
-    )
+    arguments.add_slice_time(group)
     arguments.add_intensity(group)
     add(
         "--deformation",

@@ -105,7 +105,7 @@ class CarryToSpaces(SimpleInterface):
 
     def _in_time(self, series: Series, poses: NDArray[np.float64], one: Carried) -> Then | None:
         """What interpolates frames in time, where ResampleSeries does; it says why not."""
-        from unimo_bids.pipeline.slices import even_times, in_time
+        from unimo_bids.pipeline.in_time import even_times, in_time
         from unimo_bids.pipeline.steps import non_steady_frames
 
         inputs = self.inputs
@@ -116,4 +116,4 @@ class CarryToSpaces(SimpleInterface):
         except ValueError:
             return None
         steady = non_steady_frames(series, inputs.dummy_scans)
-        return in_time(even, series, poses, steady, one.grid, one.pose.warp)
+        return in_time(even, series, steady, poses, one.grid, one.pose.warp)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +26,7 @@ from unimo_bids.files.staging import atomic, staged
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
-from unimo_bids.motion.correction import Comparison
+from unimo_bids.motion.correction import Comparison, Then
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.pipeline.distortion import (
@@ -34,6 +35,7 @@ from unimo_bids.pipeline.distortion import (
     seek_distortion,
     write_distortion,
 )
+from unimo_bids.pipeline.in_time import about_time, even_times_of_file, in_time
 from unimo_bids.pipeline.slices import slices_to_follow, write_slices
 from unimo_bids.pipeline.spaces import (
     Carried,
@@ -113,6 +115,7 @@ class Options:
     reference: int | Literal["auto"] = "auto"
     slice_timing: Path | None = None
     slices: Slices = "auto"
+    slice_time_ref: float | None = None
     intensity_correction: bool = True
     deformation: Deformation = "none"
     phase_encoding: Literal["i", "j", "k"] | None = None
@@ -185,6 +188,7 @@ def correct_file(
         times, excitation, unfollowed = slices_to_follow(
             options.slice_timing, series, options.slices, options.intensity_correction
         )
+        even, uneven = even_times_of_file(options.slice_timing, series, options.slice_time_ref)
         axis = phase_encode_axis(series, options.deformation, options.phase_encoding)
         motion, brain = _estimate(series, options, device, report)
         bent, by_frames = None, motion
@@ -194,6 +198,7 @@ def correct_file(
             motion = bent.motion
         distortion = None if bent is None else bent.distortion
         non_steady = non_steady_frames(series)
+        evenly = partial(in_time, even, series, non_steady)
         comparison = resample(
             places["corrected"],
             series,
@@ -205,6 +210,7 @@ def correct_file(
             progress=lambda share: report(
                 _ESTIMATION_SHARE + (1 - _ESTIMATION_SHARE) * share, "correcting"
             ),
+            then=evenly(motion.poses),
         )
         columns = motion_columns(motion, comparison, options.fd_radius)
         summary = _about_call(options, device)
@@ -213,10 +219,11 @@ def correct_file(
         if brain is not None:
             summary["warnings"][:0] = brain.warnings
             summary["brain"] = brain_facts(brain.brain)
-        summary["warnings"] += unfollowed
+        summary["warnings"] += unfollowed + uneven
+        summary |= about_time(even)
         if templates:
             carried = _write_spaces(
-                options, templates, series, motion, distortion, brain, device, places
+                options, templates, series, motion, distortion, brain, device, places, evenly
             )
             summary["spaces"] = {str(one.space): one.facts() for one in carried}
             summary["warnings"] += [warning for one in carried for warning in one.warnings]
@@ -225,28 +232,15 @@ def correct_file(
             write_distortion(series, bent, places)
         if times is not None:
             summary["slices"] = write_slices(
-                series, by_frames, times, places, options.slices, excitation
+                series, by_frames, times, places, options.slices, excitation, evenly
             )
         paths = {key: path for key, path in paths.items() if _is_made(key, summary)}
         places = {key: places[key] for key in paths}
         done = Corrected(series, motion, comparison, columns, summary, paths)
-        _write(done, places)
-        if draw is not None:
-            draw(places["figure"], done)
-        summary["runtime_s"] = round(time.monotonic() - started, 2)
-        with atomic(places["summary"]) as temporary:
-            temporary.write_text(json.dumps(summary, indent=2) + "\n")
-        _check_images(places, paths)
+        _write(done, places, draw, started)
     if options.overwrite:
         _remove_outdated(paths, _inputs(options))
     return done
-
-
-def _check_images(places: Mapping[str, Path], paths: Mapping[str, Path]) -> None:
-    """Open all images that were written once more, before they go to their places."""
-    for key, place in places.items():
-        if place.name.endswith((".nii", ".nii.gz")):
-            check_image(place, paths[key])
 
 
 def _is_made(key: str, summary: Mapping[str, Any]) -> bool:
@@ -350,6 +344,7 @@ def _write_spaces(
     brain: SeriesBrain | None,
     device: str,
     places: Mapping[str, Path],
+    evenly: Callable[..., Then | None],
 ) -> list[Carried]:
     """Carry a series to standard spaces, and write it there."""
     mask = motion.mask if brain is None else brain.brain.probability
@@ -364,6 +359,7 @@ def _write_spaces(
             distortion=distortion,
             interpolation=options.interpolation,
             device=device,
+            then=evenly(motion.poses, one.grid, one.pose.warp),
         )
         write_images(series, one, *images)
     return found
@@ -377,8 +373,8 @@ def _about_call(options: Options, device: str) -> dict[str, Any]:
     return {"version": version("unimo-bids"), "settings": settings | {"device": device}}
 
 
-def _write(done: Corrected, places: Mapping[str, Path]) -> None:
-    """Write all but the corrected series, the figure and the summary."""
+def _write(done: Corrected, places: Mapping[str, Path], draw: Draw | None, started: float) -> None:
+    """Write all that has not been, the summary last; open all images once more."""
     series, motion = done.series, done.estimate
     write_itk(places["transforms"], motion.poses)
     with atomic(places["poses"]) as temporary, temporary.open("wb") as file:
@@ -392,3 +388,11 @@ def _write(done: Corrected, places: Mapping[str, Path]) -> None:
     ):
         write_volume(places[name], volume, series)
     write_table(places["motion"], done.columns)
+    if draw is not None:
+        draw(places["figure"], done)
+    done.summary["runtime_s"] = round(time.monotonic() - started, 2)
+    with atomic(places["summary"]) as temporary:
+        temporary.write_text(json.dumps(done.summary, indent=2) + "\n")
+    for key, place in places.items():
+        if place.name.endswith((".nii", ".nii.gz")):
+            check_image(place, done.paths[key])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from unimo_bids.files.scratch import on_disk
 from unimo_bids.files.series import Series
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.writing import SeriesWriter, write_volume
-from unimo_bids.motion.correction import Then, Volumes
+from unimo_bids.motion.correction import Then
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.slices.history import IN_HEAD, Excitation, SpinHistory, usual_t1
 from unimo_bids.motion.slices.timing import slice_times
@@ -32,13 +32,10 @@ from unimo_bids.words import Slices
 if TYPE_CHECKING:
     from unimo_bids.motion.slices.brightness import HistoryFit
     from unimo_bids.motion.slices.estimation import SliceMotion
-    from unimo_bids.motion.slices.even_times import EvenTimes
 
 _REMEDY = "correct the file, or leave --slice-timing out"
 _LARGEST_FLIP = 90.0  # degrees: an inversion has another history
 _LEAST_SIGNAL = 0.3  # of that at rest: more than threefold nothing is raised
-NOT_IN_TIME = "The corrected series was not interpolated in time: {}."
-_FEWEST_IN_TIME = 5  # frames, as fMRIPrep has it: a spline through fewer is none
 _VOLUME_WISE = "Slices were not followed, every frame has one pose: {}."
 
 
@@ -90,32 +87,6 @@ def series_slice_times(
     return slice_times(metadata, series.shape, repetition_time, header_axis)
 
 
-def even_times(metadata: Mapping[str, Any], series: Series, share: float) -> EvenTimes:
-    """What interpolates frames in time; a `ValueError` where that cannot be."""
-    from unimo_bids.motion.slices.even_times import EvenTimes  # and scipy: few calls need it
-
-    if series.shape[3] < _FEWEST_IN_TIME:
-        raise ValueError(f"a series of {series.shape[3]} frames is too short")
-    return EvenTimes(series_slice_times(metadata, series, series.repetition_time), share)
-
-
-def in_time(
-    even: EvenTimes,
-    series: Series,
-    poses: NDArray[np.float64],
-    non_steady: int,
-    onto: Grid | None = None,
-    space: Warp | None = None,
-) -> Then:
-    """Interpolation in time, for `correction.write_corrected` and in a space."""
-
-    def then(frames: Volumes, used: NDArray[np.bool_]) -> Volumes:
-        counts = used & (np.arange(len(used)) >= non_steady)
-        return even(frames, series.grid, poses, counts, onto=onto, space=space)
-
-    return then
-
-
 def volume_wise(why: ValueError | str) -> str:
     """Warn that frames keep one pose each."""
     return _VOLUME_WISE.format(str(why).rstrip("."))
@@ -128,6 +99,7 @@ def write_slices(
     places: Mapping[str, Path],
     mode: Slices = "on",
     excitation: Excitation | None = None,
+    evenly: Callable[[NDArray[np.float64]], Then | None] = lambda _poses: None,
 ) -> dict[str, Any]:
     """Estimate where slices were; write them, the frames they make and their coverage.
 
@@ -140,6 +112,8 @@ def write_slices(
         that is worth it, or with `mode` ``on``.
     excitation
         To remove spin history; None leaves it.
+    evenly
+        What interpolates frames in time that were made from slices at poses ``(T, S, 4, 4)``.
     """
     from unimo_bids.motion.slices.estimation import estimate_slices  # few calls need it
 
@@ -149,8 +123,10 @@ def write_slices(
     history: dict[str, Any] = {}
     if rebuilt:
         frames = Rebuilt(series, series.grid, SliceResult.of(slices, motion, excitation), motion)
+        then = evenly(slices.poses)
+        good = np.isin(motion.status, ("ok", "searched")) | slices.saved(motion.status)
         with SeriesWriter(places["rebuilt"], series) as writer:
-            for frame in frames:
+            for frame in frames if then is None else then(iter(frames), good):
                 writer.append(frame)
         write_volume(places["coverage"], frames.coverage, series)
         history = frames.about_history()

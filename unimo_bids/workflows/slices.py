@@ -65,7 +65,7 @@ def _time_warnings(run: BoldRun, settings: Settings) -> list[str]:
     why = _why_not_in_time(run, settings)
     if settings.slice_time_ref is None or not why:
         return []
-    from unimo_bids.pipeline.slices import NOT_IN_TIME
+    from unimo_bids.pipeline.in_time import NOT_IN_TIME
 
     return [NOT_IN_TIME.format(why)]
 

@@ -1,0 +1,76 @@
+"""Corrected frames at one moment of each: when slices were acquired, or why that cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unimo_bids.files.series import Series
+from unimo_bids.motion.correction import Then, Volumes
+from unimo_bids.motion.slices.trajectory import SliceTimes
+from unimo_bids.pipeline.slices import read_slice_times, series_slice_times
+from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.warp import Warp
+
+if TYPE_CHECKING:
+    from unimo_bids.motion.slices.even_times import EvenTimes
+
+NOT_IN_TIME = "The corrected series was not interpolated in time: {}."
+_FEWEST = 5  # frames, as fMRIPrep has it: a spline through fewer is none
+
+
+def even_times(metadata: Mapping[str, Any], series: Series, share: float) -> EvenTimes:
+    """What interpolates frames in time; a `ValueError` where that cannot be."""
+    return _even(series_slice_times(metadata, series, series.repetition_time), series, share)
+
+
+def even_times_of_file(
+    sidecar: Path | None, series: Series, share: float | None
+) -> tuple[EvenTimes | None, list[str]]:
+    """What interpolates frames in time, if that was asked for, and why it cannot be."""
+    if share is None:
+        return None, []
+    if sidecar is None:
+        return None, [NOT_IN_TIME.format("no --slice-timing was given")]
+    try:
+        return _even(read_slice_times(sidecar, series), series, share), []
+    except ValueError as why:
+        return None, [NOT_IN_TIME.format(why)]
+
+
+def _even(times: SliceTimes, series: Series, share: float) -> EvenTimes:
+    from unimo_bids.motion.slices.even_times import EvenTimes  # and scipy: few calls need it
+
+    if series.shape[3] < _FEWEST:
+        raise ValueError(f"a series of {series.shape[3]} frames is too short")
+    return EvenTimes(times, share)
+
+
+def about_time(even: EvenTimes | None) -> dict[str, Any]:
+    """What a summary says of it; nothing where frames were not interpolated."""
+    if even is None:
+        return {}
+    return {"in_time": {"SliceTimingCorrected": True, "StartTime": even.moment}}
+
+
+def in_time(
+    even: EvenTimes | None,
+    series: Series,
+    non_steady: int,
+    poses: NDArray[np.float64],
+    onto: Grid | None = None,
+    space: Warp | None = None,
+) -> Then | None:
+    """Interpolation in time, for `correction.write_corrected` and in a space; None for none."""
+    if even is None:
+        return None
+
+    def then(frames: Volumes, used: NDArray[np.bool_]) -> Volumes:
+        counts = used & (np.arange(len(used)) >= non_steady)
+        return even(frames, series.grid, poses, counts, onto=onto, space=space)
+
+    return then
