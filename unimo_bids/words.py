@@ -25,6 +25,8 @@ Slices = Literal["auto", "on", "off"]
 
 # of what rigid motion leaves: nothing, a field fixed in the scanner where it is evident, or anyway
 Deformation = Literal["none", "auto", "epi"]
+# what is measured of a field: itself; phase between echoes
+FieldMapKind = Literal["field", "phase"]
 GRID_AXES = "ijk"  # of a grid, as BIDS has them
 
 # What explains the frames: one image; the few images that all contrasts are made of; frames of

@@ -4,11 +4,13 @@ import pytest
 
 from tests.bids.layouts import dataset, image, settings, write
 from unimo_bids.bids.query import BoldRun, find_runs, used_files
+from unimo_bids.pipeline.field_maps import MeasuredField
 
 BOLD = "sub-01_ses-a_task-rest_bold.nii.gz"
 RUN = {"TaskName": "rest", "RepetitionTime": 2.0, "PhaseEncodingDirection": "j-"}
 TIMED = RUN | {"TotalReadoutTime": 0.05}
-HERTZ = {"Units": "Hz", "IntendedFor": f"bids::sub-01/ses-a/func/{BOLD}"}
+MINE = {"IntendedFor": f"bids::sub-01/ses-a/func/{BOLD}"}
+HERTZ = MINE | {"Units": "Hz"}
 
 
 def run(tmp_path, about_run, maps, **options) -> BoldRun:
@@ -22,8 +24,15 @@ def run(tmp_path, about_run, maps, **options) -> BoldRun:
     selection = find_runs(given)
     (found,) = selection.runs
     if found.field_map is not None:
-        assert {found.field_map.path, *found.field_map.sidecars} <= used_files(selection, given)
+        assert {*found.field_map.measured.paths, *found.field_map.sidecars} <= used_files(
+            selection, given
+        )
     return found
+
+
+def measured(found: BoldRun) -> MeasuredField:
+    assert found.field_map is not None
+    return found.field_map.measured
 
 
 @pytest.mark.parametrize(
@@ -38,19 +47,44 @@ def test_the_map_that_names_a_run_or_is_named_by_it(tmp_path, mine):
     source = {"B0FieldSource": "pepolar"} if "B0FieldIdentifier" in mine else {}
     others = {"Units": "Hz", "B0FieldIdentifier": "another"}
     maps = {"fieldmap": mine, "magnitude": {}, "acq-1_fieldmap": others, "run-2_fieldmap": {}}
-    found = run(tmp_path, TIMED | source, maps)
-    assert found.field_map is not None and found.field_map.magnitude is not None
-    assert found.field_map.path.name == "sub-01_ses-a_fieldmap.nii.gz"
-    assert found.field_map.magnitude.name == "sub-01_ses-a_magnitude.nii.gz"
-    assert (found.field_map.hertz, found.field_map.readout) == (1.0, -0.05)
+    found = measured(run(tmp_path, TIMED | source, maps))
+    assert found.kind == "field" and found.magnitude is not None
+    assert [path.name for path in found.paths] == ["sub-01_ses-a_fieldmap.nii.gz"]
+    assert found.magnitude.name == "sub-01_ses-a_magnitude.nii.gz"
+    assert (found.scale, found.readout) == (1.0, -0.05)
 
 
 def test_readout_and_unit_in_other_words(tmp_path):
     spaced = RUN | {"PhaseEncodingDirection": "i", "EffectiveEchoSpacing": 0.002}
-    found = run(tmp_path, spaced, {"fieldmap": HERTZ | {"Units": "rad/s"}}).field_map
-    assert found is not None and found.magnitude is None
+    found = measured(run(tmp_path, spaced, {"fieldmap": HERTZ | {"Units": "rad/s"}}))
+    assert found.magnitude is None
     assert found.readout == pytest.approx(0.002 * (6 - 1))  # voxels along i
-    assert 6.283185 * found.hertz == pytest.approx(1, abs=1e-6)
+    assert 6.283185 * found.scale == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("maps", "names"),
+    [
+        (
+            {"phasediff": MINE | {"EchoTime1": 0.00492, "EchoTime2": 0.00738}, "magnitude2": {}},
+            ["phasediff"],
+        ),
+        # the later echo last, whatever the names say
+        (
+            {
+                "phase1": MINE | {"EchoTime": 0.00738},
+                "phase2": MINE | {"EchoTime": 0.00492},
+                "magnitude1": {},
+            },
+            ["phase2", "phase1"],
+        ),
+    ],
+)
+def test_phases(tmp_path, maps, names):
+    found = measured(run(tmp_path, TIMED, maps))
+    assert found.kind == "phase" and found.scale == pytest.approx(0.00246)
+    assert [path.name.split("_")[2].split(".")[0] for path in found.paths] == names
+    assert found.magnitude is not None and "magnitude" in found.magnitude.name
 
 
 @pytest.mark.parametrize(
@@ -61,6 +95,12 @@ def test_readout_and_unit_in_other_words(tmp_path):
         (TIMED, {"fieldmap": HERTZ | {"Units": "ppm"}}, "Units are 'ppm'"),
         (TIMED, {"fieldmap": {"Units": "Hz"}}, "none says that it is for this run"),
         (TIMED | {"B0FieldSource": "x"}, {"fieldmap": HERTZ}, "none says"),
+        (TIMED, {"phasediff": MINE | {"EchoTime1": 0.005}}, "no EchoTime1 and EchoTime2"),
+        (TIMED, {"phasediff": MINE | {"EchoTime1": 0.005, "EchoTime2": 0.005}}, "0 s apart"),
+        (TIMED, {"phasediff": MINE | {"EchoTime1": 4.92, "EchoTime2": 7.38}}, "2.46 s apart"),
+        (TIMED, {"phasediff": MINE | {"EchoTime1": 0.005, "EchoTime2": 0.007}}, "no _magnitude1"),
+        (TIMED, {"phase1": MINE | {"EchoTime": 0.005}}, "no _phase2"),
+        (TIMED, {"phase1": MINE, "phase2": MINE}, "no EchoTime, seconds"),
         (TIMED, {"dir-AP_epi": HERTZ}, "of _epi no field is calculated"),
         (TIMED, {"magnitude": {}}, ""),
     ],

@@ -57,9 +57,9 @@ def test_a_measured_field_is_undone(tmp_path, monkeypatch):
         transforms=str(tmp_path / "xfm.txt"),
         axis=AXIS,
         how="auto",
-        field_map=str(tmp_path / "fieldmap.nii.gz"),
+        field_map=[str(tmp_path / "fieldmap.nii.gz")],
         magnitude=str(tmp_path / "magnitude.nii.gz"),
-        hertz=1 / (2 * np.pi),
+        scale=1 / (2 * np.pi),
         readout=field.readout,
     )
     found = found.run().outputs

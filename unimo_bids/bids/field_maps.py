@@ -13,6 +13,7 @@ from typing import Any
 
 from unimo_bids.bids.inheritance import inherited, sidecars_of
 from unimo_bids.bids.timing import image_header
+from unimo_bids.pipeline.field_maps import MeasuredField
 from unimo_bids.settings import Settings
 from unimo_bids.words import GRID_AXES
 
@@ -20,39 +21,27 @@ from unimo_bids.words import GRID_AXES
 _HZ = {"Hz": 1.0, "rad/s": 0.15915494309189535, "Tesla": 42.577478518e6}
 _MEASURED = ("fieldmap", "phasediff", "phase1", "phase2", "epi")
 _LONGEST_READOUT = 0.5  # s; of EPI 0.01 to 0.15
+_LONGEST_BETWEEN = 0.1  # s, two echoes; 0.001 to 0.005 are usual
 
 
 @dataclass(frozen=True)
-class MeasuredField:
-    """A field map of a run.
+class FoundField:
+    """A field map of a run, and the sidecars from which that is known."""
 
-    Attributes
-    ----------
-    path, magnitude
-        The map, and the image that goes with it, if there is one.
-    hertz
-        For one of the map's unit.
-    readout
-        Total readout time of the run, seconds; negative where encoding runs against the axis.
-    sidecars
-        From which that is known.
-    """
-
-    path: Path
-    magnitude: Path | None
-    hertz: float
-    readout: float
+    measured: MeasuredField
     sidecars: tuple[Path, ...] = ()
 
     @property
     def files(self) -> set[Path]:
         """All that is read."""
-        return {self.path, *self.sidecars, *([self.magnitude] if self.magnitude else [])}
+        measured = self.measured
+        magnitude = [measured.magnitude] if measured.magnitude else []
+        return {*measured.paths, *self.sidecars, *magnitude}
 
 
 def find_field_map(
     settings: Settings, paths: Sequence[Path], metadata: Mapping[str, Any]
-) -> tuple[MeasuredField | None, str]:
+) -> tuple[FoundField | None, str]:
     """Find the field map of a run, and what is to be said of it, or of others that are not used.
 
     Parameters
@@ -81,23 +70,85 @@ def find_field_map(
     ]
     if not mine:
         return None, "not used: none says that it is for this run (B0FieldIdentifier, IntendedFor)"
-    # what is said of a plain name is said of longer ones, too
-    direct = sorted((one for one in mine if _suffix(one) == "fieldmap"), key=_by_length)
-    if not direct:
-        kinds = " and ".join(sorted({f"_{_suffix(path)}" for path in mine}))
-        return None, f"not used: of {kinds} no field is calculated here, only a _fieldmap is read"
-    path = direct[0]
-    unit, readout = about[path].get("Units"), _readout(paths[0], metadata)
-    if unit not in _HZ:
-        return None, f"{path.name} is not used: its Units are {unit!r}, not {' or '.join(_HZ)}"
+    readout = _readout(paths[0], metadata)
     if readout is None:
         needed = "a PhaseEncodingDirection, and a TotalReadoutTime or EffectiveEchoSpacing, seconds"
-        return None, f"{path.name} is not used: the run's sidecar lacks {needed}"
-    magnitude = [one for one in found if one.name == path.name.replace("_fieldmap.", "_magnitude.")]
-    first = magnitude[0] if magnitude else None
-    return MeasuredField(
-        path, first, _HZ[unit], readout, sidecars[path]
-    ), f"{path.name}, if frames agree better with it"
+        return None, f"{_names(mine)} not used: the run's sidecar lacks {needed}"
+    # what is said of a plain name is said of longer ones, too
+    mine.sort(key=lambda path: (len(path.name), path))
+    why_not = []
+    for kind in (_direct, _of_phases):
+        measured = kind(mine, found, about, readout)
+        if isinstance(measured, MeasuredField):
+            said = " and ".join(path.name for path in measured.paths)
+            known = tuple(one for path in measured.paths for one in sidecars[path])
+            return FoundField(measured, known), f"{said}, if frames agree better with it"
+        why_not.append(measured)
+    pairs = [path for path in mine if _suffix(path) == "epi"]
+    if pairs:
+        why_not.append(f"{_names(pairs)} not used: of _epi no field is calculated here")
+    return None, "; ".join(filter(None, why_not))
+
+
+def _direct(
+    mine: Sequence[Path],
+    found: Sequence[Path],
+    about: Mapping[Path, Mapping[str, Any]],
+    readout: float,
+) -> MeasuredField | str:
+    """The field itself, or why not; empty if there is none."""
+    path = next((one for one in mine if _suffix(one) == "fieldmap"), None)
+    if path is None:
+        return ""
+    unit = about[path].get("Units")
+    if unit not in _HZ:
+        return f"{path.name} is not used: its Units are {unit!r}, not {' or '.join(_HZ)}"
+    return MeasuredField("field", (path,), _beside(path, found, "magnitude"), _HZ[unit], readout)
+
+
+def _of_phases(
+    mine: Sequence[Path],
+    found: Sequence[Path],
+    about: Mapping[Path, Mapping[str, Any]],
+    readout: float,
+) -> MeasuredField | str:
+    """A difference of phase, or two phases, or why not; empty if there is none."""
+    path = next((one for one in mine if _suffix(one) == "phasediff"), None)
+    if path is not None:
+        paths, names = [path], "EchoTime1 and EchoTime2"
+        echoes = [about[path].get(name) for name in names.split(" and ")]
+    else:
+        first = next((one for one in mine if _suffix(one) == "phase1"), None)
+        second = first and _beside(first, mine, "phase2")
+        if first is None or second is None:
+            return f"{_names([first])} not used: it has no _phase2 beside it" if first else ""
+        paths, names = [first, second], "EchoTime"
+        echoes = [about[one].get("EchoTime") for one in paths]
+    one, other = (x if isinstance(x, int | float) and x > 0 else None for x in echoes)
+    if one is None or other is None:
+        return f"{_names(paths)} not used: no {names}, seconds, in the sidecar"
+    between = abs(other - one)
+    if not 0 < between <= _LONGEST_BETWEEN:
+        return f"{_names(paths)} not used: echoes at {one:g} and {other:g} s, {between:g} s apart"
+    magnitude = _beside(paths[0], found, "magnitude1", "magnitude2", "magnitude")
+    if magnitude is None:
+        return f"{_names(paths)} not used: no _magnitude1 beside it tells tissue from air"
+    later_last = paths if one < other else paths[::-1]
+    return MeasuredField("phase", tuple(later_last), magnitude, between, readout)
+
+
+def _beside(path: Path, others: Sequence[Path], *suffixes: str) -> Path | None:
+    """The image of the same name with the first suffix that there is."""
+    for suffix in suffixes:
+        name = path.name.replace(f"_{_suffix(path)}.", f"_{suffix}.")
+        for one in others:
+            if one.name == name and one.parent == path.parent:
+                return one
+    return None
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return " and ".join(path.name for path in paths) + (" is" if len(paths) == 1 else " are")
 
 
 def _readout(path: Path, metadata: Mapping[str, Any]) -> float | None:
@@ -127,10 +178,6 @@ def _intended(about: Mapping[str, Any], participant: Path, paths: Sequence[Path]
 def _listed(said: Any) -> list[str]:
     """What may be one name or several."""
     return [one for one in (said if isinstance(said, list) else [said]) if isinstance(one, str)]
-
-
-def _by_length(path: Path) -> tuple[int, Path]:
-    return len(path.name), path
 
 
 def _suffix(path: Path) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from unimo_bids.bids.field_maps import MeasuredField, find_field_map
+from unimo_bids.bids.field_maps import FoundField, find_field_map
 from unimo_bids.bids.filters import read_filters
 from unimo_bids.bids.hints import Hint, hint_for
 from unimo_bids.bids.index import Index
@@ -73,7 +73,7 @@ class BoldRun:
     hint: Hint | None = None
     motion: GivenMotion | None = None
     sidecars: tuple[Path, ...] = ()
-    field_map: MeasuredField | None = None
+    field_map: FoundField | None = None
     about_field_maps: str = ""
     warnings: tuple[str, ...] = ()
 

@@ -44,12 +44,15 @@ class FieldMap:
         Of both.
     readout
         Total readout time of the EPI, seconds; negative where encoding runs against the axis.
+    said
+        What it is, in a sentence.
     """
 
     hz: Tensor
     weights: Tensor
     grid: Grid
     readout: float
+    said: str = "the field map"
 
     def on(self, grid: Grid, axis: int, first: Tensor, last: Tensor) -> ShiftField:
         """The displacements in a box of a grid whose axis is phase-encoded, less their mean.

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
+    InputMultiObject,
     SimpleInterface,
     TraitedSpec,
     isdefined,
     traits,
 )
 
-from unimo_bids.words import Deformation
+from unimo_bids.words import Deformation, FieldMapKind
+
+if TYPE_CHECKING:
+    from unimo_bids.deformation.field_map import FieldMap
 
 
 class _SeekInput(BaseInterfaceInputSpec):
@@ -24,9 +29,12 @@ class _SeekInput(BaseInterfaceInputSpec):
     transforms = File(exists=True, mandatory=True, desc="of EstimateMotion")
     slices = File(exists=True, desc="of FollowSlices: no field is put under slices")
     axis = traits.Int(mandatory=True, desc="phase-encode axis of the grid")
-    field_map = File(exists=True, desc="measured; instead, where frames agree better with it")
+    field_map = InputMultiObject(
+        File(exists=True), desc="measured; instead, where frames agree better with it"
+    )
+    kind = traits.Enum(*get_args(FieldMapKind), usedefault=True, desc="what it is")
     magnitude = File(exists=True, desc="image that goes with it")
-    hertz = traits.Float(1.0, usedefault=True, desc="of one of its unit")
+    scale = traits.Float(1.0, usedefault=True, desc="Hz of one of its unit; s between echoes")
     readout = traits.Float(desc="total readout time, s; negative against the axis")
     how = traits.Enum(*get_args(Deformation), mandatory=True)
 
@@ -52,7 +60,6 @@ class SeekDistortion(SimpleInterface):
         from unimo_bids.pipeline.distortion import (
             UNDER_SLICES,
             about_distortion,
-            read_field_map,
             seek_distortion,
             write_distortion,
         )
@@ -63,13 +70,10 @@ class SeekDistortion(SimpleInterface):
             results["about"] = {"finding": UNDER_SLICES, "corrected": False}
             return runtime
         series = read_series(inputs.in_file)
-        field_map = None
-        if isdefined(inputs.field_map):
-            magnitude = Path(inputs.magnitude) if isdefined(inputs.magnitude) else None
-            about = inputs.hertz, inputs.readout
-            field_map = read_field_map(Path(inputs.field_map), magnitude, *about)
+        field_map, unread = self._field_map()
         motion = read_motion(inputs.motion)
         bent = seek_distortion(series, motion, inputs.how, inputs.axis, field_map)
+        bent = replace(bent, finding=unread + bent.finding)
         logging.getLogger("nipype.interface").info("%s: %s", series.path, bent.finding)
         results["about"] = about_distortion(bent)
         if bent.distortion is None:
@@ -81,3 +85,19 @@ class SeekDistortion(SimpleInterface):
         write_distortion(series, bent, places)
         results["distortion"], results["displacement"] = map(str, places.values())
         return runtime
+
+    def _field_map(self) -> tuple[FieldMap | None, str]:
+        """What was measured, if it can be read; if not, why, as frames can do without."""
+        from unimo_bids.errors import InputError
+        from unimo_bids.pipeline.field_maps import MeasuredField, read_field_map
+
+        inputs = self.inputs
+        if not isdefined(inputs.field_map):
+            return None, ""
+        magnitude = Path(inputs.magnitude) if isdefined(inputs.magnitude) else None
+        paths = tuple(Path(one) for one in inputs.field_map)
+        measured = MeasuredField(inputs.kind, paths, magnitude, inputs.scale, inputs.readout)
+        try:
+            return read_field_map(measured), ""
+        except InputError as error:
+            return None, f"The field map is not used. {error} "

@@ -205,7 +205,7 @@ def _judge_map(ground: _Ground, field_map: FieldMap, axis: int) -> _Verdict:
     left, of_half = seen.under(field), seen.under(field.times(0.5))
     without = seen.under(field.times(0))
     gains = without - left
-    said, less = _told(f"the field map along {GRID_AXES[axis]}", gains), {axis: _less(gains)}
+    said, less = _told(f"{field_map.said} along {GRID_AXES[axis]}", gains), {axis: _less(gains)}
     said += f", and {100 * _less(without - of_half):.1f} % with half of it"
     # one that is twice too large, or noise, is no better than its half
     if _clear(gains) and _clear(of_half - left):

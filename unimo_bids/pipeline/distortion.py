@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from unimo_bids.errors import InputError
 from unimo_bids.files.fields import write_shift_field
-from unimo_bids.files.series import Series, read_series, read_volume
+from unimo_bids.files.series import Series
 from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.words import GRID_AXES, Deformation
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from unimo_bids.deformation.field_map import FieldMap
     from unimo_bids.motion.distortion import Bent
 
-# quantile of a magnitude image that stands for tissue; what has less than that share of it is air
-_BRIGHT, _DARK = 0.98, 0.1
 UNDER_SLICES = (
     "No distortion was looked for: frames are made from slices, which no field is put under yet."
 )
@@ -55,30 +52,6 @@ def _written_axis(series: Series) -> int | None:
             return GRID_AXES.index(direction[0])
     axis: int | None = series.header.get_dim_info()[1]
     return axis
-
-
-def read_field_map(path: Path, magnitude: Path | None, hertz: float, readout: float) -> FieldMap:
-    """Read what was measured of a field; of several volumes, the mean.
-
-    Parameters
-    ----------
-    magnitude
-        Image on the same grid: where it is dark, the map is noise. None if there is none.
-    hertz
-        For one of the map's unit.
-    readout
-        As of a `FieldMap`.
-    """
-    from unimo_bids.deformation.field_map import FieldMap
-
-    image = read_series(path, single=True)
-    hz = hertz * read_volume(path, image)
-    weights = (hz != 0).astype(np.float32)  # where nothing was measured it is set to that
-    if magnitude is not None:
-        signal = read_volume(magnitude, image)
-        share = (signal / max(float(np.quantile(signal, _BRIGHT)), 1e-12)).clip(0, 1)
-        weights *= np.where(share > _DARK, share**2, 0)
-    return FieldMap(torch.from_numpy(hz), torch.from_numpy(weights), image.grid, readout)
 
 
 def seek_distortion(

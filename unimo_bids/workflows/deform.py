@@ -63,9 +63,9 @@ def seek_distortion(
         **resources,
     )
     if run.field_map is not None:
-        measured = run.field_map
-        deform.inputs.field_map, deform.inputs.hertz = str(measured.path), measured.hertz
-        deform.inputs.readout = measured.readout
+        measured = run.field_map.measured
+        deform.inputs.kind, deform.inputs.field_map = measured.kind, list(map(str, measured.paths))
+        deform.inputs.scale, deform.inputs.readout = measured.scale, measured.readout
         if measured.magnitude is not None:
             deform.inputs.magnitude = str(measured.magnitude)
     if follows_slices(run, settings):
