@@ -135,6 +135,8 @@ def _add_volumes(commands: Commands) -> None:
     brain.add_argument("--out", type=Path, default=RESULTS / "brain", help="folder of the pictures")
     brain.add_argument("--weights", type=Path, help="others than the shipped, on fetal stacks")
     brain.add_argument("--only", nargs="+", default=[], help="stacks whose names begin so")
+    left = "made by unimo-train pack --stacks: fit the classifier anew, without each fetus in turn"
+    brain.add_argument("--leave-out", metavar="PACK.npz", type=Path, help=left)
     brain.add_argument("--threads", type=int, default=2)
     pairs = commands.add_parser("pairs", help="two volumes: poses, doubts, standard deviations")
     pairs.add_argument("--data", type=Path, default=DATA / "fetal_epi")
@@ -350,6 +352,10 @@ def _outside(options: argparse.Namespace) -> int:
 
 
 def _brain(options: argparse.Namespace) -> int:
+    if options.leave_out is not None:
+        from benchmarks.leave_out import judge as judge_left_out
+
+        return judge_left_out(options.data, options.leave_out, options.out, options.threads)
     from benchmarks.brain import judge
 
     return judge(options.data, options.out, options.threads, options.weights, options.only)

@@ -35,6 +35,10 @@ def test_the_recipe_leaves_weights_that_load_and_a_card(balls, tmp_path, monkeyp
     assert (tmp_path / "brain.safetensors").stat().st_size < 4_000_000
 
 
+def of_nobody(features, right):
+    return brain.Lessons(features, right, ("",) * len(right))
+
+
 def test_the_loss_is_least_for_the_truth():
     truth = torch.zeros(1, 1, 16, 16, 16)
     truth[..., 4:12, 4:12, 4:12] = 1
@@ -50,14 +54,14 @@ def test_recognise_learns_what_tells_brains_from_other_things():
     features = torch.randn(3000, 40, generator=generator) * 5 + 20
     right = (features[:, 7] > 20).float()
     recognise = Recognise(40)
-    brain.fit(recognise, features[:2500], right[:2500])
+    brain.fit(recognise, of_nobody(features[:2500], right[:2500]))
     with torch.no_grad():
         answers = recognise(features[2500:])
     assert ((answers > 0) == (right[2500:] > 0.5)).float().mean() > 0.9
     weights = recognise.head.weight[0].detach().abs()
     assert weights.argmax() == 7
     unsure = Recognise(40)
-    brain.fit(unsure, features[:2500], torch.full((2500,), 0.5))
+    brain.fit(unsure, of_nobody(features[:2500], torch.full((2500,), 0.5)))
     with torch.no_grad():
         assert unsure(features).abs().max() < 0.05
 
@@ -67,13 +71,32 @@ def test_recognise_keeps_what_other_volumes_say_nothing_of():
     first, others = 5 * torch.randn(2, 1000, 40, generator=generator) + 20
     others[:, 7] = 30
     recognise = Recognise(40)
-    brain.fit(recognise, first, (first[:, 7] > 20).float())
-    brain.fit(recognise, others, (others[:, 3] > 20).float())
+    brain.fit(recognise, of_nobody(first, (first[:, 7] > 20).float()))
+    brain.fit(recognise, of_nobody(others, (others[:, 3] > 20).float()))
     more = torch.full((3, 40), 20.0)
     more[1, 7] = more[2, 3] = 30
     with torch.no_grad():
         answers = recognise(more)
     assert (answers[1:] > answers[0] + 1).all()
+
+
+def test_what_a_fetus_teaches_can_be_left_out():
+    """In its stacks a feature says the opposite: without them it is believed."""
+    generator = torch.Generator().manual_seed(5)
+    features = torch.randn(2000, 40, generator=generator)
+    own = torch.arange(2000) < 1200
+    learned = brain.Lessons(
+        features,
+        ((features[:, 7] > 0) ^ own).float(),
+        tuple("31 weeks" if one else "" for one in own.tolist()),
+    )
+    answers = []
+    for some in (learned, learned.without("31 weeks")):
+        recognise = Recognise(40)
+        brain.fit(recognise, some)
+        with torch.no_grad():
+            answers.append(float(recognise(torch.eye(40)[7:8])))
+    assert answers[0] < 0 < answers[1]
 
 
 @pytest.mark.parametrize(("off", "low", "high"), [(0, 0.99, 1.0), (12, 0.3, 0.9), (90, 0, 0)])

@@ -75,6 +75,30 @@ class Batch:
         return images, brains
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """What *recognise* learns from.
+
+    Attributes
+    ----------
+    features
+        ``(N, F)`` of outlines.
+    right
+        ``(N,)`` how right they are, 0 to 1.
+    fetuses
+        Whose stack each was drawn in; empty for those in none.
+    """
+
+    features: Tensor
+    right: Tensor
+    fetuses: tuple[str, ...]
+
+    def without(self, fetus: str) -> Lessons:
+        """Leave out all that was drawn in stacks of a fetus."""
+        kept = [row for row, of in enumerate(self.fetuses) if of != fetus]
+        return Lessons(self.features[kept], self.right[kept], tuple(self.fetuses[r] for r in kept))
+
+
 def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
     """Judge networks on volumes of held-back anatomies; Markdown tables by scenery and confidence.
 
@@ -157,28 +181,32 @@ def losses(trained: BrainNetworks, batch: Batch) -> dict[str, Tensor]:
 
 def teach(trained: BrainNetworks, scenes: Scenes) -> None:
     """Fit *recognise* to what the two others outline in volumes of these scenes."""
-    features, right = lessons(trained, scenes, _LESSONS)
-    if len(right):  # networks that have learned nothing outline nothing
-        fit(trained.recognise, features.to(scenes.device), right.to(scenes.device))
+    learned = lessons(trained, scenes)
+    if learned.fetuses:  # networks that have learned nothing outline nothing
+        fit(trained.recognise, learned)
 
 
-def lessons(trained: BrainNetworks, scenes: Scenes, volumes: int) -> tuple[Tensor, Tensor]:
-    """Features ``(N, F)`` of outlines in so many volumes, and how right they are, ``(N,)``."""
+def lessons(trained: BrainNetworks, scenes: Scenes) -> Lessons:
+    """What the networks outline in volumes of these scenes, every other one without a brain."""
     features, right = [torch.empty(0, trained.recognise.mean.numel())], list[float]()
-    for number in range(volumes):
+    fetuses: list[str] = []
+    for number in range(_LESSONS):
         scenery: Scenery | None = "none" if number % _WITHOUT == 0 else None
         example = scenes.draw(np.random.default_rng([_LESSON_SEED, number]), scenery)
         for outline in all_outlines(example.image, example.sizes, trained):
             features.append(outline.features[None])
             right.append(_rightness(example, outline))
-    return torch.cat(features), torch.tensor(right)
+            fetuses.append(example.fetus)
+    found = torch.cat(features).to(scenes.device), torch.tensor(right, device=scenes.device)
+    return Lessons(*found, tuple(fetuses))
 
 
-def fit(recognise: Recognise, features: Tensor, right: Tensor) -> None:
+def fit(recognise: Recognise, learned: Lessons) -> None:
     """Logistic regression, with a penalty on what it changes of the weights there are.
 
     So what was learned from other volumes is kept, as far as these do not say otherwise.
     """
+    features, right = learned.features, learned.right
     recognise.rescale(features.mean(dim=0), features.std(dim=0).clamp(min=1e-3))
     head = recognise.head.requires_grad_(True)
     before = head.weight.detach().clone()

@@ -70,12 +70,15 @@ class Example:
         ``(3,)`` of the voxels, mm.
     scenery
         Whose brain; "none" if there is no brain.
+    fetus
+        Whose stack it was rendered from; empty if from none.
     """
 
     image: Tensor
     brain: Tensor
     sizes: tuple[float, float, float]
     scenery: Scenery
+    fetus: str = ""
 
 
 class Scenes:
@@ -172,7 +175,7 @@ class Scenes:
             image = image * sensitivity(grid, rng, generator)
         if laid_in or rng.random() < 0.4:
             image = scanned(image, grid, rng, generator)
-        return Example(image, brain, grid.sizes, scenery)
+        return Example(image, brain, grid.sizes, scenery, fetus)
 
     def _head(self, rng: Random, scenery: Scenery) -> Packed:
         kind = "adult" if scenery == "adult" else "fetal"
