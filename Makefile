@@ -16,10 +16,10 @@ demo: environment
 test: environment
 	$(TESTED) -m "not slow and not system"
 
-# then the whole program, which takes the processors for itself
+# then the whole program, long as it takes beside others
 test-all: environment
 	$(TESTED) -m "not system" --ignore tests/system
-	$(BIN)/python -m pytest tests/system -m "not system"
+	$(TESTED) -m "not system" tests/system
 
 # what needs other programs of the system, as a browser or a scheduler, or its rights
 test-system: environment

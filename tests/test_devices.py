@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests import heads
 from unimo_bids import estimate_motion
 from unimo_bids.devices import on_device, torch_device
 from unimo_bids.errors import MachineError
 from unimo_bids.motion.frames import Frames
-from unimo_bids.simulation import adult_head, kinematics, simulate
+from unimo_bids.simulation import kinematics, simulate
 from unimo_bids.spatial import rigid
 
 
@@ -69,7 +70,7 @@ def test_other_faults_are_not_hidden():
 def test_a_gpu_finds_the_poses_of_the_cpu():
     """Sums in another order: nothing that is reported changes by a thousandth of a millimetre."""
     truth = kinematics.smooth_with_spikes(6, 2.0, 3.0, seed=0)
-    run = simulate(adult_head(), truth, shape=(48, 48, 32), voxel_sizes=4.0)
+    run = simulate(heads.adult(), truth, shape=(48, 48, 32), voxel_sizes=4.0)
     cpu, gpu = (estimate_motion(run.data, run.affine, device=one) for one in ("cpu", "cuda"))
     points = torch.tensor([[0.0, 0.0, 0.0], [60.0, 0.0, 0.0], [0.0, 60.0, 0.0], [0.0, 0.0, 60.0]])
     there, here = (

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests import heads
 from unimo_bids.brain.epi import find_brain
 from unimo_bids.brain.mask import brain_radius, population_of_size
 from unimo_bids.simulation import (
-    adult_head,
     artefacts,
     centered_affine,
     fetal_head,
@@ -29,12 +29,7 @@ BIAS = (artefacts.ReceiveBias(0.6), artefacts.RicianNoise(30))
 
 @cache
 def adult(shape=GRID[0], sizes=GRID[1], wrong=(), skull=True):
-    return scanned(anatomy(skull), shape, sizes, wrong)
-
-
-@cache
-def anatomy(skull):
-    return adult_head(skull=skull)
+    return scanned(heads.adult(skull), shape, sizes, wrong)
 
 
 def scanned(head, shape, sizes, wrong=(), **around):

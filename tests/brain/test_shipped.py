@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests import heads
 from unimo_bids.brain.extraction import NOTHING, extract_brain
 from unimo_bids.brain.mask import BrainMask
 from unimo_bids.simulation import (
     SimulatedSeries,
-    adult_head,
     artefacts,
     fetal_head,
     fetal_surroundings,
@@ -59,7 +59,7 @@ def test_a_fetal_brain_is_found_in_utero(in_utero):
 @pytest.mark.slow
 def test_an_adult_brain_is_found():
     series = simulate(
-        adult_head(),
+        heads.adult(),
         kinematics.smooth_with_spikes(2, 0.2, 0.2, seed=5),
         shape=(64, 64, 36),
         voxel_sizes=(3.5, 3.5, 4.0),

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tests import heads
 from unimo_bids.errors import InputError
-from unimo_bids.simulation import adult_head, fetal_head, fetal_surroundings, read_label_map
 from unimo_bids.simulation import anatomy as tissues
+from unimo_bids.simulation import fetal_head, fetal_surroundings, read_label_map
 
 
 def brain_center(anatomy):
@@ -19,7 +20,7 @@ def brain_mean(anatomy):
 
 @pytest.fixture(scope="module")
 def adult():
-    return adult_head()
+    return heads.adult()
 
 
 @pytest.mark.slow
