@@ -14,10 +14,11 @@ from torch import Tensor
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.quality import similarity_threshold
+from unimo_bids.motion.slices.calm import calm_template, moved_within
 from unimo_bids.motion.slices.fitting import SliceProblem
 from unimo_bids.motion.slices.judge import clearly_better, standardised
 from unimo_bids.motion.slices.rebuilding import evened, rebuild, values_at
-from unimo_bids.motion.slices.thresholds import FOLLOWING, JUDGE
+from unimo_bids.motion.slices.thresholds import CALM, FOLLOWING, JUDGE
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory, through_frames
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
@@ -84,12 +85,7 @@ class SliceMotion:
     def within_frames(self, radius: float) -> NDArray[np.float64]:
         """Largest displacement between two slices of each frame ``(T,)``, mm on the surface."""
         arms = torch.cat([torch.eye(3), -torch.eye(3)]).double() * radius
-        points = self.trajectory.center + arms
-        found = []
-        for poses in torch.from_numpy(self.poses):
-            moved = rigid.transform(poses, points).transpose(0, 1)  # (6, S, 3)
-            found.append(float(torch.cdist(moved, moved).max()))
-        return np.array(found)
+        return moved_within(torch.from_numpy(self.poses), self.trajectory.center + arms)
 
     def rms_within_frames(self, radius: float) -> NDArray[np.float64]:
         """Root mean square displacement of slices from each frame's middle ``(T,)``, mm."""
@@ -141,6 +137,11 @@ def estimate_slices(
         template = torch.from_numpy(motion.template) / frames.scale
         frame_poses = torch.from_numpy(motion.poses)
         fit = SliceProblem(frames, template, head, times, usable, good).fit(start, frame_poses)
+        moves = clearly_better(standardised(fit.held_out), good) & good
+        if moves.any() and good.sum() >= CALM.fewest:
+            calm = calm_template(frames, template, head, fit.trajectory, times, good)
+            problem = SliceProblem(frames, calm, head, times, usable, good)
+            fit = problem.refit(start, frame_poses, fit.trajectory)
         poses = torch.stack([fit.trajectory.at(times.of(t)) for t in range(frames.count)])
         held_out = standardised(fit.held_out)
         whole = good & ~clearly_better(held_out, good)

@@ -16,7 +16,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -37,6 +37,7 @@ from unimo_bids.motion.slices.solving import (
     solved,
 )
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory
+from unimo_bids.registration.least_squares import solve
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.region import Region
 
@@ -104,6 +105,26 @@ class SliceFit:
     held_out: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class _Followed:
+    """A trajectory at the end of its last stage.
+
+    Attributes
+    ----------
+    state
+        There.
+    covariance
+        ``(T, S, 6, 6)``
+    state_of
+        Of that stage: of a trajectory, or of frames at poses ``(T, 4, 4)`` instead.
+    """
+
+    trajectory: Trajectory
+    state: State
+    covariance: Tensor
+    state_of: Callable[..., State]
+
+
 class SliceProblem:
     """Frames, template and times that a trajectory is fitted to.
 
@@ -136,21 +157,43 @@ class SliceProblem:
         self.times, self.usable, self.good = times, usable, good
 
     def fit(self, start: Trajectory, frame_poses: Tensor) -> SliceFit:
-        """Follow the head through all slices, from coarse to fine; judge it by one pose a frame."""
-        trajectory = start
-        believed, radius = self._believed(start), self.head.radius
-        spread = float(start.bends(self.head.radius)[0].norm(dim=1).median())
-        scale = max(spread, _LEAST_BEND)
-        sizes = self.frames.grid.sizes.tolist()
-        widest = max(size for axis, size in enumerate(sizes) if axis != self.times.axis)
+        """Follow the head through all slices, from coarse to fine; judge it by one pose a frame.
+
+        Parameters
+        ----------
+        start
+            As frames' poses have it.
+        frame_poses
+            ``(T, 4, 4)``
+        """
         # what is blurred by as much as heads move between frames shows where they moved
-        largest = float(believed.max()) / widest
+        largest = float(self._believed(start).max()) / self._widest
         first = max(0, sum(stage.blur >= largest for stage in _STAGES) - 1)
-        for stage in _STAGES[first:]:
+        return self._judged(self._follow(start, start, _STAGES[first:]), frame_poses)
+
+    def refit(self, start: Trajectory, frame_poses: Tensor, found: Trajectory) -> SliceFit:
+        """Repeat the last stage from what another template gave; stay in the space of that.
+
+        Two templates of a head do not lie in quite the same place. How far they are apart is what
+        most frames' own poses ask to be moved by; they are judged as they are after that.
+        """
+        fine = self._follow(start, found, _STAGES[-1:])
+        steps = self._steps(fine.state_of(fine.trajectory, frame_poses))
+        apart = self._small(steps[self.good].median(dim=0).values)
+        fit = self._judged(fine, frame_poses @ self._small(steps))
+        back = fit.trajectory.knots @ rigid.inverse(apart)
+        return replace(fit, trajectory=replace(fit.trajectory, knots=back))
+
+    def _follow(self, start: Trajectory, begin: Trajectory, stages: Sequence[Stage]) -> _Followed:
+        """Go through stages; to leave the start costs."""
+        trajectory, believed, radius = begin, self._believed(start), self.head.radius
+        spread = float(start.bends(radius)[0].norm(dim=1).median())
+        scale = max(spread, _LEAST_BEND)
+        for stage in stages:
             # in the slices' plane only, of the template as well: at rest both are then alike
             widths = [
-                0.0 if axis == self.times.axis else stage.blur * widest / size
-                for axis, size in enumerate(sizes)
+                0.0 if axis == self.times.axis else stage.blur * self._widest / size
+                for axis, size in enumerate(self.frames.grid.sizes.tolist())
             ]
             model = Model.of(self.template, self.head, widths)
             points = self._points(trajectory, model, stage.points)
@@ -159,11 +202,36 @@ class SliceProblem:
             state_of = partial(self._state, model, points, sigma)
             trajectory, state = self._descend(trajectory, priors, state_of, stage)
         covariance = self._slice_covariance(trajectory, state, priors)
-        one_pose = self._state(model, points, sigma, trajectory, frame_poses)
-        held_out = better_held_out(state, one_pose, covariance)
+        return _Followed(trajectory, state, covariance, state_of)
+
+    def _judged(self, found: _Followed, frame_poses: Tensor) -> SliceFit:
+        """Compare a trajectory with one pose a frame."""
+        state, one_pose = found.state, found.state_of(found.trajectory, frame_poses)
+        held_out = better_held_out(state, one_pose, found.covariance)
         return SliceFit(
-            trajectory, state.similarity, state.gains, covariance.numpy(), held_out.numpy()
+            found.trajectory,
+            state.similarity,
+            state.gains,
+            found.covariance.numpy(),
+            held_out.numpy(),
         )
+
+    def _steps(self, one_pose: State) -> Tensor:
+        """What frames ask to be moved by ``(T, 6)`` mm; nothing of those that are not believed."""
+        of = one_pose.of_slices
+        steps = solve(of.hessian.sum(dim=1), of.rhs.sum(dim=1))
+        return steps * torch.from_numpy(self.good)[:, None]
+
+    def _small(self, steps: Tensor) -> Tensor:
+        """Motions ``(…, 4, 4)`` of the reference by steps ``(…, 6)`` mm."""
+        center = self.head.center.expand(*steps.shape[:-1], 3)
+        return rigid.from_parameters(steps[..., :3] / self.head.radius, steps[..., 3:], center)
+
+    @property
+    def _widest(self) -> float:
+        """Of a voxel in the slices' plane, mm."""
+        sizes = self.frames.grid.sizes.tolist()
+        return max(size for axis, size in enumerate(sizes) if axis != self.times.axis)
 
     def _believed(self, start: Trajectory) -> Tensor:
         """How far from its frame's pose each knot may well be ``(K,)``, mm: a frame's way."""

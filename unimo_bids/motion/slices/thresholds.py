@@ -22,6 +22,14 @@ class Following:
 
 
 @dataclass(frozen=True)
+class Calm:
+    """The template of calm frames."""
+
+    share: float = convention(0.75, "of good frames, those that move least within themselves")
+    fewest: int = derived(8, "good frames: of six at least is the template of all made")
+
+
+@dataclass(frozen=True)
 class Judge:
     """Whether a trajectory explains slices that had no part in it."""
 
@@ -44,5 +52,6 @@ class History:
 
 
 FOLLOWING = Following()
+CALM = Calm()
 JUDGE = Judge()
 HISTORY = History()
