@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from unimo_bids.spatial.grid import Grid, Window
+from unimo_bids.spatial.interpolation import sample_linear
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Composed, Field, Rigid, Warp
 
@@ -172,6 +173,34 @@ def empty_field(grid: Grid, axis: int, first: Tensor, last: Tensor, half_wave: f
         max(2, 1 + round(length / half_wave)) for length in ((last - first) * grid.sizes).tolist()
     ]
     return ShiftField(grid, axis, first, last, torch.zeros(*many, dtype=torch.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class PartOfField(ShiftField):
+    """So much of a field that is known: how much is its only coefficient, ``(1, 1, 1)``."""
+
+    known: ShiftField
+
+    @property
+    def roughness(self) -> Tensor:
+        """As of a field that is found in frames: any size of it is expected alike."""
+        return torch.ones_like(self.coefficients)
+
+    def waves(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The known field at indices ``(N, 3)``, and its slope along a, per mm: ``(N, 1)``."""
+        both = torch.stack([self.known.shift, self.known.density - 1])[None]
+        shift, slope = sample_linear(both, indices[None].float())[0]
+        return shift[:, None], slope[:, None]
+
+    def _on_grid(self, *, sloped: bool) -> Tensor:
+        known = self.known.density - 1 if sloped else self.known.shift
+        return float(self.coefficients) * known
+
+
+def part_of(field: ShiftField, share: float) -> PartOfField:
+    """So much of a field, to find out how much it is."""
+    coefficients = torch.full((1, 1, 1), share, dtype=torch.float64)
+    return PartOfField(field.grid, field.axis, field.first, field.last, coefficients, field)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,9 +22,11 @@ from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, voxel_centers
 from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
 
-_HALF_WAVE = 10.0  # mm, of the shortest cosine: about what maps of 3 mm resolve
+_HALF_WAVE = 15.0  # mm, of the shortest cosine: about what maps of 4 mm resolve
 _BLUR = 2.0  # mm, of the map before it is read at other voxels
-_NOISE = 0.1  # of a voxel's displacement to what is expected of it, where the weight is 1
+_BELIEVED = 0.5  # weight from which voxels tell how much noise there is
+_LEAST_NOISE = 0.02  # voxels of displacement; less is not to be believed of any map
+_ROUNDS = 4  # of evidence; it changes little after three
 _STEPS = 60  # of conjugate gradients; 25 are enough for a head in a box of its own
 # of places one voxel apart: those seen closer together are no longer told apart
 _LEAST_APART = 0.6
@@ -75,10 +77,30 @@ class FieldMap:
         ]
         voxels, weights = self._read(box)
         mean = (weights * voxels).sum() / weights.sum().clamp(min=1e-12)
-        c = _smooth(voxels - mean, weights, waves, _NOISE**2 * empty.roughness)
+        # a map's voxel tells as much, shared by as many of the EPI's voxels as it holds
+        noise = max(abs(self.readout) * self._noise(), _LEAST_NOISE)
+        share = float((self.grid.sizes / grid.sizes).prod())
+        c = _evident(voxels - mean, weights, waves, empty.roughness, share * noise**2)
         shown = _turned(_sum(c, waves), axis) * grid.sizes[axis]
         projected = _sum(shown, [torch.linalg.pinv(wave) for wave in waves])
         return replace(empty, coefficients=projected).limited()
+
+    def times(self, share: float) -> FieldMap:
+        """So much of the field."""
+        return replace(self, hz=share * self.hz)
+
+    def _noise(self) -> float:
+        """Standard deviation of the map's noise, Hz, by how its voxels differ from neighbours."""
+        sure = self.weights > _BELIEVED
+        found = []
+        for axis, n in enumerate(self.hz.shape):
+            low, here, high = (torch.arange(n - 2) + start for start in range(3))
+            hz = [self.hz.index_select(axis, one) for one in (low, here, high)]
+            seen = [sure.index_select(axis, one) for one in (low, here, high)]
+            bend = (hz[0] - 2 * hz[1] + hz[2])[seen[0] & seen[1] & seen[2]]
+            if len(bend):
+                found.append(float(bend.abs().median()) / (0.6745 * 6**0.5))
+        return min(found, default=0.0)  # what the field itself adds is least along one axis
 
     def _read(self, grid: Grid) -> tuple[Tensor, Tensor]:
         """Displacements, voxels, and weights at a grid's voxels, ``(X, Y, Z)`` float64 each."""
@@ -100,6 +122,21 @@ class FieldMap:
 def _sum(coefficients: Tensor, waves: list[Tensor]) -> Tensor:
     """Sum of waves: ``(P, Q, R)`` and ``(X, P)``, ``(Y, Q)``, ``(Z, R)`` to ``(X, Y, Z)``."""
     return torch.einsum("pqr,xp,yq,zr->xyz", coefficients, *waves)
+
+
+def _evident(
+    values: Tensor, weights: Tensor, waves: list[Tensor], roughness: Tensor, variance: float
+) -> Tensor:
+    """The same, how large coefficients are expected to be found from the values themselves."""
+    squares = torch.einsum("p,q,r->pqr", *[wave.square().sum(dim=0) for wave in waves])
+    size = 1.0  # voxel, squared
+    for _ in range(_ROUNDS):
+        expected = variance / size * roughness
+        c = _smooth(values, weights, waves, expected)
+        data = weights.mean() * squares
+        determined = float((data / (data + expected)).sum())
+        size = max(float((roughness * c.square()).sum()) / max(determined, 1.0), 1e-6)
+    return c
 
 
 def _smooth(values: Tensor, weights: Tensor, waves: list[Tensor], roughness: Tensor) -> Tensor:

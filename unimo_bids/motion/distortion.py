@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.deformation.epi import Distortion, ShiftField, empty_field
+from unimo_bids.deformation.epi import Distortion, ShiftField, empty_field, part_of
 from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames, PartOfFrames
@@ -117,17 +117,14 @@ def estimate_distortion(
         moved = rigid.displacement(ground.poses, torch.eye(4).double(), surface)
         if float(moved.mean(dim=-1).median()) < DISTORTION.moved_mm:
             return Bent(motion, None, f"{_NOT_SOUGHT}: the head hardly moved.")
-        refused = ""
-        verdict = None if field_map is None else _judge_map(ground, field_map, axis)
-        if verdict is not None and verdict.field is None:
-            refused, verdict = f"{verdict.said}. ", None
-        measured = verdict is not None
-        verdict = verdict or _seek(ground, axis, how)
+        verdict, refused = _settle(ground, axis, how, field_map)
+        said = f"The field map is not used: {refused}. " if refused else ""
         progress(0.5)
         if verdict.field is None:
-            said = f"{refused}No distortion is corrected: {verdict.said}."
+            said += f"No distortion is corrected: {verdict.said}."
             return Bent(motion, None, said, verdict.less)
-        every, fit = ground.seen(range(len(chosen))), fit_under if measured else fit_field
+        every = ground.seen(range(len(chosen)))
+        fit = fit_under if verdict.measured else fit_field
         found = fit(
             every.sampled, every.poses, verdict.field, ground.head, ground.level, _MORE_STEPS
         )
@@ -137,8 +134,8 @@ def estimate_distortion(
         under = rigid.inverse(common) @ torch.from_numpy(bent.poses) @ common
         bent = replace(bent, poses=under.numpy())
         progress(1.0)
-        said = f"{refused}Distortion is corrected: {verdict.said}."
-        return Bent(bent, Distortion(fixed), said, verdict.less, measured)
+        said += f"Distortion is corrected: {verdict.said}."
+        return Bent(bent, Distortion(fixed), said, verdict.less, verdict.measured)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,21 +195,50 @@ def _ground(
     return _Ground(part, window, chosen, poses[chosen], region, head, _level(part.grid))
 
 
+def _settle(
+    ground: _Ground, axis: int, how: Deformation, field_map: FieldMap | None
+) -> tuple[_Verdict, str]:
+    """What is to be believed of a field map and of the frames, and why the map is not."""
+    if field_map is None:
+        return _seek(ground, axis, how), ""
+    measured = _judge_map(ground, field_map, axis)
+    if measured.field is not None and not measured.doubted:
+        return measured, ""
+    sought = _seek(ground, axis, how)
+    if measured.field is not None and sought.field is None:
+        return measured, ""
+    return sought, measured.said
+
+
 def _judge_map(ground: _Ground, field_map: FieldMap, axis: int) -> _Verdict:
-    """Whether frames agree better under a field that was measured, and all of it."""
-    field = field_map.on(ground.frames.grid, axis, *ground.box)
-    seen = ground.seen(ground.apart)
-    left, of_half = seen.under(field), seen.under(field.times(0.5))
-    without = seen.under(field.times(0))
+    """How much of a field that was measured frames say there is, and whether that is believed."""
+    seen, amount = ground.seen(ground.apart), 1.0
+    for _ in range(2):  # what folds or bends much is not twice as much of the half
+        field = field_map.times(amount).on(ground.frames.grid, axis, *ground.box)
+        part = part_of(field, 0.0)
+        without, (found, left) = seen.left(part, 0)[1], seen.left(part, _MORE_STEPS)
+        more = float(found.coefficients)
+        amount *= more
+        if more <= 0 or _as_said(more):
+            break
     gains = without - left
-    said, less = _told(f"{field_map.said} along {GRID_AXES[axis]}", gains), {axis: _less(gains)}
-    said += f", and {100 * _less(without - of_half):.1f} % with half of it"
-    # one that is twice too large, or noise, is no better than its half
-    if _clear(gains) and _clear(of_half - left):
-        return _Verdict(field, said, less)
-    turned = _less(without - seen.under(field.times(-1).limited()))
-    said = f"The field map is not used: {said}, {100 * turned:.1f} % with its sign changed"
-    return _Verdict(None, said, less)
+    said = _told(f"{amount:.2f} times {field_map.said} along {GRID_AXES[axis]}", gains)
+    less = {axis: _less(gains)}
+    believed = _as_said(amount) or (
+        1 / DISTORTION.largest_factor < amount < DISTORTION.largest_factor
+        and float(gains.mean()) > DISTORTION.worth
+    )
+    if not (_clear(gains) and believed):
+        return _Verdict(None, said, less)
+    if _as_said(amount):
+        return _Verdict(field, said, less, measured=True)
+    field = field_map.times(amount).on(ground.frames.grid, axis, *ground.box)
+    return _Verdict(field, said, less, measured=True, doubted=True)
+
+
+def _as_said(amount: float) -> bool:
+    """Whether a map is so much of the field as it says, but for its noise."""
+    return 1 / DISTORTION.as_said < amount < DISTORTION.as_said
 
 
 def _seek(ground: _Ground, axis: int, how: Deformation) -> _Verdict:
@@ -256,16 +282,6 @@ class _Seen:
             left.append(self._judged(fits[-1], judging))
         return fits[0].field, torch.cat(left)
 
-    def under(self, field: ShiftField) -> Tensor:
-        """Log of what is left in each frame under a field, if the other half made the template."""
-        left = []
-        for part in range(2):
-            making, judging = slice(part, None, 2), slice(1 - part, None, 2)
-            frames, poses = self.sampled[making], self.poses[making]
-            fit = fit_under(frames, poses, field, self.head, self.level, _POSE_STEPS)
-            left.append(self._judged(fit, judging))
-        return torch.cat(left)
-
     def _judged(self, fit: Fit, judging: slice) -> Tensor:
         frames = self.sampled[judging]
         poses = fit_poses(fit, frames, self.poses[judging], self.level, _POSE_STEPS)
@@ -274,11 +290,17 @@ class _Seen:
 
 @dataclass(frozen=True, eq=False)
 class _Verdict:
-    """A field to begin with, or None; why, and `Bent.less`."""
+    """A field to begin with, or None; why, and `Bent.less`.
+
+    A map is doubted where frames say that it is not as strong as it says: then what is found in
+    the frames comes before it.
+    """
 
     field: ShiftField | None
     said: str
     less: Mapping[int, float]
+    measured: bool = False
+    doubted: bool = False
 
 
 def _judge(seen: _Seen, empty: Mapping[int, ShiftField], axis: int, how: Deformation) -> _Verdict:

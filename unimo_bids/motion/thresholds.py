@@ -161,6 +161,10 @@ class Distortion:
     )
     agreed: float = convention(2.0, "standard errors over frames")
     fewest: int = convention(4, "frames that judge")
+    as_said: float = convention(
+        1.25, "factor up to which a field map is as strong as it says; readouts err by 1.3 or more"
+    )
+    largest_factor: float = convention(3.0, "by which a map that is of the run may be wrong")
 
 
 FRAMES = Frames()
