@@ -1,8 +1,8 @@
 """Brain extraction on fetuses that *recognise* has not seen: fitted without each of them in turn.
 
-It is fitted from nothing, as what the shipped one began with had seen all of them, and to no more
-volumes than in one training. *Find* and *segment* stay those that are shipped, and these have seen
-the stacks: what is judged is whether a brain is told from other things, not its outline.
+It is fitted from nothing, as what the shipped one began with had seen all of them. *Find* and
+*segment* stay those that are shipped, and these have seen the stacks: what is judged is whether a
+brain is told from other things, not its outline.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from unimo_bids.training.brain import Lessons, fit, lessons
 from unimo_bids.training.scenes import Scenes
 from unimo_bids.training.stacks import Stack
 
+_VOLUMES = 330  # the shipped one was fitted four times, each time to about 110
+
 
 def judge(data: Path, pack: Path, out: Path, threads: int) -> int:
     """Print the tables of all fetal stacks in a pack, and write pictures."""
@@ -28,7 +30,7 @@ def judge(data: Path, pack: Path, out: Path, threads: int) -> int:
     objects = [thing for thing in load(pack) if not thing.held_back]
     trained = BrainNetworks()
     load_weights(trained, FOLDER / "brain.safetensors")
-    seen = lessons(trained, Scenes(objects))
+    seen = lessons(trained, Scenes(objects), _VOLUMES)
     names: dict[str, list[str]] = {}
     for thing in objects:
         if isinstance(thing, Stack):

@@ -181,16 +181,16 @@ def losses(trained: BrainNetworks, batch: Batch) -> dict[str, Tensor]:
 
 def teach(trained: BrainNetworks, scenes: Scenes) -> None:
     """Fit *recognise* to what the two others outline in volumes of these scenes."""
-    learned = lessons(trained, scenes)
+    learned = lessons(trained, scenes, _LESSONS)
     if learned.fetuses:  # networks that have learned nothing outline nothing
         fit(trained.recognise, learned)
 
 
-def lessons(trained: BrainNetworks, scenes: Scenes) -> Lessons:
-    """What the networks outline in volumes of these scenes, every other one without a brain."""
+def lessons(trained: BrainNetworks, scenes: Scenes, volumes: int) -> Lessons:
+    """What the networks outline in so many volumes, every other one without a brain."""
     features, right = [torch.empty(0, trained.recognise.mean.numel())], list[float]()
     fetuses: list[str] = []
-    for number in range(_LESSONS):
+    for number in range(volumes):
         scenery: Scenery | None = "none" if number % _WITHOUT == 0 else None
         example = scenes.draw(np.random.default_rng([_LESSON_SEED, number]), scenery)
         for outline in all_outlines(example.image, example.sizes, trained):
