@@ -174,11 +174,11 @@ class SliceProblem:
     def refit(self, start: Trajectory, frame_poses: Tensor, found: Trajectory) -> SliceFit:
         """Repeat the last stage from what another template gave; stay in the space of that.
 
-        Two templates of a head do not lie in quite the same place. How far they are apart is what
-        most frames' own poses ask to be moved by; they are judged as they are after that.
+        Two templates of a head do not lie in quite the same place. How far they are apart is how
+        far most frames are, as wholes, from their own poses; they are judged as they are there.
         """
         fine = self._follow(start, found, _STAGES[-1:])
-        steps = self._steps(fine.state_of(fine.trajectory, frame_poses))
+        steps = self._onward(fine, frame_poses)
         apart = self._small(steps[self.good].median(dim=0).values)
         fit = self._judged(fine, frame_poses @ self._small(steps))
         back = fit.trajectory.knots @ rigid.inverse(apart)
@@ -216,11 +216,22 @@ class SliceProblem:
             held_out.numpy(),
         )
 
-    def _steps(self, one_pose: State) -> Tensor:
-        """What frames ask to be moved by ``(T, 6)`` mm; nothing of those that are not believed."""
-        of = one_pose.of_slices
-        steps = solve(of.hessian.sum(dim=1), of.rhs.sum(dim=1))
-        return steps * torch.from_numpy(self.good)[:, None]
+    def _onward(self, found: _Followed, frame_poses: Tensor) -> Tensor:
+        """From frames' poses to the one that is nearest to all their slices ``(T, 6)``, mm.
+
+        Slices count by what they tell; frames that are not believed have none.
+        """
+        poses = torch.stack(
+            [found.trajectory.at(self.times.of(t)) for t in range(len(frame_poses))]
+        )
+        turn, shift = rigid.to_parameters(
+            rigid.inverse(frame_poses)[:, None] @ poses,
+            self.head.center.expand(*poses.shape[:2], 3),
+        )
+        away = torch.cat([self.head.radius * turn, shift], dim=2)
+        told = found.state.of_slices.hessian
+        nearest = solve(told.sum(dim=1), (told @ away[..., None]).sum(dim=1)[..., 0])
+        return nearest * torch.from_numpy(self.good)[:, None]
 
     def _small(self, steps: Tensor) -> Tensor:
         """Motions ``(…, 4, 4)`` of the reference by steps ``(…, 6)`` mm."""
