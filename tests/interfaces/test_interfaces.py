@@ -238,6 +238,7 @@ def test_a_report_warns_of_lost_frames(here, monkeypatch):
     moved = write_arrays(here / "motion.npz", motion)
     columns = [f"{name}{end}" for name in MOTION_NAMES for end in ("", "_sd")]
     table = {name: np.zeros(6) for name in [*columns, "framewise_displacement", "censor"]}
+    table["censor_uncorrected"] = np.array([0, 0, 1, 0, 1, 1])
     write_table(here / "confounds.tsv", table)
     (here / "similarity.json").write_text(json.dumps({"before": [1] * 6, "after": [1] * 6}))
     drawn = []
@@ -261,3 +262,4 @@ def test_a_report_warns_of_lost_frames(here, monkeypatch):
     assert drawn[0].facts["Brain"].startswith("neural networks about 1,2,3 (--brain-center), rad")
     assert drawn[0].facts["Largest move"] == "12.00 mm (frames 1 to 3, across lost ones)"
     assert drawn[0].numbers["largest_move"] == 12 and drawn[0].numbers["fd_max"] == 0
+    assert drawn[0].numbers["uncorrected_percent"] == 50

@@ -100,7 +100,8 @@ def make_record(
         "facts": {"Frames": str(frames)},
         "warnings": ("The repetition time was guessed.",),
         "numbers": {"fd_mean": np.float64(1.75), "fd_median": float("nan"), "frames": frames,
-                    "tsnr_gain": 2.0, "censored_percent": 16.7, "lost": 0},
+                    "tsnr_gain": 2.0, "censored_percent": 16.7, "uncorrected_percent": 8.3,
+                    "lost": 0},
     }  # fmt: skip
     return RunRecord(**(given | changes))
 

@@ -50,6 +50,8 @@ def test_runs_in_order_each_with_all_its_sections(derivatives):
         ]
     links = {link.get("href") for link in page.iter("a")}
     assert all(link[1:] in ids for link in links), links
+    tiles = ["".join(tile.itertext()).split() for tile in page.findall(".//dl[@class='tiles']/div")]
+    assert tiles[2][-4:] == ["corrected16.7", "·", "8.3", "%"]
     assert {f"#{place}" for place in ids} >= {"#overview", "#about", "#methods", "#errors"}
 
 

@@ -100,7 +100,9 @@ class DrawRun(SimpleInterface):
         )
         brain_ml = float(brain.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
         censored = columns["censor"] == 1
-        numbers = run_numbers(motion.status, before, after, (tsnr_before, tsnr_after), censored)
+        tsnr, uncorrected = (tsnr_before, tsnr_after), columns.get("censor_uncorrected")
+        uncorrected = None if uncorrected is None else uncorrected == 1
+        numbers = run_numbers(motion.status, before, after, tsnr, censored, uncorrected)
         numbers |= {"brain_ml": brain_ml, "largest_move": None if move is None else move.mm}
         similarity = json.loads(Path(inputs.similarity).read_text())
         candidates, chosen = _candidates(inputs.about_brain)

@@ -40,6 +40,7 @@ COLUMNS = (
     Column("tsnr_gain", "tSNR gain, ×"),
     Column("brain_ml", "Brain, ml", 0),
     Column("censored_percent", "Censored, %", 1),
+    Column("uncorrected_percent", "Not corrected, %", 1),
     Column("frames", "Frames", 0),
     Column("searched", "Searched", 0),
     Column("bridged", "Bridged", 0),
