@@ -26,7 +26,12 @@ class Calm:
     """The template of calm frames."""
 
     share: float = convention(0.75, "of good frames, those that move least within themselves")
-    fewest: int = derived(8, "good frames: of six at least is the template of all made")
+    fewest: int = measured(
+        8,
+        "good frames, of which six are calm, as many as the template of all has; with five "
+        "good frames mosaic04 lost .004 of its median correlation",
+        shown=True,
+    )
 
 
 @dataclass(frozen=True)
