@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.motion.bands import unbanded
 from unimo_bids.motion.contrasts import ROUNDS, tie, ways_by_contrast
 from unimo_bids.motion.cycles import contrast_cycle, cycle_finding, most_different, without_cycle
 from unimo_bids.motion.estimate import (
@@ -124,17 +125,24 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
     if not scan.settings.refine:
         return _unrefined(scan, tracked, tracking.covariance)
     steady, plain, image, contrasts = refine_to_template(scan, tracked)
-    way, findings = Way(plain, image, tracked), tracking.findings
+    findings = tracking.findings
+    way = Way(plain, image, tracked)
+    banded = None if tracking.contrasts else unbanded(scan, way)
+    if banded is not None:
+        scan, tracked, finding = banded
+        steady, plain, image, contrasts = refine_to_template(scan, tracked)
+        way, findings = Way(plain, image, tracked), (*findings, finding)
     striped = unstriped(scan, way)
     ways: dict[Mode, Way] = {}
     if striped is not None:
         scan, ways["plain"], finding = striped
-        findings = (finding,)
+        findings = (*findings, finding)
     elif tracking.contrasts:  # one image has lost already, in tracking
         ways = ways_by_contrast(scan, tracked, ROUNDS[-1:])
     else:
         scan = steady
-        ways["plain"], findings = by_tissues(scan, way)
+        ways["plain"], told = by_tissues(scan, way)
+        findings = (*findings, *told)
         if contrasts:
             ways |= ways_by_contrast(scan, tie(scan, plain.poses), ROUNDS, plain.poses)
     judge = Judge(scan.frames, scan.head, scan.usable)

@@ -114,6 +114,20 @@ class Destriped(Frames):
         return self._frames(indices).div_(self._gains[list(indices)])
 
 
+class Combined(Frames):
+    """Frames whose slices along an axis are combinations ``(S, S)`` of theirs."""
+
+    def __init__(self, frames: Frames, axis: int, matrix: Tensor) -> None:
+        super().__init__(frames._series, frames.grid.affine, frames.device)
+        self.scale = frames.scale
+        self._frames, self._axis, self._matrix = frames, 1 + axis, matrix.to(self.device)
+
+    def __call__(self, indices: Sequence[int]) -> Tensor:
+        """Frames at these indices."""
+        frames = self._frames(indices).movedim(self._axis, -1)
+        return (frames @ self._matrix.mT).movedim(-1, self._axis).contiguous()
+
+
 def evened(images: Tensor, average: Tensor) -> Tensor:
     """Images ``(B, X, Y, Z)`` relative to the average around each voxel."""
     thinned = average.flatten(1)[:, :: max(1, average[0].numel() // 50_000)]

@@ -13,6 +13,7 @@ rough, and two halves of the voxels say the same, there are stripes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.frames import Destriped, empty
+from unimo_bids.motion.frames import Destriped, Frames, empty
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import CoarseFrames, Scan
 from unimo_bids.motion.thresholds import STRIPES
@@ -72,9 +73,8 @@ def unstriped(scan: Scan, way: Way) -> tuple[Scan, Way, str] | None:
         track = follow_images(frames, found.images, found.refined.poses)
         steady, refined, image, contrasts = refine_to_template(frames, track)
         found = Way(refined, image, track)
-    before, after = (1 - one.refined.similarity[scan.usable] ** 2 for one in (way, found))
-    worth = np.mean(after < (1 - STRIPES.worth) * before) > 0.5  # in the median frame
-    return (steady, found, str(first)) if worth and not contrasts else None
+    worth = far_less_left(way, found, scan.usable) and not contrasts
+    return (steady, found, str(first)) if worth else None
 
 
 def find_stripes(
@@ -97,15 +97,32 @@ def find_stripes(
     few = usable[np.linspace(0, len(usable) - 1, min(len(usable), _LOOKED_AT)).astype(int)]
     for frames in (few, usable):
         found = _across(scan, template, poses, frames)
-        second, first = sorted(found, key=lambda one: one.rough)[1:]
-        if first.rough < max(STRIPES.rough, STRIPES.clear * second.rough):
+        axis = stands_out([one.rough for one in found])
+        if axis is None:
             return None
-    return first
+        stripes = found[axis]
+    return stripes
+
+
+def stands_out(rough: Sequence[float]) -> int | None:
+    """The axis across which gains are rough, far more than across the others, if there is one."""
+    second, first = sorted(rough)[1:]
+    return rough.index(first) if first >= max(STRIPES.rough, STRIPES.clear * second) else None
+
+
+def far_less_left(before: Way, after: Way, usable: NDArray[np.bool_]) -> bool:
+    """Whether less is left of the median frame, 1 - r², by a share that is worth it."""
+    old, new = (1 - one.refined.similarity[usable] ** 2 for one in (before, after))
+    return bool(np.mean(new < (1 - STRIPES.worth) * old) > 0.5)
 
 
 def without_stripes(scan: Scan, stripes: Stripes) -> Scan:
     """The same scan, each slice divided by its gain."""
-    frames = Destriped(scan.frames, stripes.axis, torch.from_numpy(stripes.gains))
+    return seen_as(scan, Destriped(scan.frames, stripes.axis, torch.from_numpy(stripes.gains)))
+
+
+def seen_as(scan: Scan, frames: Frames) -> Scan:
+    """The same scan, its frames seen in another way."""
     return replace(
         scan,
         frames=frames,

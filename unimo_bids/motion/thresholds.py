@@ -40,6 +40,19 @@ class Stripes:
 
 
 @dataclass(frozen=True)
+class Bands:
+    """Slices whose brightness is not their neighbours', in all frames alike; beside `Stripes`."""
+
+    bright: float = convention(0.1, "of the brightest, a place in the median frame: not noise")
+    darkest: float = convention(0.02, "of the brightest; less counts as so much")
+    dark: float = convention(0.25, "a gain; what a slice of less shows is noise")
+    usual: float = convention(0.5, "a gain's logarithm, where places do not tell")
+    rounds: int = convention(10, "at most; each finds a third to all of what is left")
+    slowest: float = convention(0.5, "of a step is left by the next: twice a step, at most")
+    left: float = convention(0.1, "of how rough they were at first: found")
+
+
+@dataclass(frozen=True)
 class Tissues:
     """Frames in which tissues are of another brightness."""
 
@@ -170,6 +183,7 @@ class Distortion:
 FRAMES = Frames()
 REFERENCE = Reference()
 STRIPES = Stripes()
+BANDS = Bands()
 TISSUES = Tissues()
 TRACKING = Tracking()
 QUALITY = Quality()

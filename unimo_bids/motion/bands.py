@@ -1,0 +1,161 @@
+"""Slices that are darker or brighter than those beside them, in all frames alike.
+
+A band of saturation, a slice that is excited twice: it stays with the scanner while the head moves
+through it. Its borders are the strongest edges there are, the template holds them as well, and all
+poses are drawn to rest. A head that moves shows a place y through several slices s. With the
+place's own brightness p and that of the frame, c, a gain g of each slice explains what frames I
+show there, all of them logarithms::
+
+    log I_t(y) = p(y) + c_t + Σ_s B_t(y, s) g(s)
+
+B are the weights by which a place between two slices is read. Poses that are drawn aside show a
+part of the gains; without that part they are drawn less, so gains and poses are found in turn.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unimo_bids.motion.frames import Combined
+from unimo_bids.motion.refinement import refine_to_template
+from unimo_bids.motion.scan import Scan
+from unimo_bids.motion.stripes import far_less_left, seen_as, stands_out
+from unimo_bids.motion.thresholds import BANDS, STRIPES
+from unimo_bids.motion.tracking import Track, follow_images
+from unimo_bids.motion.ways import Way
+from unimo_bids.registration.intensity import CAUCHY
+from unimo_bids.registration.least_squares import robust_scale
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import voxel_centers
+from unimo_bids.spatial.interpolation import sample_linear
+
+_POINTS = 2_000  # of the head
+_REWEIGHTED = 3  # times
+_TOLD = (
+    "The brightness of slices differs by {:.0f} % (root mean square), in all frames alike: it "
+    "stays with the scanner. Frames were registered without that; the corrected series keeps it."
+)
+
+
+def unbanded(scan: Scan, way: Way) -> tuple[Scan, Track, str] | None:
+    """The scan without bands, tracking there, and a sentence.
+
+    None where there are none, gains do not settle, or frames without them are much as they were.
+
+    Parameters
+    ----------
+    way
+        By one image.
+    """
+    found = gains(scan, way.refined.poses)
+    axis = stands_out([roughness(one) for one in found])
+    if axis is None:
+        return None
+    rough = roughness(found[axis])
+    one, now, log_gains = scan, way, torch.zeros_like(found[axis])
+    before = torch.zeros_like(log_gains)
+    for _ in range(BANDS.rounds):
+        log_gains = log_gains + _far_enough(found[axis], before) * found[axis]
+        one = seen_as(scan, Combined(scan.frames, axis, mended(log_gains)))
+        track = follow_images(one, now.images, now.refined.poses)
+        _, refined, image, _ = refine_to_template(one, track)
+        now = Way(refined, image, track)
+        before, found = found[axis], gains(one, refined.poses)
+        if roughness(found[axis]) < BANDS.left * rough:
+            told = _TOLD.format(100 * roughness(log_gains))
+            return (one, track, told) if far_less_left(way, now, scan.usable) else None
+    return None
+
+
+def mended(log_gains: Tensor) -> Tensor:
+    """What makes slices without gains of those with, ``(S, S)``.
+
+    Of a slice that shows hardly more than noise, those before and after it make up one.
+
+    Examples
+    --------
+    >>> mended(torch.tensor([1.0, 2.0, 0.1, 1.0]).log())
+    tensor([[1.0000, 0.0000, 0.0000, 0.0000],
+            [0.0000, 0.5000, 0.0000, 0.0000],
+            [0.0000, 0.2500, 0.0000, 0.5000],
+            [0.0000, 0.0000, 0.0000, 1.0000]])
+    """
+    every = log_gains.exp().clamp(1 / STRIPES.most, STRIPES.most)
+    bright = np.flatnonzero((every > BANDS.dark).cpu().numpy())
+    slices = np.arange(len(every))
+    rows = [np.interp(slices, bright, one) for one in np.eye(len(every))[bright][:, bright]]
+    out = torch.zeros(len(every), len(every)).to(every)
+    out[:, bright.tolist()] = torch.from_numpy(np.stack(rows, axis=1)).to(every)
+    return out / every
+
+
+def _far_enough(step: Tensor, before: Tensor) -> float:
+    """How many such steps it will take, if each is as much smaller as this one (Aitken)."""
+    ratio = float(step @ before / before.square().sum().clamp(min=1e-12))
+    return 1 / (1 - min(max(ratio, 0.0), BANDS.slowest))
+
+
+def gains(scan: Scan, poses: Tensor) -> list[Tensor]:
+    """Logarithms of the gains that slices have in all frames, ``(S,)`` across each axis.
+
+    0 where little of the head comes by.
+    """
+    grid, inside = scan.frames.grid, scan.head.weights.flatten() > 0.5
+    places = voxel_centers(grid.shape, scan.frames.device)[inside].double()
+    places = places[:: max(1, len(places) // _POINTS)]
+    points = rigid.transform(grid.affine.to(places), places)
+    last = torch.tensor(grid.shape).to(points) - 1
+    values, indices = [], []
+    for t in scan.spread(scan.usable):
+        index = rigid.transform(grid.to_index.to(points) @ poses[t].to(points), points)
+        seen = ((index >= 0) & (index <= last)).all(dim=-1)
+        read = sample_linear(scan.frames([t])[:, None], index.float()[None])[0, 0]
+        values.append(torch.where(seen, read, torch.nan))
+        indices.append(index.float())
+    shown, index = torch.stack(values), torch.stack(indices)
+    # a logarithm of what is dark is that of noise
+    bright = torch.isfinite(shown).all(dim=0) & (shown.median(dim=0).values > BANDS.bright)
+    logs = shown[:, bright].clamp(min=BANDS.darkest).log()
+    return [_gains(logs, index[:, bright, axis], n) for axis, n in enumerate(grid.shape)]
+
+
+def roughness(log_gains: Tensor) -> float:
+    """Root mean square of what sets a slice's gain apart from its neighbours'."""
+    held = torch.nonzero(log_gains)[:, 0]
+    if len(held) < 3:
+        return 0.0
+    held = log_gains[int(held[0]) : int(held[-1]) + 1]
+    apart = held[1:-1] - (held[:-2] + held[2:]) / 2
+    return float(apart.square().mean().sqrt())
+
+
+def _gains(logs: Tensor, index: Tensor, n: int) -> Tensor:
+    """What explains logarithms ``(T, N)`` read at indices ``(T, N)`` of n slices."""
+    if logs.numel() == 0 or n < 3:
+        return torch.zeros(n).to(logs)
+    below = index.floor().long().clamp(0, n - 2)
+    part = (index - below)[..., None]
+    basis = torch.zeros(*logs.shape, n).to(logs)
+    basis.scatter_(2, below[..., None], 1 - part)
+    basis.scatter_(2, below[..., None] + 1, part)
+    reach = basis.sum(dim=(0, 1))
+    known = reach > STRIPES.in_view * reach.max()
+    moved, shown = _apart(basis).flatten(0, 1), _apart(logs).flatten()
+    solution = torch.zeros(n).to(logs)
+    for _ in range(_REWEIGHTED):
+        left = shown - moved @ solution
+        sigma = robust_scale(left[None], torch.ones_like(left)[None])
+        weighted = moved / (1 + (left / (CAUCHY * sigma)) ** 2)[:, None]
+        # points as of a single frame: what hardly moved tells nothing
+        expected = torch.eye(n).to(logs) * (sigma / BANDS.usual) ** 2 * logs.shape[1] / n
+        gram, right = weighted.mT @ moved + expected, weighted.mT @ shown
+        solution = torch.linalg.solve(gram.double(), right.double()).to(logs)
+    return torch.where(known, solution - solution[known].median(), 0.0)
+
+
+def _apart(values: Tensor) -> Tensor:
+    """Values ``(T, N, ...)`` less what a place shows in all frames, and a frame in all places."""
+    values = values - values.mean(dim=0, keepdim=True)
+    return values - values.mean(dim=1, keepdim=True)
