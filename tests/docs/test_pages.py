@@ -42,6 +42,7 @@ _OTHERS |= {
     "--size",
     "--field-map",
     "--count",
+    "--leave-out",
 }
 _OTHERS |= {"--procedural", "--surroundings", "--batch", "--validate"}
 
