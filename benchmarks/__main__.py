@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "spaces": _spaces,
         "tracking": _tracking,
         "distortion": _distortion,
+        "pushed": _pushed,
         "deformation": _deformation,
         "page": _page,
     }
@@ -126,6 +127,11 @@ def _add_series(commands: Commands) -> None:
     distortion.add_argument("--outside", action="store_true", help="series of others instead")
     distortion.add_argument("--only", nargs="+", default=[], help="of these, those so named")
     distortion.add_argument("--threads", type=int, default=1)
+    pushed = commands.add_parser("pushed", help="a field map of a real head, distorted by scipy")
+    pushed.add_argument("--data", type=Path, default=DATA)
+    pushed.add_argument("--size", nargs="+", type=float, default=[0, 100], help="Hz, about")
+    pushed.add_argument("--seed", type=int, default=0)
+    pushed.add_argument("--threads", type=int, default=1)
 
 
 def _add_volumes(commands: Commands) -> None:
@@ -225,6 +231,12 @@ def _distortion(options: argparse.Namespace) -> int:
     return judge(
         options.data, *what, options.frames, options.axis, options.field_map, options.threads
     )
+
+
+def _pushed(options: argparse.Namespace) -> int:
+    from benchmarks.pushed import judge
+
+    return judge(options.data, options.size, options.seed, options.threads)
 
 
 def _golden(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unimo_bids.deformation.epi import ShiftField, empty_field
+from unimo_bids.deformation.epi import LEAST_DENSITY, ShiftField, empty_field
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, voxel_centers
 from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
@@ -30,6 +30,10 @@ _ROUNDS = 4  # of evidence; it changes little after three
 _STEPS = 60  # of conjugate gradients; 25 are enough for a head in a box of its own
 # of places one voxel apart: those seen closer together are no longer told apart
 _LEAST_APART = 0.6
+# of displacement along the axis, downwards: a field that is 1.25 times as strong as its map, too,
+# leaves the density that is wanted at least
+_STEEPEST = -(1 - LEAST_DENSITY) / 1.25
+_ROUNDS_OF_SLOPES = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +85,12 @@ class FieldMap:
         noise = max(abs(self.readout) * self._noise(), _LEAST_NOISE)
         share = float((self.grid.sizes / grid.sizes).prod())
         c = _evident(voxels - mean, weights, waves, empty.roughness, share * noise**2)
-        shown = _turned(_sum(c, waves), axis) * grid.sizes[axis]
-        projected = _sum(shown, [torch.linalg.pinv(wave) for wave in waves])
-        return replace(empty, coefficients=projected).limited()
+        shown = _turned(_sum(c, waves), axis)
+        back = [torch.linalg.pinv(wave) for wave in waves]
+        for _ in range(_ROUNDS_OF_SLOPES):  # waves overshoot where places were held apart
+            projected = _sum(shown, back)
+            shown = _gentle(_sum(projected, waves), axis)
+        return replace(empty, coefficients=projected * grid.sizes[axis]).limited()
 
     def times(self, share: float) -> FieldMap:
         """So much of the field."""
@@ -181,3 +188,13 @@ def _turned(e: Tensor, axis: int) -> Tensor:
     # beyond what is seen of the box, as at its border
     ends = torch.where(x < y[..., :1], -(y - x)[..., :1], -(y - x)[..., -1:])
     return torch.where((x < y[..., :1]) | (x > y[..., -1:]), ends, d).movedim(-1, axis)
+
+
+def _gentle(d: Tensor, axis: int) -> Tensor:
+    """Displacements, voxels, nowhere steeper than is allowed; what is taken away is shared."""
+    d = d.movedim(axis, -1)
+    slopes = d.diff(dim=-1)
+    less = torch.zeros_like(d)
+    less[..., 1:] = (slopes.clamp(min=_STEEPEST) - slopes).cumsum(dim=-1)
+    # half of what is taken away before a steep place, half behind it
+    return (d + less - less[..., -1:] / 2).movedim(-1, axis)

@@ -1,0 +1,217 @@
+"""A real head in a field of air-filled spheres, distorted by pushing its signal: scipy alone.
+
+Nothing of what is judged has a part in the series: the mean of a real run at rest is moved by known
+poses with scipy's splines, cut into slivers along the phase-encode axis, and each sliver's signal
+is put where ``y = x + f(x) T s`` sends it, so that it piles up where slivers meet. The field is
+that of magnetic dipoles, less what a linear shim takes away. The run's map is written as a scanner
+writes it, on other voxels, in Hz or as a difference of phase, with noise, and read from the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nibabel as nib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from benchmarks.table import markdown_table, number
+from unimo_bids.motion.distortion import Bent, estimate_distortion
+from unimo_bids.motion.estimation import estimate_motion
+from unimo_bids.pipeline.field_maps import MeasuredField, read_field_map
+from unimo_bids.spatial.warp import Rigid, Warp
+
+_HEAD = "epi/sub-rtcloud/func/sub-rtcloud_task-faces_bold.nii.gz"
+AXIS, READOUT, BETWEEN = 1, -0.0227, 0.00246  # j-; s, of the run's sidecar, and between echoes
+_SLIVERS = 8  # of a voxel
+# of the head's half extents: where air is (right, front, up), and its radius, mm
+_AIR = (((0.0, 0.85, -0.6), 16.0), ((0.8, -0.1, -0.75), 12.0), ((-0.8, -0.1, -0.75), 12.0))
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A volume ``(X, Y, Z)`` and its mask, voxels to world, and the field in it."""
+
+    image: Array
+    mask: NDArray[np.bool_]
+    affine: Array
+    hertz_at_most: float
+
+    @property
+    def points(self) -> Array:
+        """``(N, 3)`` of the mask, world."""
+        return apply(self.affine, np.argwhere(self.mask).astype(float))
+
+    def raw(self, points: Array) -> Array:
+        """Field of the air at points ``(N, 3)``, up to a factor: dipoles along z."""
+        return sum(
+            (radius / np.maximum(r, radius)) ** 3 * (3 * (z / np.maximum(r, 1e-6)) ** 2 - 1)
+            for radius, r, z in air(points, self.points)
+        )
+
+    def hertz(self, points: Array) -> Array:
+        """The field at points ``(N, 3)``, shimmed over the head at rest."""
+        here = self.points
+        ones = np.column_stack([here, np.ones(len(here))])
+        shim, *_ = np.linalg.lstsq(ones, self.raw(here), rcond=None)
+        largest = np.quantile(np.abs(self.raw(here) - ones @ shim), 0.999)
+        shimmed = self.raw(points) - np.column_stack([points, np.ones(len(points))]) @ shim
+        return self.hertz_at_most * shimmed / largest
+
+    def shown(self, points: Array) -> Array:
+        """Where signal at points ``(N, 3)`` is seen."""
+        return points + self.hertz(points)[:, None] * READOUT * self.affine[:3, AXIS]
+
+
+def air(points: Array, head: Array) -> Iterator[tuple[float, Array, Array]]:
+    """Radius of each sphere of air, and how far points are from its middle, and along z."""
+    middle, half = head.mean(axis=0), np.ptp(head, axis=0) / 2
+    for place, radius in _AIR:
+        apart = points - (middle + np.array(place) * half)
+        yield radius, np.linalg.norm(apart, axis=1), apart[:, 2]
+
+
+def apply(affine: Array, points: Array) -> Array:
+    """Points ``(N, 3)`` under an affine."""
+    return points @ affine[:3, :3].T + affine[:3, 3]
+
+
+def real_head(data: Path, hertz_at_most: float) -> Head:
+    """The mean of a real run at rest; its mask by brightness."""
+    loaded = nib.load(data / _HEAD)
+    image = np.asarray(loaded.dataobj, dtype=float).mean(axis=-1)
+    bright = ndimage.binary_opening(image > 0.25 * np.quantile(image, 0.98), iterations=2)
+    parts, _ = ndimage.label(bright)
+    largest = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+    mask = ndimage.binary_fill_holes(largest)
+    places = apply(loaded.affine, np.indices(mask.shape).reshape(3, -1).T.astype(float))
+    for radius, r, _ in air(places, apply(loaded.affine, np.argwhere(mask).astype(float))):
+        hole = (r < radius).reshape(mask.shape)
+        mask, image = mask & ~hole, np.where(hole, 0.0, image)
+    return Head(image, mask, loaded.affine, hertz_at_most)
+
+
+def some_poses(count: int, degrees: float, mm: float, seed: int, middle: Array) -> Array:
+    """Poses ``(T, 4, 4)`` about a place: slow swings, of so much at most; the first is none."""
+    rng = np.random.default_rng(seed)
+    swings = ndimage.gaussian_filter1d(rng.standard_normal((count, 6)), 2.0, axis=0)
+    swings -= swings[0]
+    swings /= np.abs(swings).max(axis=0)
+    poses = np.tile(np.eye(4), (count, 1, 1))
+    poses[:, :3, :3] = Rotation.from_rotvec(np.radians(degrees) * swings[:, :3]).as_matrix()
+    poses[:, :3, 3] = mm * swings[:, 3:] + middle - poses[:, :3, :3] @ middle
+    return poses
+
+
+def pushed(head: Head, pose: Array, direction: int = 1) -> Array:
+    """What a scanner shows of the head at a pose, ``(X, Y, Z)``; encoded the other way by -1."""
+    n = head.image.shape[AXIS]
+    fine = list(head.image.shape)
+    fine[AXIS] *= _SLIVERS
+    index = np.indices(fine).reshape(3, -1).T.astype(float)
+    index[:, AXIS] = (index[:, AXIS] + 0.5) / _SLIVERS - 0.5
+    points = apply(head.affine, index)
+    back = apply(np.linalg.inv(head.affine), apply(np.linalg.inv(pose), points))
+    # what is beyond the edge of the run that the head is from goes on as there
+    signal = ndimage.map_coordinates(head.image, back.T, order=3, mode="nearest")
+    to = index[:, AXIS] + direction * READOUT * head.hertz(points)
+    low = np.floor(to).astype(int)
+    out = np.zeros(head.image.shape)
+    lines = [index[:, axis].round().astype(int) for axis in range(3)]
+    for voxel, share in ((low, low + 1 - to), (low + 1, to - low)):
+        inside = (voxel >= 0) & (voxel < n)
+        lines[AXIS] = voxel
+        place = tuple(line[inside] for line in lines)
+        np.add.at(out, place, (signal * share)[inside] / _SLIVERS)
+    return out
+
+
+def series(head: Head, poses: Array, noise: float, seed: int = 0) -> Array:
+    """Frames ``(X, Y, Z, T)``, with noise of so much of the head's brightness."""
+    rng = np.random.default_rng(seed)
+    sigma = noise * np.quantile(head.image[head.mask], 0.5)
+    frames = np.stack([pushed(head, pose) for pose in poses], axis=-1)
+    return np.abs(frames + sigma * rng.standard_normal(frames.shape)).astype(np.float32)
+
+
+def write_map(head: Head, folder: Path, kind: str, times: float) -> MeasuredField:
+    """Write a map as a scanner measures it: on voxels of 4 mm, 3 Hz of noise, none in air."""
+    rng = np.random.default_rng(1)
+    affine = head.affine @ np.diag([4 / 3, 4 / 3, 1.0, 1.0])
+    shape = tuple(int(n) for n in np.ceil(np.array(head.image.shape) * [0.75, 0.75, 1.0]))
+    points = apply(affine, np.indices(shape).reshape(3, -1).T.astype(float))
+    index = apply(np.linalg.inv(head.affine), points).T
+    signal = ndimage.map_coordinates(head.image, index, order=1).reshape(shape)
+    air = signal < 0.1 * np.quantile(signal, 0.98)
+    hertz = times * head.hertz(points).reshape(shape) + 3 * rng.standard_normal(shape)
+    if kind == "phase":
+        phase = np.where(air, rng.uniform(-np.pi, np.pi, shape), 2 * np.pi * hertz * BETWEEN)
+        stored = (np.angle(np.exp(1j * phase)) / np.pi * 2048 + 2048).clip(0, 4095).round()
+        measured, scale = stored.astype(np.int16), BETWEEN
+    else:
+        measured, scale = np.where(air, 400 * rng.standard_normal(shape), hertz), 1.0
+    places = [folder / f"{name}.nii.gz" for name in (kind, "magnitude")]
+    for place, values in zip(places, (measured, signal.astype(np.float32)), strict=True):
+        nib.save(nib.Nifti1Image(values, affine), place)
+    assert kind in {"field", "phase"}
+    return MeasuredField(kind, (places[0],), places[1], scale, READOUT)
+
+
+def errors(head: Head, poses: Array, warps: list[Warp]) -> str:
+    """Mean and 95th percentile over points and frames, mm, of where a warp says they are seen."""
+    points = head.points[::5]
+    at_reference = torch.from_numpy(head.shown(points))
+    apart = [
+        np.linalg.norm(warp(at_reference).numpy() - head.shown(apply(pose, points)), axis=1)
+        for warp, pose in zip(warps[1:], poses[1:], strict=True)
+    ]
+    return f"{number(float(np.mean(apart)))} / {number(float(np.quantile(apart, 0.95)))}"
+
+
+def judge(data: Path, sizes: Sequence[float], seed: int, threads: int) -> int:
+    """Print the table: by each map the error, and what was said of it."""
+    torch.set_num_threads(threads)
+    rows = [["field, Hz", "map", "error, mean / p95, mm", "less left, %", "taken"]]
+    for hertz in sizes:
+        head = real_head(data, hertz)
+        poses = some_poses(20, 6.0, 4.0, seed, head.points.mean(axis=0))
+        frames = series(head, poses, 0.02)
+        mask = head.mask.astype(np.float32)
+        motion = estimate_motion(frames, head.affine, mask=mask, reference=0)
+        plain: list[Warp] = [Rigid(pose) for pose in torch.from_numpy(motion.poses)]
+        rows.append([f"{hertz:g}", "poses alone", errors(head, poses, plain), "", ""])
+        for kind, times in _MAPS:
+            with TemporaryDirectory() as folder:
+                given = None if not kind else write_map(head, Path(folder), kind, times)
+                field_map = None if given is None else read_field_map(given)
+            bent = estimate_distortion(frames, head.affine, motion, AXIS, field_map=field_map)
+            less = f"{100 * bent.less[AXIS]:.1f}" if AXIS in bent.less else "–"
+            what = f"{kind}, {times:g} times the true one" if kind else "none: found in the frames"
+            rows.append([f"{hertz:g}", what, errors(head, poses, _warps(bent)), less])
+            rows[-1].append(("map" if bent.measured else "field") if bent.distortion else "none")
+            print("; ".join(rows[-1]), bent.finding, flush=True)
+    print(markdown_table(rows))
+    return 0
+
+
+_MAPS = (
+    ("", 0.0),
+    ("field", 1.0),
+    ("phase", 1.0),
+    ("field", 0.5),
+    ("field", 2.0),
+    ("field", -1.0),
+)
+
+
+def _warps(bent: Bent) -> list[Warp]:
+    poses = torch.from_numpy(bent.motion.poses)
+    found = bent.distortion
+    return [Rigid(pose) if found is None else found.warp(pose) for pose in poses]
