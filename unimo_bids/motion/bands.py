@@ -21,9 +21,9 @@ from torch import Tensor
 from unimo_bids.motion.frames import Combined, empty
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Scan
-from unimo_bids.motion.stripes import far_less_left, seen_as, stands_out
+from unimo_bids.motion.stripes import seen_as, stands_out
 from unimo_bids.motion.thresholds import BANDS, STRIPES
-from unimo_bids.motion.tracking import Track, follow_images
+from unimo_bids.motion.tracking import Track, follow_images, similarity_at
 from unimo_bids.motion.ways import Way
 from unimo_bids.registration.intensity import CAUCHY
 from unimo_bids.registration.least_squares import robust_scale
@@ -42,7 +42,7 @@ _TOLD = (
 def unbanded(scan: Scan, way: Way) -> tuple[Scan, Track, str] | None:
     """The scan without bands, tracking there, and a sentence.
 
-    None where there are none, gains do not settle, or frames without them are much as they were.
+    None where there are none, gains do not settle, or poses explain frames without them no better.
 
     Parameters
     ----------
@@ -65,8 +65,27 @@ def unbanded(scan: Scan, way: Way) -> tuple[Scan, Track, str] | None:
         before, found = found[axis], gains(one, refined.poses)
         if roughness(found[axis]) < BANDS.left * rough:
             told = _TOLD.format(100 * roughness(log_gains))
-            return (one, track, told) if far_less_left(way, now, scan.usable) else None
+            return (one, track, told) if _better(one, now, way) else None
     return None
+
+
+def _better(scan: Scan, now: Way, before: Way) -> bool:
+    """Whether frames without bands are explained far better by their poses now.
+
+    Either by what is left of the median frame by either's own template, where bands whose borders
+    agree count for poses that they hold; or, at either's poses, by the reference without bands.
+    """
+    others = scan.usable & (np.arange(scan.frames.count) != scan.reference)
+    own = [way.refined.similarity for way in (before, now)]
+    by_reference = [
+        similarity_at(scan, poses @ rigid.inverse(poses[scan.reference]))
+        for poses in (before.refined.poses, now.refined.poses)
+    ]
+    for old, new in (own, by_reference):
+        less = (1 - new[others] ** 2) < (1 - STRIPES.worth) * (1 - old[others] ** 2)
+        if np.mean(less) > 0.5:
+            return True
+    return False
 
 
 def mended(log_gains: Tensor) -> Tensor:

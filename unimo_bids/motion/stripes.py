@@ -73,8 +73,9 @@ def unstriped(scan: Scan, way: Way) -> tuple[Scan, Way, str] | None:
         track = follow_images(frames, found.images, found.refined.poses)
         steady, refined, image, contrasts = refine_to_template(frames, track)
         found = Way(refined, image, track)
-    worth = far_less_left(way, found, scan.usable) and not contrasts
-    return (steady, found, str(first)) if worth else None
+    before, after = (1 - one.refined.similarity[scan.usable] ** 2 for one in (way, found))
+    worth = np.mean(after < (1 - STRIPES.worth) * before) > 0.5  # in the median frame
+    return (steady, found, str(first)) if worth and not contrasts else None
 
 
 def find_stripes(
@@ -108,12 +109,6 @@ def stands_out(rough: Sequence[float]) -> int | None:
     """The axis across which gains are rough, far more than across the others, if there is one."""
     second, first = sorted(rough)[1:]
     return rough.index(first) if first >= max(STRIPES.rough, STRIPES.clear * second) else None
-
-
-def far_less_left(before: Way, after: Way, usable: NDArray[np.bool_]) -> bool:
-    """Whether less is left of the median frame, 1 - r², by a share that is worth it."""
-    old, new = (1 - one.refined.similarity[usable] ** 2 for one in (before, after))
-    return bool(np.mean(new < (1 - STRIPES.worth) * old) > 0.5)
 
 
 def without_stripes(scan: Scan, stripes: Stripes) -> Scan:
