@@ -43,23 +43,27 @@ def test_how_much_of_a_map_there_is(ground, field, times, doubted):
 
 
 @pytest.mark.parametrize(
-    ("doubted", "in_frames", "taken", "refused"),
+    ("doubted", "of_frames", "taken"),
     [
-        (False, True, "map", ""),
-        (True, True, "frames", "map"),
-        (True, False, "map", ""),
-        (None, True, "frames", "map"),
-        (None, False, "frames", "map"),
+        (False, 0.5, "map"),
+        (True, 0.5, "frames"),
+        (True, 0.31, "map"),  # not clearly more than 0.3, as frames differ by 0.1
+        (True, None, "map"),
+        (None, 0.3, "frames"),
+        (None, None, "frames"),
     ],
 )
-def test_what_frames_say_comes_before_a_map_that_is_doubted(
-    monkeypatch, doubted, in_frames, taken, refused
+def test_a_map_that_is_doubted_gives_way_to_what_gains_clearly_more(
+    monkeypatch, doubted, of_frames, taken
 ):
     field = empty_field(phantom.GRID, AXIS, torch.zeros(3), torch.full((3,), 20.0), 40.0)
-    of_map = _Verdict(field if doubted is not None else None, "map", {}, True, bool(doubted))
-    of_frames = _Verdict(field if in_frames else None, "frames", {})
-    monkeypatch.setattr(distortion, "_judge_map", lambda *_: of_map)
-    monkeypatch.setattr(distortion, "_seek", lambda *_: of_frames)
-    verdict, said = _settle("ground", AXIS, "auto", "a map")
-    assert (verdict.said, said) == (taken, refused)
+    noise = torch.linspace(-0.1, 0.1, 12)
+    given = _Verdict(
+        None if doubted is None else field, "map", {}, 0.3 + noise, True, bool(doubted)
+    )
+    own = _Verdict(None if of_frames is None else field, "frames", {}, (of_frames or 0.3) - noise)
+    monkeypatch.setattr(distortion, "_judge_map", lambda *_: given)
+    monkeypatch.setattr(distortion, "_seek", lambda *_: own)
+    verdict, refused = _settle("ground", AXIS, "auto", "a map")
+    assert (verdict.said, refused) == (taken, "" if taken == "map" else "map")
     assert verdict.measured == (taken == "map")

@@ -205,9 +205,8 @@ def _settle(
     if measured.field is not None and not measured.doubted:
         return measured, ""
     sought = _seek(ground, axis, how)
-    if measured.field is not None and sought.field is None:
-        return measured, ""
-    return sought, measured.said
+    ahead = sought.field is not None and _clear(sought.gains - measured.gains)
+    return (sought, measured.said) if measured.field is None or ahead else (measured, "")
 
 
 def _judge_map(ground: _Ground, field_map: FieldMap, axis: int) -> _Verdict:
@@ -229,11 +228,11 @@ def _judge_map(ground: _Ground, field_map: FieldMap, axis: int) -> _Verdict:
         and float(gains.mean()) > DISTORTION.worth
     )
     if not (_clear(gains) and believed):
-        return _Verdict(None, said, less)
+        return _Verdict(None, said, less, gains)
     if _as_said(amount):
-        return _Verdict(field, said, less, measured=True)
+        return _Verdict(field, said, less, gains, measured=True)
     field = field_map.times(amount).on(ground.frames.grid, axis, *ground.box)
-    return _Verdict(field, said, less, measured=True, doubted=True)
+    return _Verdict(field, said, less, gains, measured=True, doubted=True)
 
 
 def _as_said(amount: float) -> bool:
@@ -248,7 +247,7 @@ def _seek(ground: _Ground, axis: int, how: Deformation) -> _Verdict:
     if how == "auto":
         gains = ground.seen(ground.apart[: DISTORTION.looked_at]).gains(empty[axis])
         if float(gains.mean()) < DISTORTION.promising:
-            return _Verdict(None, _told(_a_field(axis), gains), {axis: _less(gains)})
+            return _Verdict(None, _told(_a_field(axis), gains), {axis: _less(gains)}, gains)
     return _judge(ground.seen(ground.apart), empty, axis, how)
 
 
@@ -292,13 +291,14 @@ class _Seen:
 class _Verdict:
     """A field to begin with, or None; why, and `Bent.less`.
 
-    A map is doubted where frames say that it is not as strong as it says: then what is found in
-    the frames comes before it.
+    `gains` say how much less is left, log, in the frames that judged. A map is doubted where frames
+    say that it is not as strong as it says: a field of the frames may then leave less.
     """
 
     field: ShiftField | None
     said: str
     less: Mapping[int, float]
+    gains: Tensor
     measured: bool = False
     doubted: bool = False
 
@@ -310,17 +310,18 @@ def _judge(seen: _Seen, empty: Mapping[int, ShiftField], axis: int, how: Deforma
     gains = without - left
     said, less = _told(_a_field(axis), gains), {axis: _less(gains)}
     if how == "epi":
-        return _Verdict(found, said, less)
+        return _Verdict(found, said, less, gains)
     if not (_clear(gains) and float(gains.mean()) > DISTORTION.worth):
-        return _Verdict(None, said, less)
+        return _Verdict(None, said, less, gains)
     others = {one: seen.left(empty[one], _STEPS)[1] for one in range(3) if one != axis}
     less |= {one: _less(without - other) for one, other in others.items()}
     along = " and ".join(f"{100 * less[one]:.1f} % along {GRID_AXES[one]}" for one in others)
+    but = f"{said}, but {along}: "
     if any(_clear(left - other) for other in others.values()):
-        return _Verdict(None, f"{said}, but {along}: it is not the axis of what is there", less)
+        return _Verdict(None, f"{but}it is not the axis of what is there", less, gains)
     if not all(_clear(other - left) for other in others.values()):
-        return _Verdict(None, f"{said}, but {along}: the axis cannot be told from others", less)
-    return _Verdict(found, f"{said}, and {along}", less)
+        return _Verdict(None, f"{but}the axis cannot be told from others", less, gains)
+    return _Verdict(found, f"{said}, and {along}", less, gains)
 
 
 def _clear(gains: Tensor) -> bool:
