@@ -24,7 +24,8 @@ from scipy.spatial.transform import Rotation
 from benchmarks.table import markdown_table, number
 from unimo_bids.motion.distortion import Bent, estimate_distortion
 from unimo_bids.motion.estimation import estimate_motion
-from unimo_bids.pipeline.field_maps import MeasuredField, read_field_map
+from unimo_bids.pipeline.field_maps import read_field_map
+from unimo_bids.pipeline.measured_field import MeasuredField
 from unimo_bids.spatial.warp import Rigid, Warp
 
 _HEAD = "epi/sub-rtcloud/func/sub-rtcloud_task-faces_bold.nii.gz"

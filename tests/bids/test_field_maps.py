@@ -4,7 +4,7 @@ import pytest
 
 from tests.bids.layouts import dataset, image, settings, write
 from unimo_bids.bids.query import BoldRun, find_runs, used_files
-from unimo_bids.pipeline.field_maps import MeasuredField
+from unimo_bids.pipeline.measured_field import MeasuredField
 
 BOLD = "sub-01_ses-a_task-rest_bold.nii.gz"
 RUN = {"TaskName": "rest", "RepetitionTime": 2.0, "PhaseEncodingDirection": "j-"}

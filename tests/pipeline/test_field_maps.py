@@ -6,7 +6,8 @@ import pytest
 
 from tests import phantom
 from unimo_bids.errors import InputError
-from unimo_bids.pipeline.field_maps import MeasuredField, read_field_map
+from unimo_bids.pipeline.field_maps import read_field_map
+from unimo_bids.pipeline.measured_field import MeasuredField
 
 SHAPE, SIZES = (24, 26, 20), (4.0, 4.0, -4.0)
 AFFINE = phantom.grid_affine(SIZES, (0.1, 0.0, 0.2), SHAPE)

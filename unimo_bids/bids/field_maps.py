@@ -13,7 +13,7 @@ from typing import Any
 
 from unimo_bids.bids.inheritance import inherited, sidecars_of
 from unimo_bids.bids.timing import image_header
-from unimo_bids.pipeline.field_maps import MeasuredField
+from unimo_bids.pipeline.measured_field import MeasuredField
 from unimo_bids.settings import Settings
 from unimo_bids.words import GRID_AXES
 

@@ -89,7 +89,8 @@ class SeekDistortion(SimpleInterface):
     def _field_map(self) -> tuple[FieldMap | None, str]:
         """What was measured, if it can be read; if not, why, as frames can do without."""
         from unimo_bids.errors import InputError
-        from unimo_bids.pipeline.field_maps import MeasuredField, read_field_map
+        from unimo_bids.pipeline.field_maps import read_field_map
+        from unimo_bids.pipeline.measured_field import MeasuredField
 
         inputs = self.inputs
         if not isdefined(inputs.field_map):

@@ -143,11 +143,14 @@ def gains(scan: Scan, poses: Tensor) -> list[Tensor]:
 
 
 def roughness(log_gains: Tensor) -> float:
-    """Root mean square of what sets a slice's gain apart from its neighbours'."""
-    held = torch.nonzero(log_gains)[:, 0]
-    if len(held) < 3:
+    """Root mean square of what sets a slice's gain apart from its neighbours'.
+
+    The outermost at either end show the head's edge, and how steep it is between their voxels.
+    """
+    known = torch.nonzero(log_gains)[:, 0]
+    if len(known) < 5:
         return 0.0
-    held = log_gains[int(held[0]) : int(held[-1]) + 1]
+    held = log_gains[int(known[0]) + 1 : int(known[-1])]
     apart = held[1:-1] - (held[:-2] + held[2:]) / 2
     return float(apart.square().mean().sqrt())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,39 +10,13 @@ import torch
 
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import Float32, Series, read_series, read_volume
-from unimo_bids.words import FieldMapKind
+from unimo_bids.pipeline.measured_field import MeasuredField
 
 if TYPE_CHECKING:
     from unimo_bids.deformation.field_map import FieldMap
 
 # quantile of a magnitude image that stands for tissue; what has less than that share of it is air
 _BRIGHT, _DARK = 0.98, 0.1
-
-
-@dataclass(frozen=True)
-class MeasuredField:
-    """Files of one field.
-
-    Attributes
-    ----------
-    kind
-        ``field``: a map; ``phase``: a difference of phase between two echoes, or two phases, the
-        later one last.
-    paths
-        One, or two, of the same kind.
-    magnitude
-        The image that goes with them, if there is one.
-    scale
-        Of a map, Hz of one of its unit; of phases, seconds between the echoes.
-    readout
-        Total readout time of the run, seconds; negative where encoding runs against the axis.
-    """
-
-    kind: FieldMapKind
-    paths: tuple[Path, ...]
-    magnitude: Path | None
-    scale: float
-    readout: float
 
 
 def read_field_map(measured: MeasuredField) -> FieldMap:
