@@ -227,10 +227,8 @@ def _distortion(options: argparse.Namespace) -> int:
 
     if options.outside:
         return judge_outside(options.data, options.only, options.axis, options.threads)
-    what = (options.motion, options.size, options.seed, options.attached)
-    return judge(
-        options.data, *what, options.frames, options.axis, options.field_map, options.threads
-    )
+    what = (options.motion, options.size, options.seed, options.attached, options.frames)
+    return judge(options.data, *what, options.axis, options.field_map, options.threads)
 
 
 def _pushed(options: argparse.Namespace) -> int:
@@ -248,9 +246,8 @@ def _golden(options: argparse.Namespace) -> int:
 def _gpu(options: argparse.Namespace) -> int:
     from benchmarks.gpu import measure
 
-    measured = json.dumps(
-        measure(options.device, small=options.small), indent=2, ensure_ascii=False
-    )
+    found = measure(options.device, small=options.small)
+    measured = json.dumps(found, indent=2, ensure_ascii=False)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(measured + "\n", encoding="utf-8")
     print(measured)
@@ -364,13 +361,11 @@ def _outside(options: argparse.Namespace) -> int:
 
 
 def _brain(options: argparse.Namespace) -> int:
+    from benchmarks import brain, leave_out
+
     if options.leave_out is not None:
-        from benchmarks.leave_out import judge as judge_left_out
-
-        return judge_left_out(options.data, options.leave_out, options.out, options.threads)
-    from benchmarks.brain import judge
-
-    return judge(options.data, options.out, options.threads, options.weights, options.only)
+        return leave_out.judge(options.data, options.leave_out, options.out, options.threads)
+    return brain.judge(options.data, options.out, options.threads, options.weights, options.only)
 
 
 def _pairs(options: argparse.Namespace) -> int:
