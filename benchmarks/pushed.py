@@ -111,8 +111,8 @@ def some_poses(count: int, degrees: float, mm: float, seed: int, middle: Array) 
     return poses
 
 
-def pushed(head: Head, pose: Array, direction: int = 1) -> Array:
-    """What a scanner shows of the head at a pose, ``(X, Y, Z)``; encoded the other way by -1."""
+def pushed(head: Head, pose: Array) -> Array:
+    """What a scanner shows of the head at a pose, ``(X, Y, Z)``."""
     n = head.image.shape[AXIS]
     fine = list(head.image.shape)
     fine[AXIS] *= _SLIVERS
@@ -122,7 +122,7 @@ def pushed(head: Head, pose: Array, direction: int = 1) -> Array:
     back = apply(np.linalg.inv(head.affine), apply(np.linalg.inv(pose), points))
     # what is beyond the edge of the run that the head is from goes on as there
     signal = ndimage.map_coordinates(head.image, back.T, order=3, mode="nearest")
-    to = index[:, AXIS] + direction * READOUT * head.hertz(points)
+    to = index[:, AXIS] + READOUT * head.hertz(points)
     low = np.floor(to).astype(int)
     out = np.zeros(head.image.shape)
     lines = [index[:, axis].round().astype(int) for axis in range(3)]

@@ -57,7 +57,7 @@ def test_without_a_band_nothing_changes(mask):
         assert unbanded(scan, _refined(scan)) is None
 
 
-def test_of_the_edgeare_those_of_the_slices(mask):
+def test_gains_are_those_of_the_slices(mask):
     poses = _poses()
     across, along, found = gains(_scan(poses, 0.5, mask), poses)
     assert np.allclose(found[MIDDLE - 1 : MIDDLE + 1].exp(), 0.5, atol=0.08)

@@ -74,7 +74,7 @@ def test_first_frames_of_another_kind(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1))  # a tenth of a minute each
+@pytest.mark.parametrize("seed", range(1))  # half a minute each
 def test_slices_that_are_darkened_at_random(seed):
     """As by spin history: a stripe looks like structure, and draws the head along its axis."""
     rng = np.random.default_rng(seed)

@@ -117,7 +117,7 @@ class ResampleSeries(SimpleInterface):
 
     def _in_time(self, series: Series, poses: NDArray[np.float64], non_steady: int) -> Then | None:
         """What interpolates frames in time, if that was asked for and slice times are known."""
-        from unimo_bids.pipeline.in_time import NOT_IN_TIME, even_times, in_time
+        from unimo_bids.pipeline.in_time import NOT_IN_TIME, about_time, even_times, in_time
 
         if self.inputs.slice_time_ref is None:
             return None
@@ -126,5 +126,5 @@ class ResampleSeries(SimpleInterface):
         except ValueError as why:
             self._results["warnings"] = [NOT_IN_TIME.format(why)]
             return None
-        self._results["about_time"] = {"SliceTimingCorrected": True, "StartTime": even.moment}
+        self._results["about_time"] = about_time(even)
         return in_time(even, series, non_steady, poses)

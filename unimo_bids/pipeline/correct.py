@@ -220,7 +220,7 @@ def correct_file(
             summary["warnings"][:0] = brain.warnings
             summary["brain"] = brain_facts(brain.brain)
         summary["warnings"] += unfollowed + uneven
-        summary |= about_time(even)
+        summary |= {} if even is None else {"in_time": about_time(even)}
         if templates:
             carried = _write_spaces(
                 options, templates, series, motion, distortion, brain, device, places, evenly

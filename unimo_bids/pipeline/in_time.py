@@ -50,11 +50,9 @@ def _even(times: SliceTimes, series: Series, share: float) -> EvenTimes:
     return EvenTimes(times, share)
 
 
-def about_time(even: EvenTimes | None) -> dict[str, Any]:
-    """What a summary says of it; nothing where frames were not interpolated."""
-    if even is None:
-        return {}
-    return {"in_time": {"SliceTimingCorrected": True, "StartTime": even.moment}}
+def about_time(even: EvenTimes) -> dict[str, Any]:
+    """What is said of frames that were interpolated, as BIDS has it."""
+    return {"SliceTimingCorrected": True, "StartTime": even.moment}
 
 
 def in_time(
