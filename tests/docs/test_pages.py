@@ -85,6 +85,7 @@ def test_every_column_of_the_confounds_is_explained():
         status=np.array(["lost", *["ok"] * (frames - 1)]),
         similarity=np.ones(frames),
         signals=signals,
+        remaining=np.zeros(frames),
         repetition_time=2.0,
         non_steady=1,
     )

@@ -51,6 +51,7 @@ def results(tmp_path_factory):
         status=STATUS,
         similarity=np.full(FRAMES, 0.9),
         signals=series_signals(corrected, mask),
+        remaining=np.zeros(FRAMES),
         repetition_time=TR,
     )
     write_table(folder / f"{NAME}_desc-confounds_timeseries.tsv", table)

@@ -237,7 +237,8 @@ def test_a_report_warns_of_lost_frames(here, monkeypatch):
     motion = estimate(poses, status=status)
     moved = write_arrays(here / "motion.npz", motion)
     columns = [f"{name}{end}" for name in MOTION_NAMES for end in ("", "_sd")]
-    table = {name: np.zeros(6) for name in [*columns, "framewise_displacement", "censor"]}
+    columns += ["framewise_displacement", "framewise_displacement_corrected", "censor"]
+    table = {name: np.zeros(6) for name in columns}
     table["censor_uncorrected"] = np.array([0, 0, 1, 0, 1, 1])
     write_table(here / "confounds.tsv", table)
     (here / "similarity.json").write_text(json.dumps({"before": [1] * 6, "after": [1] * 6}))
@@ -250,7 +251,7 @@ def test_a_report_warns_of_lost_frames(here, monkeypatch):
         **{name: getattr(record, name) for name in (*volumes, "tsnr_before", "tsnr_after")},
         **{name: here / f"{name}.{kind}" for name, kind in
            (("confounds", "tsv"), ("similarity", "json"))},
-        **dict.fromkeys(("motion", "residual"), moved),
+        motion=moved,
         **{"entities": "sub-01_task-rest", "fd_radius": 50.0, "fd_threshold": 0.5},
         **{"facts": {}, "series_warnings": ["Found."], "brain_warnings": []},
         **{"brain_method": "neural networks", "population": "fetal", "device_used": "CPU"},

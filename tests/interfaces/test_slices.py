@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -60,10 +61,14 @@ def test_slices_of_a_moving_head_make_its_series(tmp_path, monkeypatch, mask):
     similarity = json.loads(Path(made.similarity).read_text())
     assert min(similarity["after"]) > 0.99
     nib.save(nib.Nifti1Image((mask.numpy() > 0.5).astype(np.uint8), AFFINE.numpy()), "mask.nii.gz")
+    motion = read_motion(found.motion)
+    rest = np.tile(np.eye(4), (len(motion.poses), 1, 1))
+    residual = write_arrays(tmp_path / "residual.npz", replace(motion, poses=rest))
     confounds = WriteConfounds(
         in_file=made.first,
         mask="mask.nii.gz",
         motion=found.motion,
+        residual=residual,
         slices=found.slices,
         coverage=made.coverage,
         history=made.history,

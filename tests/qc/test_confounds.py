@@ -56,6 +56,7 @@ def table_of(poses=None, *, status=None, signals=None, settings=None, **changes)
         "status": np.array(["ok"] * frames if status is None else status),
         "similarity": np.full(frames, 0.99),
         "signals": still_signals(frames) if signals is None else signals,
+        "remaining": np.full(frames, 0.02),
         "repetition_time": 2.0,
         "settings": settings,
     } | changes
@@ -133,6 +134,18 @@ def test_one_column_per_outlier():
     np.testing.assert_array_equal(np.flatnonzero(table["censor"]), [0, 1, 20, 50, 70])
     for i in range(2):
         np.testing.assert_array_equal(np.flatnonzero(table[f"non_steady_state_outlier{i:02d}"]), i)
+
+
+def test_what_was_undone_is_no_reason_to_leave_a_frame_out():
+    poses = wandering(size=100)  # 5 mm from frame to frame
+    signals, remaining = still_signals(), np.full(FRAMES, 0.02)
+    signals.std_dvars[70], remaining[[0, 30]] = 1.6, (np.nan, 0.6)
+    status = status_with(bridged=[20], lost=[25], searched=[90])
+    table = table_of(poses, status=status, signals=signals, remaining=remaining, non_steady=2)
+    assert table["censor"][3:].mean() > 0.9
+    np.testing.assert_array_equal(
+        np.flatnonzero(table["censor_uncorrected"]), [0, 1, 20, 25, 30, 70]
+    )
 
 
 def test_thresholds_are_those_set():

@@ -3,27 +3,15 @@
 import nibabel as nib
 import numpy as np
 
-from unimo_bids.qc.confounds import ConfoundSettings
-from unimo_bids.qc.within_frames import coverage_of, describe_slice_confounds, slice_confounds
-
-SETTINGS = ConfoundSettings(50.0)
+from unimo_bids.qc.within_frames import SLICE_CONFOUNDS, coverage_of, slice_confounds
 
 
-def test_what_was_undone_is_no_reason_to_leave_a_frame_out():
-    table = {
-        "motion_status": np.array(["ok", "ok", "lost", "ok", "ok", "searched"]),
-        "std_dvars": np.array([np.nan, 1.0, 1.0, SETTINGS.dvars_threshold + 0.1, 1.0, 1.0]),
-        "framewise_displacement": np.array([np.nan, 9.0, 9.0, 9.0, 9.0, 9.0]),
-        "non_steady_state_outlier00": np.array([1, 0, 0, 0, 0, 0]),
-    }
-    coverage = np.array([1.0, 1.0, 1.0, 1.0, 0.7, 0.95])
-    moved = np.linspace(0, 5, 6)
-    columns = slice_confounds(table, moved, moved / 2, coverage, 0.01 * moved, SETTINGS)
-    assert columns["censor_uncorrected"].tolist() == [1, 0, 1, 1, 1, 0]
-    del table["non_steady_state_outlier00"]
-    columns = slice_confounds(table, moved, moved / 2, coverage, 0.01 * moved, SETTINGS)
-    assert columns["censor_uncorrected"].tolist() == [0, 0, 1, 1, 1, 0]
-    assert set(columns) == set(describe_slice_confounds(SETTINGS))
+def test_what_no_slice_came_near_to_is_not_corrected():
+    table = {"censor_uncorrected": np.array([1, 0, 0, 0])}
+    coverage, moved = np.array([1.0, 1.0, 0.7, 0.95]), np.linspace(0, 5, 4)
+    columns = slice_confounds(table, moved, moved / 2, coverage, 0.01 * moved)
+    assert columns["censor_uncorrected"].tolist() == [1, 0, 1, 0]
+    assert set(columns) == {*SLICE_CONFOUNDS, "censor_uncorrected"}
 
 
 def test_coverage_is_that_of_the_brain(tmp_path):

@@ -20,6 +20,7 @@ class _ConfoundsInput(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc="corrected series")
     mask = File(exists=True, mandatory=True, desc="brain")
     motion = File(exists=True, mandatory=True, desc="of EstimateMotion")
+    residual = File(exists=True, mandatory=True, desc="motion of the corrected series")
     slices = File(exists=True, desc="of FollowSlices")
     coverage = File(exists=True, desc="of ResampleSeries; with slices")
     distortion = File(exists=True, desc="of SeekDistortion; only where there is a field")
@@ -50,6 +51,7 @@ class WriteConfounds(SimpleInterface):
         from unimo_bids.files.series import read_mask, read_series
         from unimo_bids.files.tables import write_table
         from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
+        from unimo_bids.pipeline.summary import around_lost
         from unimo_bids.qc.bending import bending, describe_bending, points_inside
         from unimo_bids.qc.columns import describe_columns
         from unimo_bids.qc.confounds import (
@@ -58,16 +60,16 @@ class WriteConfounds(SimpleInterface):
             confounds_table,
         )
         from unimo_bids.qc.dvars import series_signals
-        from unimo_bids.qc.within_frames import (
-            coverage_of,
-            describe_slice_confounds,
-            slice_confounds,
-        )
+        from unimo_bids.qc.framewise import framewise_displacement
+        from unimo_bids.qc.within_frames import SLICE_CONFOUNDS, coverage_of, slice_confounds
 
         inputs, here = self.inputs, Path(runtime.cwd)
         series, motion = read_series(inputs.in_file), read_motion(inputs.motion)
+        residual = read_motion(inputs.residual)
         radius = inputs.fd_radius or auto_fd_radius(inputs.brain_radius)
         settings = ConfoundSettings(radius, inputs.fd_threshold, inputs.dvars_threshold)
+        remaining = framewise_displacement(residual.poses, residual.center, radius)
+        remaining[around_lost(motion.status)] = np.nan
         table = confounds_table(
             motion.poses,
             motion.covariance,
@@ -75,6 +77,7 @@ class WriteConfounds(SimpleInterface):
             status=motion.status,
             similarity=motion.similarity,
             signals=series_signals(series, read_mask(inputs.mask, series)),
+            remaining=remaining,
             repetition_time=inputs.repetition_time,
             non_steady=inputs.non_steady,
             settings=settings,
@@ -85,8 +88,8 @@ class WriteConfounds(SimpleInterface):
             covered = coverage_of(inputs.coverage, mask)
             within = found.within_max, found.within_rms
             history = np.array(inputs.history)
-            table |= slice_confounds(table, *within, covered, history, settings)
-            described |= describe_slice_confounds(settings)
+            table |= slice_confounds(table, *within, covered, history)
+            described |= SLICE_CONFOUNDS
         if isdefined(inputs.distortion):
             points = points_inside(read_mask(inputs.mask, series), series.affine)
             table |= bending(read_distortion(inputs.distortion), motion.poses, points)

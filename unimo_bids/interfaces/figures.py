@@ -37,7 +37,6 @@ class _DrawInput(BaseInterfaceInputSpec):
     tsnr_after = File(exists=True, mandatory=True)
     confounds = File(exists=True, mandatory=True)
     motion = File(exists=True, mandatory=True, desc="of the raw series")
-    residual = File(exists=True, mandatory=True, desc="motion of the corrected series")
     tracking = File(exists=True, desc="of TrackHead; only where it was refined")
     similarity = File(exists=True, mandatory=True, desc="JSON, before and after")
     slices = File(exists=True, desc="of FollowSlices; only where slices were followed")
@@ -79,17 +78,14 @@ class DrawRun(SimpleInterface):
         from unimo_bids.motion.quality import warnings_of
         from unimo_bids.pipeline.summary import around_lost, run_numbers, still_moving
         from unimo_bids.qc.confounds import MOTION_NAMES, largest_move
-        from unimo_bids.qc.framewise import framewise_displacement
         from unimo_bids.reports.drawing import draw_run, read_image
         from unimo_bids.reports.record import RunRecord
 
         inputs = self.inputs
-        motion, residual = read_motion(inputs.motion), read_motion(inputs.residual)
-        columns = read_columns(inputs.confounds)
+        motion, columns = read_motion(inputs.motion), read_columns(inputs.confounds)
         before = columns["framewise_displacement"]
-        after = framewise_displacement(residual.poses, residual.center, inputs.fd_radius)
-        for displacement in (before, after):
-            displacement[around_lost(motion.status)] = np.nan
+        before[around_lost(motion.status)] = np.nan
+        after = columns["framewise_displacement_corrected"]
         lost = motion.status == "lost"
         move = largest_move(motion.poses, motion.center, inputs.fd_radius, lost)
         mask, affine, _ = read_image(inputs.mask)
@@ -100,8 +96,8 @@ class DrawRun(SimpleInterface):
         )
         brain_ml = float(brain.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
         censored = columns["censor"] == 1
-        tsnr, uncorrected = (tsnr_before, tsnr_after), columns.get("censor_uncorrected")
-        uncorrected = None if uncorrected is None else uncorrected == 1
+        uncorrected = columns["censor_uncorrected"] == 1
+        tsnr = tsnr_before, tsnr_after
         numbers = run_numbers(motion.status, before, after, tsnr, censored, uncorrected)
         numbers |= {"brain_ml": brain_ml, "largest_move": None if move is None else move.mm}
         similarity = json.loads(Path(inputs.similarity).read_text())

@@ -130,7 +130,7 @@ def run_numbers(
     fd_after: NDArray[np.float64],
     tsnr: tuple[float, float],
     censored: NDArray[np.bool_],
-    uncorrected: NDArray[np.bool_] | None = None,
+    uncorrected: NDArray[np.bool_],
 ) -> dict[str, float | int | None]:
     """One row of the table of all runs; None where there is no number."""
     fd, left = fd_before[np.isfinite(fd_before)], fd_after[np.isfinite(fd_after)]
@@ -145,7 +145,7 @@ def run_numbers(
         "tsnr_after": tsnr[1] or None,
         "tsnr_gain": tsnr[1] / tsnr[0] if tsnr[0] > 0 else None,
         "censored_percent": 100 * float(censored.mean()),
-        "uncorrected_percent": None if uncorrected is None else 100 * float(uncorrected.mean()),
+        "uncorrected_percent": 100 * float(uncorrected.mean()),
         "frames": len(counts),
         **{word: counts.count(word) for word in ("searched", "bridged", "lost")},
     }

@@ -15,6 +15,7 @@ from unimo_bids.qc.confounds import (
     ConfoundSettings,
     outlier_reasons,
 )
+from unimo_bids.qc.thresholds import COVERAGE
 
 
 def describe_columns(
@@ -131,6 +132,13 @@ def _plain_columns(settings: ConfoundSettings) -> dict[str, dict[str, Any]]:
             "Radius": settings.fd_radius,
             "Threshold": settings.fd_threshold,
         },
+        "framewise_displacement_corrected": {
+            "Description": "The same, of the corrected series registered again: what correction"
+            " left. Not known (n/a) beside a lost frame.",
+            "Units": "mm",
+            "Radius": settings.fd_radius,
+            "Threshold": settings.fd_threshold,
+        },
         "rmsd": {
             "Description": "Root mean square displacement since the frame before of the points of a"
             f" ball of {settings.rmsd_radius:g} mm about the brain's centre.{unknown}",
@@ -157,6 +165,15 @@ def _plain_columns(settings: ConfoundSettings) -> dict[str, dict[str, Any]]:
             " state (non_steady_state_outlier), is bridged or lost (motion_status), has a"
             f" framewise_displacement above {settings.fd_threshold:g} mm, or a std_dvars above"
             f" {settings.dvars_threshold:g}.",
+            "Levels": {"0": "keep", "1": "leave out"},
+        },
+        "censor_uncorrected": {
+            "Description": "Whether the frame has what correction could not undo: it is not in"
+            " steady state, is bridged or lost, still moves in the corrected series by more than"
+            f" {settings.fd_threshold:g} mm (framewise_displacement_corrected), has a std_dvars"
+            f" above {settings.dvars_threshold:g}, or, where slices were followed, its slices cover"
+            f" less than {COVERAGE.least:g} of the brain (slice_coverage). Displacement alone is no"
+            " reason, unlike in censor.",
             "Levels": {"0": "keep", "1": "leave out"},
         },
     }

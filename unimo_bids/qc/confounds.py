@@ -87,6 +87,7 @@ def confounds_table(
     status: npt.NDArray[np.str_],
     similarity: Float64,
     signals: SeriesSignals,
+    remaining: Float64,
     repetition_time: float | None,
     non_steady: int = 0,
     settings: ConfoundSettings | None = None,
@@ -95,7 +96,8 @@ def confounds_table(
 
     A frame is an outlier if it is bridged or lost, or if the displacement or standardised DVARS
     since the frame before is above its threshold. To be left out (`censor`) are outliers and the
-    non-steady-state frames at the start.
+    non-steady-state frames at the start. Displacement says how far a head moved, whether or not
+    that could be undone; `censor_uncorrected` leaves out only what could not.
 
     All regressors are finite, save for the first row of derivatives (``n/a`` as in fMRIPrep;
     nilearn takes the second). A lost frame has the numbers of the pose at which it was resampled,
@@ -115,6 +117,8 @@ def confounds_table(
         ``(T,)`` correlation with the template; NaN without image.
     signals
         Of the corrected series, within the brain.
+    remaining
+        ``(T,)`` framewise displacement of the corrected series, mm; NaN where it is not known.
     repetition_time
         Seconds. None (unknown, or frames not evenly spaced in time): no cosines.
     non_steady
@@ -143,6 +147,7 @@ def confounds_table(
         "std_dvars": signals.std_dvars,
         "dvars": signals.dvars,
         "framewise_displacement": displacement,
+        "framewise_displacement_corrected": np.asarray(remaining, dtype=np.float64),
         "rmsd": rmsd,
     }
     table |= _numbered("cosine", _cosines(frames, repetition_time, non_steady))
@@ -154,6 +159,13 @@ def confounds_table(
     table |= {"similarity": np.asarray(similarity, dtype=np.float64), "motion_status": status}
     outlier = np.array([bool(why) for why in outlier_reasons(table, settings)])
     table["censor"] = (outlier | non_steady_state).astype(np.int64)
+    uncorrected = (
+        non_steady_state
+        | np.isin(status, ("bridged", "lost"))
+        | (table["framewise_displacement_corrected"] > settings.fd_threshold)
+        | (table["std_dvars"] > settings.dvars_threshold)
+    )
+    table["censor_uncorrected"] = uncorrected.astype(np.int64)
     return table | _numbered("motion_outlier", _one_hot(outlier))
 
 

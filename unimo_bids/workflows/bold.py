@@ -226,7 +226,7 @@ def init_bold_wf(
                     ("warnings", "time_warnings"),
                 ],
             ),
-            (residual, figures, [("motion", "residual")]),
+            (residual, confounds, [("motion", "residual")]),
             (confounds, figures, [("confounds", "confounds"), ("fd_radius", "fd_radius")]),
             (
                 prepare,
