@@ -74,7 +74,7 @@ def make_record(
         "similarity_before": np.full(frames, 0.8),
         "similarity_after": np.full(frames, 0.95),
         "status": status,
-        "censored": np.nan_to_num(fd) > 0.5,
+        "uncorrected": np.nan_to_num(fd) > 0.5,
         "fd_threshold": 0.5,
         "reference": 0,
         "reference_volume": save("reference", still[..., 0]),

@@ -193,7 +193,7 @@ def group(tmp_path_factory):
     root = tmp_path_factory.mktemp("group")
     for number, gain in enumerate((1.5, None, 3.0, 2.0), start=8):
         entities = f"sub-{number}_task-rest"
-        add_run(root, entities, fd_mean=number / 10, tsnr_gain=gain, censored_percent=0)
+        add_run(root, entities, fd_mean=number / 10, tsnr_gain=gain, uncorrected_percent=0)
     write_participant_report(root, "sub-10", about={}, methods="", runs=["sub-10_task-rest"])
     return write_group_report(root)[1]
 

@@ -181,7 +181,7 @@ def test_poor_runs_are_drawn_all_the_same(tmp_path, kind):
             "fd_after": nothing,
             "similarity_before": nothing,
             "similarity_after": nothing,
-            "censored": np.ones(12, dtype=bool),
+            "uncorrected": np.ones(12, dtype=bool),
         }
     if kind == "no brain":
         empty = nib.load(record.mask)

@@ -120,7 +120,7 @@ class DrawRun(SimpleInterface):
             similarity_before=np.array(similarity["before"], dtype=float),
             similarity_after=np.array(similarity["after"], dtype=float),
             status=motion.status.tolist(),
-            censored=censored,
+            uncorrected=uncorrected,
             fd_threshold=inputs.fd_threshold,
             reference=motion.reference,
             candidates=candidates,

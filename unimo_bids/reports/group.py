@@ -15,7 +15,7 @@ from unimo_bids.reports.page import write_page
 from unimo_bids.reports.reportlets import anchor, find_reportlets, run_order, session_page
 from unimo_bids.reports.summary import COLUMNS, read_summary
 
-_STRIPS = ("fd_mean", "tsnr_gain", "censored_percent")
+_STRIPS = ("fd_mean", "tsnr_gain", "uncorrected_percent")
 
 
 def write_group_report(

@@ -115,10 +115,10 @@ class RunRecord:
         ``(T,)`` correlation with the template, inside the mask.
     status
         ``(T,)`` of ok, searched, bridged, lost.
-    censored
-        ``(T,)`` whether a frame had better not be used.
+    uncorrected
+        ``(T,)`` whether a frame has what correction could not undo.
     fd_threshold
-        Above this many mm a frame is censored.
+        Above this many mm `censor` marks a frame.
     reference
         The frame whose pose is the identity.
     reference_volume
@@ -159,7 +159,7 @@ class RunRecord:
     similarity_before: Array
     similarity_after: Array
     status: Sequence[str]
-    censored: npt.NDArray[np.bool_]
+    uncorrected: npt.NDArray[np.bool_]
     fd_threshold: float
     reference: int
     motion_mask: Path | None = None

@@ -61,7 +61,8 @@ SECTIONS = (
         "motion",
         "Motion",
         "Position of the brain's centre and its rotation about it, relative to the reference frame"
-        " (dotted), with bands of two standard deviations. Frames to be censored are shaded."
+        " (dotted), with bands of two standard deviations. Frames are shaded that have what correction"
+        " could not undo (censor_uncorrected)."
         " What is left after correction is measured by registering the corrected series once more.",
     ),
     Section(

@@ -385,6 +385,6 @@ def _methods(run: BoldRun, settings: Settings) -> list[str]:
         "1999) and standardised DVARS (Nichols 2017, corrected for the number of frames) were "
         "calculated; frames above "
         f"{settings.fd_threshold:g} mm or {settings.dvars_threshold:g} standardised DVARS, bridged "
-        "or lost ones are recommended for censoring."
+        "or lost ones are recommended for censoring, those that correction could not undo apart."
     )
     return paragraphs

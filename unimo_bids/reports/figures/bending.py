@@ -59,7 +59,7 @@ def draw_bending(path: Path, record: RunRecord, mask: Bool, view: View) -> None:
             ax.plot(frames, values, color=color, label=name)
         ax.set(title="How far the brain was bent in each frame, mm", ylim=(0, None))
         ax.legend(loc="lower right", ncols=2, bbox_to_anchor=(1.005, 0.97), handlelength=1.4)
-        style.shade(ax, np.asarray(record.censored), style.CENSORED)
+        style.shade(ax, np.asarray(record.uncorrected), style.UNCORRECTED)
         style.frames_axis(ax, len(frames))
         ax.set_xlabel("frame", loc="left", labelpad=1)
 

@@ -52,7 +52,7 @@ def _draw(
         for values, color in ((record.fd_before, style.BEFORE), (record.fd_after, style.AFTER)):
             top.plot(np.arange(frames), values, color=color, lw=1)
         top.axhline(record.fd_threshold, color=style.THRESHOLD, lw=0.9, ls=(0, (5, 3)))
-        style.shade(top, np.asarray(record.censored), style.CENSORED)
+        style.shade(top, np.asarray(record.uncorrected), style.UNCORRECTED)
         style.frames_axis(top, frames)
         top.set(ylabel="FD, mm")
         top.set_ylim(bottom=0)

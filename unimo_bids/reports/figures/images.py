@@ -142,7 +142,7 @@ def draw_masks(
         volumes = voxel_ml * np.array([(masks[..., t] > 0.5).sum() for t in range(frames)])
         ax.plot(np.arange(frames), volumes, color=style.INK)
         ax.plot(shown, volumes[shown], "o", color=style.INK, markersize=3)
-        style.shade(ax, np.asarray(record.censored), style.CENSORED)
+        style.shade(ax, np.asarray(record.uncorrected), style.UNCORRECTED)
         ax.axvline(record.reference, color=style.QUIET, lw=0.9, ls=(0, (1, 2)), zorder=0.6)
         ax.set(title="Volume of the masks, ml", ylim=(0, 1.12 * volumes.max()))
         style.frames_axis(ax, frames)

@@ -49,7 +49,7 @@ def write_movie(
         "before": _numbers(record.fd_before),
         "after": _numbers(record.fd_after),
         "status": [str(one) for one in record.status],
-        "censored": [int(one) for one in record.censored],
+        "uncorrected": [int(one) for one in record.uncorrected],
     }
     with atomic(track) as temporary:
         temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ AXES = (("x", "#0072b2"), ("y", "#c94f00"), ("z", "#00805c"))
 BEFORE, AFTER = "#868c96", "#0871b3"
 THRESHOLD = "#b3470a"
 # seen on light and dark alike
-CENSORED = "#e8762d"
+UNCORRECTED = "#e8762d"
 # over images: an outline, and what is less sure
 OUTLINE, SOFT = "#ff9a3c", "#63b3ff"
 STATUS = {"searched": "#d9b000", "bridged": "#cc79a7", "lost": "#d0301a"}

@@ -28,7 +28,7 @@ Array = npt.NDArray[np.floating]
 
 INK, QUIET, LINE, GRID = palette.INK, palette.QUIET, palette.LINE, palette.GRID
 AXES, BEFORE, AFTER = palette.AXES, palette.BEFORE, palette.AFTER
-THRESHOLD, CENSORED, STATUS = palette.THRESHOLD, palette.CENSORED, palette.STATUS
+THRESHOLD, UNCORRECTED, STATUS = palette.THRESHOLD, palette.UNCORRECTED, palette.STATUS
 OUTLINE, SOFT = palette.OUTLINE, palette.SOFT
 # what is drawn in the left colour appears in the right one on a dark page
 _DARK = {
@@ -152,8 +152,8 @@ def shade(ax: Axes, frames: npt.NDArray[np.bool_], color: str, alpha: float = 0.
         ax.axvspan(start - 0.5, stop - 0.5, color=color, alpha=alpha, lw=0, zorder=0.5)
 
 
-def status_strip(ax: Axes, status: Sequence[str], censored: npt.NDArray[np.bool_]) -> None:
-    """Mark below an axis of frames which were searched, bridged, lost, and which to censor."""
+def status_strip(ax: Axes, status: Sequence[str], uncorrected: npt.NDArray[np.bool_]) -> None:
+    """Mark below an axis of frames which were searched, bridged, lost, or not corrected."""
     given = np.asarray(status)
     handles = []
     for kind, color in STATUS.items():
@@ -161,9 +161,9 @@ def status_strip(ax: Axes, status: Sequence[str], censored: npt.NDArray[np.bool_
         if found.any():
             shade(ax, found, color, 0.9)
             handles.append(Patch(color=color, lw=0, label=f"{kind} ({found.sum()})"))
-    if censored.any():
+    if uncorrected.any():
         handles.append(
-            Patch(color=CENSORED, alpha=0.3, lw=0, label=f"to censor ({censored.sum()})")
+            Patch(color=UNCORRECTED, alpha=0.3, lw=0, label=f"not corrected ({uncorrected.sum()})")
         )
     ax.set(yticks=[], ylim=(0, 1))
     ax.grid(visible=False)

@@ -28,9 +28,9 @@ def draw_motion(path: Path, record: RunRecord) -> None:
         axes[0].legend(loc="lower right", ncols=3, bbox_to_anchor=(1.005, 0.97), handlelength=1.4)
         _displacement(axes[2], record)
         for ax in axes[:3]:
-            style.shade(ax, np.asarray(record.censored), style.CENSORED)
+            style.shade(ax, np.asarray(record.uncorrected), style.UNCORRECTED)
             ax.axvline(record.reference, color=style.QUIET, lw=0.9, ls=(0, (1, 2)), zorder=0.6)
-        style.status_strip(axes[3], record.status, np.asarray(record.censored))
+        style.status_strip(axes[3], record.status, np.asarray(record.uncorrected))
         style.frames_axis(axes[3], frames)
         axes[3].set_xlabel("frame", loc="left", labelpad=2)
         figure.align_ylabels(axes)
@@ -85,10 +85,10 @@ def draw_similarity(path: Path, record: RunRecord) -> None:
         for values, color, name in pairs:
             median = float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
             curve(ax, values, color, f"{name}, median {median:.3f}")
-        style.shade(ax, np.asarray(record.censored), style.CENSORED)
+        style.shade(ax, np.asarray(record.uncorrected), style.UNCORRECTED)
         ax.set(title="Correlation with the template")
         ax.legend(loc="lower right", ncols=2, bbox_to_anchor=(1.005, 0.94), handlelength=1.4)
-        style.status_strip(strip, record.status, np.asarray(record.censored))
+        style.status_strip(strip, record.status, np.asarray(record.uncorrected))
         style.frames_axis(strip, frames)
         strip.set_xlabel("frame", loc="left", labelpad=2)
 

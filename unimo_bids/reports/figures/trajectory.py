@@ -37,7 +37,7 @@ def draw_trajectory(path: Path, record: RunRecord) -> None:
         ax.add_collection(
             LineCollection(pieces, array=times, cmap=style.TIME, norm=norm, linewidths=1.5)
         )
-        style.shade(ax, np.asarray(record.censored), style.CENSORED)
+        style.shade(ax, np.asarray(record.uncorrected), style.UNCORRECTED)
         style.frames_axis(ax, len(poses))
         top = float(np.nanmax(angle, initial=0.1))
         ax.set(title="Angle from the reference, degrees", ylim=(-0.03 * top, 1.08 * top))

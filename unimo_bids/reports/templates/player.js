@@ -64,8 +64,8 @@ function startPlayer(root) {
     const x = (t) => margin.left + (t + 0.5) * step;
     const y = (value) => bottom - (value / highest) * (bottom - margin.top);
 
-    context.fillStyle = color("censored");
-    track.censored.forEach((yes, t) => {
+    context.fillStyle = color("uncorrected");
+    track.uncorrected.forEach((yes, t) => {
       if (yes) context.fillRect(x(t) - step / 2, margin.top, step, bottom - margin.top);
     });
     track.status.forEach((status, t) => {
@@ -118,7 +118,7 @@ function startPlayer(root) {
     const text =
       `Frame ${t} of ${track.frames - 1} · FD ${length(track.before[t])}, ` +
       `after correction ${length(track.after[t])} · ${track.status[t]}` +
-      (track.censored[t] ? ", to be censored" : "");
+      (track.uncorrected[t] ? ", not corrected" : "");
     said.textContent = text;
     slider.setAttribute("aria-valuetext", text);
   }
