@@ -61,8 +61,8 @@ SECTIONS = (
         "motion",
         "Motion",
         "Position of the brain's centre and its rotation about it, relative to the reference frame"
-        " (dotted), with bands of two standard deviations. Frames are shaded that have what correction"
-        " could not undo (censor_uncorrected)."
+        " (dotted), with bands of two standard deviations. Frames with what correction could not"
+        " undo are shaded (censor_uncorrected)."
         " What is left after correction is measured by registering the corrected series once more.",
     ),
     Section(
