@@ -18,6 +18,7 @@ from unimo_bids.spatial.interpolation import gradient
 from unimo_bids.words import IntensityModel
 
 LEAST_WEIGHT = 0.05  # below, a point costs as much as any and tells nothing
+EDGE = 0.5  # of a cube, radii of the head: wider than tissues are, and a head has 50 of them
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ class Target:
     center: Tensor
     radius: float
     channels: tuple[Channel, ...]
+
+    @cached_property
+    def cubes(self) -> Tensor:
+        """Parts of the head that each point is in, ``(N, G)``, of `cubes`."""
+        return cubes(self.points, EDGE * self.radius)
 
 
 def make_target(
@@ -171,3 +177,30 @@ def _channel(f: Tensor, slope: Tensor, place: Tensor, model: IntensityModel) -> 
         image_of=torch.tensor(image_of, device=f.device),
         backdrop=torch.stack(backdrop),
     )
+
+
+def cubes(points: Tensor, edge: float) -> Tensor:
+    """Which cube each point is in, ``(N, G)`` float32: one 1 in each row, no empty column.
+
+    Parameters
+    ----------
+    points
+        ``(N, 3)`` relative to the head's centre, which is that of a cube.
+    edge
+        In the unit of the points.
+
+    Examples
+    --------
+    >>> cubes(torch.tensor([[0.0, 0, 0], [0, 0, 9], [1, 1, 1]]), edge=4.0)
+    tensor([[1., 0.],
+            [0., 1.],
+            [1., 0.]])
+    """
+    places = torch.round(points / edge).long()
+    places = places - places.amin(dim=0)
+    # one number for all three is found far quicker than rows that are alike
+    _, many_y, many_z = (places.amax(dim=0) + 1).tolist()
+    number = (places[:, 0] * many_y + places[:, 1]) * many_z + places[:, 2]
+    present, cube = torch.unique(number, return_inverse=True)
+    of_cube = torch.zeros(len(points), len(present), device=points.device)
+    return of_cube.scatter_(1, cube[:, None], 1.0)
