@@ -28,7 +28,7 @@ class Channel:
     Attributes
     ----------
     steepest
-        ``(J, N, 6)`` change of each image per mm of the six parameters.
+        ``(J, 6, N)`` change of each image per mm of the six parameters.
     terms
         ``(K, N)`` φ.
     slopes
@@ -60,12 +60,12 @@ class Channel:
     @cached_property
     def steepest_products(self) -> Tensor:
         """Of the first image's changes, ``(21, N)``."""
-        return products(self.steepest[0].mT)
+        return products(self.steepest[0])
 
     @cached_property
     def mixed_products(self) -> Tensor:
         """Of the first image's changes with each term, ``(6 K, N)``."""
-        return (self.steepest[0].mT[:, None] * self.terms).flatten(0, 1)
+        return (self.steepest[0][:, None] * self.terms).flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def make_target(
 def _channel(f: Tensor, slope: Tensor, place: Tensor, model: IntensityModel) -> Channel:
     """Terms of one feature from ``(J, N)`` images, their gradients, and places of unit size."""
     arm = place.expand(len(f), -1, -1)
-    steepest = torch.cat([torch.linalg.cross(arm, slope), slope], dim=-1)
+    steepest = torch.cat([torch.linalg.cross(arm, slope), slope], dim=-1).mT.contiguous()
     one = torch.ones_like(f[0])
     terms, slopes, image_of = [*f, one], [one] * len(f) + [0 * one], [*range(len(f)), 0]
     backdrop = [one]

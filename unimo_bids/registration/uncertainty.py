@@ -118,9 +118,10 @@ def _of_cubes(
         coefficients, residual = modelled(channel, view, values[:, c])
         sigma = robust_scale(residual, view)[:, None]
         weights = view / (1 + (residual / (CAUCHY * sigma)) ** 2) / sigma**2
-        motion = torch.zeros((), device=values.device)
-        for gain, steepest in zip(gains(channel, coefficients), channel.steepest, strict=True):
-            motion = motion + gain * steepest.mT  # (6, N)
+        first_gain, *more = gains(channel, coefficients)
+        motion = first_gain * channel.steepest[0]  # (6, N)
+        for gain, steepest in zip(more, channel.steepest[1:], strict=True):
+            motion.addcmul_(gain, steepest)
         # the intensity model adapts along: what it takes of motion and residual is not theirs
         both = torch.cat([motion, residual])
         taken = solve(
