@@ -8,7 +8,8 @@ from torch import Tensor
 
 from tests import phantom
 from unimo_bids.registration.gauss_newton import register
-from unimo_bids.registration.uncertainty import EDGE, block_covariance, cubes, jackknife, widened
+from unimo_bids.registration.target import EDGE, cubes
+from unimo_bids.registration.uncertainty import block_covariance, jackknife, widened
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import world_points
 

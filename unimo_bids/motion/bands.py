@@ -14,6 +14,8 @@ part of the gains; without that part they are drawn less, so gains and poses are
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.stripes import seen_as, stands_out
 from unimo_bids.motion.thresholds import BANDS, STRIPES
-from unimo_bids.motion.tracking import Track, follow_images, similarity_at
+from unimo_bids.motion.tracking import follow_images, similarity_at
 from unimo_bids.motion.ways import Way
 from unimo_bids.registration.intensity import CAUCHY
 from unimo_bids.registration.least_squares import robust_scale
@@ -39,8 +41,31 @@ _TOLD = (
 )
 
 
-def unbanded(scan: Scan, way: Way) -> tuple[Scan, Track, str] | None:
-    """The scan without bands, tracking there, and a sentence.
+@dataclass(frozen=True)
+class Unbanded:
+    """A series without bands.
+
+    Attributes
+    ----------
+    scan, steady
+        The scan without bands, and as it is known with its template.
+    way
+        By one image.
+    contrasts
+        Whether one image cannot explain the series.
+    told
+        A sentence.
+    """
+
+    scan: Scan
+    steady: Scan
+    way: Way
+    contrasts: bool
+    told: str
+
+
+def unbanded(scan: Scan, way: Way) -> Unbanded | None:
+    """The series without bands.
 
     None where there are none, gains do not settle, or poses explain frames without them no better.
 
@@ -60,12 +85,13 @@ def unbanded(scan: Scan, way: Way) -> tuple[Scan, Track, str] | None:
         log_gains = log_gains + _far_enough(found[axis], before) * found[axis]
         one = seen_as(scan, Combined(scan.frames, axis, mended(log_gains)))
         track = follow_images(one, now.images, now.refined.poses)
-        _, refined, image, _ = refine_to_template(one, track)
+        steady, refined, image, contrasts = refine_to_template(one, track)
         now = Way(refined, image, track)
         before, found = found[axis], gains(one, refined.poses)
         if roughness(found[axis]) < BANDS.left * rough:
             told = _TOLD.format(100 * roughness(log_gains))
-            return (one, track, told) if _better(one, now, way) else None
+            better = _better(one, now, way)
+            return Unbanded(one, steady, now, contrasts, told) if better else None
     return None
 
 

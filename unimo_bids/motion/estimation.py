@@ -24,14 +24,15 @@ from unimo_bids.motion.estimate import (
     MotionEstimate,
     Tracking,
 )
+from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.groups import place_groups
 from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
 from unimo_bids.motion.refinement import refine_to_template
-from unimo_bids.motion.scan import Progress, Scan, read_scan
+from unimo_bids.motion.scan import Progress, Scan, look_at, read_scan
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.spaer import by_attention, predict
-from unimo_bids.motion.stripes import unstriped
+from unimo_bids.motion.stripes import find_stripes, unstriped
 from unimo_bids.motion.tissues import by_tissues
 from unimo_bids.motion.trackers import Tracker, chosen
 from unimo_bids.motion.tracking import Track, well_tracked
@@ -63,7 +64,7 @@ def track_motion(
 def find_reference(series: Any, affine: NDArray[np.float64]) -> int:
     """Index of a still frame that looks like most others: what ``reference="auto"`` takes."""
     with torch.inference_mode():
-        return read_scan(series, affine).reference
+        return look_at(Frames(series, affine, torch.device("cpu"))).reference
 
 
 def estimate_motion(
@@ -127,12 +128,17 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
     steady, plain, image, contrasts = refine_to_template(scan, tracked)
     findings = tracking.findings
     way = Way(plain, image, tracked)
-    banded = None if tracking.contrasts else unbanded(scan, way)
+    stripes = find_stripes(scan, way.images[0], way.refined.poses)
+    # what each frame has of its own would be sought in vain in what all have in common
+    own = stripes is not None and stripes.own
+    striped = unstriped(scan, way, stripes) if own or tracking.contrasts else None
+    banded = None if tracking.contrasts or striped is not None else unbanded(scan, way)
     if banded is not None:
-        scan, tracked, finding = banded
-        steady, plain, image, contrasts = refine_to_template(scan, tracked)
-        way, findings = Way(plain, image, tracked), (*findings, finding)
-    striped = unstriped(scan, way)
+        scan, steady, way, contrasts = banded.scan, banded.steady, banded.way, banded.contrasts
+        findings = (*findings, banded.told)
+        stripes = find_stripes(scan, way.images[0], way.refined.poses)
+    if banded is not None or not (own or tracking.contrasts):
+        striped = unstriped(scan, way, stripes)
     ways: dict[Mode, Way] = {}
     if striped is not None:
         scan, ways["plain"], finding = striped
@@ -144,7 +150,8 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
         ways["plain"], told = by_tissues(scan, way)
         findings = (*findings, *told)
         if contrasts:
-            ways |= ways_by_contrast(scan, tie(scan, plain.poses), ROUNDS, plain.poses)
+            poses = way.refined.poses
+            ways |= ways_by_contrast(scan, tie(scan, poses), ROUNDS, poses)
     judge = Judge(scan.frames, scan.head, scan.usable)
     mode, way, readings, compared = best_way(judge, ways, scan.head.center)
     findings = (*findings, *compared)

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from unimo_bids.motion.contrasts import ROUNDS, refine_tied
@@ -63,6 +61,10 @@ class Offset:
 
 def groups_of(scan: Scan, poses: Tensor, good: NDArray[np.bool_]) -> list[Group]:
     """Frames of one contrast each, the largest group first; none if all are of one."""
+    # a tenth of a second, and few series have contrasts
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
     frames = np.flatnonzero(good)
     chunks = scan.frames.chunks(frames.tolist())
     level, evened = scan.coarse.level, scan.evened()

@@ -217,7 +217,7 @@ def _normal_equations(
     sigma = robust_scale(residual, view)[0]
     r, gain = residual[0], gains(channel, coefficients)[0][0]
     w = view[0] / (1 + (r / (CAUCHY * sigma)) ** 2) / (sigma**2 * _correlated(target))
-    own = torch.cat([channel.steepest[0] * gain[:, None], channel.terms.mT], dim=1)
+    own = torch.cat([(channel.steepest[0] * gain).mT, channel.terms.mT], dim=1)
     weighted = own * w[:, None]
     h = (weighted.mT @ own).double()
     h += torch.diag(1e-9 * h.diagonal() + 1e-30)  # rounding, where a term is no term
@@ -234,7 +234,7 @@ def _change(target: Target, reading: Reading, pose: Tensor, field: ShiftField) -
     waves, slopes = field.waves(reading.indices)
     a = pose[:3, :3].mT @ field.direction  # in the template's space
     channel = target.channels[0]
-    steepness = channel.steepest[0][:, 3:] @ a.float()
+    steepness = channel.steepest[0][3:].mT @ a.float()
     image = channel.terms[0]
     return -(steepness[:, None] * waves + image[:, None] * slopes) / (1 + reading.slope)[:, None]
 

@@ -168,6 +168,50 @@ class Scan:
         return [self.reference, *others[picked.astype(int)].tolist()]
 
 
+@dataclass(frozen=True)
+class Look:
+    """What small images of all frames tell.
+
+    Attributes
+    ----------
+    usable
+        ``(T,)`` frames that hold an image at all.
+    reference
+        Frame that poses are relative to.
+    torn
+        Whether it seems to be torn.
+    brightness
+        Of its bright end.
+    """
+
+    usable: NDArray[np.bool_]
+    reference: int
+    torn: bool
+    brightness: float
+
+
+def look_at(
+    frames: Frames,
+    reference: int | Literal["auto"] = "auto",
+    progress: Progress = lambda _share, _what: None,
+) -> Look:
+    """Find which frames hold an image, and which one to start from."""
+    images, ratios = _small_images(frames, progress)
+    spread, size = images.std(dim=1), images.abs().amax(dim=1)
+    usable = np.asarray((spread > 1e-6 * size).cpu())
+    if not usable.any():
+        raise NoImageError("no frame holds an image: all are empty or constant, or nearly so")
+    whole = usable & ~torn_frames(ratios, usable)
+    chosen = choose_reference(images, whole) if reference == "auto" else int(reference)
+    if not 0 <= chosen < frames.count:
+        raise ValueError(f"reference {chosen}: the series has frames 0 … {frames.count - 1}")
+    if not usable[chosen]:
+        raise NoImageError(f"reference {chosen}: the frame is empty or constant, or nearly so")
+    bright = torch.quantile(images[chosen], 0.98)
+    brightness = float(bright) if bright > 0 else float(images[chosen].abs().max())
+    return Look(usable, chosen, not whole[chosen], brightness)
+
+
 def read_scan(
     series: Any,
     affine: NDArray[np.float64],
@@ -185,28 +229,17 @@ def read_scan(
     settings = settings or MotionSettings()
     forward = _forward(progress)
     mask = _checked(mask, frames)
-    images, ratios = _small_images(frames, forward)
-    spread, size = images.std(dim=1), images.abs().amax(dim=1)
-    usable = np.asarray((spread > 1e-6 * size).cpu())
-    if not usable.any():
-        raise NoImageError("no frame holds an image: all are empty or constant, or nearly so")
-    whole = usable & ~torn_frames(ratios, usable)
-    chosen = choose_reference(images, whole) if reference == "auto" else int(reference)
-    if not 0 <= chosen < frames.count:
-        raise ValueError(f"reference {chosen}: the series has frames 0 … {frames.count - 1}")
-    if not usable[chosen]:
-        raise NoImageError(f"reference {chosen}: the frame is empty or constant, or nearly so")
-    bright = torch.quantile(images[chosen], 0.98)
-    frames.scale = float(bright) if bright > 0 else float(images[chosen].abs().max())
+    look = look_at(frames, reference, forward)
+    chosen, frames.scale = look.reference, look.brightness
     reference_image = frames([chosen])[0]
     of_reference = mask[..., chosen] if mask is not None and mask.ndim == 4 else mask
     head = find_head(reference_image, frames.grid, of_reference, largest=1.5 * ADULT_RADIUS)
     return Scan(
         frames=frames,
-        usable=usable,
+        usable=look.usable,
         reference=chosen,
         reference_image=reference_image,
-        torn=not whole[chosen],
+        torn=look.torn,
         head=head,
         steadiness=torch.ones_like(head.weights),
         coarse=CoarseFrames(frames, head, forward),

@@ -49,6 +49,14 @@ class Stripes:
     gains: NDArray[np.float32]
     rough: float
 
+    @property
+    def own(self) -> bool:
+        """Whether frames have them each for itself, and little in common."""
+        logs = np.log(self.gains)
+        apart = logs[:, 1:-1] - (logs[:, :-2] + logs[:, 2:]) / 2
+        apart = apart[apart.any(axis=1)]
+        return bool(np.square(apart.mean(axis=0)).mean() < STRIPES.shared * np.square(apart).mean())
+
     def __str__(self) -> str:
         return (
             f"The brightness of slices differs by {100 * self.rough:.0f} % (root mean square), "
@@ -57,18 +65,24 @@ class Stripes:
         )
 
 
-def unstriped(scan: Scan, way: Way) -> tuple[Scan, Way, str] | None:
+def unstriped(scan: Scan, way: Way, first: Stripes | None) -> tuple[Scan, Way, str] | None:
     """The scan without stripes, the way by one image there, and a sentence.
 
     None where there are no stripes, or dividing by gains leaves frames much as they were: where
     contrast changes, gains explain a little as well.
+
+    Parameters
+    ----------
+    first
+        From `find_stripes`.
     """
-    frames, found, first = scan, way, None
-    for _ in range(_ROUNDS):
-        stripes = find_stripes(frames, found.images[0], found.refined.poses, first)
-        if stripes is None:
-            return None
-        first = first or stripes
+    if first is None:
+        return None
+    frames, found, stripes = scan, way, first
+    for number in range(_ROUNDS):
+        if number > 0:  # what is left of them, however little
+            every = np.flatnonzero(scan.usable)
+            stripes = _across(frames, found.images[0], found.refined.poses, every)[first.axis]
         frames = without_stripes(frames, stripes)
         track = follow_images(frames, found.images, found.refined.poses)
         steady, refined, image, contrasts = refine_to_template(frames, track)
@@ -78,9 +92,7 @@ def unstriped(scan: Scan, way: Way) -> tuple[Scan, Way, str] | None:
     return (steady, found, str(first)) if worth and not contrasts else None
 
 
-def find_stripes(
-    scan: Scan, template: Tensor, poses: Tensor, before: Stripes | None = None
-) -> Stripes | None:
+def find_stripes(scan: Scan, template: Tensor, poses: Tensor) -> Stripes | None:
     """Stripes across one of the axes, if there are any.
 
     Parameters
@@ -89,12 +101,8 @@ def find_stripes(
         ``(X, Y, Z)`` mean of aligned frames.
     poses
         ``(T, 4, 4)``
-    before
-        Those that were found already; what `scan` still has of them, however little, is told.
     """
     usable = np.flatnonzero(scan.usable)
-    if before is not None:
-        return _across(scan, template, poses, usable)[before.axis]
     few = usable[np.linspace(0, len(usable) - 1, min(len(usable), _LOOKED_AT)).astype(int)]
     for frames in (few, usable):
         found = _across(scan, template, poses, frames)

@@ -34,6 +34,9 @@ class Stripes:
 
     rough: float = convention(0.05, "of a slice's brightness apart from its neighbours'")
     clear: float = convention(2.0, "times as rough as across another axis: slices have one")
+    shared: float = convention(
+        0.5, "of how rough, squared; where less is common to all frames, each has its own"
+    )
     in_view: float = convention(0.05, "of what the fullest slice holds; gains of less are not told")
     worth: float = convention(0.25, "by which less has to be left, 1 - r², in the median frame")
     most: float = convention(10.0, "a gain, or what it is divided by: no slice comes from nothing")

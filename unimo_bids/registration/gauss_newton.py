@@ -151,11 +151,11 @@ def _motion_moments(
         weighted = weights * gain_of[0]
         squares = symmetric((weighted * gain_of[0]) @ channel.steepest_products.mT, 6)
         mixed = (weighted @ channel.mixed_products.mT).reshape(-1, 6, many)
-        rest = ((weighted * residual) @ channel.steepest[0])[..., None]
+        rest = ((weighted * residual) @ channel.steepest[0].mT)[..., None]
         return squares, mixed.double(), rest.double()
-    motion = torch.zeros((), device=weights.device)
-    for gain, steepest in zip(gain_of, channel.steepest, strict=True):
-        motion = motion + gain[:, None] * steepest.mT
+    motion = gain_of[0][:, None] * channel.steepest[0]
+    for gain, steepest in zip(gain_of[1:], channel.steepest[1:], strict=True):
+        motion.addcmul_(gain[:, None], steepest)
     weighted = weights[:, None] * motion  # (B, 6, N)
     squares, mixed = weighted @ motion.mT, weighted @ channel.terms.mT
     return squares.double(), mixed.double(), (weighted @ residual[..., None]).double()

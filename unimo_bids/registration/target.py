@@ -18,6 +18,7 @@ from unimo_bids.spatial.interpolation import gradient
 from unimo_bids.words import IntensityModel
 
 LEAST_WEIGHT = 0.05  # below, a point costs as much as any and tells nothing
+EDGE = 0.5  # of a cube, radii of the head: wider than tissues are, and a head has 50 of them
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Channel:
     Attributes
     ----------
     steepest
-        ``(J, N, 6)`` change of each image per mm of the six parameters.
+        ``(J, 6, N)`` change of each image per mm of the six parameters.
     terms
         ``(K, N)`` φ.
     slopes
@@ -59,12 +60,12 @@ class Channel:
     @cached_property
     def steepest_products(self) -> Tensor:
         """Of the first image's changes, ``(21, N)``."""
-        return products(self.steepest[0].mT)
+        return products(self.steepest[0])
 
     @cached_property
     def mixed_products(self) -> Tensor:
         """Of the first image's changes with each term, ``(6 K, N)``."""
-        return (self.steepest[0].mT[:, None] * self.terms).flatten(0, 1)
+        return (self.steepest[0][:, None] * self.terms).flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ class Target:
     center: Tensor
     radius: float
     channels: tuple[Channel, ...]
+
+    @cached_property
+    def cubes(self) -> Tensor:
+        """Parts of the head that each point is in, ``(N, G)``, of `cubes`."""
+        return cubes(self.points, EDGE * self.radius)
 
 
 def make_target(
@@ -154,7 +160,7 @@ def make_target(
 def _channel(f: Tensor, slope: Tensor, place: Tensor, model: IntensityModel) -> Channel:
     """Terms of one feature from ``(J, N)`` images, their gradients, and places of unit size."""
     arm = place.expand(len(f), -1, -1)
-    steepest = torch.cat([torch.linalg.cross(arm, slope), slope], dim=-1)
+    steepest = torch.cat([torch.linalg.cross(arm, slope), slope], dim=-1).mT.contiguous()
     one = torch.ones_like(f[0])
     terms, slopes, image_of = [*f, one], [one] * len(f) + [0 * one], [*range(len(f)), 0]
     backdrop = [one]
@@ -171,3 +177,30 @@ def _channel(f: Tensor, slope: Tensor, place: Tensor, model: IntensityModel) -> 
         image_of=torch.tensor(image_of, device=f.device),
         backdrop=torch.stack(backdrop),
     )
+
+
+def cubes(points: Tensor, edge: float) -> Tensor:
+    """Which cube each point is in, ``(N, G)`` float32: one 1 in each row, no empty column.
+
+    Parameters
+    ----------
+    points
+        ``(N, 3)`` relative to the head's centre, which is that of a cube.
+    edge
+        In the unit of the points.
+
+    Examples
+    --------
+    >>> cubes(torch.tensor([[0.0, 0, 0], [0, 0, 9], [1, 1, 1]]), edge=4.0)
+    tensor([[1., 0.],
+            [0., 1.],
+            [1., 0.]])
+    """
+    places = torch.round(points / edge).long()
+    places = places - places.amin(dim=0)
+    # one number for all three is found far quicker than rows that are alike
+    _, many_y, many_z = (places.amax(dim=0) + 1).tolist()
+    number = (places[:, 0] * many_y + places[:, 1]) * many_z + places[:, 2]
+    present, cube = torch.unique(number, return_inverse=True)
+    of_cube = torch.zeros(len(points), len(present), device=points.device)
+    return of_cube.scatter_(1, cube[:, None], 1.0)

@@ -22,30 +22,6 @@ from unimo_bids.registration.levels import Level
 from unimo_bids.registration.target import Target
 from unimo_bids.registration.thresholds import PAIR
 
-EDGE = 0.5  # of a cube, radii of the head: wider than tissues are, and a head has 50 of them
-
-
-def cubes(points: Tensor, edge: float) -> Tensor:
-    """Which cube each point is in, ``(N, G)`` float32: one 1 in each row, no empty column.
-
-    Parameters
-    ----------
-    points
-        ``(N, 3)`` relative to the head's centre, which is that of a cube.
-    edge
-        In the unit of the points.
-
-    Examples
-    --------
-    >>> cubes(torch.tensor([[0.0, 0, 0], [0, 0, 9], [1, 1, 1]]), edge=4.0)
-    tensor([[1., 0.],
-            [0., 1.],
-            [1., 0.]])
-    """
-    places = torch.round(points / edge).long()
-    _, number = torch.unique(places, dim=0, return_inverse=True)
-    return torch.nn.functional.one_hot(number).float()
-
 
 def jackknife(hessians: Tensor, scores: Tensor) -> Tensor:
     """Covariance of a least-squares estimate from blocks of its observations.
@@ -104,11 +80,10 @@ def block_covariance(
     poses
         ``(B, 4, 4)`` where it ended.
     """
-    cube_of = cubes(target.points, EDGE * target.radius).to(sampled)
     found = [
         _of_cubes(
             target,
-            cube_of,
+            target.cubes,
             *read_points(
                 target,
                 level or target.level,
@@ -143,9 +118,10 @@ def _of_cubes(
         coefficients, residual = modelled(channel, view, values[:, c])
         sigma = robust_scale(residual, view)[:, None]
         weights = view / (1 + (residual / (CAUCHY * sigma)) ** 2) / sigma**2
-        motion = torch.zeros((), device=values.device)
-        for gain, steepest in zip(gains(channel, coefficients), channel.steepest, strict=True):
-            motion = motion + gain * steepest.mT  # (6, N)
+        first_gain, *more = gains(channel, coefficients)
+        motion = first_gain * channel.steepest[0]  # (6, N)
+        for gain, steepest in zip(more, channel.steepest[1:], strict=True):
+            motion.addcmul_(gain, steepest)
         # the intensity model adapts along: what it takes of motion and residual is not theirs
         both = torch.cat([motion, residual])
         taken = solve(

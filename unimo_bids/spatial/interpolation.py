@@ -138,11 +138,11 @@ def gaussian_blur(images: Tensor, sigma: Sequence[float]) -> Tensor:
 
 def gradient(images: Tensor, affine: Tensor) -> Tensor:
     """Spatial gradient of ``(..., X, Y, Z)`` in the world, per mm: ``(..., X, Y, Z, 3)``."""
-    along = [derivative_matrix(n, images) for n in images.shape[-3:]]
-    keep = [torch.eye(n).to(images) for n in images.shape[-3:]]
+    along_x, along_y, along_z = (derivative_matrix(n, images) for n in images.shape[-3:])
     per_voxel = [
-        apply_separable(images, [along[i] if i == axis else keep[i] for i in range(3)])
-        for axis in range(3)
+        (along_x @ images.flatten(-2)).reshape(images.shape),
+        along_y @ images,
+        images @ along_z.mT,
     ]
     to_world = torch.linalg.inv(affine[:3, :3]).to(images)
     return torch.stack(per_voxel, dim=-1) @ to_world
