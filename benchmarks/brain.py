@@ -62,9 +62,7 @@ def judge(data: Path, out: Path, threads: int, weights: Path | None, only: Seque
     trained = None if weights is None else _trained(weights)
     anything = np.random.default_rng(0).random((64, 64, 64), dtype=np.float32)
     _found(anything, np.diag([4.0, 4, 4, 1]), "fetal", trained)  # the first call is slow
-    for rows in of_fetuses(data, out, trained, only):
-        print(markdown_table(rows))
-        print()
+    print_tables(of_fetuses(data, out, trained, only))
     if trained is None and not only:
         print(markdown_table(_adult(data / "epi", out)))
         print()
@@ -85,6 +83,13 @@ def of_fetuses(
         _fetal(data / "fetal_epi", out, trained, named),
         _drawn(data / "fetal_t2", out, trained, named),
     )
+
+
+def print_tables(tables: Sequence[list[list[str]]]) -> None:
+    """Print those in which there is more than the heading."""
+    for rows in tables:
+        if len(rows) > 1:
+            print(f"{markdown_table(rows)}\n")
 
 
 def _trained(weights: Path) -> BrainNetworks:

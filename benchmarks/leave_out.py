@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 
 from benchmarks import brain
-from benchmarks.table import markdown_table
 from unimo_bids.brain.network import BrainNetworks, Recognise
 from unimo_bids.networks.weights import FOLDER, load_weights
 from unimo_bids.training.anatomies import load
@@ -42,7 +41,7 @@ def judge(data: Path, pack: Path, out: Path, threads: int) -> int:
         _fit_anew(trained, left)
         found = brain.of_fetuses(data, out, trained, own)
         tables = [[*all_, *rows[bool(all_) :]] for all_, rows in zip(tables, found, strict=True)]
-    print("\n".join(markdown_table(rows) for rows in tables))
+    brain.print_tables(tables)
     print(f"Pictures: {out}")
     return 0
 

@@ -19,6 +19,7 @@ Fusion = Literal["information", "slerp", "image", "shape"]
 TrackerName = Literal["auto", "search", "spaer"]
 AttentionPart = Literal["time", "attention", "future"]
 NetworkPart = Literal["votes", "vectors"]
+BrainPart = Literal["find", "segment"]  # of its networks
 IntensityModel = Literal["gain", "bias"]
 Interpolation = Literal["cubic", "linear"]
 Slices = Literal["auto", "on", "off"]

@@ -17,7 +17,7 @@ from unimo_bids.training import brain
 from unimo_bids.training.anatomies import save
 from unimo_bids.training.loop import Schedule
 from unimo_bids.training.recipe import follow
-from unimo_bids.training.scenes import Example
+from unimo_bids.training.scenes import Example, Scenes
 
 
 @pytest.mark.slow
@@ -37,6 +37,18 @@ def test_the_recipe_leaves_weights_that_load_and_a_card(balls, tmp_path, monkeyp
 
 def of_nobody(features, right):
     return brain.Lessons(features, right, ("",) * len(right))
+
+
+@pytest.mark.parametrize("only", ["find", "segment"])
+def test_one_network_is_trained_and_the_other_is_left_alone(balls, monkeypatch, only):
+    monkeypatch.setattr(brain, "WINDOW", 32)
+    batch = brain.draw(Scenes(balls), 1, np.random.default_rng(0))
+    trained = BrainNetworks()
+    found = brain.losses(trained, batch, only)
+    assert list(found) == [only]
+    found[only].backward()
+    changed = {name.split(".")[0] for name, p in trained.named_parameters() if p.grad is not None}
+    assert changed == {only}
 
 
 def test_the_loss_is_least_for_the_truth():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from unimo_bids.simulation.fetal import CORTEX, FLUID
+from unimo_bids.training import scenes
 from unimo_bids.training.anatomies import IN_BRAIN
 from unimo_bids.training.scenes import SCENERIES, Scenes, with_more_fluid
 
@@ -14,10 +15,10 @@ from unimo_bids.training.scenes import SCENERIES, Scenes, with_more_fluid
 @pytest.mark.slow
 @pytest.mark.parametrize("scenery", SCENERIES)
 def test_volumes_are_finite_and_brains_are_of_their_size(balls, scenery):
-    scenes = Scenes(balls)
+    drawn = Scenes(balls)
     sizes = []
     for seed in range(12):
-        example = scenes.draw(np.random.default_rng([5, seed]), scenery)
+        example = drawn.draw(np.random.default_rng([5, seed]), scenery)
         assert example.image.shape == example.brain.shape
         assert torch.isfinite(example.image).all()
         assert example.image.min() >= 0
@@ -35,10 +36,10 @@ def test_volumes_are_finite_and_brains_are_of_their_size(balls, scenery):
 
 def test_the_brain_is_where_the_image_shows_it(balls):
     """A bright ball in a dark shell, in air: bright voxels are the brain's."""
-    scenes = Scenes([thing for thing in balls if thing.kind == "adult"])
+    drawn = Scenes([thing for thing in balls if thing.kind == "adult"])
     agreement = []
     for seed in range(20):
-        example = scenes.draw(np.random.default_rng([6, seed]), "adult")
+        example = drawn.draw(np.random.default_rng([6, seed]), "adult")
         brain = example.brain > 0.5
         if not brain.any() or brain.all():
             continue
@@ -47,6 +48,16 @@ def test_the_brain_is_where_the_image_shows_it(balls):
         agreement.append(float((bright == brain).float().mean()))
     assert len(agreement) > 15
     assert np.median(agreement) > 0.9
+
+
+def test_some_scans_in_utero_have_small_voxels_in_thick_slices(monkeypatch):
+    monkeypatch.setattr(scenes, "_FINE", 1.0)
+    for seed in range(20):
+        grid = scenes._draw_grid(np.random.default_rng(seed), "fetal", 35.0)
+        within = [size for axis, size in enumerate(grid.sizes) if axis != grid.slices]
+        assert 1.4 <= within[0] == within[1] <= 2
+        assert 3 <= grid.sizes[grid.slices] <= 4.5
+        assert grid.extent[0] < 331
 
 
 def test_a_brain_with_more_fluid_is_smaller_within_the_same_skull():

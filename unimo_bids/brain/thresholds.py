@@ -30,7 +30,10 @@ class Ranking:
     off_volume: float = convention(1.4, "times too large or small for any brain of its kind")
     rival: float = derived(0.5, "confidence: more likely a brain than not")
     rival_odds: float = measured(
-        3.0, "27 real stacks without twins: other places have odds 4 times less", shown=True
+        3.0,
+        "27 real stacks without twins: in 25 other places have odds 6 times less and more, in two "
+        "a trunk has half of the brain's",
+        shown=True,
     )
     rival_size: float = convention(3.0, "times smaller, and it is no twin")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 from unimo_bids.cli.arguments import device, natural, positive, positive_int
 from unimo_bids.cli.guard import guarded
-from unimo_bids.words import AttentionPart, NetworkPart
+from unimo_bids.words import AttentionPart, BrainPart, NetworkPart
 
 if TYPE_CHECKING:
     from unimo_bids.training.loop import Schedule
@@ -77,6 +77,11 @@ def _add_brain(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         help="fetuses whose stacks are kept for validation: a name, or the age as in '31 weeks'",
+    )
+    parser.add_argument(
+        "--only",
+        choices=get_args(BrainPart),
+        help="train this network, and leave the other as it began (then fit the classifier)",
     )
 
 
@@ -181,9 +186,9 @@ def _pack(arguments: argparse.Namespace) -> None:
 
 
 def _brain(arguments: argparse.Namespace) -> None:
-    from unimo_bids.training.brain import RECIPE
+    from unimo_bids.training.brain import RECIPE, losses
 
-    _train(RECIPE, arguments)
+    _train(replace(RECIPE, losses=partial(losses, only=arguments.only)), arguments)
 
 
 def _pose(arguments: argparse.Namespace) -> None:

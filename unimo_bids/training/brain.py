@@ -33,6 +33,7 @@ from unimo_bids.brain.thresholds import CANDIDATES
 from unimo_bids.spatial.boxes import Box
 from unimo_bids.training.recipe import Recipe
 from unimo_bids.training.scenes import Example, Scenery, Scenes
+from unimo_bids.words import BrainPart
 
 _VALIDATION_SEED = 1_000_003  # of volumes that no training draws
 _FOUND = 0.5  # Dice of a brain that was found
@@ -116,6 +117,7 @@ def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
         inside = np.zeros_like(truth) if found is None else found.mask
         dice = 2 * (inside & truth).sum() / max(inside.sum() + truth.sum(), 1)
         kind = "no brain" if whose is None else f"{whose}, {_in_view(truth)}"
+        kind += ", among shapes" if example.among_shapes else ""
         seen.setdefault(kind, []).append(
             (float(dice), found is not None, bool(found and found.doubts))
         )
@@ -165,18 +167,23 @@ def draw(scenes: Scenes, batch: int, rng: np.random.Generator) -> Batch:
     return Batch(examples, windows, rng)
 
 
-def losses(trained: BrainNetworks, batch: Batch) -> dict[str, Tensor]:
-    """How far the networks are from the truth."""
+def losses(
+    trained: BrainNetworks, batch: Batch, only: BrainPart | None = None
+) -> dict[str, Tensor]:
+    """How far the networks are from the truth; `only` one of them is looked at, if it is named."""
     images, brains = batch.seen(batch.windows)
     kind = images.device.type
-    with torch.autocast(kind, torch.bfloat16):
+    with torch.autocast(kind, torch.bfloat16), torch.set_grad_enabled(only != "segment"):
         found = trained.find(images).float()
+    of_find = {} if only == "segment" else {"find": segmentation_loss(found, brains)}
+    if only == "find":
+        return of_find
     boxes = [(number, _segment_box(one, batch.rng)) for number, one in enumerate(batch.examples)]
     boxes += _elsewhere(batch, found.detach().sigmoid().cpu())
     images, inside = batch.seen(boxes)
     with torch.autocast(kind, torch.bfloat16):
         drawn = trained.segment(images).float()
-    return {"find": segmentation_loss(found, brains), "segment": segmentation_loss(drawn, inside)}
+    return of_find | {"segment": segmentation_loss(drawn, inside)}
 
 
 def teach(trained: BrainNetworks, scenes: Scenes) -> None:

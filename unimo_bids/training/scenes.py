@@ -43,6 +43,7 @@ _TWINS = 0.08  # of the fetal scenes
 # with real stacks at hand: of the scenes in utero show one, of these have a synthetic head
 _REAL, _LAID_IN, _FILLED = 0.65, 0.4, 0.85
 _DECOYS = 4  # at most
+_SHAPES = 0.2  # of the scenes in utero are of shapes without any meaning
 # of the fetal brains have up to so many voxels more fluid around them, within the same skull
 _WIDE, _WIDER = 0.3, 2
 _FINE = 0.12  # of the scans in utero have small voxels in thick slices, as T2w ones have
@@ -72,6 +73,8 @@ class Example:
         Whose brain; "none" if there is no brain.
     fetus
         Whose stack it was rendered from; empty if from none.
+    among_shapes
+        Whether it lies among shapes without any meaning, which may look like anything.
     """
 
     image: Tensor
@@ -79,6 +82,7 @@ class Example:
     sizes: tuple[float, float, float]
     scenery: Scenery
     fetus: str = ""
+    among_shapes: bool = False
 
 
 class Scenes:
@@ -128,8 +132,13 @@ class Scenes:
         head_points = head_points + warp(grid, rng.uniform(0, 4), 35, generator)
         values = self._sampled(head, head_points, rng, grid, pose[0] / scale)
         image, present, brain = values
+        among_shapes = False
         if scenery in ("fetal", "none") and rng.random() < 0.9:
-            behind = self._surroundings(rng, points, pose, radius, grid, generator)
+            among_shapes = rng.random() < _SHAPES
+            if among_shapes:
+                behind = shapes(grid, rng, generator, rng.uniform(12, 60))
+            else:
+                behind = self._surroundings(rng, points, pose, radius, grid, generator)
             if scenery == "fetal" and rng.random() < _TWINS:
                 image, present, brain = self._with_twin(values, rng, points, place, radius, grid)
             if scenery == "none":
@@ -142,7 +151,7 @@ class Scenes:
             image = image * brain
         image = image * squeeze * sensitivity(grid, rng, generator)
         image = scanned(image, grid, rng, generator)
-        return Example(image, brain, grid.sizes, scenery)
+        return Example(image, brain, grid.sizes, scenery, among_shapes=among_shapes)
 
     def _real(self, rng: Random, scenery: Scenery, generator: torch.Generator) -> Example:
         """Render a real stack: with its head, with a synthetic one in its place, or without."""
@@ -213,9 +222,7 @@ class Scenes:
         grid: Grid,
         generator: torch.Generator,
     ) -> Tensor:
-        """What the head lies in: a uterus with space for it, or shapes without any meaning."""
-        if rng.random() < 0.2:
-            return shapes(grid, rng, generator, rng.uniform(12, 60))
+        """What the head lies in: a uterus with space for it."""
         bodies = self.objects["surroundings"]
         body = bodies[rng.integers(len(bodies))]
         # larger spaces for larger heads, but not always the right one
@@ -319,11 +326,11 @@ def _draw_grid(rng: Random, scenery: Scenery, radius: float) -> Grid:
     if rng.random() < 0.05:  # a slab, as in a scan of a few slices
         depth = rng.uniform(0.5, 1.2) * radius
     slices = int(rng.integers(3)) if fetal or rng.random() < 0.3 else 2
-    sizes = np.full(3, in_plane)
-    sizes[slices] = thick
     if fetal and rng.random() < _FINE:
         in_plane, thick = rng.uniform(1.4, 2), rng.uniform(3, 4.5)
         width = min(width, 330)
+    sizes = np.full(3, in_plane)
+    sizes[slices] = thick
     extent = np.full(3, width) * rng.uniform(0.75, 1.0, 3)
     extent[slices] = min(depth, 320)
     shape = np.maximum(np.round(extent / sizes), 2).astype(int)
