@@ -59,11 +59,11 @@ class Head:
 
     @cached_property
     def near(self) -> Tensor:
-        """Voxels, flat, that gradients at the points need: two to either side along each axis."""
+        """Voxels, flat, that gradients at the points need: three to either side along each axis."""
         weights = self.region.weights[None, None]
         reached = []
         for axis in range(3):
-            arm = [5 if one == axis else 1 for one in range(3)]
+            arm = [7 if one == axis else 1 for one in range(3)]
             reached.append(max_pool3d(weights, arm, stride=1, padding=[n // 2 for n in arm]))
         return torch.stack(reached).amax(dim=0).flatten() > 0
 
