@@ -30,14 +30,15 @@ from unimo_bids.motion.pooled import (
     fit_field,
     fit_poses,
     fit_under,
+    head_of,
+    level_of,
     residuals,
     template_of,
 )
 from unimo_bids.motion.scan import MOST_FRAMES
-from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.thresholds import DISTORTION
-from unimo_bids.registration.levels import Level, make_level
-from unimo_bids.registration.target import LEAST_WEIGHT, Target
+from unimo_bids.registration.levels import Level
+from unimo_bids.registration.target import Target
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, Window
 from unimo_bids.spatial.region import Region
@@ -45,7 +46,7 @@ from unimo_bids.words import GRID_AXES, Deformation
 
 _POINTS = 4096  # of a template; twice as many change fields by hundredths of a millimetre
 _HALF_WAVE = 0.75  # radii of the head; 0.6 was no better on simulated heads
-_RIM = 3  # voxels around the head, for the derivatives of its template
+_POSE_POINTS = 32_768  # as in registration; those of the field leave poses 0.01 to 0.04 mm off
 _FARTHER = 20.0  # mm that distortion may carry signal, and what splines need besides
 _STEPS, _MORE_STEPS, _POSE_STEPS = 2, 3, 2  # from none, from that of half of the frames
 _NOT_SOUGHT = "No distortion was looked for"
@@ -124,10 +125,12 @@ def estimate_distortion(
             said += f"No distortion is corrected: {verdict.said}."
             return Bent(motion, None, said, verdict.less)
         every = ground.seen(range(len(chosen)))
-        fit = fit_under if verdict.measured else fit_field
-        found = fit(
-            every.sampled, every.poses, verdict.field, ground.head, ground.level, _MORE_STEPS
-        )
+        distorted, poses, level = verdict.field, every.poses, ground.level
+        if not verdict.measured:
+            found = fit_field(every.sampled, poses, distorted, ground.head, level, _MORE_STEPS)
+            distorted, poses = found.field, found.poses
+        dense = head_of(ground.region, torch.from_numpy(motion.template).float(), _POSE_POINTS)
+        found = fit_under(every.sampled, poses, distorted, dense, level, _POSE_STEPS)
         bent = _under_field(ground.frames, motion, good, found, ground.level)
         whole = found.field.on_whole(ground.region.grid, ground.window)
         fixed, common = whole.without_mean(ground.region.weights)
@@ -189,10 +192,10 @@ def _ground(
     scale = float(np.quantile(motion.template[motion.mask > 0.5], 0.98))
     frames.scale = scale if scale > 0 else 1.0
     region, poses = _region(frames, motion), torch.as_tensor(motion.poses)
-    head = _head(region)
+    head = head_of(region, torch.from_numpy(motion.template).float(), _POINTS)
     window = _reached(frames.grid, _box(frames.grid, head.region, poses[good]))
     part = PartOfFrames(frames, window)
-    return _Ground(part, window, chosen, poses[chosen], region, head, _level(part.grid))
+    return _Ground(part, window, chosen, poses[chosen], region, head, level_of(part.grid))
 
 
 def _settle(
@@ -366,17 +369,6 @@ def _under_field(
 def _region(frames: Frames, motion: MotionEstimate) -> Region:
     weights, center = torch.from_numpy(motion.mask), torch.from_numpy(motion.center)
     return Region(frames.grid, weights, center, motion.radius)
-
-
-def _level(grid: Grid) -> Level:
-    return make_level(grid, blur=MotionSettings().fine_blur * grid.widest, cubic=True)
-
-
-def _head(region: Region) -> Head:
-    part = region.part(region.window(_RIM))
-    # those below have no part in registration, and are many of those a template is read at
-    part = replace(part, weights=torch.where(part.weights > LEAST_WEIGHT, part.weights, 0.0))
-    return Head(part, _level(part.grid), _POINTS)
 
 
 def _box(grid: Grid, region: Region, poses: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,21 +15,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn.functional import max_pool3d
 
 from unimo_bids.deformation.epi import ShiftField
+from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.template import robust_mean
 from unimo_bids.registration.intensity import CAUCHY, gains, modelled
 from unimo_bids.registration.least_squares import robust_scale
-from unimo_bids.registration.levels import Level
+from unimo_bids.registration.levels import Level, make_level
 from unimo_bids.registration.target import Target, make_target
 from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import sample_linear
 from unimo_bids.spatial.region import Region
 
+_RIM = 3  # voxels around the head, for the derivatives of its template
 _SIZE = 2.0  # mm, of a field before anything is known of it
 _ROUNDS_OF_EVIDENCE = 3  # it changes little after two
 
@@ -42,15 +46,59 @@ class Head:
     ----------
     region
         The head, in the part of the grid that holds it.
+        Its weights are 0 but at the points that are looked at.
     level
         The resolution of that part.
-    points
-        At most so many, those with most information.
+    places
+        Those points, ``(N, 3)`` RAS mm.
     """
 
     region: Region
     level: Level
-    points: int
+    places: Tensor
+
+    @cached_property
+    def near(self) -> Tensor:
+        """Voxels, flat, that gradients at the points need: three to either side along each axis."""
+        weights = self.region.weights[None, None]
+        reached = []
+        for axis in range(3):
+            arm = [7 if one == axis else 1 for one in range(3)]
+            reached.append(max_pool3d(weights, arm, stride=1, padding=[n // 2 for n in arm]))
+        return torch.stack(reached).amax(dim=0).flatten() > 0
+
+
+def head_of(region: Region, template: Tensor, points: int) -> Head:
+    """What of a head is looked at: points with most information, the same throughout.
+
+    Parameters
+    ----------
+    template
+        ``(X, Y, Z)`` mean of the frames, as they are known before.
+    points
+        At most so many.
+    """
+    window = region.window(_RIM)
+    part = region.part(window)
+    level = level_of(part.grid)
+    target = make_target(
+        [level.image(template[window])[None]],
+        part.weights,
+        level,
+        center=part.center,
+        radius=part.radius,
+        max_points=points,
+    )
+    places = target.points.double() + target.center
+    x, y, z = rigid.transform(part.grid.to_index, places).round().long().mT
+    weights = torch.zeros_like(part.weights)
+    weights[x, y, z] = part.weights[x, y, z]
+    return Head(replace(part, weights=weights), level, places)
+
+
+def level_of(grid: Grid) -> Level:
+    """The resolution at which frames are read."""
+    return make_level(grid, blur=MotionSettings().fine_blur * grid.widest, cubic=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +129,7 @@ def template_of(
 ) -> Target:
     """The mean of frames ``(B, X, Y, Z)`` without motion and distortion, as a target."""
     region = head.region
-    # what a gradient in the head needs, and no more
-    near = max_pool3d(region.weights[None, None], 5, stride=1, padding=2).flatten() > 0
+    near = head.near
     points = region.grid.points()[near]
     inside = region.weights.flatten()[near] > 0.5
     images: list[Tensor] = []
@@ -104,7 +151,7 @@ def template_of(
         center=region.center,
         radius=region.radius,
         model="bias",
-        max_points=head.points,
+        max_points=len(head.places),
     )
 
 
