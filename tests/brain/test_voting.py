@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from unimo_bids.brain.extraction import NOTHING
-from unimo_bids.brain.finder import METHOD, UNSURE
+from unimo_bids.brain.finder import CUT, METHOD, UNSURE
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius, ball_volume
 from unimo_bids.brain.voting import Vote, agreed, candidates, edge_variance, vote
 
@@ -100,6 +101,22 @@ def test_other_frames_settle_whether_it_is_a_brain():
 
     brain = vote(look, lambda _t: np.zeros(SHAPE), AFFINE, 0, OTHERS).brain
     assert _is_at(brain, HEAD) and brain.doubts == ()
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_a_clear_brain_that_the_view_cuts_is_looked_for_there_alone(blind):
+    """Unless another frame does not show it there: then all are asked."""
+    finder = _Finder({t: [_at(HEAD, 0.95)] for t in (0, *OTHERS)}, blind=OTHERS if blind else ())
+    asked: list[tuple[int, Sequence[float] | None]] = []
+
+    def look(frame: int, center: Sequence[float] | None) -> BrainMask:
+        asked.append((frame, center))
+        brain = finder(frame, center)
+        return replace(brain, doubts=(CUT,)) if frame == 0 else brain
+
+    voted = vote(look, lambda _t: np.zeros(SHAPE), AFFINE, 0, OTHERS)
+    assert _is_at(voted.brain, HEAD) and voted.brain.doubts == (CUT,)
+    assert asked == [(0, None), (1, HEAD), *([(1, None)] if blind else [])]
 
 
 def test_a_head_that_wanders_is_at_one_place():

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from unimo_bids.brain.extraction import NOTHING
-from unimo_bids.brain.finder import METHOD
+from unimo_bids.brain.finder import CUT, METHOD
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius
 from unimo_bids.brain.place import OPTION, option_for
 from unimo_bids.brain.thresholds import ADVICE
@@ -16,7 +16,7 @@ _MOST = 3  # that are told
 # How doubts begin, or what they have in them, that say more than "this may be the wrong place"
 _SEVERAL = "like a brain as well"
 _IN_VIEW = {
-    "the field of view cuts it": "go on if the outline follows what is in view",
+    CUT: "go on if the outline follows what is in view",
     "part of it is dark": "go on if the outline keeps to the brain",
 }
 

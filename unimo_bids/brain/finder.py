@@ -29,6 +29,7 @@ from unimo_bids.words import Population
 METHOD = "neural networks"
 UNCLEAR = "its outline is not clear"
 UNSURE = "it may be no brain"
+CUT = "the field of view cuts it"
 
 # ml: from 18 weeks; newborns to two years; the largest skulls. A rim and fluid included.
 _VOLUMES: dict[Population | None, tuple[float, float]] = {
@@ -135,7 +136,7 @@ class BrainFinder:
                 f"({smallest:g} to {largest:g} ml)"
             )
         if _area_at_edges(mask, self._sizes) > DOUBTS.cut * np.pi * radius**2:
-            doubts.append("the field of view cuts it")
+            doubts.append(CUT)
         if found.probability[mask].mean() < DOUBTS.probability:
             doubts.append(UNCLEAR)
         if solidity(mask, self._sizes) < DOUBTS.solid:

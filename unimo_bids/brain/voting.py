@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from unimo_bids.brain.finder import METHOD, UNCLEAR, UNSURE
+from unimo_bids.brain.finder import CUT, METHOD, UNCLEAR, UNSURE
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius
 from unimo_bids.brain.thresholds import VOTING
 from unimo_bids.spatial.grid import Grid
@@ -100,6 +100,13 @@ def vote(
     places = agreed(seen)
     if not others or (not brain.doubts and _clear(places)):
         return Vote(brain, reference)
+    if brain.doubts == (CUT,) and _clear(places):
+        # in every frame the view cuts it: one that shows it there as well, looked at there, is enough
+        there = next(iter(places[0].candidates.values())).center
+        again = candidates(look(others[0], there), affine)
+        confirmed = agreed(seen | {others[0]: again})
+        if _clear(confirmed) and _shown(brain, confirmed[0], affine):
+            return Vote(brain, reference)
     brains = {reference: brain}
     for frame in others:
         brains[frame] = look(frame, None)
