@@ -101,7 +101,7 @@ def vote(
     if not others or (not brain.doubts and _clear(places)):
         return Vote(brain, reference)
     if brain.doubts == (CUT,) and _clear(places):
-        # in every frame the view cuts it: one that shows it there as well, looked at there, is enough
+        # the view cuts it in every frame: one that shows it there as well is enough
         there = next(iter(places[0].candidates.values())).center
         again = candidates(look(others[0], there), affine)
         confirmed = agreed(seen | {others[0]: again})
