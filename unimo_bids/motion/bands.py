@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unimo_bids.motion.frames import Combined, empty
+from unimo_bids.motion.frames import Combined
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.stripes import seen_as, stands_out
@@ -156,7 +156,7 @@ def gains(scan: Scan, poses: Tensor) -> list[Tensor]:
     for t in scan.spread(scan.usable):
         index = rigid.transform(grid.to_index.to(points) @ poses[t].to(points), points)
         frame = scan.frames([t])
-        both = torch.stack([frame, empty(frame)], dim=1)
+        both = torch.stack([frame, scan.frames.unseen([t], frame)], dim=1)
         read, nothing = sample_linear(both, index.float()[None])[0]
         seen = ((index >= 0) & (index <= last)).all(dim=-1) & (nothing == 0)
         values.append(torch.where(seen, read, torch.nan))

@@ -30,6 +30,8 @@ class Tracking:
         What was decided, and by how much, a sentence each.
     covariance
         ``(T, 6, 6)`` as of `MotionEstimate`, where the tracker knows it.
+    partial
+        ``(T,)`` bool, a part of the head has no signal: found by the rest.
     predicted
         ``(T, 4, 4)`` what the covariance belongs to, if it is not `poses`: where the series as a
         whole has the head, before each frame was registered.
@@ -43,6 +45,7 @@ class Tracking:
     findings: tuple[str, ...] = ()
     covariance: NDArray[np.float64] | None = None
     predicted: NDArray[np.float64] | None = None
+    partial: NDArray[np.bool_] | None = None
 
     @classmethod
     def at_rest(cls, frames: int, reference: int) -> Tracking:

@@ -27,23 +27,21 @@ from unimo_bids.motion.estimate import (
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.groups import place_groups
 from unimo_bids.motion.judge import Judge
+from unimo_bids.motion.losses import without_losses
 from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Progress, Scan, look_at, read_scan
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.spaer import by_attention, predict
 from unimo_bids.motion.stripes import find_stripes, unstriped
+from unimo_bids.motion.thresholds import QUALITY
 from unimo_bids.motion.tissues import by_tissues
+from unimo_bids.motion.torn import torn_reference
 from unimo_bids.motion.trackers import Tracker, chosen
 from unimo_bids.motion.tracking import Track, well_tracked
 from unimo_bids.motion.ways import Way, best_way, do_no_harm
 from unimo_bids.spatial import rigid
 from unimo_bids.words import Mode
-
-_TORN = (
-    "Frame {}, the reference, seems to be torn (neighbouring slices disagree more than in other "
-    "frames): all poses are relative to a frame that has no single pose. Choose another."
-)
 
 
 def track_motion(
@@ -125,20 +123,27 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
     )
     if not scan.settings.refine:
         return _unrefined(scan, tracked, tracking.covariance)
-    steady, plain, image, contrasts = refine_to_template(scan, tracked)
     findings = tracking.findings
+    if tracking.partial is not None and tracking.partial.any():
+        partial = np.flatnonzero(tracking.partial).tolist()
+        scan, finding = without_losses(scan, tracked.poses, partial)
+        findings = (*findings, finding)
+    steady, plain, image, contrasts = refine_to_template(scan, tracked)
     way = Way(plain, image, tracked)
     stripes = find_stripes(scan, way.images[0], way.refined.poses)
     # what each frame has of its own would be sought in vain in what all have in common
     own = stripes is not None and stripes.own
-    striped = unstriped(scan, way, stripes) if own or tracking.contrasts else None
-    banded = None if tracking.contrasts or striped is not None else unbanded(scan, way)
-    if banded is not None:
-        scan, steady, way, contrasts = banded.scan, banded.steady, banded.way, banded.contrasts
-        findings = (*findings, banded.told)
-        stripes = find_stripes(scan, way.images[0], way.refined.poses)
-    if banded is not None or not (own or tracking.contrasts):
+    banded = striped = None
+    if own or tracking.contrasts:
         striped = unstriped(scan, way, stripes)
+    if striped is None and not tracking.contrasts:
+        banded = unbanded(scan, way)
+        if banded is not None:
+            scan, steady, way, contrasts = banded.scan, banded.steady, banded.way, banded.contrasts
+            findings = (*findings, banded.told)
+            stripes = find_stripes(scan, way.images[0], way.refined.poses)
+        if banded is not None or not own:
+            striped = unstriped(scan, way, stripes)
     ways: dict[Mode, Way] = {}
     if striped is not None:
         scan, ways["plain"], finding = striped
@@ -155,8 +160,6 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
     judge = Judge(scan.frames, scan.head, scan.usable)
     mode, way, readings, compared = best_way(judge, ways, scan.head.center)
     findings = (*findings, *compared)
-    if scan.torn:
-        findings = (_TORN.format(scan.reference), *findings)
     if mode in ("common", "tied"):
         way, moved = place_groups(scan, judge, way)
         if moved:
@@ -188,6 +191,7 @@ def _judged(
 ) -> MotionEstimate:
     """Which poses to believe; bridges across the others; all relative to the reference."""
     refined, usable, reference = way.refined, scan.usable, scan.reference
+    tear = torn_reference(scan, way, usable & (refined.similarity >= QUALITY.never_failed))
     score = refined.similarity * np.minimum(refined.in_view / 0.5, 1)  # a sliver fits anything
     good = usable & (score >= similarity_threshold(score[usable]))
     good[reference] = True
@@ -204,6 +208,9 @@ def _judged(
     covariance = covariance + within_frame(poses, good, center)
     poses = rigid.orthonormalized(poses @ rigid.inverse(poses[reference]))
     poses[reference] = torch.eye(4, dtype=torch.float64)
+    if tear is not None:
+        findings = (tear.told, *findings)
+        covariance[reference] += tear.covariance.to(covariance)
     # the reference's own pose in the template is no better known than the others'
     covariance = covariance + torch.nan_to_num(covariance[reference])
     covariance[reference] = 0.0

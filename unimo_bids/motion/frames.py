@@ -13,8 +13,11 @@ from unimo_bids.devices import batch_share
 from unimo_bids.motion.thresholds import FRAMES
 from unimo_bids.spatial.grid import Grid, Window
 from unimo_bids.spatial.interpolation import gaussian_blur
+from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial.warp import Rigid
 
 _DARKEST, _BRIGHTEST = 0.05, 4.0  # of the average around a voxel
+WHOLE: Window = (slice(None), slice(None), slice(None))
 
 
 class Frames:
@@ -56,6 +59,16 @@ class Frames:
         frames.scale = self.scale
         return frames
 
+    def lost(self, indices: Sequence[int]) -> Tensor | None:
+        """How far places of these frames have lost their signal, 0 … 1; None where none have."""
+        del indices
+        return None
+
+    def unseen(self, indices: Sequence[int], raw: Tensor, window: Window = WHOLE) -> Tensor:
+        """How far places of a window of frames, as they were read, show nothing, 0 … 1."""
+        nothing, lost = empty(raw), self.lost(indices)
+        return nothing if lost is None else torch.maximum(nothing, lost[:, *window])
+
     def evened(self, width: float) -> Evened:
         """The same frames, each voxel relative to the average ``width`` mm around it."""
         return Evened(self, width)
@@ -82,16 +95,48 @@ class PartOfFrames(Frames):
         return self._clean(torch.from_numpy(np.stack(part)))
 
 
-class Evened(Frames):
+class Seen(Frames):
+    """Frames of a series in another way; the same places of them have no signal."""
+
+    def __init__(self, frames: Frames) -> None:
+        super().__init__(frames._series, frames.grid.affine, frames.device)
+        self.scale, self._frames = frames.scale, frames
+
+    def __call__(self, indices: Sequence[int]) -> Tensor:
+        """Frames at these indices."""
+        return self._frames(indices)
+
+    def lost(self, indices: Sequence[int]) -> Tensor | None:
+        """As of the frames themselves."""
+        return self._frames.lost(indices)
+
+
+class Partial(Seen):
+    """Frames of which parts have lost their signal: coarse maps of 0 … 1, by frame."""
+
+    def __init__(self, frames: Frames, coarse: Grid, maps: dict[int, Tensor]) -> None:
+        super().__init__(frames)
+        self._coarse, self._maps = coarse, maps
+
+    def lost(self, indices: Sequence[int]) -> Tensor | None:
+        """The maps of these frames ``(B, X, Y, Z)``."""
+        if not any(t in self._maps for t in indices):
+            return None
+        none = torch.zeros(self._coarse.shape, device=self.device)
+        maps = torch.stack([self._maps.get(int(t), none) for t in indices])
+        rest = Rigid(torch.eye(4, dtype=torch.float64))
+        return resample(maps, self._coarse, rest, onto=self.grid, interpolation="linear")
+
+
+class Evened(Seen):
     """Frames of which each voxel is relative to the average around it.
 
     So the coils' sensitivity, which stays with the scanner, does not pull a turned head back.
     """
 
     def __init__(self, frames: Frames, width: float) -> None:
-        super().__init__(frames._series, frames.grid.affine, frames.device)
-        self.scale = frames.scale
-        self._frames, self._widths = frames, (width / self.grid.sizes).tolist()
+        super().__init__(frames)
+        self._widths = (width / self.grid.sizes).tolist()
 
     def __call__(self, indices: Sequence[int]) -> Tensor:
         """Frames at these indices."""
@@ -99,28 +144,26 @@ class Evened(Frames):
         return evened(frames, gaussian_blur(frames, self._widths))
 
 
-class Destriped(Frames):
+class Destriped(Seen):
     """Frames whose slices along an axis are divided by gains ``(T, S)``."""
 
     def __init__(self, frames: Frames, axis: int, gains: Tensor) -> None:
-        super().__init__(frames._series, frames.grid.affine, frames.device)
-        self.scale = frames.scale
+        super().__init__(frames)
         shape = [len(gains), 1, 1, 1]
         shape[1 + axis] = gains.shape[1]
-        self._frames, self._gains = frames, gains.reshape(shape).to(self.device)
+        self._gains = gains.reshape(shape).to(self.device)
 
     def __call__(self, indices: Sequence[int]) -> Tensor:
         """Frames at these indices."""
         return self._frames(indices).div_(self._gains[list(indices)])
 
 
-class Combined(Frames):
+class Combined(Seen):
     """Frames whose slices along an axis are combinations ``(S, S)`` of theirs."""
 
     def __init__(self, frames: Frames, axis: int, matrix: Tensor) -> None:
-        super().__init__(frames._series, frames.grid.affine, frames.device)
-        self.scale = frames.scale
-        self._frames, self._axis, self._matrix = frames, 1 + axis, matrix.to(self.device)
+        super().__init__(frames)
+        self._axis, self._matrix = 1 + axis, matrix.to(self.device)
 
     def __call__(self, indices: Sequence[int]) -> Tensor:
         """Frames at these indices."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.frames import Frames, empty
+from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.scan import MOST_FRAMES, Scan
 from unimo_bids.motion.template import choose_frames, robust_mean, steadiness
 from unimo_bids.motion.thresholds import QUALITY
@@ -165,7 +165,7 @@ def refine_frames(
         )
         raw = frames(rows)[:, *window]
         sampled = level.sampled(raw)[:, None]
-        nothing = empty(raw)
+        nothing = frames.unseen(rows, raw, window)
         valid = level.image(1 - nothing) if bool(nothing.any()) else None
         found = register(
             target, sampled, poses[rows], level=level, tolerance=tolerance, valid=valid

@@ -77,8 +77,6 @@ class Scan:
         The frame that poses are relative to.
     reference_image
         ``(X, Y, Z)`` it.
-    torn
-        Whether the reference seems to be torn.
     head
         In the reference.
     steadiness
@@ -91,7 +89,6 @@ class Scan:
     usable: NDArray[np.bool_]
     reference: int
     reference_image: Tensor
-    torn: bool
     head: Region
     steadiness: Tensor
     coarse: CoarseFrames
@@ -143,8 +140,15 @@ class Scan:
 
     def aligned(self, poses: Tensor, chosen: list[int], frames: Frames | None = None) -> Tensor:
         """Frames without their motion, around the head."""
-        images = (frames or self.frames)(chosen)
-        return align(images, poses[chosen], self.frames.grid, self.weights, self.window)
+        frames = frames or self.frames
+        return align(
+            frames(chosen),
+            poses[chosen],
+            self.frames.grid,
+            self.weights,
+            self.window,
+            frames.lost(chosen),
+        )
 
     def read_coarse(self, images: Tensor, poses: Tensor) -> Tensor:
         """Coarse images ``(B, X', Y', Z')`` at the same places of the head, ``(B, N)``."""
@@ -178,15 +182,12 @@ class Look:
         ``(T,)`` frames that hold an image at all.
     reference
         Frame that poses are relative to.
-    torn
-        Whether it seems to be torn.
     brightness
         Of its bright end.
     """
 
     usable: NDArray[np.bool_]
     reference: int
-    torn: bool
     brightness: float
 
 
@@ -209,7 +210,7 @@ def look_at(
         raise NoImageError(f"reference {chosen}: the frame is empty or constant, or nearly so")
     bright = torch.quantile(images[chosen], 0.98)
     brightness = float(bright) if bright > 0 else float(images[chosen].abs().max())
-    return Look(usable, chosen, not whole[chosen], brightness)
+    return Look(usable, chosen, brightness)
 
 
 def read_scan(
@@ -239,7 +240,6 @@ def read_scan(
         usable=look.usable,
         reference=chosen,
         reference_image=reference_image,
-        torn=look.torn,
         head=head,
         steadiness=torch.ones_like(head.weights),
         coarse=CoarseFrames(frames, head, forward),

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.frames import Destriped, Frames, empty
+from unimo_bids.motion.frames import Destriped, Frames
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import CoarseFrames, Scan
 from unimo_bids.motion.thresholds import STRIPES
@@ -146,7 +146,7 @@ def _across(scan: Scan, template: Tensor, poses: Tensor, frames: NDArray[np.int_
         back = Rigid(rigid.inverse(pose))
         model, weights = resample(seen, grid, back, window=window, interpolation="linear")
         whole = scan.frames([t])
-        frame, shown = whole[0][window], 1 - empty(whole)[0][window]
+        frame, shown = whole[0][window], 1 - scan.frames.unseen([t], whole)[0][window]
         weighted = weights * shown * model
         for number, image in enumerate((weighted * frame, weighted * model)):
             products[number, :, t] = _sums(image, window, grid)

@@ -99,7 +99,14 @@ def choose_frames(
     return [reference, *spread.tolist()]
 
 
-def align(frames: Tensor, poses: Tensor, grid: Grid, weights: Tensor, window: Window) -> Tensor:
+def align(
+    frames: Tensor,
+    poses: Tensor,
+    grid: Grid,
+    weights: Tensor,
+    window: Window,
+    lost: Tensor | None = None,
+) -> Tensor:
     """Part of frames without their motion, at the intensity of the first, ``(B, X', Y', Z')``.
 
     Gain and offset come from the mask. NaN where a frame did not see the place, or is exactly 0
@@ -115,10 +122,12 @@ def align(frames: Tensor, poses: Tensor, grid: Grid, weights: Tensor, window: Wi
         ``(X', Y', Z')`` soft mask of the part.
     window
         The part, of the frames' grid.
+    lost
+        ``(B, X, Y, Z)`` 0 … 1, places without signal, if there are any.
     """
     inside = weights > 0.5
     aligned: list[Tensor] = []
-    for frame, pose in zip(frames, poses, strict=True):
+    for row, (frame, pose) in enumerate(zip(frames, poses, strict=True)):
         moved = resample(frame, grid, Rigid(pose), outside=torch.nan, window=window)
         nothing = empty(frame[None])[0]
         if 0 < float(nothing[window][inside].mean()) < FRAMES.empty:
@@ -126,6 +135,9 @@ def align(frames: Tensor, poses: Tensor, grid: Grid, weights: Tensor, window: Wi
                 nothing, grid, Rigid(pose), interpolation="linear", outside=1.0, window=window
             )
             moved[near > 0.05] = torch.nan
+        if lost is not None and bool(lost[row].any()):
+            gone = resample(lost[row], grid, Rigid(pose), interpolation="linear", window=window)
+            moved[gone > 0.05] = torch.nan
         both = inside & torch.isfinite(moved)
         if aligned and int(both.sum()) > 10:
             here, there = moved[both], aligned[0][both]

@@ -24,6 +24,13 @@ class Reference:
 
     torn_spreads: float = convention(5.0, "robust deviations of how much slices disagree")
     torn_share: float = convention(0.25, "more than in the median frame, at least")
+    torn_apart: float = measured(
+        5.0,
+        "times as far apart as halves of other frames; half-real series: torn by 1 mm and more 6 "
+        "and more, whole 4 and less",
+        shown=True,
+    )
+    torn_voxels: float = convention(0.2, "widest edges of a voxel apart, at least")
     fewest: int = derived(5, "frames; of fewer, none is usual")
     unsteady: float = convention(9.0, "times the usual variance: a place has half its weight")
 
@@ -53,6 +60,23 @@ class Bands:
     rounds: int = convention(10, "at most; each finds a third to all of what is left")
     slowest: float = convention(0.5, "of a step is left by the next: twice a step, at most")
     left: float = convention(0.1, "of how rough they were at first: found")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Parts of a head that have no signal in some frames."""
+
+    window: float = measured(
+        0.15, "radii of the head; .1 and .25 in a phantom and half-real series", shown=True
+    )
+    usual: float = convention(0.75, "quantile of the gain over the head: what is whole has it")
+    none: float = convention(0.5, "of the usual gain: no signal, or hardly any")
+    fewest: float = convention(0.04, "of the head without signal; what is less misleads little")
+    dim: float = measured(
+        0.6, "of the usual gain; what has less is not looked at; as the window", shown=True
+    )
+    whole: float = measured(0.85, "of it; what has more counts in full; the same", shown=True)
+    seen: float = convention(0.3, "of the head that has to be left")
 
 
 @dataclass(frozen=True)
@@ -187,6 +211,7 @@ FRAMES = Frames()
 REFERENCE = Reference()
 STRIPES = Stripes()
 BANDS = Bands()
+LOSSES = Losses()
 TISSUES = Tissues()
 TRACKING = Tracking()
 QUALITY = Quality()

@@ -90,6 +90,8 @@ def promising(scan: Scan, poses: Tensor) -> NDArray[np.bool_]:
         least = torch.maximum(TISSUES.worth * one, TISSUES.share * none)
         found[rows] = (one - all_ > least).cpu().numpy()
     found[scan.reference] = False
+    # a part without signal is no tissue
+    found[[t for t in np.flatnonzero(found).tolist() if scan.frames.lost([t]) is not None]] = False
     return found
 
 

@@ -48,6 +48,7 @@ def _tracking(scan: Scan, track: Track, *findings: str) -> Tracking:
         searched=track.searched,
         contrasts=bool(findings),
         findings=findings,
+        partial=track.partial if track.partial.any() else None,
     )
 
 

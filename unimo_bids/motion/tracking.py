@@ -9,16 +9,17 @@ searched over all rotations and translations; after each, its neighbours are tri
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.motion.losses import Look
 from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.scan import Scan
-from unimo_bids.motion.thresholds import TRACKING
+from unimo_bids.motion.thresholds import LOSSES, QUALITY, TRACKING
 from unimo_bids.registration.gauss_newton import Registration, register
 from unimo_bids.registration.levels import Level
 from unimo_bids.registration.search import search_poses
@@ -44,11 +45,15 @@ class Targets:
 
 @dataclass
 class Track:
-    """Rough poses: ``poses (T, 4, 4)``, ``similarity (T,)``, ``searched (T,)``."""
+    """Rough poses: ``poses (T, 4, 4)``, ``similarity (T,)``, ``searched (T,)``.
+
+    ``partial (T,)``: found without a part of the head that has no signal.
+    """
 
     poses: Tensor
     similarity: NDArray[np.float64]
     searched: NDArray[np.bool_]
+    partial: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
 
 def well_tracked(track: Track, usable: NDArray[np.bool_], reference: int) -> NDArray[np.bool_]:
@@ -128,7 +133,8 @@ def follow(
     """
     n = len(images)
     poses = torch.eye(4, dtype=torch.float64, device=images.device).repeat(n, 1, 1)
-    result = Track(poses, np.full(n, np.nan), np.zeros(n, dtype=bool))
+    none = np.zeros(n, dtype=bool)
+    result = Track(poses, np.full(n, np.nan), none.copy(), none.copy())
     everything = np.flatnonzero(usable)
     _adopt(result, everything, _register(targets, images, everything, poses[everything]), False)
     if starts is not None:
@@ -136,6 +142,8 @@ def follow(
         _adopt(result, everything, known, False)
     _propagate(result, targets, images, usable)
 
+    look = Look.at(targets.stiff.level, reference_image, weights, targets.stiff.radius)
+    _without_losses(result, targets, images, look, usable)
     unexplained = _unexplained(result, usable)
     if guess is not None and len(unexplained) > 0:
         known = _register(targets, images, unexplained, guess(unexplained))
@@ -149,7 +157,8 @@ def follow(
 
 
 def _unexplained(result: Track, usable: NDArray[np.bool_]) -> NDArray[np.int_]:
-    return np.flatnonzero(usable & (result.similarity < _doubt(result.similarity[usable])))
+    doubted = result.similarity < _doubt(result.similarity[usable])
+    return np.flatnonzero(usable & doubted & ~result.partial)
 
 
 def _doubt(similarity: NDArray[np.float64]) -> float:
@@ -204,7 +213,40 @@ def _adopt(
     result.poses[rows] = found.poses[torch.as_tensor(better, device=found.poses.device)]
     result.similarity[frames[better]] = score[better]
     result.searched[frames[better]] = searched
+    result.partial[frames[better]] = False
     return better
+
+
+def _without_losses(
+    result: Track, targets: Targets, images: Tensor, look: Look, usable: NDArray[np.bool_]
+) -> None:
+    """Try frames without the part of the head that has no signal in them."""
+    unexplained = np.isin(np.arange(len(usable)), _unexplained(result, usable))
+    explained = np.flatnonzero(usable & ~unexplained)
+    rest = torch.eye(4, dtype=torch.float64, device=images.device)
+    for t in np.flatnonzero(usable & (result.similarity < QUALITY.suspect)).tolist():
+        starts = [result.poses[t].clone()]
+        if unexplained[t]:
+            nearest = explained[np.argsort(np.abs(explained - t), kind="stable")[:2]]
+            starts = [*result.poses[nearest.tolist()], rest, *starts]
+        for start in starts:
+            found = _partly(targets, images[t].float(), look, start)
+            if found is not None and _score(found)[0] > TRACKING.doubtful:
+                one = np.array([t])
+                result.partial[one] = _adopt(result, one, found, False)
+                break
+
+
+def _partly(targets: Targets, image: Tensor, look: Look, start: Tensor) -> Registration | None:
+    """A frame registered from a pose by what has signal there; None if all of it has, or little."""
+    pose, found = start[None], None
+    for target, tolerance in ((targets.stiff, 0.1), (targets.flexible, 0.05)):
+        kept, without = look(image, pose[0])
+        if without < LOSSES.fewest:
+            return None
+        found = register(target, image[None, None], pose, tolerance=tolerance, valid=kept[None])
+        pose = found.poses
+    return found if found is not None and float(found.in_view) > LOSSES.seen else None
 
 
 def _propagate(result: Track, targets: Targets, images: Tensor, usable: NDArray[np.bool_]) -> None:
