@@ -77,6 +77,12 @@ class Losses:
     )
     whole: float = measured(0.85, "of it; what has more counts in full; the same", shown=True)
     seen: float = convention(0.3, "of the head that has to be left")
+    explained: float = measured(
+        0.95,
+        "similarity of what is left: .955 and more in half-real series, .93 and less where three "
+        "tissues of a phantom change in every frame",
+        shown=True,
+    )
 
 
 @dataclass(frozen=True)

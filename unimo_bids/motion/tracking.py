@@ -231,7 +231,7 @@ def _without_losses(
             starts = [*result.poses[nearest.tolist()], rest, *starts]
         for start in starts:
             found = _partly(targets, images[t].float(), look, start)
-            if found is not None and _score(found)[0] > TRACKING.doubtful:
+            if found is not None and _score(found)[0] > LOSSES.explained:
                 one = np.array([t])
                 result.partial[one] = _adopt(result, one, found, False)
                 break
