@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unimo_bids.motion.frames import Combined
+from unimo_bids.motion.frames import Combined, filled
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.stripes import seen_as, stands_out
@@ -129,11 +129,7 @@ def mended(log_gains: Tensor) -> Tensor:
     """
     every = log_gains.exp().clamp(1 / STRIPES.most, STRIPES.most)
     bright = np.flatnonzero((every > BANDS.dark).cpu().numpy())
-    slices = np.arange(len(every))
-    rows = [np.interp(slices, bright, one) for one in np.eye(len(every))[bright][:, bright]]
-    out = torch.zeros(len(every), len(every)).to(every)
-    out[:, bright.tolist()] = torch.from_numpy(np.stack(rows, axis=1)).to(every)
-    return out / every
+    return filled(bright, len(every)).to(every) / every
 
 
 def _far_enough(step: Tensor, before: Tensor) -> float:

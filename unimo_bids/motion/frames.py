@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.devices import batch_share
@@ -169,6 +170,23 @@ class Combined(Seen):
         """Frames at these indices."""
         frames = self._frames(indices).movedim(self._axis, -1)
         return (frames @ self._matrix.mT).movedim(-1, self._axis).contiguous()
+
+
+def filled(kept: NDArray[np.int_], slices: int) -> Tensor:
+    """What makes all slices of those that are kept, ``(S, S)``, for `Combined`.
+
+    Examples
+    --------
+    >>> filled(np.array([0, 2]), 4)
+    tensor([[1.0000, 0.0000, 0.0000, 0.0000],
+            [0.5000, 0.0000, 0.5000, 0.0000],
+            [0.0000, 0.0000, 1.0000, 0.0000],
+            [0.0000, 0.0000, 1.0000, 0.0000]])
+    """
+    rows = [np.interp(np.arange(slices), kept, one) for one in np.eye(len(kept))]
+    out = torch.zeros(slices, slices)
+    out[:, kept.tolist()] = torch.from_numpy(np.stack(rows, axis=1)).float()
+    return out
 
 
 def evened(images: Tensor, average: Tensor) -> Tensor:

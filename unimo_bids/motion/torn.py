@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.frames import Combined
+from unimo_bids.motion.frames import Combined, filled
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.thresholds import REFERENCE
 from unimo_bids.motion.ways import Way
@@ -72,28 +72,11 @@ def _apart(scan: Scan, way: Way, frames: list[int]) -> Tensor:
     """Small motion from the even to the odd slices of frames, ``(F, 6)``."""
     level, poses = scan.coarse.level, way.refined.poses[frames]
     target = scan.target(way.images, level, scan.settings.coarse_points, "bias")
+    slices = scan.frames.grid.shape[2]
     halves = []
     for first in (0, 1):
-        matrix = _half(scan.frames.grid.shape[2], first)
-        images = level.image(Combined(scan.frames, 2, matrix)(frames))[:, None]
+        kept = np.arange(first, slices, 2)
+        images = level.image(Combined(scan.frames, 2, filled(kept, slices))(frames))[:, None]
         halves.append(register(target, images, poses, tolerance=0.05).poses)
     center = scan.head.center.to(poses).expand(len(frames), 3)
     return torch.cat(rigid.to_parameters(rigid.inverse(halves[0]) @ halves[1], center), dim=1)
-
-
-def _half(slices: int, first: int) -> Tensor:
-    """Makes a frame of every other slice, ``(S, S)``.
-
-    Examples
-    --------
-    >>> _half(4, 0)
-    tensor([[1.0000, 0.0000, 0.0000, 0.0000],
-            [0.5000, 0.0000, 0.5000, 0.0000],
-            [0.0000, 0.0000, 1.0000, 0.0000],
-            [0.0000, 0.0000, 1.0000, 0.0000]])
-    """
-    kept = np.arange(first, slices, 2)
-    rows = [np.interp(np.arange(slices), kept, one) for one in np.eye(len(kept))]
-    out = torch.zeros(slices, slices)
-    out[:, kept.tolist()] = torch.from_numpy(np.stack(rows, axis=1)).float()
-    return out
