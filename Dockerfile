@@ -8,6 +8,8 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 ARG TORCH_BACKEND=cpu
+# as the tag of git says, which is not copied
+ARG VERSION=0.1.0.dev0
 # what --output-spaces will need, as it names them
 ARG TEMPLATES=MNI152NLin2009cAsym:res-2
 # where there is no index to ask: wheels from a folder (these reach pip and uv as variables)
@@ -36,14 +38,15 @@ RUN /opt/uv/bin/uv pip install --no-cache --torch-backend "$TORCH_BACKEND" \
         -depth -type d -name tests ! -path "*/numpy/*" -exec rm -r {} +
 COPY unimo_bids unimo_bids
 # hadolint ignore=SC2086
-RUN /opt/uv/bin/uv pip install --no-cache --no-deps . \
+RUN SETUPTOOLS_SCM_PRETEND_VERSION="$VERSION" \
+    /opt/uv/bin/uv pip install --no-cache --no-deps . \
     # once, as a check, and to compile what is imported: all of it would be a sixth of the image
     && /opt/unimo-bids/bin/unimo-bids-demo /tmp/demo --frames 4 --run /tmp/derivatives \
     # without a network, TemplateFlow's list alone: a folder with templates can be mounted over it
     && { /opt/unimo-bids/bin/unimo-bids --fetch-templates $TEMPLATES || test -d /opt/templateflow; }
 
 FROM ${BASE_IMAGE}
-ARG VERSION=unreleased
+ARG VERSION=0.1.0.dev0
 LABEL org.opencontainers.image.title="unimo-bids" \
       org.opencontainers.image.description="Head-motion correction of 4D fMRI, above all of the fetal brain" \
       org.opencontainers.image.version="${VERSION}" \

@@ -1,5 +1,6 @@
-"""The recipe for conda asks for what the package asks for."""
+"""The recipe for conda asks for what the package asks for, and all files speak of one version."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -20,4 +21,17 @@ def test_it_has_the_requirements_and_the_programs_of_the_package():
     assert found == {re.sub(r"\s", "", one) for one in project["dependencies"]}
     programs = dict(one.split(" = ") for one in recipe["build"]["python"]["entry_points"])
     assert programs == project["scripts"]
-    assert recipe["package"]["version"] == project["version"]
+
+
+def test_files_that_cannot_ask_git_name_the_release_to_come():
+    citation, conda = (
+        yaml.safe_load((ROOT / name).read_text()) for name in ("CITATION.cff", "conda/recipe.yaml")
+    )
+    release = citation["version"]
+    assert conda["context"]["version"] == release
+    assert json.loads((ROOT / "boutiques.json").read_text())["tool-version"] == release
+    assert f"## {release} (" in (ROOT / "CHANGES.md").read_text()
+    hatch = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]
+    assert hatch["version"]["fallback-version"] == f"{release}.dev0"
+    for name, form in (("Dockerfile", "ARG VERSION="), ("singularity/unimo-bids.def", "version=")):
+        assert f"{form}{release}.dev0\n" in (ROOT / name).read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 
 from tests.system import study
 from tests.system.test_options import again, steps
+
+VERSIONED = f"unimo-bids-{version('unimo-bids')}"
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +37,7 @@ def broken(tmp_path_factory) -> Path:
 
 def test_broken_runs_take_nothing_else_down(broken, tmp_path):
     out, work = tmp_path / "out", tmp_path / "work"
-    stale = work / "unimo-bids-0.1.0.dev0/unimo_bids_wf/sub_01_wf/old/result.pklz"
+    stale = work / VERSIONED / "unimo_bids_wf/sub_01_wf/old/result.pklz"
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"of yesterday")
     first = study.start(
@@ -87,7 +90,7 @@ def test_a_killed_worker_fails_alone_and_can_be_made_good(done, tmp_path):
     out, work = tmp_path / "out", tmp_path / "work"
     words = ("--work-dir", work, "--task-id", "rest", "--session-label", "a")
     process = study.start(done.raw, out, "participant", *done.words, *words)
-    killed = _kill_worker(process, work / "unimo-bids-0.1.0.dev0", "run_2_wf/motion")
+    killed = _kill_worker(process, work / VERSIONED, "run_2_wf/motion")
     finished = study.ended(process)
     since = time.monotonic() - killed
     assert finished.code == 1, finished.err

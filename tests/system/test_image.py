@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def collect_wheels() -> Path:
     pip = (sys.executable, "-m", "pip")
     frozen = run(*pip, "freeze", "--exclude-editable").splitlines()
     versions.write_text("\n".join(one for one in frozen if not one.startswith("unimo")))
-    run(*pip, "wheel", "-q", "-c", versions, "-w", wheels, ".[validate]", "hatchling", "uv")
+    run(*pip, "wheel", "-q", "-c", versions, "-w", wheels, ".[validate]", "hatch-vcs", "hatchling", "uv")
     for own in wheels.glob("unimo_bids-*"):  # it is built from the sources
         own.unlink()
     return wheels
@@ -76,6 +77,7 @@ def image() -> dict:
     wheels = collect_wheels()
     offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
     offline |= {"UV_OFFLINE": "1", "UV_FIND_LINKS": "/wheels", "BASE_IMAGE": BASE}
+    offline["VERSION"] = version("unimo-bids")
     given = [word for name, value in offline.items() for word in ("--build-arg", f"{name}={value}")]
     run("buildah", "build", "--pull-never", "--layers=false", "-v", f"{wheels}:/wheels:ro", *given,
         "-t", IMAGE, ".")  # fmt: skip

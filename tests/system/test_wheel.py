@@ -25,3 +25,13 @@ def test_the_wheel_holds_the_package_with_its_data_and_nothing_else(tmp_path):
     assert held == there
     assert b"unimo-bids = unimo_bids.cli.run:main" in scripts
     assert wheel.stat().st_size < 20e6
+
+
+def test_a_tag_is_the_version(tmp_path):
+    """Also where the commit that bears it is all that was fetched."""
+    source, wheels = tmp_path / "source", tmp_path / "wheels"
+    subprocess.run(["git", "clone", "-q", "--depth=1", ROOT.as_uri(), source], check=True)
+    subprocess.run(["git", "-C", source, "tag", "v0.3.0"], check=True)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", wheels, source]
+    subprocess.run(command, check=True, capture_output=True)
+    assert [one.name for one in wheels.iterdir()] == ["unimo_bids-0.3.0-py3-none-any.whl"]
