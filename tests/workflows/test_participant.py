@@ -113,12 +113,35 @@ def test_runs_do_not_wait_for_each_other(study):
 
 
 def test_all_echoes_are_resampled_by_the_motion_of_the_first(study):
-    found = nodes(built(study))
-    (resample,) = [one for name, one in found.items() if "sub_02" in name and "resample" in name]
+    graph = built(study, participant_label=("02",))._create_flat_graph()
+    steps = {node.name: node for node in graph}
     assert [path.endswith(f"echo-{echo}_bold.nii.gz") for echo, path in
-            enumerate(resample.inputs.in_files, start=1)] == [True, True]  # fmt: skip
-    (motion,) = [one for name, one in found.items() if "sub_02" in name and "motion" in name]
-    assert "echo-1" in motion.inputs.in_file
+            enumerate(steps["prepare"].inputs.in_files, start=1)] == [True, True]  # fmt: skip
+
+    def given(step):
+        return graph.get_edge_data(steps["prepare"], steps[step])["connect"]
+
+    assert ("series", "in_files") in given("resample")
+    assert ("first", "in_file") in given("motion")
+
+
+def test_raw_series_are_read_by_one_step_only(tmp_path):
+    """Whatever is asked for; `save` names the raw files, and does not open them."""
+    about = {"SliceTiming": [0, 0.4, 0.8, 1.2, 1.6], "PhaseEncodingDirection": "j"}
+    folder = dataset(
+        tmp_path / "raw",
+        *SERIES,
+        sidecars={"task-rest_bold.json": {"TaskName": "rest", "RepetitionTime": 2.0} | about},
+    )
+    found = nodes(
+        built(folder, slices="on", deformation="epi", output_spaces=("MNI152NLin2009cAsym",))
+    )
+    steps = {run_and_step(f"unimo_bids_wf.{name}")[1]: [] for name in found}
+    assert {"slices", "deform", "spaces", "track", "residual"} <= steps.keys()
+    for name, node in found.items():
+        if "_bold.nii.gz" in repr(node.inputs):
+            steps[run_and_step(f"unimo_bids_wf.{name}")[1]].append(name)
+    assert {step for step, named in steps.items() if named} == {"prepare", "save"}
 
 
 def test_an_sbref_is_used_only_if_asked_for(study):

@@ -12,6 +12,9 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.wrapstruct import WrapStructError
 
+from unimo_bids.errors import MachineError
+from unimo_bids.files.mapped import SUFFIX, open_series
+
 
 def remove_damaged(folder: Path) -> list[Path]:
     """Remove the steps below a folder that have a damaged file; which files these were.
@@ -31,11 +34,13 @@ def _is_cut(path: Path) -> bool:
             return _announced(path) != _packed(path)
         if path.suffix == ".pklz":
             return not gzip.decompress(path.read_bytes())
+        if path.suffix == SUFFIX:
+            open_series(path)
         if path.suffix == ".npz":
             zipfile.ZipFile(path).close()  # its directory stands at the end
         elif path.suffix == ".json" and not path.name.startswith("_"):  # nipype's are no JSON
             json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, EOFError, ValueError, WrapStructError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, WrapStructError, zipfile.BadZipFile, MachineError):
         return True
     return False
 

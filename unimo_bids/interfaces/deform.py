@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _SeekInput(BaseInterfaceInputSpec):
-    in_file = File(mandatory=True, desc="raw series")
+    in_file = File(mandatory=True, desc="raw series, or what PrepareRun kept of it")
     motion = File(exists=True, mandatory=True, desc="of EstimateMotion")
     transforms = File(exists=True, mandatory=True, desc="of EstimateMotion")
     slices = File(exists=True, desc="of FollowSlices: no field is put under slices")
@@ -54,7 +54,7 @@ class SeekDistortion(SimpleInterface):
     output_spec = _SeekOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        from unimo_bids.files.series import read_series
+        from unimo_bids.files.mapped import open_series
         from unimo_bids.files.transforms import write_itk
         from unimo_bids.interfaces.results import read_motion, write_arrays
         from unimo_bids.pipeline.distortion import (
@@ -69,7 +69,7 @@ class SeekDistortion(SimpleInterface):
         if isdefined(inputs.slices):
             results["about"] = {"finding": UNDER_SLICES, "corrected": False}
             return runtime
-        series = read_series(inputs.in_file)
+        series = open_series(inputs.in_file)
         field_map, unread = self._field_map()
         motion = read_motion(inputs.motion)
         bent = seek_distortion(series, motion, inputs.how, inputs.axis, field_map)

@@ -27,7 +27,7 @@ _RUNNERS_UP = 4  # that are shown
 
 class _DrawInput(BaseInterfaceInputSpec):
     entities = traits.Str(mandatory=True, desc="what the run is called")
-    original = File(mandatory=True, desc="raw series")
+    original = File(mandatory=True, desc="raw series, or what PrepareRun kept of it")
     corrected = File(exists=True, mandatory=True)
     boldref = File(exists=True, mandatory=True)
     mask = File(exists=True, mandatory=True)

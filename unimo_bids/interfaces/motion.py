@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _HeadInput(BaseInterfaceInputSpec):
-    in_file = File(mandatory=True, desc="series")
+    in_file = File(mandatory=True, desc="series, or what PrepareRun kept of it")
     mask = File(exists=True, desc="brain in the reference frame, or in every frame")
     reference = traits.Int(mandatory=True, desc="frame that poses are relative to")
     reference_file = File(desc="a volume scanned apart that takes its place")
@@ -106,17 +106,17 @@ class EstimateMotion(SimpleInterface):
 
 def _given(inputs: Any) -> tuple[Head, MotionSettings]:
     """What is registered, and how."""
-    from unimo_bids.files.series import read_series
+    from unimo_bids.files.mapped import open_series
     from unimo_bids.motion.settings import MotionSettings
     from unimo_bids.pipeline.steps import read_head
 
     files = (path if isdefined(path) else None for path in (inputs.mask, inputs.reference_file))
     settings = MotionSettings(fusion=inputs.fusion, refine=inputs.refine, tracker=inputs.tracker)
-    return read_head(read_series(inputs.in_file), *files), settings
+    return read_head(open_series(inputs.in_file), *files), settings
 
 
 class _ReadInput(BaseInterfaceInputSpec):
-    in_file = File(mandatory=True, desc="series")
+    in_file = File(mandatory=True, desc="series, or what PrepareRun kept of it")
     transforms = File(exists=True, mandatory=True, desc="ITK series, an affine per frame")
     boldref = File(exists=True, mandatory=True, desc="template of aligned frames")
     brain = File(exists=True, mandatory=True, desc="soft mask")
@@ -131,13 +131,13 @@ class ReadMotion(SimpleInterface):
     output_spec = _EstimateOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        from unimo_bids.files.series import read_series
+        from unimo_bids.files.mapped import open_series
         from unimo_bids.interfaces.results import write_arrays
         from unimo_bids.pipeline.given import read_motion
 
         inputs, results = self.inputs, self._results
         motion = read_motion(
-            read_series(inputs.in_file),
+            open_series(inputs.in_file),
             inputs.transforms,
             inputs.boldref,
             inputs.brain,

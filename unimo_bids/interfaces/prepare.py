@@ -9,6 +9,7 @@ from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
     InputMultiObject,
+    OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
     isdefined,
@@ -42,6 +43,10 @@ class _PrepareInput(BaseInterfaceInputSpec):
 
 
 class _PrepareOutput(TraitedSpec):
+    series = OutputMultiObject(
+        File(exists=True), desc="by echo, unpacked and repaired: what all other steps look at"
+    )
+    first = File(exists=True, desc="that of the first echo")
     series_warnings = traits.List(traits.Str, desc="what was repaired, a sentence each")
     reference = traits.Int(desc="frame that poses are relative to")
     volume = File(exists=True, desc="the reference")
@@ -69,11 +74,19 @@ class PrepareRun(SimpleInterface):
     output_spec = _PrepareOutput
 
     def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.files.mapped import SUFFIX, keep_series
         from unimo_bids.files.series import read_volume
         from unimo_bids.pipeline.steps import choose_reference, read_echoes
 
         inputs, results = self.inputs, self._results
-        series, results["series_warnings"] = read_echoes(inputs.in_files)
+        here = Path(runtime.cwd)
+        kept: list[str] = []
+
+        def keep(echo: Series) -> None:
+            kept.append(str(keep_series(here / f"echo-{len(kept)}{SUFFIX}", echo)))
+
+        series, results["series_warnings"] = read_echoes(inputs.in_files, keep)
+        results["series"], results["first"] = kept, kept[0]
         if isdefined(inputs.reference_file):
             reference, volume = 0, read_volume(inputs.reference_file, series)
         else:
@@ -81,7 +94,7 @@ class PrepareRun(SimpleInterface):
             reference = choose_reference(series, "auto" if frame is None else int(frame))
             volume = series.frame(reference)
         found = self._brain(series, reference, volume)
-        self._write(Path(runtime.cwd), series, volume, found)
+        self._write(here, series, volume, found)
         results["reference"] = reference
         results["radius"] = float(found.brain.radius_mm)
         results["method"] = found.brain.method

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 
 class _ResampleInput(BaseInterfaceInputSpec):
-    in_files = InputMultiObject(File(), mandatory=True, desc="raw series, by echo")
+    in_files = InputMultiObject(
+        File(), mandatory=True, desc="raw series by echo, or what PrepareRun kept of them"
+    )
     motion = File(exists=True, mandatory=True, desc="estimate of EstimateMotion")
     dummy_scans = traits.Either(
         None, traits.Int, usedefault=True, desc="frames at the start to leave out; None to detect"
@@ -66,7 +68,8 @@ class ResampleSeries(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from unimo_bids.devices import torch_device
-        from unimo_bids.files.series import read_series, timed
+        from unimo_bids.files.mapped import open_series
+        from unimo_bids.files.series import timed
         from unimo_bids.files.writing import write_volume
         from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
         from unimo_bids.pipeline.slices import Rebuilt
@@ -78,7 +81,7 @@ class ResampleSeries(SimpleInterface):
         results["warnings"], results["about_time"] = [], {}
         corrected = [here / f"corrected-{number}.nii.gz" for number in range(len(inputs.in_files))]
         for path, raw in zip(corrected, inputs.in_files, strict=True):
-            series = timed(read_series(raw), inputs.repetition_time)
+            series = timed(open_series(raw), inputs.repetition_time)
             if path == corrected[0]:
                 results["non_steady"] = non_steady_frames(series, inputs.dummy_scans)
             frames = None

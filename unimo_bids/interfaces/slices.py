@@ -16,7 +16,7 @@ from nipype.interfaces.base import (
 
 
 class _FollowInput(BaseInterfaceInputSpec):
-    in_file = File(mandatory=True, desc="raw series")
+    in_file = File(mandatory=True, desc="raw series, or what PrepareRun kept of it")
     motion = File(exists=True, mandatory=True, desc="of EstimateMotion")
     transforms = File(exists=True, mandatory=True, desc="of EstimateMotion")
     metadata = traits.Dict(mandatory=True, desc="what sidecars say of slices")
@@ -41,13 +41,13 @@ class FollowSlices(SimpleInterface):
     output_spec = _FollowOutput
 
     def _run_interface(self, runtime: Any) -> Any:
-        from unimo_bids.files.series import read_series
+        from unimo_bids.files.mapped import open_series
         from unimo_bids.pipeline.slices import series_slice_times, volume_wise
 
         inputs, results = self.inputs, self._results
         results["motion"], results["transforms"] = inputs.motion, inputs.transforms
         results["warnings"] = []
-        series = read_series(inputs.in_file)
+        series = open_series(inputs.in_file)
         try:
             times = series_slice_times(inputs.metadata, series, inputs.repetition_time)
         except ValueError as why:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 class _CarryInput(BaseInterfaceInputSpec):
-    in_files = InputMultiObject(File(), mandatory=True, desc="raw series, by echo")
+    in_files = InputMultiObject(
+        File(), mandatory=True, desc="raw series by echo, or what PrepareRun kept of them"
+    )
     motion = File(exists=True, mandatory=True, desc="estimate of EstimateMotion")
     slices = File(exists=True, desc="of FollowSlices: frames are made from slices where they were")
     distortion = File(exists=True, desc="of SeekDistortion")
@@ -64,7 +66,8 @@ class CarryToSpaces(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from unimo_bids.devices import torch_device
-        from unimo_bids.files.series import read_mask, read_series, timed
+        from unimo_bids.files.mapped import open_series
+        from unimo_bids.files.series import read_mask, timed
         from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
         from unimo_bids.pipeline.spaces import carry, read_templates, write_carried, write_images
         from unimo_bids.reports.figures.spaces import draw_spaces
@@ -77,13 +80,13 @@ class CarryToSpaces(SimpleInterface):
         how: dict[str, Any] = {"slices": slices, "distortion": bends, "device": device}
         asked, anatomy = inputs.output_spaces, inputs.anatomy
         templates = read_templates(asked, inputs.template, inputs.age, anatomy)
-        first = read_series(inputs.in_files[0])
+        first = open_series(inputs.in_files[0])
         brain = read_mask(inputs.probability, first)
         found = carry(templates, asked, motion, brain, first.grid, device, anatomy)
         places = [here / one.space.entities for one in found]
         series: dict[Path, list[Path]] = {place: [] for place in places}
         for number, raw in enumerate(inputs.in_files if inputs.series else ()):
-            echo = timed(read_series(raw), inputs.repetition_time)
+            echo = timed(open_series(raw), inputs.repetition_time)
             for place, one in zip(places, found, strict=True):
                 series[place].append(Path(f"{place}_bold-{number}.nii.gz"))
                 then = self._in_time(echo, motion.poses if slices is None else slices.poses, one)

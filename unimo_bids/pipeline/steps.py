@@ -35,16 +35,26 @@ from unimo_bids.words import BrainMethod, Interpolation, Population
 Report = Callable[[float, str], None]  # told the share done, and what is being done
 
 
-def read_echoes(paths: Sequence[str | Path]) -> tuple[Series, list[str]]:
-    """Read the first echo, and check all; what was repaired, a sentence each."""
+def read_echoes(
+    paths: Sequence[str | Path], keep: Callable[[Series], None] = lambda _echo: None
+) -> tuple[Series, list[str]]:
+    """Read the first echo, and check all; what was repaired, a sentence each.
+
+    Parameters
+    ----------
+    keep
+        Given every echo, one after the other: only the first stays in memory.
+    """
     first, *others = paths
     series = read_series(first)
+    keep(series)
     warnings = list(series.warnings)
     for path in others:
         echo = read_series(path)
         if echo.shape != series.shape:
             finding = f"this echo is {echo.shape}, the first one {series.shape}"
             raise InputError(path, finding, "convert the run again, or use --echo-idx")
+        keep(echo)
         warnings += [warning for warning in echo.warnings if warning not in warnings]
     return series, warnings
 

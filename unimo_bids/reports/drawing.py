@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from unimo_bids.errors import InputError
-from unimo_bids.files.series import Series, read_mask, read_series
+from unimo_bids.files.mapped import open_series
+from unimo_bids.files.series import Series, read_mask
 from unimo_bids.files.staging import machine_error
 from unimo_bids.reports.figures.bending import draw_bending
 from unimo_bids.reports.figures.candidates import draw_candidates
@@ -115,7 +116,7 @@ def read_image(path: str | Path) -> tuple[Float32, npt.NDArray[np.float64], int]
 
 
 def _read_series(path: Path, frames: int) -> Series:
-    series = read_series(path)
+    series = open_series(path)
     if series.shape[3] != frames:
         finding = f"it has {series.shape[3]} frames, the estimate {frames}"
         raise InputError(path, finding, AGAIN)

@@ -1,12 +1,14 @@
 """Where places of the reference are in a volume: what motion and distortion do to points.
 
-A warp maps points ``(N, 3)``, RAS mm, and knows its Jacobian there. Motion is `Rigid`; `Affine`
-stretches as well; a `Field` adds displacements; `Composed` is one after the other.
+A warp maps points ``(N, 3)``, RAS mm, and knows its Jacobian there. Motion is `Rigid`, or
+`SliceWise` where a head moves while its slices are acquired; `Affine` stretches as well; a `Field`
+adds displacements; `Composed` is one after the other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -15,6 +17,8 @@ from torch import Tensor
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import gradient, sample_linear
+
+_STEPS = 4  # towards the nearest slice
 
 
 class Warp(Protocol):
@@ -40,6 +44,60 @@ class Rigid:
     def jacobian(self, points: Tensor) -> Tensor:
         """The rotation, everywhere."""
         return self.pose[:3, :3].to(points).expand(len(points), 3, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class SliceWise:
+    """A pose for each slice: a place goes with the slice that passes it most closely.
+
+    Attributes
+    ----------
+    grid
+        Of the volume.
+    axis
+        Of its slices.
+    poses
+        ``(S, 4, 4)`` float64 RAS mm, reference → volume while that slice was acquired.
+    """
+
+    grid: Grid
+    axis: int
+    poses: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Points in the volume."""
+        return _each(self.poses[self.nearest(points)], points.to(self.poses)).to(points)
+
+    def jacobian(self, points: Tensor) -> Tensor:
+        """The rotation of the slice; where another passes more closely, the warp has a step."""
+        return self.poses[self.nearest(points), :3, :3].to(points)
+
+    def nearest(self, points: Tensor) -> Tensor:
+        """The slice ``(N,)`` that passes each point most closely, found by going towards it."""
+        points = points.to(self.poses)
+        slices = len(self.poses)
+        number = torch.full((len(points),), slices // 2, dtype=torch.long, device=points.device)
+        for _ in range(_STEPS):
+            number = self.along(points, number).round().long().clamp(0, slices - 1)
+        return number
+
+    def along(self, points: Tensor, slices: Tensor) -> Tensor:
+        """Index along the slices' axis that points have by the poses of these slices, ``(N,)``."""
+        row = self._to_index[slices, self.axis]
+        return (row[:, :3] * points).sum(dim=1) + row[:, 3]
+
+    def indices(self, points: Tensor, slices: Tensor) -> Tensor:
+        """Indices ``(N, 3)`` that points have in the volume by the poses of these slices."""
+        return _each(self._to_index[slices], points)
+
+    def shown(self, indices: Tensor) -> Tensor:
+        """Places ``(N, 3)`` of the reference that voxels at indices ``(N, 3)`` show."""
+        back = rigid.inverse(self.poses) @ self.grid.affine
+        return _each(back[indices[:, self.axis].long()], indices)
+
+    @cached_property
+    def _to_index(self) -> Tensor:
+        return self.grid.to_index.to(self.poses) @ self.poses
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,3 +167,8 @@ def matrix_of(warp: Warp) -> Tensor | None:
         first, then = matrix_of(warp.first), matrix_of(warp.then)
         return None if first is None or then is None else then @ first
     return None
+
+
+def _each(matrices: Tensor, points: Tensor) -> Tensor:
+    """Points ``(N, 3)``, each by its own matrix ``(N, 4, 4)``."""
+    return (matrices[:, :3, :3] @ points[..., None])[..., 0] + matrices[:, :3, 3]

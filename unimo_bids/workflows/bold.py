@@ -52,7 +52,7 @@ def init_bold_wf(
 
     Nodes: prepare → track → motion → slices → deform → resample → residual → confounds → figures →
     save, and spaces; track where the motion is not given, slices where their times are known,
-    deform where it is asked for. All but residual, confounds and save read the raw series.
+    deform where it is asked for. Only prepare reads the raw series; it hands them on.
 
     Parameters
     ----------
@@ -82,7 +82,6 @@ def init_bold_wf(
     heavy = memory | {"n_procs": 1 if use_gpu else omp_nthreads}
     device = {"device": settings.device, "use_gpu": use_gpu}
     apart = {"reference_file": str(run.sbref)} if _uses_sbref(run, settings) else {}
-    first = str(run.paths[0])
     even = run.volume_timing is None
 
     prepare = pe.Node(
@@ -104,7 +103,6 @@ def init_bold_wf(
     if run.hint is not None and _searches_brain(run, settings):
         prepare.inputs.center, prepare.inputs.center_reason = run.hint.place, run.hint.reason
     how = {
-        "in_file": first,
         "tracker": settings.tracker,
         "fusion": settings.fusion,
         "refine": settings.refine,
@@ -115,7 +113,6 @@ def init_bold_wf(
         EstimateMotion(**how)
         if run.motion is None
         else ReadMotion(
-            in_file=first,
             transforms=str(run.motion.transforms),
             boldref=str(run.motion.boldref),
             brain=str(run.motion.brain),
@@ -127,7 +124,6 @@ def init_bold_wf(
     )
     resample = pe.Node(
         ResampleSeries(
-            in_files=[str(path) for path in run.paths],
             dummy_scans=settings.dummy_scans,
             repetition_time=run.repetition_time if even else None,
             **in_time(run, settings),
@@ -150,7 +146,6 @@ def init_bold_wf(
     figures = pe.Node(
         DrawRun(
             entities=run.name,
-            original=first,
             fd_threshold=settings.fd_threshold,
             facts=_facts(run) | distortion_facts(run, settings),
             known_warnings=_warnings(run, settings),
@@ -169,8 +164,8 @@ def init_bold_wf(
         workflow.connect(prepare, "population_reason", figures, "population_reason")
 
     steps = (motion, resample, confounds, figures, save)
-    within = follow_slices(workflow, run, settings, memory, *steps)
-    poses = seek_distortion(workflow, run, settings, memory, within, *steps[1:])
+    within = follow_slices(workflow, run, settings, memory, prepare, *steps)
+    poses = seek_distortion(workflow, run, settings, memory, prepare, within, *steps[1:])
     if output_spaces(settings.output_spaces, settings.template):
         spaces = init_spaces(run, settings, age, device, heavy)
         connect_spaces(workflow, prepare, poses, spaces, figures, save)
@@ -180,13 +175,16 @@ def init_bold_wf(
             workflow.connect(poses, "distortion", spaces, "distortion")
     if run.motion is None:
         track = pe.Node(TrackHead(**how), name="track", **heavy)
-        links = [("reference", "reference"), ("motion_mask", "mask")]
+        links = [("first", "in_file"), ("reference", "reference"), ("motion_mask", "mask")]
         workflow.connect([(prepare, track, links), (prepare, motion, links)])
         workflow.connect(track, "tracking", motion, "tracking")
         if settings.refine:
             workflow.connect(track, "tracking", figures, "tracking")
+    else:
+        workflow.connect(prepare, "first", motion, "in_file")
     workflow.connect(
         [
+            (prepare, resample, [("series", "in_files")]),
             (prepare, residual, [("reference", "reference"), ("still_mask", "mask")]),
             (prepare, confounds, [("mask", "mask"), ("radius", "brain_radius")]),
             (poses, resample, [("motion", "motion")]),
@@ -199,6 +197,7 @@ def init_bold_wf(
                 prepare,
                 figures,
                 [
+                    ("first", "original"),
                     ("series_warnings", "series_warnings"),
                     ("volume", "reference_volume"),
                     ("mask", "mask"),

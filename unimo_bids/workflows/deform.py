@@ -45,6 +45,7 @@ def seek_distortion(
     run: BoldRun,
     settings: Settings,
     resources: Mapping[str, Any],
+    prepare: pe.Node,
     poses: pe.Node,
     resample: pe.Node,
     confounds: pe.Node,
@@ -58,7 +59,7 @@ def seek_distortion(
     if not seeks_distortion(run, settings):
         return poses
     deform = pe.Node(
-        SeekDistortion(in_file=str(run.paths[0]), axis=_axis(run), how=settings.deformation),
+        SeekDistortion(axis=_axis(run), how=settings.deformation),
         name="deform",
         **resources,
     )
@@ -74,6 +75,7 @@ def seek_distortion(
     told = [("displacement", "displacement"), ("about", "about_distortion")]
     workflow.connect(
         [
+            (prepare, deform, [("first", "in_file")]),
             (poses, deform, [("motion", "motion"), ("transforms", "transforms")]),
             (deform, resample, field),
             (deform, confounds, field),

@@ -87,6 +87,7 @@ def follow_slices(
     run: BoldRun,
     settings: Settings,
     resources: Mapping[str, Any],
+    prepare: pe.Node,
     motion: pe.Node,
     resample: pe.Node,
     confounds: pe.Node,
@@ -101,7 +102,6 @@ def follow_slices(
         return motion
     slices = pe.Node(
         FollowSlices(
-            in_file=str(run.paths[0]),
             metadata=_about_slices(run),
             repetition_time=run.repetition_time if run.volume_timing is None else None,
             required=settings.slices == "on",
@@ -112,6 +112,7 @@ def follow_slices(
     )
     workflow.connect(
         [
+            (prepare, slices, [("first", "in_file")]),
             (motion, slices, [("motion", "motion"), ("transforms", "transforms")]),
             (slices, resample, [("slices", "slices")]),
             (slices, confounds, [("slices", "slices")]),

@@ -25,7 +25,6 @@ def init_spaces(
     """Step that carries a run to all its spaces."""
     return pe.Node(
         CarryToSpaces(
-            in_files=[str(path) for path in run.paths],
             entities=run.name,
             output_spaces=list(settings.output_spaces),
             template=list(settings.template),
@@ -54,7 +53,7 @@ def connect_spaces(
     results = [("files", "space_files"), ("about", "about_spaces"), ("figures", "space_figures")]
     workflow.connect(
         [
-            (prepare, spaces, [("probability", "probability")]),
+            (prepare, spaces, [("series", "in_files"), ("probability", "probability")]),
             (poses, spaces, [("motion", "motion")]),
             (spaces, figures, [("warnings", "space_warnings")]),
             (spaces, save, results),

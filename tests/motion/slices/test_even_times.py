@@ -26,8 +26,8 @@ def sampled(poses):
     """Frames in the reference's space, each voxel as it was when its slice came."""
     begun = np.arange(COUNT) * TR
     return [
-        swing(t + acquired(PLACES, GRID, TIMES, pose).reshape(SHAPE))
-        for t, pose in zip(begun, poses, strict=True)
+        swing(t + acquired(PLACES, GRID, TIMES, Rigid(pose)).reshape(SHAPE))
+        for t, pose in zip(begun, torch.from_numpy(poses), strict=True)
     ]
 
 

@@ -30,7 +30,7 @@ from unimo_bids.motion.slices.solving import SliceEquations, State
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
-from unimo_bids.spatial.warp import Rigid
+from unimo_bids.spatial.warp import Rigid, SliceWise
 
 COUNT, TR = 8, 2.0
 ORDER = np.argsort(np.r_[0 : SHAPE[2] : 2, 1 : SHAPE[2] : 2])  # interleaved
@@ -198,7 +198,8 @@ def test_at_rest_a_rebuilt_frame_is_the_frame():
     frame = torch.randn(2, *shape).cumsum(dim=1)[0]
     rest = torch.eye(4, dtype=torch.float64).repeat(12, 1, 1)
     for axis, slices in ((2, 12), (0, 10)):
-        made = rebuild(frame, grid, rest[:slices], axis, torch.ones(slices), grid.points())
+        warp = SliceWise(grid, axis, rest[:slices])
+        made = rebuild(frame, warp, torch.ones(slices), grid.points())
         found, coverage = (part.reshape(shape) for part in made)
         inner = found[1:-1, 1:-1, 1:-1]
         smooth = frame[1:-1, 1:-1, 1:-1]
@@ -211,7 +212,7 @@ def test_what_no_slice_came_near_is_not_invented():
     grid = Grid(shape, grid_affine(shape=shape))
     gap = torch.eye(4, dtype=torch.float64).repeat(20, 1, 1)
     gap[10:, 2, 3] = -12.0  # the upper half moved down by four slices: it saw what is above it
-    made = rebuild(torch.ones(shape), grid, gap, 2, torch.ones(20), grid.points())
+    made = rebuild(torch.ones(shape), SliceWise(grid, 2, gap), torch.ones(20), grid.points())
     found, coverage = (part.reshape(shape) for part in made)
     assert float(coverage[4, 4, 11:13].max()) < 0.5 and float(found[4, 4, 11:13].abs().max()) == 0
     assert float(found[4, 4, 5]) == pytest.approx(1, abs=0.02)

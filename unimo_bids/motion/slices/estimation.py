@@ -23,7 +23,7 @@ from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory, through_
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.region import Region
-from unimo_bids.spatial.warp import Warp
+from unimo_bids.spatial.warp import SliceWise, Warp
 
 _POINTS, _FEWEST = 2_000, 100  # of a head, at which frames are compared with the template
 
@@ -198,9 +198,9 @@ def correct_slices(
         wanted = onto or frames.grid
         places = wanted.points() if space is None else space(wanted.points())
         for t in range(frames.count):
-            own, even = torch.from_numpy(poses[t]), torch.from_numpy(gains[t])
+            warp = SliceWise(frames.grid, axis, torch.from_numpy(poses[t]))
             image: Tensor = frames([t])[0]
-            made = rebuild(image, frames.grid, own, axis, even, places)
+            made = rebuild(image, warp, torch.from_numpy(gains[t]), places)
             values, coverage = (part.reshape(wanted.shape).numpy() for part in made)
             yield values, coverage
 
@@ -218,10 +218,11 @@ class _Likeness:
     def __call__(self, t: int, gains: Tensor, *ways: Tensor) -> list[float]:
         """Correlation for the poses ``(S, 4, 4)`` of each way; 0 where hardly anything is seen."""
         coefficients = evened(self.frames([t])[0], self.axis, gains)
-        return [self._correlation(coefficients, poses) for poses in ways]
+        warps = [SliceWise(self.frames.grid, self.axis, poses) for poses in ways]
+        return [self._correlation(coefficients, warp) for warp in warps]
 
-    def _correlation(self, coefficients: Tensor, poses: Tensor) -> float:
-        values, coverage = values_at(self.places, coefficients, self.frames.grid, poses, self.axis)
+    def _correlation(self, coefficients: Tensor, warp: SliceWise) -> float:
+        values, coverage = values_at(self.places, coefficients, warp)
         seen = coverage > 0.5
         if int(seen.sum()) < _FEWEST:
             return 0.0

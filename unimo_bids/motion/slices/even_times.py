@@ -18,11 +18,10 @@ from scipy.ndimage import spline_filter1d
 from torch import Tensor
 
 from unimo_bids.files.scratch import on_disk
-from unimo_bids.motion.slices.rebuilding import nearest_slice
 from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grid import Grid, voxel_centers
-from unimo_bids.spatial.warp import Warp
+from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.warp import Rigid, SliceWise, Warp
 
 _AT_ONCE = 1 << 22  # values
 
@@ -78,12 +77,12 @@ class EvenTimes:
             As of `correct_series`, the grid of the frames and where its space is.
         """
         count, own = len(poses), onto or grid
-        places = rigid.transform(own.affine, voxel_centers(own.shape))
-        places = places if space is None else space(places)
+        places = own.points() if space is None else space(own.points())
         made, offsets = (on_disk((count, *own.shape)) for _ in range(2))
         for t, frame in enumerate(frames):
             made[t] = frame
-            offsets[t] = acquired(places, grid, self.times, poses[t]).reshape(own.shape)
+            moving = self._moving(grid, torch.from_numpy(poses[t]))
+            offsets[t] = acquired(places, grid, self.times, moving).reshape(own.shape)
         if used.any():
             values, when = (one.reshape(count, -1) for one in (made, offsets))
             width = max(1, _AT_ONCE // count)
@@ -91,6 +90,10 @@ class EvenTimes:
                 part = slice(first, first + width)
                 values[:, part] = self._read(values[:, part], when[:, part], used)
         yield from (np.array(frame) for frame in made)
+
+    def _moving(self, grid: Grid, poses: Tensor) -> Warp:
+        """Reference → volume, by a frame's one pose or those of its slices."""
+        return Rigid(poses) if poses.dim() == 2 else SliceWise(grid, self.times.axis, poses)
 
     def _read(
         self, values: NDArray[np.float32], when: NDArray[np.float32], used: NDArray[np.bool_]
@@ -108,24 +111,20 @@ class EvenTimes:
         return np.where(known, read, values).astype(np.float32)
 
 
-def acquired(
-    places: Tensor, grid: Grid, times: SliceTimes, poses: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def acquired(places: Tensor, grid: Grid, times: SliceTimes, warp: Warp) -> NDArray[np.float32]:
     """When places ``(N, 3)`` of the reference were acquired ``(N,)``, s after a frame began.
 
     Between two slices, which both have a part in it, that is between their times.
 
     Parameters
     ----------
-    poses
-        ``(S, 4, 4)`` of the frame's slices, or its one.
+    grid
+        Of the frame.
+    warp
+        Reference → frame.
     """
     offsets = torch.from_numpy(times.offsets)
-    to_index = grid.to_index @ torch.from_numpy(poses)
-    row = to_index[..., times.axis, :]
-    if row.ndim > 1:
-        row = row[nearest_slice(places, to_index, times.axis)]
-    position = (row[..., :3] * places).sum(dim=1) + row[..., 3]
+    position = rigid.transform(grid.to_index, warp(places))[:, times.axis]
     position = position.clamp(0, len(offsets) - 1)
     before = position.long().clamp(max=max(len(offsets) - 2, 0))
     found: Tensor = torch.lerp(offsets[before], offsets[before + 1], position - before)

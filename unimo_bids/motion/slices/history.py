@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.slices.rebuilding import SEEN, evened, nearest_slice, values_at
+from unimo_bids.motion.slices.rebuilding import SEEN, evened, values_at
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, voxel_centers
+from unimo_bids.spatial.warp import SliceWise
 
 # Grey matter at 3 T: 1.33 s (Wansapura 1999); with the field as its power .38 (Rooney 2007). How
 # strong history is, is fitted: a wrong T1 costs little
@@ -91,7 +92,8 @@ class SpinHistory:
         poses: Tensor,
         excitation: Excitation,
     ) -> None:
-        self.grid, self.axis, self.poses = grid, axis, poses
+        self.grid, self.axis = grid, axis
+        self.warps = [SliceWise(grid, axis, own) for own in poses]
         self.offsets, self.excitation = torch.from_numpy(offsets), excitation
 
     def of_frame(self, t: int, head: Tensor) -> Tensor:
@@ -119,36 +121,33 @@ class SpinHistory:
 
     def at(self, t: int, head: Tensor, places: Tensor) -> Tensor:
         """The same at places ``(N, 3)`` of the reference, made from slices as frames are."""
-        slices = self.poses.shape[1]
-        coefficients = evened(self.of_frame(t, head), self.axis, torch.ones(slices))
-        values, coverage = values_at(places, coefficients, self.grid, self.poses[t], self.axis)
+        even = torch.ones(len(self.offsets))
+        coefficients = evened(self.of_frame(t, head), self.axis, even)
+        values, coverage = values_at(places, coefficients, self.warps[t])
         return torch.where(coverage > SEEN, values, 1.0)
 
     def _voxels(self, t: int, head: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Places in the reference ``(N, 3)`` that a frame's voxels show, their slices, indices."""
         index = voxel_centers(self.grid.shape)
-        own = index[:, self.axis].long()
-        back = (rigid.inverse(self.poses[t]) @ self.grid.affine)[own]
-        places = (back[:, :3, :3] @ index[..., None])[..., 0] + back[:, :3, 3]
+        places = self.warps[t].shown(index)
         at = rigid.transform(self.grid.to_index, places).round().long()
         size = torch.tensor(self.grid.shape)
         within = ((at >= 0) & (at < size)).all(dim=1)
         i, j, k = torch.minimum(at.clamp(min=0), size - 1).T
         chosen = torch.nonzero(within & (head[i, j, k] > IN_HEAD))[:, 0]
-        return places[chosen], own[chosen], index[chosen].long().unbind(dim=1)
+        index = index[chosen].long()
+        return places[chosen], index[:, self.axis], index.unbind(dim=1)
 
     def _excited(self, frame: int, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Slices near each place, angles they turn it by (rad) and times ``(3, N)``, by time."""
-        poses = self.poses[max(frame, 0)]
-        to_index = self.grid.to_index @ poses
-        near = nearest_slice(places, to_index, self.axis)
+        warp, slices = self.warps[max(frame, 0)], len(self.offsets)
+        near = warp.nearest(places)
         numbers, angles, times = [], [], []
         largest = math.radians(self.excitation.flip_angle)
         for beside in _BESIDE:
-            there = (near + beside >= 0) & (near + beside < len(poses))
-            number = (near + beside).clamp(0, len(poses) - 1)
-            row = to_index[number, self.axis]
-            depth = (row[:, :3] * places).sum(dim=1) + row[:, 3] - number
+            there = (near + beside >= 0) & (near + beside < slices)
+            number = (near + beside).clamp(0, slices - 1)
+            depth = warp.along(places, number) - number
             numbers.append(torch.where(there, number, -1))
             profile = torch.exp(-math.log(2) * (2 * depth).abs() ** _EDGE)
             angles.append(largest * profile * there)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from unimo_bids.registration.least_squares import solve
-from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import sample_cubic, spline_coefficients
+from unimo_bids.spatial.warp import SliceWise
 
 _REACH = 3  # slices either side of the nearest that are looked at
 _WIDTH = 0.6  # slices, of the Gaussian that a slice's weight falls by
@@ -21,9 +21,7 @@ SEEN = 0.5  # of a slice's full weight, that has to come near a place for it to 
 _POINTS_AT_ONCE = 1 << 16
 
 
-def rebuild(
-    frame: Tensor, grid: Grid, poses: Tensor, axis: int, gains: Tensor, places: Tensor
-) -> tuple[Tensor, Tensor]:
+def rebuild(frame: Tensor, warp: SliceWise, gains: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     """A frame without the motion of its slices: values and coverage at places, ``(N,)`` each.
 
     Coverage is 1 where slices lie as they do in a frame at rest, and less where few came near;
@@ -33,21 +31,15 @@ def rebuild(
     ----------
     frame
         ``(X, Y, Z)``
-    grid
-        Its own.
-    poses
-        ``(S, 4, 4)`` of the slices.
-    axis
-        Of the slices.
+    warp
+        Reference → frame, slice by slice.
     gains
         ``(S,)`` that values are divided by.
     places
         ``(N, 3)`` RAS mm in the reference.
     """
-    coefficients = evened(frame, axis, gains)
-    parts = [
-        values_at(part, coefficients, grid, poses, axis) for part in places.split(_POINTS_AT_ONCE)
-    ]
+    coefficients = evened(frame, warp.axis, gains)
+    parts = [values_at(part, coefficients, warp) for part in places.split(_POINTS_AT_ONCE)]
     values, coverage = (torch.cat(both) for both in zip(*parts, strict=True))
     return values, coverage
 
@@ -59,21 +51,17 @@ def evened(frame: Tensor, axis: int, gains: Tensor) -> Tensor:
     return spline_coefficients(frame / gains.reshape(shape).to(frame))[None, None]
 
 
-def values_at(
-    places: Tensor, coefficients: Tensor, grid: Grid, poses: Tensor, axis: int
-) -> tuple[Tensor, Tensor]:
+def values_at(places: Tensor, coefficients: Tensor, warp: SliceWise) -> tuple[Tensor, Tensor]:
     """Values and coverage ``(N,)`` at places ``(N, 3)`` of the reference."""
-    to_index = grid.to_index @ poses  # (S, 4, 4)
-    slices = len(poses)
-    near = nearest_slice(places, to_index, axis)
+    slices, axis = len(warp.poses), warp.axis
+    near = warp.nearest(places)
     moments = torch.zeros(len(places), 5)
     sums = torch.zeros(len(places), 3)
-    size = torch.tensor(grid.shape)
+    size = torch.tensor(warp.grid.shape)
     for offset in range(-_REACH, _REACH + 1):
         number = near + offset
         chosen = number.clamp(0, slices - 1)
-        own = to_index[chosen]
-        index = (own[:, :3, :3] @ places[..., None])[..., 0] + own[:, :3, 3]
+        index = warp.indices(places, chosen)
         away = index[:, axis] - chosen
         index[:, axis] = chosen.double()
         inside = ((index > -0.5) & (index < size - 0.5)).all(dim=1) & (number == chosen)
@@ -90,14 +78,3 @@ def values_at(
     at_rest = _WIDTH * (2 * torch.pi) ** 0.5
     coverage = (moments[:, 0] / at_rest).clamp(max=1)
     return level * (coverage > SEEN), coverage
-
-
-def nearest_slice(places: Tensor, to_index: Tensor, axis: int) -> Tensor:
-    """The slice ``(N,)`` that passes each place most closely, found by going towards it."""
-    slices = len(to_index)
-    number = torch.full((len(places),), slices // 2, dtype=torch.long)
-    for _ in range(4):
-        row = to_index[number, axis]
-        position = (row[:, :3] * places).sum(dim=1) + row[:, 3]
-        number = position.round().long().clamp(0, slices - 1)
-    return number

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
+from unimo_bids.files.mapped import open_series
 from unimo_bids.reports.figures import style
 from unimo_bids.reports.figures.traces import curve
 from unimo_bids.reports.figures.views import View, to_bytes
@@ -68,7 +69,8 @@ def _draw_frame(
     # a cut across slices: there the teeth of a torn frame show
     through = int(view.orientation[slices.axis, 0])
     plane = (0, 2, 1) if through == 2 else (0, 1, 2)
-    raw, made = (_frame(one, frame) for one in (record.original, record.corrected))
+    raw = open_series(record.original).frame(frame)
+    made = _frame(record.corrected, frame)
     titles = (f"Frame {frame} as acquired", "made from its slices", "template")
     for column, (title, volume) in enumerate(zip(titles, (raw, made, boldref), strict=True)):
         ax = figure.add_subplot(grid[3, column])

@@ -1,0 +1,44 @@
+"""A series kept as it lies in memory: later steps map the file, and read what they look at.
+
+It has been unpacked, checked and repaired once; nobody does so again. Processes that map the same
+file share its memory.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from unimo_bids.errors import MachineError
+from unimo_bids.files.series import Series, read_series
+from unimo_bids.files.staging import atomic
+
+SUFFIX = ".series"
+
+
+def keep_series(path: Path, series: Series) -> Path:
+    """Write a series to a file of that suffix: its frames as NumPy has them, then all else."""
+    about = replace(series, data=np.empty(0))
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.moveaxis(series.data, -1, 0))
+        pickle.dump(about, file)
+    return path
+
+
+def open_series(path: str | Path) -> Series:
+    """A series that was kept, or that of an image file."""
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        return read_series(path)
+    try:
+        frames = np.load(path, mmap_mode="r")
+        with path.open("rb") as file:
+            file.seek(frames.offset + frames.nbytes)
+            about: Series = pickle.load(file)
+    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        finding = "this file of the work folder is damaged or missing"
+        raise MachineError(path, finding, "repeat the command: this step is run again") from error
+    return replace(about, data=np.moveaxis(np.asarray(frames), 0, -1))
