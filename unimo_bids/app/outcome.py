@@ -17,8 +17,6 @@ class Outcome:
         Files that were written, or what was asked for: a line each.
     complaints
         What failed or is missing, a sentence each.
-    code
-        See `exits`.
     """
 
     results: tuple[object, ...] = ()

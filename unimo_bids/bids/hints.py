@@ -50,10 +50,6 @@ def hint_for(
 
     Parameters
     ----------
-    settings
-        Of the call.
-    entities
-        Of the run, by short name.
     sidecars
         That apply to it; the last has the last word.
     """

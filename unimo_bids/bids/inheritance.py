@@ -13,17 +13,7 @@ from unimo_bids.files.objects import read_object
 
 
 def sidecars_of(bids_dir: Path, series: Path, entities: Mapping[str, str]) -> tuple[Path, ...]:
-    """Sidecars that apply to a series, from the dataset's folder down to its own.
-
-    Parameters
-    ----------
-    bids_dir
-        The dataset.
-    series
-        A file within it.
-    entities
-        Of the series, by short name.
-    """
+    """Sidecars that apply to a series, from the dataset's folder down to its own."""
     suffix = series.name.split(".")[0].rpartition("_")[2]
     found: list[Path] = []
     for folder in reversed([one for one in series.parents if one.is_relative_to(bids_dir)]):

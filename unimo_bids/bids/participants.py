@@ -91,8 +91,6 @@ def population_of(
 
     Parameters
     ----------
-    bids_dir
-        The raw dataset.
     participant, session
         Labels. The session's own table (`sub-X_sessions.tsv`) is asked before
         `participants.tsv`.

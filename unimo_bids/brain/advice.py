@@ -26,8 +26,6 @@ def runners_up(candidates: Sequence[Candidate], chosen: bool) -> list[Candidate]
 
     Parameters
     ----------
-    candidates
-        Of a brain mask, or no brain.
     chosen
         Whether the first of them was chosen.
     """
@@ -54,8 +52,6 @@ def advised(brain: BrainMask, *, pointed: bool = False) -> list[str]:
 
     Parameters
     ----------
-    brain
-        What was found.
     pointed
         Whether it was looked for about a place that a person has given.
     """

@@ -44,8 +44,6 @@ def extract_brain(
         Whose brain it should be, if known.
     center
         ``(3,)`` RAS mm of a place within it, if a person has seen it.
-    device
-        Where to compute.
 
     Returns
     -------

@@ -48,8 +48,6 @@ class BrainFinder:
     ----------
     affine
         ``(4, 4)`` indices → RAS mm.
-    device
-        Where to compute.
     trained
         The networks, there; the shipped ones if not given.
     """

@@ -44,13 +44,7 @@ class BrainNetworks(nn.Module):
 
 
 class Recognise(nn.Module):
-    """Whether an outline is that of a brain: logistic in features relative to their spread.
-
-    Parameters
-    ----------
-    many
-        Features, of `features`.
-    """
+    """Whether an outline is that of a brain: logistic in features relative to their spread."""
 
     mean: Tensor
     spread: Tensor

@@ -72,8 +72,6 @@ def locate(place: str, series: Series, said: str = OPTION) -> tuple[float, float
     ----------
     place
         From `read_place`.
-    series
-        In which it is.
     said
         Who says so, for the refusal.
 

@@ -69,18 +69,12 @@ def find_series_brain(
 
     Parameters
     ----------
-    series
-        Where.
-    reference
-        The frame to begin in.
     volume
         ``(X, Y, Z)`` in its place, if the reference is not of the series.
     method, population, center, device
         As of `extract_brain`; with a center, no other frame is asked.
     follow
         Any brain, not only a fetal one.
-    progress
-        Told the share done.
     """
     reference_volume = series.frame(reference) if volume is None else volume
     extracted = partial(extract_brain, population=population, device=device)

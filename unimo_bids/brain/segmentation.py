@@ -143,8 +143,6 @@ def segment_brain(
         ``(X, Y, Z)`` float32, finite.
     sizes
         ``(3,)`` of its voxels, mm.
-    trained
-        With weights.
     volumes
         What the brain may have, ml; others are taken only if there are none of these.
     within
@@ -199,8 +197,6 @@ def follow_brain(
 
     Parameters
     ----------
-    volume, sizes, trained
-        As for `segment_brain`.
     center
         ``(3,)`` mm from the volume's first voxel along its axes.
     size

@@ -19,8 +19,6 @@ def check_image(path: Path, named: Path | None = None) -> None:
 
     Parameters
     ----------
-    path
-        What was written, ``.nii`` or ``.nii.gz``.
     named
         What it will be called, for the message.
 

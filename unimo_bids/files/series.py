@@ -205,8 +205,6 @@ def read_mask(path: str | Path, series: Series) -> npt.NDArray[Any]:
     path
         A 3D NIfTI file, or a 4D one with a mask for each frame. Integers are inside where they
         are above 0; fractions are soft, divided by their maximum where that is above 1 (percent).
-    series
-        The series whose grid the mask must have.
 
     Returns
     -------

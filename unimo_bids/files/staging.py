@@ -46,11 +46,6 @@ STALE_S = 86_400.0
 def atomic(path: str | Path) -> Iterator[Path]:
     """Write a file whole or not at all.
 
-    Parameters
-    ----------
-    path
-        Where the file shall be once it is complete.
-
     Yields
     ------
     Path

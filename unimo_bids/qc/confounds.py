@@ -123,8 +123,6 @@ def confounds_table(
         Seconds. None (unknown, or frames not evenly spaced in time): no cosines.
     non_steady
         Frames at the start that are not in steady state.
-    settings
-        Radius and thresholds.
 
     Returns
     -------

@@ -1,4 +1,7 @@
-"""How much the head moved from frame to frame."""
+"""How much the head moved from frame to frame.
+
+Poses are ``(T, 4, 4)`` RAS mm, reference → volume; a center is ``(3,)`` mm, the middle of the brain.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,6 @@ def motion_parameters(poses: Float64, center: Float64) -> Float64:
 
     A turn of 181° about an axis is one of 179° about its opposite; of the two, each frame gets the
     one nearer to the frame before.
-
-    Parameters
-    ----------
-    poses
-        ``(T, 4, 4)`` RAS mm, reference → volume.
-    center
-        ``(3,)`` mm, about which to turn: the middle of the brain.
 
     Returns
     -------
@@ -59,8 +55,6 @@ def parameter_covariance(poses: Float64, covariance: Float64) -> Float64:
 
     Parameters
     ----------
-    poses
-        ``(T, 4, 4)`` RAS mm, reference → volume.
     covariance
         ``(T, 6, 6)`` of rotation vector (rad) and translation (mm), as in `MotionEstimate`.
     """
@@ -101,10 +95,6 @@ def framewise_displacement(
 
     Parameters
     ----------
-    poses
-        ``(T, 4, 4)`` RAS mm, reference → volume.
-    center
-        ``(3,)`` mm, the middle of the brain.
     radius
         Millimetres on the sphere for a radian of rotation.
 
@@ -129,15 +119,6 @@ def rms_displacement(poses: Float64, center: Float64, radius: float = SPHERE_RAD
 
     Jenkinson 1999: with ``D_t = T_t - T_{t-1} = [A | b]`` and the ball about the centre c,
     ``rms² = radius²/5 tr(AᵀA) + |A c + b|²``. Exact for any turn.
-
-    Parameters
-    ----------
-    poses
-        ``(T, 4, 4)`` RAS mm, reference → volume.
-    center
-        ``(3,)`` mm, the middle of the brain.
-    radius
-        Of the ball, mm.
 
     Returns
     -------

@@ -30,8 +30,6 @@ class TemporalMoments:
 
         Parameters
         ----------
-        volume
-            As large as ``shape``.
         time
             When it was, in frames; one after the other if not given.
         """

@@ -44,8 +44,6 @@ def coverage_of(path: str | Path, mask: NDArray[Any]) -> NDArray[np.float64]:
     ----------
     path
         4D, per cent; a place is covered from 50 on.
-    mask
-        ``(X, Y, Z)``
     """
     image: Any = nib.load(path)
     covered = np.asanyarray(image.dataobj)[mask > 0.5]

@@ -23,8 +23,6 @@ def write_page(path: Path, template: str, script: str, **content: object) -> Non
 
     Parameters
     ----------
-    path
-        The page.
     template
         In ``templates``.
     script

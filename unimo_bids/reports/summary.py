@@ -75,8 +75,6 @@ def headings(candidates: Sequence[Candidate], chosen: bool) -> list[tuple[str, s
 
     Parameters
     ----------
-    candidates
-        As they are numbered.
     chosen
         Whether the first of them is what was taken for the brain.
     """

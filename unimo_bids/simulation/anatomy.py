@@ -40,12 +40,8 @@ class Anatomy:
         ``(4, 4)`` indices → RAS mm, the centre of the brain at the world's origin.
     intensities
         ``(L,)`` EPI intensity of each label, the brain's mean about 1000.
-    brain_labels
-        The labels that make up the brain.
     texture
         ``(X, Y, Z)`` factor about 1 within the tissues, or None.
-    name
-        What to call it.
     radius
         Radius of a ball of the brain's volume, mm (for surroundings: of the space for the head).
     """

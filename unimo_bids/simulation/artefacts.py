@@ -36,16 +36,10 @@ class Moment:
 
     Parameters
     ----------
-    frame
-        Its number.
     poses
         ``(T, 4, 4)`` head poses of the whole series, RAS mm.
     shape, affine
         The scanner's grid; slices lie along its last axis.
-    repetition_time
-        Seconds.
-    head
-        The moving object.
     seed
         Of the series and of the part.
     occupancy

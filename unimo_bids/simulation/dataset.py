@@ -39,19 +39,10 @@ def write_bids_dataset(
 
     Parameters
     ----------
-    folder
-        Made if it is not there.
     series
         By their entities, ``{"sub-01_task-rest": ..., "sub-02_ses-1_task-rest_run-1": ...}``.
-    name
-        Of the dataset.
     participants
         Columns of ``participants.tsv`` by label, the same for all.
-
-    Returns
-    -------
-    Path
-        The folder.
     """
     folder = Path(folder)
     parsed = {}
@@ -84,15 +75,7 @@ def write_bids_dataset(
 
 
 def write_mask_dataset(folder: str | Path, series: Mapping[str, SimulatedSeries]) -> Path:
-    """Write the true brain masks of every frame as a derivatives dataset, as a tracker would.
-
-    Parameters
-    ----------
-    folder
-        Made if it is not there.
-    series
-        By their entities, as in `write_bids_dataset`.
-    """
+    """Write the true brain masks of every frame as a derivatives dataset, as a tracker would."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     about = {

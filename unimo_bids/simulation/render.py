@@ -152,8 +152,6 @@ def render(
     ----------
     pose
         ``(4, 4)`` RAS mm: the object's point ``x`` appears at ``pose @ x``.
-    shape, affine
-        The volume's grid.
     psf_mm
         FWHM of the resolution; the mean in-plane voxel size if not given.
 

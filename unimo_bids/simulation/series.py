@@ -229,12 +229,6 @@ class SimulatedSeries:
         ``(N, 3)`` RAS mm: points of the brain in reference space, at most 4000.
     reference
         The frame that the poses are relative to.
-    repetition_time
-        Seconds.
-    activation
-        What was activated, if anything.
-    scene
-        What the frames were rendered from.
     """
 
     data: NDArray[np.float32]
@@ -277,8 +271,6 @@ def simulate(
 
     Parameters
     ----------
-    head
-        What moves.
     head_poses
         ``(T, 4, 4)`` RAS mm: where the head is in every frame.
     shape

@@ -28,12 +28,6 @@ class Template:
 
     Attributes
     ----------
-    space
-        Its name and resolution.
-    head
-        Image and brain.
-    image
-        The file that the image was read from.
     code
         Of the space, as NIfTI numbers them.
     """

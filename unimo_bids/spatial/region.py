@@ -19,8 +19,6 @@ class Region:
 
     Attributes
     ----------
-    grid
-        Of the weights.
     weights
         ``(X, Y, Z)`` soft mask of registration.
     center

@@ -57,8 +57,6 @@ class Batch:
 
     Attributes
     ----------
-    examples
-        Volumes.
     windows
         What *find* sees of them: the number of the volume, and where.
     rng

@@ -84,15 +84,7 @@ class Bent:
 
 
 class Bendings:
-    """Draws pairs.
-
-    Parameters
-    ----------
-    objects
-        Heads; surroundings are not needed.
-    device
-        Where to render.
-    """
+    """Draws pairs."""
 
     def __init__(
         self, objects: Sequence[Packed | Stack], device: torch.device | str = "cpu"

@@ -26,8 +26,6 @@ class Muon(torch.optim.Optimizer):
     ----------
     kernels
         Of two axes or more.
-    momentum
-        Kept from step to step.
     """
 
     def __init__(self, kernels: Iterable[nn.Parameter], momentum: float = 0.95) -> None:

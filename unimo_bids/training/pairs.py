@@ -63,8 +63,6 @@ class Pair:
         ``(4, 4)`` fixed → moving, in radii from the middle of the boxes.
     masked
         Whether the masks say anything; if not they are 1.
-    what
-        Was scanned.
     radius
         mm; a radius in `pose` is so much.
     """
@@ -78,15 +76,7 @@ class Pair:
 
 
 class Pairs:
-    """Draws pairs of scans.
-
-    Parameters
-    ----------
-    objects
-        Heads; surroundings are not needed.
-    device
-        Where to render.
-    """
+    """Draws pairs of scans."""
 
     def __init__(
         self, objects: Sequence[Packed | Stack], device: torch.device | str = "cpu"

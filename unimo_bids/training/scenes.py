@@ -86,15 +86,7 @@ class Example:
 
 
 class Scenes:
-    """Draws examples from a set of objects.
-
-    Parameters
-    ----------
-    objects
-        Heads and surroundings, and real stacks.
-    device
-        Where to render.
-    """
+    """Draws examples from a set of objects."""
 
     def __init__(
         self, objects: Sequence[Packed | Stack], device: torch.device | str = "cpu"

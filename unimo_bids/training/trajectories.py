@@ -34,8 +34,6 @@ class Recording:
         From one pose to the next.
     name
         Of the recording; its first six digits are the date.
-    held_back
-        Whether its date is kept for validation.
     """
 
     turn: NDArray[np.float64]

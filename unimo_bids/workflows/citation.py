@@ -26,13 +26,7 @@ _CLOSING = (
 
 
 def methods_section(described: Iterable[str]) -> str:
-    """Methods section and references, Markdown.
-
-    Parameters
-    ----------
-    described
-        Sentences of the workflows (`DescribedWorkflow.described`).
-    """
+    """Methods section and references, Markdown."""
     text = "\n\n".join([_OPENING.format(version=version("unimo-bids")), *described, _CLOSING])
     references = "\n".join(f"- {one}" for one in _references())
     return f"{text}\n\n### References\n\n{references}\n"
@@ -49,10 +43,6 @@ def write_citation(out_dir: Path, text: str, *, only_markdown: bool = False) -> 
 
     Parameters
     ----------
-    out_dir
-        Root of the derivatives.
-    text
-        From `methods_section`.
     only_markdown
         Write nothing but the Markdown; what is there of the others would no longer fit, and goes.
     """

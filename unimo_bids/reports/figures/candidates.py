@@ -33,12 +33,8 @@ def draw_candidates(
 
     Parameters
     ----------
-    path
-        Where.
     volume
         ``(X, Y, Z)`` in which they were found.
-    affine
-        ``(4, 4)`` indices → RAS mm.
     candidates, chosen
         See `summary.headings`.
     """

@@ -105,14 +105,8 @@ def draw_masks(
 
     Parameters
     ----------
-    path, record
-        As of the other figures.
-    series
-        The raw series.
     masks
         ``(X, Y, Z, T)`` within 0 … 1, a mask for each frame.
-    window
-        Which intensities are shown.
     """
     frames = masks.shape[3]
     shown = np.unique(np.linspace(0, frames - 1, min(frames, _FRAMES)).round().astype(int))
