@@ -32,10 +32,6 @@ def extract_brain(
 
     Parameters
     ----------
-    volume
-        ``(X, Y, Z)``
-    affine
-        ``(4, 4)`` indices → RAS mm.
     method
         ``unimo``: by trained networks; ``epi``: by intensity and shape, for a head in air;
         ``auto``: by the networks, and by intensity and shape where these see nothing, or nothing

@@ -47,8 +47,6 @@ class BrainMask:
 
     Attributes
     ----------
-    mask
-        ``(X, Y, Z)`` bool.
     probability
         ``(X, Y, Z)`` float32, 0 … 1, above ½ in the mask; falls from 1 to 0 over about a voxel
         either side of its surface.

@@ -58,8 +58,6 @@ def follow_series(
 
     Parameters
     ----------
-    frame
-        Gives a frame ``(X, Y, Z)`` by its number.
     reference
         Frame from which to go both ways; negative if the brain's volume is not a frame.
     brain

@@ -34,8 +34,6 @@ class SeriesBrain:
         Whose it is; by its size where that was not known.
     frame_masks
         ``(X, Y, Z, T)`` uint8, or None where the brain was not followed.
-    warnings
-        A sentence each.
     """
 
     brain: BrainMask

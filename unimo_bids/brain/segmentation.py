@@ -55,8 +55,6 @@ class Segmented:
     ----------
     probability
         ``(X, Y, Z)`` float32 that a voxel is brain, the one region that was chosen.
-    rivals
-        How many other regions look like brains.
     places
         All that were looked at, the chosen one first, then by confidence.
     """

@@ -48,10 +48,6 @@ class Series:
         As on disk, made to agree with ``affine`` where it did not.
     repetition_time
         Seconds, or None where the header does not say.
-    warnings
-        What was found and done, a sentence each.
-    path
-        Where the series came from.
     slope, intercept
         Signal = slope · data + intercept.
     empty_frames

@@ -91,11 +91,6 @@ def remove_unfinished(folder: Path, name: str = "*", *, older_than_s: float = 0.
 def staged(folder: str | Path) -> Iterator[Path]:
     """Let all outputs of a run appear together.
 
-    Parameters
-    ----------
-    folder
-        Where the files shall be; made if it does not exist.
-
     Yields
     ------
     Path

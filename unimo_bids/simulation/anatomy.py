@@ -120,13 +120,6 @@ def adult_head(skull: bool = True, seed: int = 0) -> Anatomy:
 
     The maps are of the brain only; fluid, skull, scalp, eyes, air spaces, a coarse face and neck
     are built around it.
-
-    Parameters
-    ----------
-    skull
-        Whether to build anything around the brain.
-    seed
-        Of the texture and of the thickness of skull and scalp.
     """
     white, grey, brain, affine = _mni_maps()
     labels = np.where(white > grey, ADULT_WHITE, ADULT_GREY).astype(np.uint8)

@@ -45,12 +45,7 @@ def write_bids_dataset(
         Columns of ``participants.tsv`` by label, the same for all.
     """
     folder = Path(folder)
-    parsed = {}
-    for entities in series:
-        match = _ENTITIES.fullmatch(entities)
-        if match is None:
-            raise ValueError(f"{entities!r} is not like sub-01[_ses-1]_task-rest[_run-1]")
-        parsed[entities] = match
+    parsed = {entities: _parsed(entities) for entities in series}
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(
         folder / "dataset_description.json",
@@ -66,9 +61,7 @@ def write_bids_dataset(
         rows.append("\t".join([f"sub-{subject}", *cells]))
     (folder / "participants.tsv").write_text("\n".join(rows) + "\n")
     for entities, match in parsed.items():
-        place = Path(f"sub-{match['sub']}")
-        if match["ses"]:
-            place /= f"ses-{match['ses']}"
+        place = _place(match)
         _write_run(folder / place / "func", entities, match["task"], series[entities])
         _write_truth(folder / "sourcedata" / "truth" / place, entities, series[entities])
     return folder
@@ -86,14 +79,22 @@ def write_mask_dataset(folder: str | Path, series: Mapping[str, SimulatedSeries]
     }
     _write_json(folder / "dataset_description.json", about)
     for entities, one in series.items():
-        match = _ENTITIES.fullmatch(entities)
-        if match is None:
-            raise ValueError(f"{entities!r} is not like sub-01[_ses-1]_task-rest[_run-1]")
-        place = folder / f"sub-{match['sub']}" / (f"ses-{match['ses']}" if match["ses"] else "")
-        (place / "func").mkdir(parents=True, exist_ok=True)
+        place = folder / _place(_parsed(entities)) / "func"
+        place.mkdir(parents=True, exist_ok=True)
         mask = one.brain_masks()
-        _image(mask, one.affine).to_filename(place / "func" / f"{entities}_desc-brain_mask.nii.gz")
+        _image(mask, one.affine).to_filename(place / f"{entities}_desc-brain_mask.nii.gz")
     return folder
+
+
+def _parsed(entities: str) -> re.Match[str]:
+    match = _ENTITIES.fullmatch(entities)
+    if match is None:
+        raise ValueError(f"{entities!r} is not like sub-01[_ses-1]_task-rest[_run-1]")
+    return match
+
+
+def _place(match: re.Match[str]) -> Path:
+    return Path(f"sub-{match['sub']}", f"ses-{match['ses']}" if match["ses"] else "")
 
 
 def _write_run(folder: Path, entities: str, task: str, series: SimulatedSeries) -> None:

@@ -23,8 +23,6 @@ class Box:
 
     Parameters
     ----------
-    spacing
-        Of its voxels, mm.
     center
         ``(3,)`` where its middle is, mm from the volume's first voxel along the volume's axes.
     """

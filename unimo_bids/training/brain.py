@@ -59,8 +59,6 @@ class Batch:
     ----------
     windows
         What *find* sees of them: the number of the volume, and where.
-    rng
-        Draws the places that are looked at.
     """
 
     examples: list[Example]

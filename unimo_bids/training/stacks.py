@@ -64,8 +64,6 @@ class Stack:
         ``(X, Y, Z)`` uint8, square root of the intensity relative to the brain's.
     labels
         ``(X, Y, Z)`` uint8, `BRAIN` or `HEAD`.
-    sizes
-        ``(3,)`` of its voxels, mm.
     """
 
     image: NDArray[np.uint8]

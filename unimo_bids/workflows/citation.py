@@ -39,13 +39,7 @@ def read_citation(out_dir: Path) -> str | None:
 
 
 def write_citation(out_dir: Path, text: str, *, only_markdown: bool = False) -> None:
-    """Write the methods section as Markdown and HTML, and the references as BibTeX.
-
-    Parameters
-    ----------
-    only_markdown
-        Write nothing but the Markdown; what is there of the others would no longer fit, and goes.
-    """
+    """Write the methods section as Markdown and HTML, and the references as BibTeX."""
     path = out_dir / CITATION
     path.parent.mkdir(parents=True, exist_ok=True)
     html = MarkdownIt("commonmark", {"html": False}).render(text)
