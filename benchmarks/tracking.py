@@ -26,7 +26,7 @@ from unimo_bids.spatial import rigid
 from unimo_bids.training import judged
 from unimo_bids.training.judged import Case, Ways, cases, cells, compare, relative_exact
 from unimo_bids.training.sequences import Watched, load
-from unimo_bids.training.track import Track, borrowed, off, part, tracks
+from unimo_bids.training.track import Track, borrowed, off, off_by, part, tracks
 
 LENGTHS = (10, 20, 40, 80, 140, 200)  # of recordings
 _RECORDINGS = 12
@@ -131,7 +131,7 @@ def _registered(network: TemporalNetwork, kind: str, series: Sequence[Track]) ->
     for frames, others in judged.ways(network).items():
         if frames != "all" and series:
             some = [
-                judged.registered(one, _REGISTERED_MM, seed)
+                registered(one, _REGISTERED_MM, seed)
                 for seed, one in enumerate(_whole(series, judged.LOST[frames]))
             ]
             title = f"{kind}, recorded, registered, {len(some)} series"
@@ -186,3 +186,19 @@ def _chained(every: Sequence[Watched], measured: Sequence[Track]) -> Callable[[C
         return relative_exact(one, product[None, :, :3, :3], place[None])
 
     return chained
+
+
+def registered(one: Case, deviation: float, seed: int) -> Case:
+    """The same as after registration: the truth, with a deviation in mm."""
+    rng, many = np.random.default_rng(seed), len(one.drawn.rotation[0])
+    own = torch.full((many, 2), deviation).double()
+    rotation, place = off_by(one.drawn.rotation[0], one.drawn.place[0], own, one.track.radius, rng)
+    known = replace(
+        one.drawn.known,
+        rotation=rotation[None],
+        place=place[None],
+        deviation=own[None],
+        evidence=0 * one.drawn.known.evidence,
+        disagreement=0 * one.drawn.known.disagreement,
+    )
+    return replace(one, drawn=replace(one.drawn, known=known))

@@ -25,81 +25,10 @@ from unimo_bids.words import (
 
 @dataclass(frozen=True)
 class Settings:
-    """What to run on, and how. ``"auto"`` stays as given: what it came to is for the report.
+    """What to run on, and how: each as the option of its name says (`cli/options.py`).
 
-    Attributes
-    ----------
-    bids_dir, out_dir
-        The raw dataset and the folder of results, absolute.
-    analysis_level
-        ``participant`` or ``group``.
-    participant_label, session_label, task_id, run_id
-        Labels without their prefixes; empty for all.
-    echo_idx
-        The one echo to use; None for all.
-    bids_filter_file
-        JSON with PyBIDS filters for ``bold`` and ``sbref``.
-    derivatives
-        Folders of other programs' or an earlier call's results, by the names that sidecars use.
-    bids_database_dir
-        Where PyBIDS keeps its index.
-    nprocs, omp_nthreads
-        Processors for all, and for one step; None for all there are.
-    mem_gb
-        GB of memory for all; None for all there is.
-    low_mem
-        One step at a time.
-    device, gpus
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:i``; how many GPUs may be busy at once.
-    work_dir, clean_workdir, remove_workdir
-        Folder for intermediate files; emptied before the run, removed after one without errors.
-    level
-        ``minimal`` leaves out the corrected series.
-    dummy_scans
-        Frames before the steady state; None to detect them.
-    ignore
-        Of what other programs use, what is not to be used.
-    reference
-        Frame whose pose is the identity, ``auto`` or ``sbref``.
-    fd_threshold, dvars_threshold
-        Above which a frame is an outlier: mm, and standardised DVARS.
-    fd_radius
-        Millimetres per radian in framewise displacement, or ``auto``.
-    brain_extraction
-        ``auto``, ``unimo`` (networks), ``epi`` (intensity and shape) or ``derivatives`` (given
-        masks alone). Given masks win in any case.
-    brain_center
-        A place in the brain of every run, as `brain.place` has it: ``12,-30,44`` or
-        ``62,86,28vox``; None where the dataset may say, else nobody.
-    tracker
-        Who follows the head and bridges what is lost: ``auto``, ``search`` or ``spaer``.
-    fusion
-        How the pose network brings together image and shape.
-    refine
-        Without it, poses are the tracker's, as they stand.
-    slices
-        Whether the head is followed through the slices of every frame: ``auto``, where that is
-        better than one pose a frame; ``on``, wherever slice times are known; ``off``.
-    slice_time_ref
-        The moment of a frame that the corrected series shows, as a share of the way from the first
-        slice's time to the last's; None leaves every place at its own time.
-    deformation
-        Whether distortion that bends the head as it moves is looked for: ``auto``, and undone where
-        frames say so; ``epi``, undone wherever the phase-encode axis is known; ``none``.
-    intensity_correction
-        Without it, spin history is left in frames made from slices.
-    population
-        ``auto``, ``fetal``, ``infant`` or ``adult``.
-    md_only_boilerplate
-        The methods text as Markdown alone.
-    output_spaces
-        Standard spaces to write to as well, as `spaces.names` has them.
-    template
-        Templates of one's own to write to as well, ``FILE`` or ``FILE:MASK``.
-    aggregate_session_reports
-        The most sessions of a participant that one page shows.
-    verbosity
-        How many ``-v``.
+    Paths are absolute, labels stand without their prefixes. What was not given is None, and an
+    empty choice means all; ``"auto"`` stays as given: what it came to is for the report.
     """
 
     bids_dir: Path

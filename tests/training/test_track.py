@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import ablations
 from unimo_bids.networks.temporal import TemporalNetwork
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.spatial import rigid
-from unimo_bids.training import ablations, judged, track
+from unimo_bids.training import judged, track
 from unimo_bids.training.loop import Schedule
 from unimo_bids.training.recipe import follow
 from unimo_bids.training.sequences import load, save, unwatched, watch

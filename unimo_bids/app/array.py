@@ -52,8 +52,6 @@ def submit_array(
     ----------
     settings
         Of all jobs; processors, GPUs and memory are those of one.
-    program
-        How jobs call it.
     options
         Of sbatch; they win over what is estimated here.
     at_once

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from unimo_bids.app.outcome import Outcome
 from unimo_bids.bids.dataset import check_output
+from unimo_bids.bids.names import labels
 from unimo_bids.bids.query import by_labels, raw_runs
 from unimo_bids.errors import InputError
 from unimo_bids.execution.lock import locked
 from unimo_bids.files.staging import remove_unfinished
 from unimo_bids.reports.group import find_summaries, write_group_report
-from unimo_bids.reports.reportlets import labels, run_order
+from unimo_bids.reports.reportlets import run_order
 from unimo_bids.settings import Settings
 
 _NAMED = 20  # of the runs without results; the page names all

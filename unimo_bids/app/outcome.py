@@ -9,17 +9,7 @@ from unimo_bids import exits
 
 @dataclass(frozen=True)
 class Outcome:
-    """What to print, and the exit code.
-
-    Attributes
-    ----------
-    results
-        Files that were written, or what was asked for: a line each.
-    complaints
-        What failed or is missing, a sentence each.
-    code
-        See `exits`.
-    """
+    """What to print, and the exit code."""
 
     results: tuple[object, ...] = ()
     complaints: tuple[str, ...] = ()

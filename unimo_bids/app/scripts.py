@@ -20,13 +20,7 @@ done
 
 @dataclass(frozen=True)
 class Job:
-    """What the scheduler is asked for.
-
-    Attributes
-    ----------
-    options
-        More options of sbatch, which win.
-    """
+    """What the scheduler is asked for."""
 
     cpus: int
     mem_gb: int

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unimo_bids.bids.inheritance import inherited, sidecars_of
+from unimo_bids.bids.names import entities_of, suffix_of
 from unimo_bids.bids.timing import image_header
 from unimo_bids.pipeline.measured_field import MeasuredField
 from unimo_bids.settings import Settings
@@ -42,24 +43,16 @@ class FoundField:
 def find_field_map(
     settings: Settings, paths: Sequence[Path], metadata: Mapping[str, Any]
 ) -> tuple[FoundField | None, str]:
-    """Find the field map of a run, and what is to be said of it, or of others that are not used.
-
-    Parameters
-    ----------
-    paths
-        The run's series, by echo.
-    metadata
-        Of the first.
-    """
+    """Find the field map of a run, and what is to be said of it, or of others that are not used."""
     root = settings.bids_dir
     participant = root / paths[0].relative_to(root).parts[0]
     found = sorted((*participant.glob("fmap/*.nii*"), *participant.glob("ses-*/fmap/*.nii*")))
-    maps = [path for path in found if _suffix(path) in _MEASURED]
+    maps = [path for path in found if suffix_of(path) in _MEASURED]
     if not maps or "fieldmaps" in settings.ignore:
         return None, ""
     if settings.deformation == "none":
         return None, "not used: static distortion is left to programs that come after"
-    sidecars = {path: sidecars_of(root, path, _entities(path)) for path in maps}
+    sidecars = {path: sidecars_of(root, path, entities_of(path)) for path in maps}
     about = {path: inherited(sidecars[path]) for path in maps}
     sources = _listed(metadata.get("B0FieldSource"))
     mine = [
@@ -84,7 +77,7 @@ def find_field_map(
             known = tuple(one for path in measured.paths for one in sidecars[path])
             return FoundField(measured, known), f"{said}, if frames agree better with it"
         why_not.append(measured)
-    pairs = [path for path in mine if _suffix(path) == "epi"]
+    pairs = [path for path in mine if suffix_of(path) == "epi"]
     if pairs:
         why_not.append(f"{_names(pairs)} not used: of _epi no field is calculated here")
     return None, "; ".join(filter(None, why_not))
@@ -97,7 +90,7 @@ def _direct(
     readout: float,
 ) -> MeasuredField | str:
     """The field itself, or why not; empty if there is none."""
-    path = next((one for one in mine if _suffix(one) == "fieldmap"), None)
+    path = next((one for one in mine if suffix_of(one) == "fieldmap"), None)
     if path is None:
         return ""
     unit = about[path].get("Units")
@@ -113,12 +106,12 @@ def _of_phases(
     readout: float,
 ) -> MeasuredField | str:
     """A difference of phase, or two phases, or why not; empty if there is none."""
-    path = next((one for one in mine if _suffix(one) == "phasediff"), None)
+    path = next((one for one in mine if suffix_of(one) == "phasediff"), None)
     if path is not None:
         paths, names = [path], "EchoTime1 and EchoTime2"
         echoes = [about[path].get(name) for name in names.split(" and ")]
     else:
-        first = next((one for one in mine if _suffix(one) == "phase1"), None)
+        first = next((one for one in mine if suffix_of(one) == "phase1"), None)
         second = first and _beside(first, mine, "phase2")
         if first is None or second is None:
             return f"{_names([first])} not used: it has no _phase2 beside it" if first else ""
@@ -140,7 +133,7 @@ def _of_phases(
 def _beside(path: Path, others: Sequence[Path], *suffixes: str) -> Path | None:
     """The image of the same name with the first suffix that there is."""
     for suffix in suffixes:
-        name = path.name.replace(f"_{_suffix(path)}.", f"_{suffix}.")
+        name = path.name.replace(f"_{suffix_of(path)}.", f"_{suffix}.")
         for one in others:
             if one.name == name and one.parent == path.parent:
                 return one
@@ -178,12 +171,3 @@ def _intended(about: Mapping[str, Any], participant: Path, paths: Sequence[Path]
 def _listed(said: Any) -> list[str]:
     """What may be one name or several."""
     return [one for one in (said if isinstance(said, list) else [said]) if isinstance(one, str)]
-
-
-def _suffix(path: Path) -> str:
-    return path.name.split(".")[0].rpartition("_")[2]
-
-
-def _entities(path: Path) -> dict[str, str]:
-    pairs = path.name.split("_")[:-1]
-    return {name: value for name, _, value in (pair.partition("-") for pair in pairs)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unimo_bids.bids.participants import cell
+from unimo_bids.bids.participants import cell, tables
 from unimo_bids.brain.place import FORM, OPTION, read_place
 from unimo_bids.files.objects import read_object
 from unimo_bids.settings import Settings
@@ -26,8 +26,6 @@ class Hint:
         As `brain.place.read_place` has it.
     said
         By what: an option, a key or a column.
-    file
-        Of the dataset, in which it stands.
     """
 
     place: str
@@ -47,15 +45,6 @@ def hint_for(
 
     The option is asked first, then the run's sidecars, its session's table (`sub-X_sessions.tsv`)
     and `participants.tsv`.
-
-    Parameters
-    ----------
-    settings
-        Of the call.
-    entities
-        Of the run, by short name.
-    sidecars
-        That apply to it; the last has the last word.
     """
     if settings.brain_center is not None:
         return Hint(settings.brain_center), []
@@ -76,12 +65,7 @@ def _said(
         value = read_object(path).get(KEY)
         if value is not None and value not in _NOTHING:
             yield path, KEY, value
-    label = f"sub-{entities['sub']}"
-    tables = [(bids_dir / "participants.tsv", "participant_id", label)]
-    if "ses" in entities:
-        path = bids_dir / label / f"{label}_sessions.tsv"
-        tables.insert(0, (path, "session_id", f"ses-{entities['ses']}"))
-    for path, key, row in tables:
+    for path, key, row, _ in tables(bids_dir, entities["sub"], entities.get("ses")):
         value = cell(path, key, row, COLUMN).strip()
         if value not in _NOTHING:
             yield path, COLUMN, value

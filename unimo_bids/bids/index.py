@@ -36,8 +36,6 @@ class Index:
 
     Parameters
     ----------
-    bids_dir
-        The dataset.
     database_dir
         Where an index is kept, to be used if it is there and made if it is not; None for an index
         that is forgotten.

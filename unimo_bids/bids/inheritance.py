@@ -9,22 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from unimo_bids.bids.names import labels, suffix_of
 from unimo_bids.files.objects import read_object
 
 
 def sidecars_of(bids_dir: Path, series: Path, entities: Mapping[str, str]) -> tuple[Path, ...]:
-    """Sidecars that apply to a series, from the dataset's folder down to its own.
-
-    Parameters
-    ----------
-    bids_dir
-        The dataset.
-    series
-        A file within it.
-    entities
-        Of the series, by short name.
-    """
-    suffix = series.name.split(".")[0].rpartition("_")[2]
+    """Sidecars that apply to a series, from the dataset's folder down to its own."""
+    suffix = suffix_of(series)
     found: list[Path] = []
     for folder in reversed([one for one in series.parents if one.is_relative_to(bids_dir)]):
         here = [
@@ -50,7 +41,7 @@ def _entities(sidecar: Path) -> dict[str, str] | None:
     *pairs, _ = sidecar.name.removesuffix(".json").split("_")
     if sidecar.name.startswith(".") or not all("-" in pair for pair in pairs):
         return None
-    return {name: value for name, _, value in (pair.partition("-") for pair in pairs)}
+    return labels("_".join(pairs)) if pairs else {}
 
 
 def _applies(named: Mapping[str, str], entities: Mapping[str, str]) -> bool:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
-from unimo_bids.bids.names import func_folder
+from unimo_bids.bids.names import entities_of, func_folder
 from unimo_bids.bids.timing import image_header
 from unimo_bids.errors import InputError
 from unimo_bids.files.header import SAME_GRID_VOXELS, data_shape, grid_distance, world_affine
+from unimo_bids.files.voxels import extent
 
 # Spaces that are the series' own
 _NATIVE = ("orig", "boldref", "bold", "func")
@@ -29,12 +30,8 @@ def find_mask(
 
     Parameters
     ----------
-    series
-        The raw series whose grid the mask must have.
     entities
         Of the run, without echo; a mask that names fewer is not for this run.
-    echoes
-        Labels of the run's echoes.
     derivatives
         Datasets by name; the first that has a mask wins.
 
@@ -60,7 +57,7 @@ def _named_for(dataset: Path, entities: Mapping[str, str], echoes: Sequence[str]
     found = []
     for root in _ROOTS:
         for path in (dataset / root / func_folder(entities)).glob("*_desc-brain_mask.nii*"):
-            has = _entities(path)
+            has = entities_of(path)
             extra = set(has) - set(entities)
             if (
                 path.name.endswith((".nii", ".nii.gz"))
@@ -71,11 +68,6 @@ def _named_for(dataset: Path, entities: Mapping[str, str], echoes: Sequence[str]
             ):
                 found.append((len(extra), path.name, path))
     yield from (path for *_, path in sorted(found))
-
-
-def _entities(path: Path) -> dict[str, str]:
-    pairs = (part.partition("-") for part in path.name.split("_")[:-1])
-    return {name: value for name, _, value in pairs}
 
 
 def _same(name: str, found: str | None, wanted: str) -> bool:
@@ -103,7 +95,7 @@ def _misfit(series: Path, mask: Path) -> str | None:
     except InputError as error:
         return str(error).rstrip(".")
     if mask_shape[:3] != shape[:3]:
-        return f"it has {_size(mask_shape[:3])} voxels, the series {_size(shape[:3])}"
+        return f"it has {extent(mask_shape[:3])} voxels, the series {extent(shape[:3])}"
     if mask_shape[3:] not in ((), (1,), shape[3:]):
         return f"it has {mask_shape[3]} frames, the series {shape[3:][0] if shape[3:] else 1}"
     if grid_distance(affine, mask_affine, shape) > SAME_GRID_VOXELS:
@@ -114,7 +106,3 @@ def _misfit(series: Path, mask: Path) -> str | None:
 def _grid(header: Nifti1Header, path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     shape = data_shape(header, path)
     return shape, world_affine(header, shape, path)[0]
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " × ".join(str(n) for n in shape)

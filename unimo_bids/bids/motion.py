@@ -18,8 +18,6 @@ class GivenMotion:
 
     Attributes
     ----------
-    transforms, boldref, brain, confounds
-        As `bids.names.RunNames` has them.
     about
         How the motion was estimated: the sidecar of the transforms.
     """

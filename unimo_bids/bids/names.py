@@ -56,6 +56,21 @@ def parse_series(path: Path) -> dict[str, str] | None:
     return entities
 
 
+def labels(stem: str) -> dict[str, str]:
+    """Take the beginning of a name apart: ``sub-01_task-rest`` is sub: 01, task: rest."""
+    return {key: value for key, _, value in (part.partition("-") for part in stem.split("_"))}
+
+
+def entities_of(path: Path) -> dict[str, str]:
+    """Entities in the name of any file, BIDS or not."""
+    return labels(path.name.rpartition("_")[0])
+
+
+def suffix_of(path: Path) -> str:
+    """What stands behind the entities of a name, as ``bold``."""
+    return path.name.split(".")[0].rpartition("_")[2]
+
+
 def func_folder(entities: Mapping[str, str]) -> Path:
     """Folder of a run within its dataset."""
     session = [f"ses-{entities['ses']}"] if "ses" in entities else []
@@ -81,12 +96,6 @@ class RunNames:
         Corrected series, one per echo; none at level ``minimal``.
     boldref, mask, brain
         Template of aligned frames, its mask, its soft mask.
-    transforms
-        ITK series, an affine per frame.
-    confounds
-        Table, a line per frame.
-    tsnr_before, tsnr_after
-        Maps of temporal signal to noise.
     slices, coverage
         Table, a line per slice, and how well slices cover each frame, where they were followed.
     distortion, displacement
@@ -116,17 +125,7 @@ class RunNames:
 def run_names(
     entities: Mapping[str, str], echoes: Sequence[str] = (), level: str = "full"
 ) -> RunNames:
-    """Name the derivatives of a run.
-
-    Parameters
-    ----------
-    entities
-        Of the raw series, by short name, without echo.
-    echoes
-        Labels of the echoes as in the raw files' names; empty for a single-echo run.
-    level
-        ``full``, or ``minimal`` for no corrected series.
-    """
+    """Name the derivatives of a run."""
     place = func_folder(entities) / stem(entities)
     each = [{**entities, "echo": echo} for echo in echoes] or [dict(entities)]
 

@@ -91,8 +91,6 @@ def population_of(
 
     Parameters
     ----------
-    bids_dir
-        The raw dataset.
     participant, session
         Labels. The session's own table (`sub-X_sessions.tsv`) is asked before
         `participants.tsv`.
@@ -105,7 +103,7 @@ def population_of(
         Where that is from, or why it is not known, for the report.
     """
     reason = "no table gives an age"
-    for path, key, value, folders in _tables(bids_dir, participant, session):
+    for path, key, value, folders in tables(bids_dir, participant, session):
         population, found = _judged(_row(path, key, value, folders))
         if population is not None:
             return population, f"{path.name}: {found}"
@@ -119,14 +117,14 @@ def gestational_weeks(bids_dir: Path, participant: str, session: str | None = No
     population, _ = population_of(bids_dir, participant, session)
     if population != "fetal":
         return None
-    for path, key, value, folders in _tables(bids_dir, participant, session):
+    for path, key, value, folders in tables(bids_dir, participant, session):
         for column in _row(path, key, value, folders):
             if column.gestational and (weeks := column.weeks("week")) is not None:
                 return weeks
     return None
 
 
-def _tables(
+def tables(
     bids_dir: Path, participant: str, session: str | None
 ) -> list[tuple[Path, str, str, list[Path]]]:
     """Tables that say who was scanned, the session's own first; row and descriptions of each."""

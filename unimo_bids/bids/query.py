@@ -43,22 +43,14 @@ class BoldRun:
         What sidecars say about the first echo, and those of all echoes.
     repetition_time, volume_timing
         Seconds: from frame to frame, or, where this is uneven, of each frame's start.
-    echoes
-        Labels of the echoes as in the files' names; empty if these have none.
     echo_times
         Seconds, as far as sidecars say.
     sbref
         Single-band reference of the first echo.
     field_map, about_field_maps
         What was measured of the field, if it can be used; and a phrase on that, where there is any.
-    mask
-        Brain mask that another program made, 3D or 4D, on the run's grid.
     hint
         Where its brain is, if somebody has said so.
-    motion
-        What an earlier call estimated.
-    warnings
-        What the report should mention, a sentence each.
     """
 
     paths: tuple[Path, ...]

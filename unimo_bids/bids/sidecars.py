@@ -24,12 +24,6 @@ def sidecars(
 
     Parameters
     ----------
-    run
-        What was corrected.
-    names
-        What came out.
-    settings
-        Where the datasets lie that names are relative to.
     parameters
         How the motion was estimated, as JSON can hold it: version, options.
     about_motion
@@ -141,8 +135,6 @@ def space_sidecars(
 
     Parameters
     ----------
-    in_space
-        What came out there.
     about
         How the run got there, as JSON can hold it.
     way

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from nibabel.nifti1 import Nifti1Header
 
-from unimo_bids.errors import InputError
+from unimo_bids.errors import InputError, UnimoError
 from unimo_bids.files.header import LONGEST_TR, SLOWEST_TR, data_shape, read_header, repetition_time
+from unimo_bids.files.voxels import opened
 
 # Headers round to float32 or to whole milliseconds.
 _SAME_SECONDS = 1.5e-3
@@ -30,8 +29,6 @@ class Timing:
         Seconds from frame to frame.
     volume_timing
         Seconds from the run's start to the start of each frame, where these are uneven.
-    warnings
-        What was found and done, a sentence each.
     """
 
     repetition_time: float | None
@@ -68,14 +65,9 @@ def timing_of(path: Path, metadata: Mapping[str, Any]) -> Timing:
 def image_header(path: Path) -> Nifti1Header | None:
     """Header of a NIfTI file, compressed or not; None where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            compressed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if not compressed:
-                return read_header(file, path)
-            with gzip.open(file) as stream:
-                return read_header(cast(BinaryIO, stream), path)
-    except (InputError, OSError, EOFError, zlib.error):
+        with opened(path) as stream:
+            return read_header(stream, path)
+    except UnimoError:
         return None
 
 

@@ -40,8 +40,6 @@ def check_dataset(bids_dir: Path, used: Collection[Path]) -> str | None:
 
     Parameters
     ----------
-    bids_dir
-        The raw dataset.
     used
         Its files from which anything will be known; what is wrong with others does not matter.
 

@@ -22,15 +22,7 @@ _IN_VIEW = {
 
 
 def runners_up(candidates: Sequence[Candidate], chosen: bool) -> list[Candidate]:
-    """Candidates that lie elsewhere than the chosen one, and each other; the likeliest first.
-
-    Parameters
-    ----------
-    candidates
-        Of a brain mask, or no brain.
-    chosen
-        Whether the first of them was chosen.
-    """
+    """Candidates that lie elsewhere than the chosen one, and each other; the likeliest first."""
     kept = list(candidates[:chosen])
     for one in sorted(candidates[chosen:], key=lambda one: -one.confidence):
         if all(_apart(one, other) for other in kept):
@@ -50,15 +42,7 @@ def confidence(brain: BrainMask) -> float | None:
 
 
 def advised(brain: BrainMask, *, pointed: bool = False) -> list[str]:
-    """Say of all doubts what to do next; those that ask for the same are told together.
-
-    Parameters
-    ----------
-    brain
-        What was found.
-    pointed
-        Whether it was looked for about a place that a person has given.
-    """
+    """Say of all doubts what to do next; those that ask for the same are told together."""
     asking: dict[str, list[str]] = {}
     for doubt in brain.doubts:
         asking.setdefault(_step(doubt, brain, pointed), []).append(doubt)

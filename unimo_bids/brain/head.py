@@ -72,8 +72,6 @@ def find_head(
     ----------
     reference
         ``(X, Y, Z)``
-    grid
-        Its own.
     mask
         ``(X, Y, Z)`` bool or soft (0 … 1).
     largest

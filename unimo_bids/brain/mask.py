@@ -47,8 +47,6 @@ class BrainMask:
 
     Attributes
     ----------
-    mask
-        ``(X, Y, Z)`` bool.
     probability
         ``(X, Y, Z)`` float32, 0 … 1, above ½ in the mask; falls from 1 to 0 over about a voxel
         either side of its surface.
@@ -75,15 +73,7 @@ class BrainMask:
 
 
 def brain_radius(mask: Bool3, affine: NDArray[np.float64]) -> float:
-    """Radius in mm of a ball with the volume of the brain, of which the mask may be only a slab.
-
-    Parameters
-    ----------
-    mask
-        ``(X, Y, Z)`` bool.
-    affine
-        ``(4, 4)`` indices → RAS mm.
-    """
+    """Radius in mm of a ball with the volume of the brain, of which the mask may be only a slab."""
     sizes = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0)
     sections = [
         mask.sum(axis=tuple(a for a in range(3) if a != axis)).max() * sizes.prod() / sizes[axis]
@@ -97,11 +87,6 @@ def population_of_size(radius_mm: float) -> Population:
 
     Fetal brains have 30 ml at 20 weeks and 400 at birth, adult ones 1100 to 1600 ml; those of
     newborns to two years lie between. The limits are 380 ml (45 mm) and 1050 ml (63 mm).
-
-    Parameters
-    ----------
-    radius_mm
-        Of a ball with the volume of the brain.
 
     Examples
     --------

@@ -44,13 +44,7 @@ class BrainNetworks(nn.Module):
 
 
 class Recognise(nn.Module):
-    """Whether an outline is that of a brain: logistic in features relative to their spread.
-
-    Parameters
-    ----------
-    many
-        Features, of `features`.
-    """
+    """Whether an outline is that of a brain: logistic in features relative to their spread."""
 
     mean: Tensor
     spread: Tensor
@@ -82,15 +76,6 @@ def features(probability: Tensor, layers: Sequence[Tensor], inside: Tensor) -> T
 
     Mean and standard deviation inside, and mean around it, of every channel of its layers; how
     clear the outline is, and how large.
-
-    Parameters
-    ----------
-    probability
-        ``(X, Y, Z)`` its answer.
-    layers
-        ``(1, C, …)`` each.
-    inside
-        ``(X, Y, Z)`` the outline, 0 or 1.
     """
     inside = inside[None, None].float()
     around = _widened(inside) - inside

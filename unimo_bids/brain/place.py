@@ -68,15 +68,6 @@ def option_for(center: Sequence[float]) -> str:
 def locate(place: str, series: Series, said: str = OPTION) -> tuple[float, float, float]:
     """Where a place is, RAS mm.
 
-    Parameters
-    ----------
-    place
-        From `read_place`.
-    series
-        In which it is.
-    said
-        Who says so, for the refusal.
-
     Raises
     ------
     InputError

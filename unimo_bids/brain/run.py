@@ -34,8 +34,6 @@ class SeriesBrain:
         Whose it is; by its size where that was not known.
     frame_masks
         ``(X, Y, Z, T)`` uint8, or None where the brain was not followed.
-    warnings
-        A sentence each.
     """
 
     brain: BrainMask
@@ -69,18 +67,12 @@ def find_series_brain(
 
     Parameters
     ----------
-    series
-        Where.
-    reference
-        The frame to begin in.
     volume
         ``(X, Y, Z)`` in its place, if the reference is not of the series.
     method, population, center, device
         As of `extract_brain`; with a center, no other frame is asked.
     follow
         Any brain, not only a fetal one.
-    progress
-        Told the share done.
     """
     reference_volume = series.frame(reference) if volume is None else volume
     extracted = partial(extract_brain, population=population, device=device)

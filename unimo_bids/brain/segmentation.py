@@ -55,8 +55,6 @@ class Segmented:
     ----------
     probability
         ``(X, Y, Z)`` float32 that a voxel is brain, the one region that was chosen.
-    rivals
-        How many other regions look like brains.
     places
         All that were looked at, the chosen one first, then by confidence.
     """
@@ -143,8 +141,6 @@ def segment_brain(
         ``(X, Y, Z)`` float32, finite.
     sizes
         ``(3,)`` of its voxels, mm.
-    trained
-        With weights.
     volumes
         What the brain may have, ml; others are taken only if there are none of these.
     within
@@ -199,8 +195,6 @@ def follow_brain(
 
     Parameters
     ----------
-    volume, sizes, trained
-        As for `segment_brain`.
     center
         ``(3,)`` mm from the volume's first voxel along its axes.
     size

@@ -158,11 +158,11 @@ def run(options: Options, *, quiet: bool = False, figure: bool = True) -> Correc
     return done
 
 
-def print_result(done: Corrected, also: Sequence[Path] = ()) -> None:
-    """Print what came out, the paths last (and those of other files)."""
+def print_result(done: Corrected) -> None:
+    """Print what came out, the paths last."""
     from unimo_bids.pipeline.summary import in_words
 
-    say(*in_words(done.summary), *also, *done.paths.values())
+    say(*in_words(done.summary), *done.paths.values())
 
 
 def _draw(path: Path, done: Corrected) -> None:

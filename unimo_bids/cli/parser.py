@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from unimo_bids.brain.place import check_place
 from unimo_bids.cli import arguments
 from unimo_bids.cli.options import Derivatives, Parser, build_parser
 from unimo_bids.errors import InputError, UnimoError
+from unimo_bids.files.objects import read_object
 from unimo_bids.files.staging import machine_error
 from unimo_bids.settings import Settings, read_values
 from unimo_bids.spaces.names import output_spaces
@@ -167,14 +167,7 @@ def _check_input(settings: Settings) -> None:
     if not description.is_file():
         finding = "this folder has no dataset_description.json, so it is no BIDS dataset"
         raise InputError(folder, finding, "give the top folder of a dataset, or add the file")
-    try:
-        content = json.loads(description.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(description, "it cannot be read", "change its permissions") from error
-    except ValueError as error:
-        raise InputError(description, f"it is not valid JSON ({error})", "correct it") from error
-    if not isinstance(content, dict):
-        raise InputError(description, "it is not a JSON object", "write it anew")
+    read_object(description)
 
 
 def _check_places(settings: Settings) -> None:

@@ -16,7 +16,6 @@ from unimo_bids.cli.guard import guarded
 from unimo_bids.words import AttentionPart, BrainPart, NetworkPart
 
 if TYPE_CHECKING:
-    from unimo_bids.training.loop import Schedule
     from unimo_bids.training.recipe import Recipe
 
 
@@ -123,11 +122,6 @@ def _add_track(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="parts that the network is to do without, to see what they are worth",
     )
-    parser.add_argument(
-        "--ablate",
-        action="store_true",
-        help="train it without each part and with fewer layers, and compare; no weights are kept",
-    )
 
 
 def _add_training(
@@ -223,29 +217,27 @@ def _track(arguments: argparse.Namespace) -> None:
     from unimo_bids.networks.temporal import TemporalNetwork
     from unimo_bids.training.judged import RECIPE
 
-    if arguments.ablate:
-        _ablate(arguments)
-        return
     network = partial(TemporalNetwork, arguments.layers, without=arguments.without)
     _train(replace(RECIPE, network=network), arguments)
 
 
-def _ablate(arguments: argparse.Namespace) -> None:
-    from unimo_bids.training.ablations import ablate
-
-    print(ablate(arguments.data, arguments.out, _schedule(arguments), arguments.batch))
-
-
 def _train(recipe: Recipe, arguments: argparse.Namespace) -> None:
+    import torch
+
     from unimo_bids.devices import torch_device
+    from unimo_bids.training.loop import Schedule
     from unimo_bids.training.recipe import follow
 
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    # a thousand steps of the sequence model are too few for the usual average
+    averaging = 0.99 if arguments.command == "track" else Schedule.averaging
     print(
         follow(
             recipe,
             arguments.data,
             arguments.out,
-            _schedule(arguments),
+            Schedule(arguments.steps, arguments.learning_rate, averaging, arguments.seed),
             begin=arguments.begin,
             batch=arguments.batch,
             device=torch_device(arguments.device),
@@ -255,15 +247,3 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> None:
             hold_back=getattr(arguments, "hold_back", ()),
         )
     )
-
-
-def _schedule(arguments: argparse.Namespace) -> Schedule:
-    import torch
-
-    from unimo_bids.training.loop import Schedule
-
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    # a thousand steps of the sequence model are too few for the usual average
-    averaging = 0.99 if arguments.command == "track" else Schedule.averaging
-    return Schedule(arguments.steps, arguments.learning_rate, averaging, arguments.seed)

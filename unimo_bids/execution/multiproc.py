@@ -76,11 +76,6 @@ class RobustMultiProcPlugin(RecordsFailures, MultiProcPlugin):  # type: ignore[m
     import before processes are forked. A node that asks for more memory or threads than there are
     gets all there are. A GPU node should ask for one thread: nipype takes as many GPU slots as it
     has threads.
-
-    Attributes
-    ----------
-    usage
-        Time and memory of each node that ran, in the order in which they ended.
     """
 
     usage: list[Usage]

@@ -24,11 +24,6 @@ def workflow_name(label: str) -> str:
 def run_and_step(fullname: str) -> tuple[str, str]:
     """Read the BIDS entities out of a node's full name.
 
-    Parameters
-    ----------
-    fullname
-        Names of the workflows around a node and its own, with dots between them.
-
     Returns
     -------
     tuple

@@ -71,8 +71,6 @@ def make_plugin(choice: PluginChoice, args: dict[str, Any]) -> Any:
     ----------
     choice
         Which one; its arguments win.
-    args
-        More arguments.
     """
     try:
         return _made(choice, args | choice.args)

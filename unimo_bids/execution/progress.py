@@ -84,13 +84,7 @@ class Progress:
             self._say(self._summary())
 
     def begin(self, graph: Any) -> None:
-        """Learn which nodes there are.
-
-        Parameters
-        ----------
-        graph
-            Directed graph of nipype's nodes, as a plugin gets it.
-        """
+        """Learn which nodes there are."""
         import networkx
 
         with self._lock:

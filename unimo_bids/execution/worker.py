@@ -47,12 +47,6 @@ def work(
 
     Parameters
     ----------
-    node
-        A nipype node.
-    updatehash
-        As ``Node.run`` takes it.
-    surroundings
-        What to set up before.
     answers
         Where records and the answer go.
     stdout

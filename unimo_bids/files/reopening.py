@@ -17,13 +17,6 @@ _CHUNK_BYTES = 2**20
 def check_image(path: Path, named: Path | None = None) -> None:
     """Refuse an image that nibabel cannot open, that is cut short, or that holds NaN or infinity.
 
-    Parameters
-    ----------
-    path
-        What was written, ``.nii`` or ``.nii.gz``.
-    named
-        What it will be called, for the message.
-
     Raises
     ------
     MachineError

@@ -48,10 +48,6 @@ class Series:
         As on disk, made to agree with ``affine`` where it did not.
     repetition_time
         Seconds, or None where the header does not say.
-    warnings
-        What was found and done, a sentence each.
-    path
-        Where the series came from.
     slope, intercept
         Signal = slope · data + intercept.
     empty_frames
@@ -205,8 +201,6 @@ def read_mask(path: str | Path, series: Series) -> npt.NDArray[Any]:
     path
         A 3D NIfTI file, or a 4D one with a mask for each frame. Integers are inside where they
         are above 0; fractions are soft, divided by their maximum where that is above 1 (percent).
-    series
-        The series whose grid the mask must have.
 
     Returns
     -------

@@ -46,11 +46,6 @@ STALE_S = 86_400.0
 def atomic(path: str | Path) -> Iterator[Path]:
     """Write a file whole or not at all.
 
-    Parameters
-    ----------
-    path
-        Where the file shall be once it is complete.
-
     Yields
     ------
     Path
@@ -95,11 +90,6 @@ def remove_unfinished(folder: Path, name: str = "*", *, older_than_s: float = 0.
 @contextlib.contextmanager
 def staged(folder: str | Path) -> Iterator[Path]:
     """Let all outputs of a run appear together.
-
-    Parameters
-    ----------
-    folder
-        Where the files shall be; made if it does not exist.
 
     Yields
     ------

@@ -26,8 +26,6 @@ def write_itk(path: str | Path, poses: Float64) -> None:
 
     Parameters
     ----------
-    path
-        The text file to write.
     poses
         ``(T, 4, 4)`` RAS mm, reference → volume.
     """

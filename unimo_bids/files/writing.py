@@ -31,8 +31,6 @@ class SeriesWriter:
 
     Parameters
     ----------
-    path
-        ``.nii`` or ``.nii.gz``.
     like
         The series whose header the new one takes over: type, slope and intercept, repetition
         time, units, intent, orientation, extensions (but AFNI's, which name the original file).

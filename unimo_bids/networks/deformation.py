@@ -88,13 +88,7 @@ class Window:
 
 
 class DeformationNetwork(nn.Module):
-    """U-Net whose output has the few waves of a box.
-
-    Parameters
-    ----------
-    widths
-        Channels at half the resolution of the images, at that of the field, and coarser.
-    """
+    """U-Net whose output has the few waves of a box."""
 
     def __init__(self, widths: tuple[int, int, int, int] = (24, 48, 64, 64)) -> None:
         super().__init__()

@@ -60,13 +60,7 @@ def stacked(volumes: Volumes) -> Representation:
 
 
 def measure(frames: Representation, reference: int, radius: float, share: float) -> Measured:
-    """Compare frames, known by `stacked` representations in the world, mm.
-
-    Parameters
-    ----------
-    share
-        Of the shape in the fusion.
-    """
+    """Compare frames, known by `stacked` representations in the world, mm."""
     points, weights = frames.points.double(), frames.weights.double()
     many = points.shape[1]
     of_reference = weights[reference, :many, None] / weights[reference, :many].sum()

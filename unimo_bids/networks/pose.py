@@ -57,12 +57,8 @@ class Encoder(nn.Module):
 
     Parameters
     ----------
-    channels
-        Of the input, all scalars.
     fine, coarse
         Fields at half and at a quarter of the box's resolution.
-    fine_blocks
-        How many at half the resolution.
     points, vectors, pseudovectors
         How many to make.
     without

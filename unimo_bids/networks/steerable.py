@@ -212,13 +212,7 @@ def gated(fields: Fields) -> Fields:
 
 
 class FieldNorm(nn.Module):
-    """Every field to a root mean square of 1 within a soft mask, times a factor that is learned.
-
-    Parameters
-    ----------
-    fields
-        Of input and output.
-    """
+    """Every field to a root mean square of 1 within a soft mask, times a factor that is learned."""
 
     def __init__(self, fields: Fields) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ All lengths are mm; turns are at the head's radius.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -68,16 +68,8 @@ class Known:
 
     def part(self, which: slice) -> Known:
         """Only some of the times."""
-        return Known(
-            self.rotation[:, which],
-            self.place[:, which],
-            self.evidence[:, which],
-            self.disagreement[:, which],
-            self.deviation[:, which],
-            self.measured[:, which],
-            self.times[:, which],
-            self.radius,
-        )
+        names = [one.name for one in fields(self) if one.name != "radius"]
+        return replace(self, **{name: getattr(self, name)[:, which] for name in names})
 
 
 @dataclass(frozen=True)
@@ -184,8 +176,6 @@ class TemporalNetwork(nn.Module):
 
     Parameters
     ----------
-    layers
-        Of attention.
     without
         The time between tokens; attention: each token is then by itself; or the future: each answer
         then draws on what was known by its time, and no more.

@@ -21,15 +21,7 @@ from unimo_bids.qc.thresholds import COVERAGE
 def describe_columns(
     table: Mapping[str, npt.NDArray[Any]], settings: ConfoundSettings | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Explain every column of a confounds table, for its JSON sidecar.
-
-    Parameters
-    ----------
-    table
-        As `confounds_table` gives it.
-    settings
-        With which it was made.
-    """
+    """Explain every column of a confounds table, for its JSON sidecar."""
     settings = settings or ConfoundSettings()
     fixed, reasons = _fixed_columns(settings), outlier_reasons(table, settings)
     return {

@@ -66,11 +66,6 @@ def auto_fd_radius(brain_radius_mm: float) -> float:
     50 mm (Power et al. 2012) belong to an adult brain, whose volume is that of a ball of 70 mm; a
     fetal brain of 100 ml (29 mm) gets 21 mm.
 
-    Parameters
-    ----------
-    brain_radius_mm
-        Of a ball with the volume of the brain.
-
     Examples
     --------
     >>> auto_fd_radius(70)
@@ -123,8 +118,6 @@ def confounds_table(
         Seconds. None (unknown, or frames not evenly spaced in time): no cosines.
     non_steady
         Frames at the start that are not in steady state.
-    settings
-        Radius and thresholds.
 
     Returns
     -------

@@ -1,4 +1,7 @@
-"""How much the head moved from frame to frame."""
+"""How much the head moved from frame to frame.
+
+Poses are ``(T, 4, 4)`` RAS mm, reference → volume; centers are ``(3,)`` mm, the brain's.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,6 @@ def motion_parameters(poses: Float64, center: Float64) -> Float64:
     A turn of 181° about an axis is one of 179° about its opposite; of the two, each frame gets the
     one nearer to the frame before.
 
-    Parameters
-    ----------
-    poses
-        ``(T, 4, 4)`` RAS mm, reference → volume.
-    center
-        ``(3,)`` mm, about which to turn: the middle of the brain.
-
     Returns
     -------
     ndarray
@@ -39,14 +35,20 @@ def motion_parameters(poses: Float64, center: Float64) -> Float64:
             torch.as_tensor(np.asarray(center, dtype=np.float64)),
         )
     )
-    for t in range(1, len(rotation)):
-        angle = np.linalg.norm(rotation[t])
+    return np.concatenate([unwrapped(rotation), translation], axis=1)
+
+
+def unwrapped(turn: Float64) -> Float64:
+    """Rotation vectors ``(T, 3)`` that do not jump by a whole turn where they pass π."""
+    out = turn.copy()
+    for t in range(1, len(out)):
+        angle = np.linalg.norm(out[t])
         if angle > 0:
-            axis = rotation[t] / angle
+            axis = out[t] / angle
             # only along its own axis can a rotation vector grow by a full turn
-            turns = np.round((rotation[t - 1] @ axis - angle) / (2 * np.pi))
-            rotation[t] += turns * 2 * np.pi * axis
-    return np.concatenate([rotation, translation], axis=1)
+            turns = np.round((out[t - 1] @ axis - angle) / (2 * np.pi))
+            out[t] += turns * 2 * np.pi * axis
+    return out
 
 
 def parameter_covariance(poses: Float64, covariance: Float64) -> Float64:
@@ -56,13 +58,6 @@ def parameter_covariance(poses: Float64, covariance: Float64) -> Float64:
     ``T exp(δ)``. To first order it changes the rotation vector ω by ``J⁻¹(ω) δ_ω``, with
     ``J⁻¹(ω) = I + [ω]/2 + (1/θ² - (1 + cos θ)/(2 θ sin θ)) [ω]²`` the inverse right Jacobian of
     SO(3), and moves the centre by ``R δ_v``.
-
-    Parameters
-    ----------
-    poses
-        ``(T, 4, 4)`` RAS mm, reference → volume.
-    covariance
-        ``(T, 6, 6)`` of rotation vector (rad) and translation (mm), as in `MotionEstimate`.
     """
     jacobian = _parameter_jacobian(poses)
     return np.asarray(jacobian @ covariance @ jacobian.transpose(0, 2, 1))
@@ -99,15 +94,6 @@ def framewise_displacement(
     `motion_parameters`. For large turns, where rotation vectors do not add up, `rms_displacement`
     is the exact measure.
 
-    Parameters
-    ----------
-    poses
-        ``(T, 4, 4)`` RAS mm, reference → volume.
-    center
-        ``(3,)`` mm, the middle of the brain.
-    radius
-        Millimetres on the sphere for a radian of rotation.
-
     Returns
     -------
     ndarray
@@ -129,15 +115,6 @@ def rms_displacement(poses: Float64, center: Float64, radius: float = SPHERE_RAD
 
     Jenkinson 1999: with ``D_t = T_t - T_{t-1} = [A | b]`` and the ball about the centre c,
     ``rms² = radius²/5 tr(AᵀA) + |A c + b|²``. Exact for any turn.
-
-    Parameters
-    ----------
-    poses
-        ``(T, 4, 4)`` RAS mm, reference → volume.
-    center
-        ``(3,)`` mm, the middle of the brain.
-    radius
-        Of the ball, mm.
 
     Returns
     -------
@@ -162,11 +139,6 @@ def surprise(poses: Float64, predicted: Float64, covariance: Float64, center: Fl
 
     Root mean square over the six parameters of the small motion between the two; NaN where the
     prediction is exact, as in the reference.
-
-    Parameters
-    ----------
-    covariance
-        ``(T, 6, 6)`` of the predicted poses, as in `MotionEstimate`.
     """
     between = rigid.inverse(torch.as_tensor(predicted)) @ torch.as_tensor(poses)
     about = torch.as_tensor(np.asarray(center, dtype=np.float64))

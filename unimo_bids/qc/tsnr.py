@@ -26,15 +26,7 @@ class TemporalMoments:
         self._time_squares = 0.0  # Σ (t - t̄)²
 
     def update(self, volume: npt.NDArray[np.floating], time: float | None = None) -> None:
-        """Take in a volume.
-
-        Parameters
-        ----------
-        volume
-            As large as ``shape``.
-        time
-            When it was, in frames; one after the other if not given.
-        """
+        """Take in a volume."""
         time = float(self.count) if time is None else time
         self.count += 1
         time_before = time - self._time_mean

@@ -17,10 +17,6 @@ class CrashReport:
 
     Attributes
     ----------
-    path
-        The crash file.
-    node
-        Which step failed.
     message
         Last line of the traceback.
     traceback

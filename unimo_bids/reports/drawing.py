@@ -36,13 +36,6 @@ Float32 = npt.NDArray[np.float32]
 def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
     """Draw a run.
 
-    Parameters
-    ----------
-    record
-        What is known of the run. Its series are read one after the other, each once.
-    figures_dir
-        ``sub-X/figures``; made if it is not there.
-
     Returns
     -------
     list of Path

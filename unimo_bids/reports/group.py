@@ -27,17 +27,10 @@ def write_group_report(
 
     Parameters
     ----------
-    out_dir
-        Root of the derivatives.
     summaries
         Of the runs, by their names; by default all that `find_summaries` finds.
     lacking
         Runs that have none, for the page to name.
-
-    Returns
-    -------
-    tuple of Path
-        ``group_bold.tsv``, ``group_bold.html``
     """
     out_dir = Path(out_dir)
     summaries = find_summaries(out_dir) if summaries is None else summaries

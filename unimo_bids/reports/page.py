@@ -23,14 +23,8 @@ def write_page(path: Path, template: str, script: str, **content: object) -> Non
 
     Parameters
     ----------
-    path
-        The page.
-    template
-        In ``templates``.
     script
         The page's script, in ``templates``: the only one that a browser will run on it.
-    content
-        For the template. All text is escaped.
     """
     code = _text(script)
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()

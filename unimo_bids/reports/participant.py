@@ -11,7 +11,9 @@ from urllib.parse import quote
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from unimo_bids.bids.names import labels
 from unimo_bids.errors import InputError
+from unimo_bids.files.objects import read_object
 from unimo_bids.reports.crashes import CrashReport, by_run
 from unimo_bids.reports.page import data_uri, write_page
 from unimo_bids.reports.reportlets import (
@@ -19,11 +21,10 @@ from unimo_bids.reports.reportlets import (
     Section,
     anchor,
     find_reportlets,
-    labels,
     run_order,
     session_page,
 )
-from unimo_bids.reports.summary import AGAIN, Summary, read_json, read_summary
+from unimo_bids.reports.summary import AGAIN, Summary, read_summary
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,6 @@ def write_participant_report(
     ----------
     out_dir
         Root of the derivatives; figures are sought in ``<participant>/figures``.
-    participant
-        As in ``sub-01``.
-    about
-        Label → text: version, command line, date.
     methods
         What was done and whom to cite, Markdown.
     errors
@@ -167,7 +164,7 @@ def _read_figure(section: Section, run: str, files: Mapping[str, Path]) -> _Figu
     if what == "movie":
         if not {"movie.webp", "movie.json"} <= files.keys():
             return None
-        track = read_json(files["movie.json"])
+        track = read_object(files["movie.json"], AGAIN)
         if not isinstance(track.get("shown"), list) or not isinstance(track.get("frames"), int):
             raise InputError(files["movie.json"], "it is not the track of a movie", AGAIN)
         return _Figure(section, place, data_uri(files["movie.webp"]), track)

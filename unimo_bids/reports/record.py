@@ -97,8 +97,6 @@ class RunRecord:
         4D series on one grid.
     boldref, mask, probability
         Template, its mask and soft mask, on the same grid.
-    tsnr_before, tsnr_after
-        Maps on the same grid.
     motion_mask
         Of another program, 3D or 4D, on the same grid; None where the brain was found here.
     confounds
@@ -119,14 +117,10 @@ class RunRecord:
         ``(T,)`` whether a frame has what correction could not undo.
     fd_threshold
         Above this many mm `censor` marks a frame.
-    reference
-        The frame whose pose is the identity.
     reference_volume
         In which the brain was looked for; same grid. None where there are no candidates.
     candidates
         Places that may be the brain, to be shown; none where there is no choice.
-    chosen
-        Whether the first of them is what was taken for it.
     slices
         Motion within frames; None where it was not followed.
     bending
@@ -135,8 +129,6 @@ class RunRecord:
         How the head was tracked; None where the motion was given, or tracking is all there is.
     facts
         Label → text, for the table that opens the run's section.
-    warnings
-        What was found and done, a sentence each.
     numbers
         For the table of all runs; see `group.COLUMNS`. None where there is none.
     """

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from unimo_bids.bids.names import ENTITIES
+from unimo_bids.bids.names import ENTITIES, labels
 from unimo_bids.errors import InputError
 
 _NAME = re.compile(r"(?P<entities>sub-.+)_desc-(?P<what>[a-z]+)_bold\.(?P<kind>svg|webp|json)")
@@ -151,12 +151,6 @@ def find_reportlets(figures_dir: Path) -> dict[str, dict[str, Path]]:
             key = f"{match['what']}.{match['kind']}"
             found.setdefault(match["entities"], {})[key] = path
     return {entities: found[entities] for entities in sorted(found, key=run_order)}
-
-
-def labels(entities: str) -> dict[str, str]:
-    """Take a name apart: ``sub-01_task-rest`` is sub: 01, task: rest."""
-    pairs = (part.partition("-") for part in entities.split("_"))
-    return {key: value for key, _, value in pairs}
 
 
 def run_order(entities: str) -> list[tuple[tuple[int, str], ...]]:

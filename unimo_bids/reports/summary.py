@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unimo_bids.brain.place import option_for
 from unimo_bids.errors import InputError
+from unimo_bids.files.objects import read_object
 from unimo_bids.files.staging import atomic
 from unimo_bids.reports.record import RunRecord
 
@@ -54,8 +55,6 @@ class Summary:
 
     Attributes
     ----------
-    facts, warnings
-        As of `RunRecord`.
     numbers
         Has each of `COLUMNS`, None where there is none.
     candidates
@@ -71,15 +70,7 @@ class Summary:
 
 
 def headings(candidates: Sequence[Candidate], chosen: bool) -> list[tuple[str, str]]:
-    """Of each candidate what is known of it, and the option that chooses it.
-
-    Parameters
-    ----------
-    candidates
-        As they are numbered.
-    chosen
-        Whether the first of them is what was taken for the brain.
-    """
+    """Of each candidate what is known of it, and the option that chooses it."""
     return [
         (
             f"{number}. {'chosen: ' if chosen and number == 1 else ''}{one.volume:.0f} ml, "
@@ -106,7 +97,7 @@ def write_summary(path: Path, record: RunRecord) -> None:
 
 def read_summary(path: Path) -> Summary:
     """Read the summary of a run."""
-    content = read_json(path)
+    content = read_object(path, AGAIN)
     try:
         facts = {str(label): str(text) for label, text in content["facts"].items()}
         warnings = [str(warning) for warning in content["warnings"]]
@@ -115,17 +106,6 @@ def read_summary(path: Path) -> Summary:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(path, "it is not the summary of a run", AGAIN) from error
     return Summary(facts, warnings, numbers, candidates)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(path, "it cannot be read as JSON", AGAIN) from error
-    if not isinstance(content, dict):
-        raise InputError(path, "it is not a JSON object", AGAIN)
-    return content
 
 
 def _number(value: Any) -> float | int | None:

@@ -40,12 +40,8 @@ class Anatomy:
         ``(4, 4)`` indices → RAS mm, the centre of the brain at the world's origin.
     intensities
         ``(L,)`` EPI intensity of each label, the brain's mean about 1000.
-    brain_labels
-        The labels that make up the brain.
     texture
         ``(X, Y, Z)`` factor about 1 within the tissues, or None.
-    name
-        What to call it.
     radius
         Radius of a ball of the brain's volume, mm (for surroundings: of the space for the head).
     """
@@ -124,13 +120,6 @@ def adult_head(skull: bool = True, seed: int = 0) -> Anatomy:
 
     The maps are of the brain only; fluid, skull, scalp, eyes, air spaces, a coarse face and neck
     are built around it.
-
-    Parameters
-    ----------
-    skull
-        Whether to build anything around the brain.
-    seed
-        Of the texture and of the thickness of skull and scalp.
     """
     white, grey, brain, affine = _mni_maps()
     labels = np.where(white > grey, ADULT_WHITE, ADULT_GREY).astype(np.uint8)

@@ -36,16 +36,10 @@ class Moment:
 
     Parameters
     ----------
-    frame
-        Its number.
     poses
         ``(T, 4, 4)`` head poses of the whole series, RAS mm.
     shape, affine
         The scanner's grid; slices lie along its last axis.
-    repetition_time
-        Seconds.
-    head
-        The moving object.
     seed
         Of the series and of the part.
     occupancy
@@ -127,12 +121,10 @@ def acquisition_times(slices: int, interleave: int = 2, bands: int = 1) -> NDArr
     return times
 
 
-def cosine_field(
-    shape: tuple[int, int, int], rng: np.random.Generator, order: int = 3
-) -> NDArray[np.float32]:
-    """Smooth random field on a grid: cosines of up to ``order`` half waves, mean 0, peak ± 1."""
-    weights = rng.standard_normal((order + 1,) * 3)
-    waves = np.arange(order + 1)
+def cosine_field(shape: tuple[int, int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Smooth random field on a grid: cosines of up to three half waves, mean 0, peak ± 1."""
+    weights = rng.standard_normal((4, 4, 4))
+    waves = np.arange(4)
     weights /= 1 + np.sqrt((np.stack(np.meshgrid(waves, waves, waves)) ** 2).sum(axis=0))
     weights[0, 0, 0] = 0
     x, y, z = (np.cos(np.pi * np.outer(waves, (np.arange(n) + 0.5) / n)) for n in shape)

@@ -39,27 +39,13 @@ def write_bids_dataset(
 
     Parameters
     ----------
-    folder
-        Made if it is not there.
     series
         By their entities, ``{"sub-01_task-rest": ..., "sub-02_ses-1_task-rest_run-1": ...}``.
-    name
-        Of the dataset.
     participants
         Columns of ``participants.tsv`` by label, the same for all.
-
-    Returns
-    -------
-    Path
-        The folder.
     """
     folder = Path(folder)
-    parsed = {}
-    for entities in series:
-        match = _ENTITIES.fullmatch(entities)
-        if match is None:
-            raise ValueError(f"{entities!r} is not like sub-01[_ses-1]_task-rest[_run-1]")
-        parsed[entities] = match
+    parsed = {entities: _parsed(entities) for entities in series}
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(
         folder / "dataset_description.json",
@@ -75,24 +61,14 @@ def write_bids_dataset(
         rows.append("\t".join([f"sub-{subject}", *cells]))
     (folder / "participants.tsv").write_text("\n".join(rows) + "\n")
     for entities, match in parsed.items():
-        place = Path(f"sub-{match['sub']}")
-        if match["ses"]:
-            place /= f"ses-{match['ses']}"
+        place = _place(match)
         _write_run(folder / place / "func", entities, match["task"], series[entities])
         _write_truth(folder / "sourcedata" / "truth" / place, entities, series[entities])
     return folder
 
 
 def write_mask_dataset(folder: str | Path, series: Mapping[str, SimulatedSeries]) -> Path:
-    """Write the true brain masks of every frame as a derivatives dataset, as a tracker would.
-
-    Parameters
-    ----------
-    folder
-        Made if it is not there.
-    series
-        By their entities, as in `write_bids_dataset`.
-    """
+    """Write the true brain masks of every frame as a derivatives dataset, as a tracker would."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     about = {
@@ -103,14 +79,22 @@ def write_mask_dataset(folder: str | Path, series: Mapping[str, SimulatedSeries]
     }
     _write_json(folder / "dataset_description.json", about)
     for entities, one in series.items():
-        match = _ENTITIES.fullmatch(entities)
-        if match is None:
-            raise ValueError(f"{entities!r} is not like sub-01[_ses-1]_task-rest[_run-1]")
-        place = folder / f"sub-{match['sub']}" / (f"ses-{match['ses']}" if match["ses"] else "")
-        (place / "func").mkdir(parents=True, exist_ok=True)
+        place = folder / _place(_parsed(entities)) / "func"
+        place.mkdir(parents=True, exist_ok=True)
         mask = one.brain_masks()
-        _image(mask, one.affine).to_filename(place / "func" / f"{entities}_desc-brain_mask.nii.gz")
+        _image(mask, one.affine).to_filename(place / f"{entities}_desc-brain_mask.nii.gz")
     return folder
+
+
+def _parsed(entities: str) -> re.Match[str]:
+    match = _ENTITIES.fullmatch(entities)
+    if match is None:
+        raise ValueError(f"{entities!r} is not like sub-01[_ses-1]_task-rest[_run-1]")
+    return match
+
+
+def _place(match: re.Match[str]) -> Path:
+    return Path(f"sub-{match['sub']}", f"ses-{match['ses']}" if match["ses"] else "")
 
 
 def _write_run(folder: Path, entities: str, task: str, series: SimulatedSeries) -> None:

@@ -29,8 +29,6 @@ class SliceExcitation(Artefact):
     ----------
     motion
         Where the head is in every slice, and when that is.
-    flip_angle
-        Degrees.
     t1
         s, of white matter, grey matter and fluid.
     memory

@@ -60,8 +60,6 @@ def fetal_head(weeks: float = 30.0, seed: int = 0, voxel_mm: float = 1.0) -> Ana
         Gestational age, 21 to 38.
     seed
         Of shape, folds and texture.
-    voxel_mm
-        Resolution.
     """
     if not 21 <= weeks <= 38:
         raise ValueError(f"{weeks} weeks: the fetal head grows from 21 to 38 weeks")

@@ -77,10 +77,6 @@ def replay(path: str | Path, name: str, frames: int | None = None, start: int = 
     ----------
     path
         ``.npz`` with ``<name>_rotvec_rad (T, 3)`` and ``<name>_trans_mm (T, 3)``.
-    name
-        Which recording.
-    frames
-        How many frames; all that follow ``start`` if not given.
     """
     with np.load(path) as recordings:
         names = sorted(
@@ -116,13 +112,7 @@ REACH = 60.0  # mm; the recordings' largest excursions are 50-75 mm
 
 
 def synthetic_fetal(frames: int, severity: str = "typical", seed: int = 0) -> Poses:
-    """Fetal look-alike: calm stretches, bursts of movement, now and then a large turn.
-
-    Parameters
-    ----------
-    severity
-        ``mild``, ``typical`` or ``severe``.
-    """
+    """Fetal look-alike: calm stretches, bursts of movement, now and then a large turn."""
     if severity not in _SEVERITY:
         raise ValueError(f"severity {severity!r} is none of {', '.join(_SEVERITY)}")
     turn_deg, shift_mm, share = _SEVERITY[severity]

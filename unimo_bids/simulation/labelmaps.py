@@ -31,13 +31,6 @@ def read_label_map(path: str | Path, seed: int = 0) -> Anatomy:
     SynthSeg's adult maps (FreeSurfer codes, 501-530 outside the brain) are taken as they are;
     fetal maps (codes 1-8, brain only) get skull, scalp, eyes, face and neck built around them.
     Air spaces inside the adult head carry no label and stay absent.
-
-    Parameters
-    ----------
-    path
-        NIfTI of integer labels.
-    seed
-        Of the texture and of what is built.
     """
     image = nib.nifti1.Nifti1Image.from_filename(path)
     canonical = nib.funcs.as_closest_canonical(image)

@@ -45,8 +45,6 @@ class BoldFluctuation(Artefact):
     ----------
     strength
         Standard deviation over time, relative to the signal.
-    maps
-        How many maps.
     period
         Seconds; the shortest period of the time courses (BOLD is slower than 0.1 Hz).
     """

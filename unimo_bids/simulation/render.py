@@ -107,15 +107,7 @@ def default_psf(affine: NDArray[np.float64]) -> float:
 
 
 def object_points(points: Tensor, poses: NDArray[np.float64]) -> Tensor:
-    """World points → points of the moved object.
-
-    Parameters
-    ----------
-    points
-        ``(X·Y·Z, 3)``
-    poses
-        ``(4, 4)`` of the volume, or ``(Z, 4, 4)`` of its slices.
-    """
+    """World points → points of the moved object."""
     back = rigid.inverse(torch.as_tensor(poses, dtype=torch.float64)).to(points.dtype)
     if back.ndim == 2:
         return rigid.transform(back, points)
@@ -152,10 +144,6 @@ def render(
     ----------
     pose
         ``(4, 4)`` RAS mm: the object's point ``x`` appears at ``pose @ x``.
-    shape, affine
-        The volume's grid.
-    psf_mm
-        FWHM of the resolution; the mean in-plane voxel size if not given.
 
     Returns
     -------

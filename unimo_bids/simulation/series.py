@@ -227,14 +227,6 @@ class SimulatedSeries:
         ``(X, Y, Z)`` float32 brain fraction of the reference frame, as it is seen there.
     brain_points
         ``(N, 3)`` RAS mm: points of the brain in reference space, at most 4000.
-    reference
-        The frame that the poses are relative to.
-    repetition_time
-        Seconds.
-    activation
-        What was activated, if anything.
-    scene
-        What the frames were rendered from.
     """
 
     data: NDArray[np.float32]
@@ -277,10 +269,6 @@ def simulate(
 
     Parameters
     ----------
-    head
-        What moves.
-    head_poses
-        ``(T, 4, 4)`` RAS mm: where the head is in every frame.
     shape
         ``(X, Y, Z)`` of the frames; slices lie along the last axis.
     voxel_sizes
@@ -293,12 +281,8 @@ def simulate(
         ``(T, 4, 4)``, for surroundings that move too.
     artefacts
         What goes wrong, in this order.
-    reference
-        The frame that the true poses are relative to.
     seed
         Of everything that artefacts draw.
-    psf_mm
-        FWHM of the in-plane resolution; the mean in-plane voxel size if not given.
     """
     if (affine is None) == (voxel_sizes is None):
         raise ValueError("give either voxel_sizes or an affine")

@@ -38,12 +38,8 @@ def fetal_surroundings(
 
     Parameters
     ----------
-    seed
-        Of where the head lies in the uterus, the placenta's place, the trunk's and all shapes.
     head_radius
         Free space around the origin, mm: limbs, trunk and placenta keep out of it.
-    extent_mm
-        Size of the grid; what is beyond is empty.
     voxel_mm
         Resolution; surroundings are smooth, and need less than the head.
     """

@@ -24,19 +24,7 @@ _STRIPPED = 0.3  # of the voxels are exactly 0: the brain has been cut out
 
 @dataclass(frozen=True)
 class Template:
-    """A standard space, and what a head looks like there.
-
-    Attributes
-    ----------
-    space
-        Its name and resolution.
-    head
-        Image and brain.
-    image
-        The file that the image was read from.
-    code
-        Of the space, as NIfTI numbers them.
-    """
+    """A standard space, and what a head looks like there."""
 
     space: Space
     head: Head

@@ -32,8 +32,6 @@ def resample(
     ----------
     image
         ``(X, Y, Z)`` or ``(C, X, Y, Z)``
-    grid
-        Of the image.
     warp
         Reference → image.
     onto

@@ -43,16 +43,12 @@ class Packed:
     ----------
     labels
         ``(X, Y, Z)`` uint8 tissue labels along RAS axes, plus `IN_BRAIN` in the brain mask.
-    voxel_mm
-        Of its cubic voxels.
     origin
         ``(3,)`` index of its centre: the brain's, or the space's for a head.
     intensities
         ``(L,)`` of the tissues in a typical EPI.
     radius
         Of a ball of the brain's volume (or of the space for a head), mm.
-    held_back
-        Whether it is kept for validation.
     """
 
     labels: NDArray[np.uint8]

@@ -57,12 +57,8 @@ class Batch:
 
     Attributes
     ----------
-    examples
-        Volumes.
     windows
         What *find* sees of them: the number of the volume, and where.
-    rng
-        Draws the places that are looked at.
     """
 
     examples: list[Example]

@@ -84,15 +84,7 @@ class Bent:
 
 
 class Bendings:
-    """Draws pairs.
-
-    Parameters
-    ----------
-    objects
-        Heads; surroundings are not needed.
-    device
-        Where to render.
-    """
+    """Draws pairs."""
 
     def __init__(
         self, objects: Sequence[Packed | Stack], device: torch.device | str = "cpu"
@@ -176,8 +168,7 @@ def _draw_grid(rng: Random, radius: float) -> Grid:
     sizes = np.full(3, fine)
     slices = int(rng.integers(3))
     sizes[slices] *= rng.choice((1.0, 1.5))
-    x, y, z = (round(rng.uniform(2.7, 3.4) * radius / size) for size in sizes)
-    return Grid((x, y, z), (float(sizes[0]), float(sizes[1]), float(sizes[2])), slices)
+    return Grid.of((round(rng.uniform(2.7, 3.4) * radius / size) for size in sizes), sizes, slices)
 
 
 def _affine(grid: Grid) -> space.Grid:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.networks.smoothing import Prior, smooth
 from unimo_bids.networks.temporal import Known, TemporalNetwork
 from unimo_bids.spatial import rigid
 from unimo_bids.training.recipe import Recipe
@@ -24,7 +23,6 @@ from unimo_bids.training.track import (
     losses,
     make_ground,
     off,
-    off_by,
 )
 
 LENGTHS = (10, 16, 24, 36, 48, 96, 200)  # frames of the series that are judged
@@ -72,22 +70,6 @@ def case(one: Track, which: slice, gone: NDArray[np.bool_]) -> Case:
     return Case(drawn, direct, one.reference - which.start, one)
 
 
-def registered(one: Case, deviation: float, seed: int) -> Case:
-    """The same as after registration: the truth, with a deviation in mm."""
-    rng, many = np.random.default_rng(seed), len(one.drawn.rotation[0])
-    own = torch.full((many, 2), deviation).double()
-    rotation, place = off_by(one.drawn.rotation[0], one.drawn.place[0], own, one.track.radius, rng)
-    known = replace(
-        one.drawn.known,
-        rotation=rotation[None],
-        place=place[None],
-        deviation=own[None],
-        evidence=0 * one.drawn.known.evidence,
-        disagreement=0 * one.drawn.known.disagreement,
-    )
-    return replace(one, drawn=replace(one.drawn, known=known))
-
-
 def relative(one: Case, rotation: Tensor, place: Tensor) -> Tensor:
     """Errors ``(N, 2, 3)`` mm of poses relative to the reference's."""
     errors = off(rotation, place, one.drawn)[0]
@@ -98,11 +80,6 @@ def displacement(errors: Tensor) -> Tensor:
     """Of a ball, root mean square, mm, ``(N,)``."""
     turn, shift = errors.square().sum(-1).unbind(-1)
     return (BALL * turn + shift).sqrt()
-
-
-def direct_error(one: Case) -> Tensor:
-    """Of the network frame by frame."""
-    return relative_exact(one, *one.direct)
 
 
 def relative_exact(one: Case, rotation: Tensor, place: Tensor) -> Tensor:
@@ -120,15 +97,12 @@ def relative_exact(one: Case, rotation: Tensor, place: Tensor) -> Tensor:
     return torch.stack([turn, moved], dim=1).float()
 
 
-def smoothed(
-    network: TemporalNetwork, one: Case, prior: Prior | None = None
-) -> tuple[Tensor, Tensor]:
+def smoothed(network: TemporalNetwork, one: Case) -> tuple[Tensor, Tensor]:
     """The way that attention starts from: the same deviations, nothing learned but its prior."""
     known = one.drawn.known
     deviation = network.deviations(known).detach().double()
     deviation = torch.where(known.measured[..., None], deviation, _UNKNOWN)
-    prior = prior or network.believed_before()
-    way = smooth(known.rotation, known.place, deviation, known.times, known.radius.double(), prior)
+    way = network.smooth_way(known, deviation)
     return way.rotation, way.place
 
 
@@ -191,8 +165,6 @@ class Judged:
     ----------
     off
         Root mean square displacement of a ball as large as the head.
-    held
-        Share of 95 % intervals that hold the truth; NaN where there are none.
     """
 
     way: str
@@ -209,7 +181,7 @@ def ways(network: TemporalNetwork) -> dict[str, Ways]:
     """What attention is compared with, for all frames, lost ones and the next one."""
     smoothing = {"smoothing": lambda one: relative(one, *smoothed(network, one))}
     return {
-        "all": smoothing | {"the pose network alone": direct_error},
+        "all": smoothing | {"the pose network alone": lambda one: relative_exact(one, *one.direct)},
         "lost": smoothing | {"even motion": lambda one: relative(one, *evenly(one))},
         "next": smoothing
         | {

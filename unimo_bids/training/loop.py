@@ -45,8 +45,6 @@ class Schedule:
 
     Parameters
     ----------
-    steps
-        In all.
     learning_rate
         At its height; it rises over the first 2 % of the steps and falls to 0 as a cosine.
     averaging
@@ -94,8 +92,6 @@ def train(
 
     Parameters
     ----------
-    network
-        To be trained, in place.
     draw
         What one step sees, from the generator that it is given.
     losses

@@ -61,10 +61,6 @@ class Pair:
         ``(2, X, Y, Z)`` fixed and moving, in boxes of `networks.pose`.
     pose
         ``(4, 4)`` fixed → moving, in radii from the middle of the boxes.
-    masked
-        Whether the masks say anything; if not they are 1.
-    what
-        Was scanned.
     radius
         mm; a radius in `pose` is so much.
     """
@@ -78,15 +74,7 @@ class Pair:
 
 
 class Pairs:
-    """Draws pairs of scans.
-
-    Parameters
-    ----------
-    objects
-        Heads; surroundings are not needed.
-    device
-        Where to render.
-    """
+    """Draws pairs of scans."""
 
     def __init__(
         self, objects: Sequence[Packed | Stack], device: torch.device | str = "cpu"
@@ -192,8 +180,8 @@ def _draw_grid(rng: Random, radius: float, shift: float) -> Grid:
     extent = np.full(3, 3.0 * radius + 2 * shift)
     if rng.random() < 0.15:
         extent[slices] = rng.uniform(1.4, 2.2) * radius
-    x, y, z = (max(8, round(e / size)) for e, size in zip(extent, sizes, strict=True))
-    return Grid((x, y, z), (float(sizes[0]), float(sizes[1]), float(sizes[2])), slices)
+    shape = (max(8, round(e / size)) for e, size in zip(extent, sizes, strict=True))
+    return Grid.of(shape, sizes, slices)
 
 
 class _Scan:

@@ -31,14 +31,8 @@ class Recipe:
     ----------
     name
         Of the weights and their card, and of the command.
-    network
-        Makes it, untrained.
     ground
         Makes what draws examples, from objects and a device.
-    draw
-        What one step sees, from the ground, how many, and a generator.
-    losses
-        Of a network and what was drawn.
     finish
         The last touch, by the ground it was trained on.
     validate
@@ -46,10 +40,6 @@ class Recipe:
         so many draws.
     about
         What it is and what it was trained on, for the card.
-    examples
-        What a batch is made of, in one word.
-    load
-        Reads the file of objects.
     """
 
     name: str

@@ -5,7 +5,7 @@ All lengths are mm, all points are along a volume's axes, from the middle of its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,13 @@ class Grid:
     sizes: tuple[float, float, float]
     slices: int
 
+    @classmethod
+    def of(cls, shape: Iterable[float], sizes: Iterable[float], slices: int) -> Grid:
+        """From arrays of whole numbers and of mm."""
+        x, y, z = (int(n) for n in shape)
+        a, b, c = (float(size) for size in sizes)
+        return cls((x, y, z), (a, b, c), slices)
+
     @property
     def extent(self) -> np.ndarray:
         """``(3,)`` of the field of view."""
@@ -49,13 +56,8 @@ def some_rotation(rng: Random, most: float) -> Tensor:
     else:
         angle, axis = np.deg2rad(rng.uniform(0, most)), rng.standard_normal(3)
         q = np.concatenate([[np.cos(angle / 2)], np.sin(angle / 2) * axis / np.linalg.norm(axis)])
-    w, x, y, z = q / np.linalg.norm(q)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return torch.tensor(rows, dtype=torch.float32)
+    w, *axes = q / np.linalg.norm(q)
+    return rigid.quaternion_matrix(torch.tensor([*axes, w], dtype=torch.float64)).float()
 
 
 def slices_apart(

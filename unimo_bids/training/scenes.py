@@ -63,12 +63,8 @@ class Example:
 
     Parameters
     ----------
-    image
-        ``(X, Y, Z)`` intensities.
     brain
         ``(X, Y, Z)`` 0 … 1, how much of each voxel is brain.
-    sizes
-        ``(3,)`` of the voxels, mm.
     scenery
         Whose brain; "none" if there is no brain.
     fetus
@@ -86,15 +82,7 @@ class Example:
 
 
 class Scenes:
-    """Draws examples from a set of objects.
-
-    Parameters
-    ----------
-    objects
-        Heads and surroundings, and real stacks.
-    device
-        Where to render.
-    """
+    """Draws examples from a set of objects."""
 
     def __init__(
         self, objects: Sequence[Packed | Stack], device: torch.device | str = "cpu"
@@ -333,12 +321,7 @@ def _draw_grid(rng: Random, scenery: Scenery, radius: float) -> Grid:
     sizes[slices] = thick
     extent = np.full(3, width) * rng.uniform(0.75, 1.0, 3)
     extent[slices] = min(depth, 320)
-    shape = np.maximum(np.round(extent / sizes), 2).astype(int)
-    return Grid(
-        (int(shape[0]), int(shape[1]), int(shape[2])),
-        (float(sizes[0]), float(sizes[1]), float(sizes[2])),
-        slices,
-    )
+    return Grid.of(np.maximum(np.round(extent / sizes), 2), sizes, slices)
 
 
 def _place(rng: Random, grid: Grid, radius: float) -> Tensor:

@@ -26,7 +26,7 @@ from unimo_bids.networks.weights import inference_type
 from unimo_bids.registration.pose_finder import pose_network
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.boxes import Box
-from unimo_bids.training.anatomies import Kind, Packed
+from unimo_bids.training.anatomies import Kind, Packed, heads_of
 from unimo_bids.training.pairs import roughened
 from unimo_bids.training.scanner import (
     Grid,
@@ -77,8 +77,6 @@ class Watched:
         without masks, shape's weights are 0.
     poses
         ``(T, 4, 4)`` float64 mm, a space of the head → the world.
-    times
-        ``(T,)`` s.
     shown
         ``(T,)`` bool, frames that show the head.
     radius
@@ -136,11 +134,7 @@ def rendered(
     """The series of a number, seen by the pose network or another."""
     rng = np.random.default_rng([_SEED, number])
     kind, held_back, frames = PATTERN[number % len(PATTERN)]
-    heads = [
-        thing
-        for thing in objects
-        if isinstance(thing, Packed) and thing.kind == kind and thing.held_back is held_back
-    ]
+    heads = [thing for thing in heads_of(objects)[kind] if thing.held_back is held_back]
     step = float(rng.uniform(0.8, 3) if kind == "adult" else rng.uniform(1.5, 4))
     times = step * np.arange(frames, dtype=np.float64)
     if kind == "adult":
@@ -174,8 +168,6 @@ def watch(
         Without artefacts other than motion and a little noise; drawn if not given, as is
     masked
         whether there is a mask for every frame.
-    network
-        That looks; the pose network if not given.
     """
     radius = float(rng.uniform(*_RADII[thing.kind]))
     clean = bool(rng.random() < _CLEAN) if clean is None else clean
@@ -191,10 +183,8 @@ def watch(
     scanner = _Scanner(rng, grid, thing, radius, clean, device)
     size = np.array(grid.shape) * grid.sizes - grid.sizes
     middle = size / 2 + places[:, 0].mean(dim=0).numpy()
-    network, guessed = (
-        network or pose_network(device),
-        radius * float(np.exp(0.05 * rng.standard_normal())),
-    )
+    network = network or pose_network(device)
+    guessed = radius * float(np.exp(0.05 * rng.standard_normal()))
     shown = rng.random(len(times)) > (0 if clean else _DROPPED)
     found = []
     for first_of in range(0, len(times), _BATCH):
@@ -276,8 +266,7 @@ def _grid(rng: Random, thing: Packed, radius: float, shift: NDArray[np.float64])
     slices = int(rng.integers(3))
     sizes = np.full(3, in_plane)
     sizes[slices] = thick
-    x, y, z = np.ceil((rng.uniform(2.4, 2.9) * radius + 2 * shift) / sizes).astype(int).tolist()
-    return Grid((x, y, z), (float(sizes[0]), float(sizes[1]), float(sizes[2])), slices)
+    return Grid.of(np.ceil((rng.uniform(2.4, 2.9) * radius + 2 * shift) / sizes), sizes, slices)
 
 
 class _Scanner:

@@ -64,14 +64,6 @@ class Stack:
         ``(X, Y, Z)`` uint8, square root of the intensity relative to the brain's.
     labels
         ``(X, Y, Z)`` uint8, `BRAIN` or `HEAD`.
-    sizes
-        ``(3,)`` of its voxels, mm.
-    name
-        Of the file.
-    fetus
-        Whose.
-    held_back
-        Whether it is kept for validation.
     """
 
     image: NDArray[np.uint8]
@@ -199,15 +191,7 @@ def _distance(
 
 
 class Placed:
-    """A stack at a random place, size and orientation among the scanner's voxels.
-
-    Parameters
-    ----------
-    stack
-        The stack.
-    rng
-        Draws how it lies.
-    """
+    """A stack at a random place, size and orientation among the scanner's voxels."""
 
     def __init__(self, stack: Stack, rng: Random) -> None:
         self.stack = stack

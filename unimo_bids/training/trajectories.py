@@ -14,6 +14,7 @@ from scipy.interpolate import make_interp_spline
 from scipy.special import expit
 
 from unimo_bids.errors import InputError
+from unimo_bids.qc.framewise import unwrapped
 from unimo_bids.simulation.kinematics import synthetic_fetal
 from unimo_bids.spatial import rigid
 
@@ -30,12 +31,8 @@ class Recording:
     ----------
     turn, shift
         ``(N, 3)`` rotation vector, rad, continuous over time, and mm.
-    step_s
-        From one pose to the next.
     name
         Of the recording; its first six digits are the date.
-    held_back
-        Whether its date is kept for validation.
     """
 
     turn: NDArray[np.float64]
@@ -66,7 +63,7 @@ def recorded(path: Path) -> list[Recording]:
             kept = set(dates[_HOLD_BACK - 1 :: _HOLD_BACK])
             return [
                 Recording(
-                    turn=_continuous(file[f"{name}_rotvec_rad"].astype(np.float64)),
+                    turn=unwrapped(file[f"{name}_rotvec_rad"].astype(np.float64)),
                     shift=file[f"{name}_trans_mm"].astype(np.float64),
                     step_s=float(file[f"{name}_dt_s"]),
                     name=name,
@@ -80,24 +77,12 @@ def recorded(path: Path) -> list[Recording]:
         ) from None
 
 
-def _continuous(turn: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation vectors that do not jump by a whole turn where they pass π."""
-    out = turn.copy()
-    for t in range(1, len(out)):
-        angle = np.linalg.norm(out[t])
-        if angle > 1e-9:
-            axis = out[t] / angle
-            whole = np.round((out[t - 1] @ axis - angle) / (2 * np.pi))
-            out[t] += 2 * np.pi * whole * axis
-    return out
-
-
 def fetal_like(rng: Random, frames: int, step_s: float) -> Recording:
     """Calm stretches and bursts, made up."""
     severity = str(rng.choice(["mild", "typical", "severe"]))
     poses = torch.as_tensor(synthetic_fetal(frames, severity, int(rng.integers(2**31))))
     turn, shift = rigid.to_parameters(poses)
-    return Recording(_continuous(turn.numpy()), shift.numpy(), step_s, f"made up {severity}", False)
+    return Recording(unwrapped(turn.numpy()), shift.numpy(), step_s, f"made up {severity}", False)
 
 
 def adult_like(rng: Random, frames: int, step_s: float, held_back: bool) -> Recording:

@@ -56,20 +56,12 @@ def init_bold_wf(
 
     Parameters
     ----------
-    run
-        Its files and what is known of them.
-    settings
-        Thresholds, reference, level, device, and where the datasets lie.
     population
         ``fetal``, ``infant``, ``adult`` or None, and where that is from.
     age
         Of a fetus, weeks; None if it is not known.
     use_gpu
         Whether nodes that can use a GPU take one of its slots.
-    omp_nthreads
-        Threads of a node that computes.
-    series_gb
-        Size of a series in memory.
     parameters
         How the motion is estimated, for the sidecars.
 

@@ -26,13 +26,7 @@ _CLOSING = (
 
 
 def methods_section(described: Iterable[str]) -> str:
-    """Methods section and references, Markdown.
-
-    Parameters
-    ----------
-    described
-        Sentences of the workflows (`DescribedWorkflow.described`).
-    """
+    """Methods section and references, Markdown."""
     text = "\n\n".join([_OPENING.format(version=version("unimo-bids")), *described, _CLOSING])
     references = "\n".join(f"- {one}" for one in _references())
     return f"{text}\n\n### References\n\n{references}\n"
@@ -45,17 +39,7 @@ def read_citation(out_dir: Path) -> str | None:
 
 
 def write_citation(out_dir: Path, text: str, *, only_markdown: bool = False) -> None:
-    """Write the methods section as Markdown and HTML, and the references as BibTeX.
-
-    Parameters
-    ----------
-    out_dir
-        Root of the derivatives.
-    text
-        From `methods_section`.
-    only_markdown
-        Write nothing but the Markdown; what is there of the others would no longer fit, and goes.
-    """
+    """Write the methods section as Markdown and HTML, and the references as BibTeX."""
     path = out_dir / CITATION
     path.parent.mkdir(parents=True, exist_ok=True)
     html = MarkdownIt("commonmark", {"html": False}).render(text)

@@ -9,13 +9,7 @@ from nipype.pipeline import engine as pe
 
 
 class DescribedWorkflow(pe.Workflow):
-    """A workflow with sentences for the methods section of a paper.
-
-    Attributes
-    ----------
-    desc
-        Paragraphs in Markdown, of the steps that are in this workflow itself.
-    """
+    """A workflow with sentences for the methods section of a paper."""
 
     def __init__(self, name: str, desc: Sequence[str] = ()) -> None:
         super().__init__(name=name)

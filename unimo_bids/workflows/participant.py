@@ -24,17 +24,7 @@ _BEST_COMPRESSION = 1032
 def init_unimo_wf(
     selection: Selection, settings: Settings, *, use_gpu: bool = False, omp_nthreads: int = 1
 ) -> DescribedWorkflow:
-    """Correct all runs that were selected.
-
-    Parameters
-    ----------
-    selection
-        From `bids.query.find_runs`.
-    settings
-        Of this call of the program.
-    use_gpu, omp_nthreads
-        See `init_bold_wf`.
-    """
+    """Correct all runs that were selected."""
     workflow = DescribedWorkflow("unimo_bids_wf")
     for label, runs in selection.participants.items():
         workflow.add_nodes(
@@ -51,15 +41,7 @@ def init_participant_wf(
     use_gpu: bool = False,
     omp_nthreads: int = 1,
 ) -> DescribedWorkflow:
-    """Correct the runs of a participant, each on its own.
-
-    Parameters
-    ----------
-    label
-        Without ``sub-``.
-    runs, settings, use_gpu, omp_nthreads
-        See `init_unimo_wf`.
-    """
+    """Correct the runs of a participant, each on its own."""
     workflow = DescribedWorkflow(f"{workflow_name(f'sub-{label}')}_wf")
     for run in runs:
         bold = init_bold_wf(

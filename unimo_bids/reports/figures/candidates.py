@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from unimo_bids.brain.mask import Candidate, ball_radius
 from unimo_bids.reports.figures import style
+from unimo_bids.reports.figures.images import show
 from unimo_bids.reports.figures.views import PLANES, intensity_window, side_by_side, to_bytes
 from unimo_bids.reports.summary import headings
 
@@ -29,19 +30,7 @@ def draw_candidates(
     candidates: Sequence[Candidate],
     chosen: bool,
 ) -> None:
-    """Draw a row for each candidate: cuts through its centre, with a ball of its volume.
-
-    Parameters
-    ----------
-    path
-        Where.
-    volume
-        ``(X, Y, Z)`` in which they were found.
-    affine
-        ``(4, 4)`` indices → RAS mm.
-    candidates, chosen
-        See `summary.headings`.
-    """
+    """Draw a row for each candidate: cuts through its centre, with a ball of its volume."""
     pixel_mm, row = _SEEN_MM / _PIXELS, _CUTS * _PIXELS / (3 * _PIXELS + 2 * _GAP)
     height = len(candidates) * (row + _BETWEEN)
     with style.svg_figure(path, _WIDTH, height) as figure:
@@ -49,9 +38,7 @@ def draw_candidates(
         for number, (one, (what, option)) in enumerate(zip(candidates, told, strict=True)):
             top = height - number * (row + _BETWEEN)
             ax = figure.add_axes((0, (top - row) / height, _CUTS / _WIDTH, row / height))
-            image = side_by_side(three_cuts(volume, affine, one), _GAP)
-            ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
-            style.no_axis(ax)
+            show(ax, side_by_side(three_cuts(volume, affine, one), _GAP))
             color = style.OUTLINE if chosen and number == 0 else style.SOFT
             radius = ball_radius(one.volume) / pixel_mm
             for column in range(3):

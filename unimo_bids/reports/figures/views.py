@@ -111,11 +111,9 @@ def enlarged(
     return np.asarray(image.resize((size[0], size[1]), Image.Resampling.BICUBIC))
 
 
-def side_by_side(
-    tiles: Sequence[npt.NDArray[np.uint8]], gap: int = 2, height: int | None = None
-) -> npt.NDArray[np.uint8]:
+def side_by_side(tiles: Sequence[npt.NDArray[np.uint8]], gap: int = 2) -> npt.NDArray[np.uint8]:
     """Set images in a row, each centred in height, black between them."""
-    height = max(tile.shape[0] for tile in tiles) if height is None else height
+    height = max(tile.shape[0] for tile in tiles)
     width = sum(tile.shape[1] for tile in tiles) + gap * (len(tiles) - 1)
     row = np.zeros((height, width, *tiles[0].shape[2:]), np.uint8)
     left = 0

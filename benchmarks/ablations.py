@@ -1,7 +1,11 @@
-"""What the parts of the sequence model are worth: each left out, trained and judged alike."""
+"""What the parts of the sequence model are worth: each left out, trained and judged alike.
+
+``python -m benchmarks.ablations series.npz OUT_DIR --steps 900 --batch 12``
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -73,3 +77,18 @@ def _judged(network: TemporalNetwork, held_back: Sequence[Track]) -> list[str]:
         cells += [f"{one.off:.2f}" for one in found]
         cells += [f"{100 * np.mean([one.held for one in found]):.0f} %"] if found else [""] * 4
     return cells
+
+
+def main() -> None:
+    """Of series that `unimo-train watch` has made; no weights are kept."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablations", description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=4)
+    given = parser.parse_args()
+    print(ablate(given.data, given.out, Schedule(given.steps, 3e-3, 0.99), given.batch))
+
+
+if __name__ == "__main__":
+    main()
