@@ -56,7 +56,8 @@ def collect_wheels() -> Path:
     pip = (sys.executable, "-m", "pip")
     frozen = run(*pip, "freeze", "--exclude-editable").splitlines()
     versions.write_text("\n".join(one for one in frozen if not one.startswith("unimo")))
-    run(*pip, "wheel", "-q", "-c", versions, "-w", wheels, ".[validate]", "hatch-vcs", "hatchling", "uv")
+    tools = ("hatch-vcs", "hatchling", "uv")
+    run(*pip, "wheel", "-q", "-c", versions, "-w", wheels, ".[validate]", *tools)
     for own in wheels.glob("unimo_bids-*"):  # it is built from the sources
         own.unlink()
     return wheels

@@ -32,6 +32,6 @@ def test_a_tag_is_the_version(tmp_path):
     source, wheels = tmp_path / "source", tmp_path / "wheels"
     subprocess.run(["git", "clone", "-q", "--depth=1", ROOT.as_uri(), source], check=True)
     subprocess.run(["git", "-C", source, "tag", "v0.3.0"], check=True)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", wheels, source]
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", wheels, source]
     subprocess.run(command, check=True, capture_output=True)
     assert [one.name for one in wheels.iterdir()] == ["unimo_bids-0.3.0-py3-none-any.whl"]
