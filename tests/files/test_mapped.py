@@ -30,6 +30,7 @@ def raw(request, tmp_path):
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"kept"))
     image.header.set_xyzt_units("mm", "sec")
     image.header["pixdim"][4] = 1.5
+    image.header.set_dim_info(slice=1)
     nib.save(image, path)
     return path
 
@@ -43,7 +44,9 @@ def test_all_of_it_comes_back(raw, tmp_path):
     for t in range(6):
         np.testing.assert_array_equal(found.frame(t), series.frame(t))
     assert found.data.dtype == series.data.dtype
-    for name in ("repetition_time", "warnings", "path", "slope", "intercept", "empty_frames"):
+    assert series.slice_axis == nib.load(raw).header.get_dim_info()[2] == 1
+    for name in ("repetition_time", "warnings", "path", "slope", "intercept", "empty_frames",
+                 "slice_axis"):  # fmt: skip
         assert getattr(found, name) == getattr(series, name)
     np.testing.assert_array_equal(found.affine, series.affine)
     assert found.header == series.header

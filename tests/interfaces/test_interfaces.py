@@ -17,6 +17,7 @@ from tests.reports.conftest import make_record
 from tests.system import study
 from unimo_bids.brain import finder
 from unimo_bids.errors import InputError, MachineError
+from unimo_bids.files.mapped import open_series
 from unimo_bids.files.series import read_series
 from unimo_bids.files.tables import write_table
 from unimo_bids.interfaces.figures import DrawRun, _candidates
@@ -63,6 +64,11 @@ def test_the_reference_is_still_or_asked_for(bold):
     )
     with pytest.raises(InputError, match=r"there is no frame 12 \(they are 0 to 11\)"):
         brain(bold, frame=12)
+
+
+def test_slices_lie_along_the_axis_that_the_sidecar_names(bold):
+    assert open_series(brain(bold, method="epi").first).slice_axis == 2
+    assert open_series(brain(bold, method="epi", slice_axis=1).first).slice_axis == 1
 
 
 def brain(bold, **given):

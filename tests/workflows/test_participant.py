@@ -127,7 +127,11 @@ def test_all_echoes_are_resampled_by_the_motion_of_the_first(study):
 
 def test_raw_series_are_read_by_one_step_only(tmp_path):
     """Whatever is asked for; `save` names the raw files, and does not open them."""
-    about = {"SliceTiming": [0, 0.4, 0.8, 1.2, 1.6], "PhaseEncodingDirection": "j"}
+    about = {
+        "SliceTiming": [0, 0.4, 0.8, 1.2, 1.6],
+        "SliceEncodingDirection": "i-",
+        "PhaseEncodingDirection": "j",
+    }
     folder = dataset(
         tmp_path / "raw",
         *SERIES,
@@ -142,6 +146,8 @@ def test_raw_series_are_read_by_one_step_only(tmp_path):
         if "_bold.nii.gz" in repr(node.inputs):
             steps[run_and_step(f"unimo_bids_wf.{name}")[1]].append(name)
     assert {step for step, named in steps.items() if named} == {"prepare", "save"}
+    axes = [node.inputs.slice_axis for name, node in found.items() if name.endswith(".prepare")]
+    assert set(axes) == {0}
 
 
 def test_an_sbref_is_used_only_if_asked_for(study):

@@ -52,6 +52,8 @@ class Series:
         Signal = slope · data + intercept.
     empty_frames
         Frames that have the same value everywhere, or nearly.
+    slice_axis
+        Along which slices were taken: as the header has it, or the third.
     """
 
     data: npt.NDArray[Any]
@@ -63,6 +65,7 @@ class Series:
     slope: float = 1.0
     intercept: float = 0.0
     empty_frames: tuple[int, ...] = field(default=())
+    slice_axis: int = 2
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -143,6 +146,7 @@ def read_series(path: str | Path, *, single: bool = False) -> Series:
         if broken:
             finding += f" where values that are {BROKEN} are left out"
         raise InputError(path, finding, EXPORT_AGAIN)
+    slice_axis = fixed.get_dim_info()[2]
     warnings += _about_slabs(shape, affine)
     if frames < 4 and not single:
         warnings.append(f"Only {frames} frames: motion can be estimated, statistics say little.")
@@ -161,6 +165,7 @@ def read_series(path: str | Path, *, single: bool = False) -> Series:
         stored.slope,
         stored.intercept,
         empty_frames=empty,
+        slice_axis=2 if slice_axis is None else int(slice_axis),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -31,6 +32,9 @@ class _PrepareInput(BaseInterfaceInputSpec):
     # Raw files need not exist when the workflow is made: one that is missing fails its run alone.
     in_files = InputMultiObject(File(), mandatory=True, desc="raw series, by echo")
     frame = traits.Either(None, traits.Int, usedefault=True, desc="reference; None for a still one")
+    slice_axis = traits.Either(
+        None, traits.Int, usedefault=True, desc="of the slices; None for the header's"
+    )
     reference_file = File(desc="a volume scanned apart that takes its place")
     given_mask = File(exists=True, desc="of another program, 3D or 4D")
     method = traits.Enum(*get_args(RunBrainMethod), usedefault=True)
@@ -83,6 +87,8 @@ class PrepareRun(SimpleInterface):
         kept: list[str] = []
 
         def keep(echo: Series) -> None:
+            if inputs.slice_axis is not None:
+                echo = replace(echo, slice_axis=inputs.slice_axis)
             kept.append(str(keep_series(here / f"echo-{len(kept)}{SUFFIX}", echo)))
 
         series, results["series_warnings"] = read_echoes(inputs.in_files, keep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -21,11 +22,9 @@ from unimo_bids.interfaces.results import DEVICE, SLICE_TIME_REF
 from unimo_bids.words import Interpolation
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from unimo_bids.files.series import Series
     from unimo_bids.motion.correction import Then
+    from unimo_bids.spatial.warp import Warp
 
 
 class _ResampleInput(BaseInterfaceInputSpec):
@@ -72,6 +71,7 @@ class ResampleSeries(SimpleInterface):
         from unimo_bids.files.series import timed
         from unimo_bids.files.writing import write_volume
         from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
+        from unimo_bids.motion.correction import moving
         from unimo_bids.pipeline.slices import Rebuilt
         from unimo_bids.pipeline.steps import non_steady_frames, resample
 
@@ -88,7 +88,7 @@ class ResampleSeries(SimpleInterface):
             if isdefined(inputs.slices):
                 found = read_slices(inputs.slices)
                 frames = Rebuilt(series, series.grid, found, motion)
-            poses = motion.poses if frames is None else found.poses
+            warps = moving(motion.poses, bends) if frames is None else found.warps(series.grid)
             comparison = resample(
                 path,
                 series,
@@ -98,7 +98,7 @@ class ResampleSeries(SimpleInterface):
                 interpolation=inputs.interpolation,
                 device=torch_device(inputs.device),
                 instead=None if frames is None else iter(frames),
-                then=self._in_time(series, poses, results["non_steady"]),
+                then=self._in_time(series, warps, results["non_steady"]),
             )
             if path != corrected[0]:
                 continue
@@ -118,7 +118,7 @@ class ResampleSeries(SimpleInterface):
         results["first"] = str(corrected[0])
         return runtime
 
-    def _in_time(self, series: Series, poses: NDArray[np.float64], non_steady: int) -> Then | None:
+    def _in_time(self, series: Series, warps: Sequence[Warp], non_steady: int) -> Then | None:
         """What interpolates frames in time, if that was asked for and slice times are known."""
         from unimo_bids.pipeline.in_time import NOT_IN_TIME, about_time, even_times, in_time
 
@@ -130,4 +130,4 @@ class ResampleSeries(SimpleInterface):
             self._results["warnings"] = [NOT_IN_TIME.format(why)]
             return None
         self._results["about_time"] = about_time(even)
-        return in_time(even, series, non_steady, poses)
+        return in_time(even, series, non_steady, warps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,10 @@ from nipype.interfaces.base import (
 from unimo_bids.interfaces.results import DEVICE, SLICE_TIME_REF
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from unimo_bids.files.series import Series
     from unimo_bids.motion.correction import Then
     from unimo_bids.pipeline.spaces import Carried
+    from unimo_bids.spatial.warp import Warp
 
 
 class _CarryInput(BaseInterfaceInputSpec):
@@ -69,6 +68,7 @@ class CarryToSpaces(SimpleInterface):
         from unimo_bids.files.mapped import open_series
         from unimo_bids.files.series import read_mask, timed
         from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
+        from unimo_bids.motion.correction import moving
         from unimo_bids.pipeline.spaces import carry, read_templates, write_carried, write_images
         from unimo_bids.reports.figures.spaces import draw_spaces
         from unimo_bids.reports.reportlets import reportlet
@@ -86,10 +86,11 @@ class CarryToSpaces(SimpleInterface):
         places = [here / one.space.entities for one in found]
         series: dict[Path, list[Path]] = {place: [] for place in places}
         for number, raw in enumerate(inputs.in_files if inputs.series else ()):
+            warps = moving(motion.poses, bends) if slices is None else slices.warps(first.grid)
             echo = timed(open_series(raw), inputs.repetition_time)
             for place, one in zip(places, found, strict=True):
                 series[place].append(Path(f"{place}_bold-{number}.nii.gz"))
-                then = self._in_time(echo, motion.poses if slices is None else slices.poses, one)
+                then = self._in_time(echo, warps, one)
                 write_carried(echo, motion, one, series[place][-1], then=then, **how)
         files: list[Path] = []
         for place, one in zip(places, found, strict=True):
@@ -106,7 +107,7 @@ class CarryToSpaces(SimpleInterface):
         self._results["figures"] = [str(figure)]
         return runtime
 
-    def _in_time(self, series: Series, poses: NDArray[np.float64], one: Carried) -> Then | None:
+    def _in_time(self, series: Series, warps: Sequence[Warp], one: Carried) -> Then | None:
         """What interpolates frames in time, where ResampleSeries does; it says why not."""
         from unimo_bids.pipeline.in_time import even_times, in_time
         from unimo_bids.pipeline.steps import non_steady_frames
@@ -119,4 +120,4 @@ class CarryToSpaces(SimpleInterface):
         except ValueError:
             return None
         steady = non_steady_frames(series, inputs.dummy_scans)
-        return in_time(even, series, steady, poses, one.grid, one.pose.warp)
+        return in_time(even, series, steady, warps, one.grid, one.pose.warp)

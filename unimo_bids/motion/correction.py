@@ -122,6 +122,12 @@ def write_corrected(
     return Comparison(moments, similarity)
 
 
+def moving(poses: NDArray[np.float64], distortion: Distortion | None = None) -> list[Warp]:
+    """Where the reference is in each frame, by poses ``(T, 4, 4)`` and what bends the head."""
+    every = torch.as_tensor(poses)
+    return [Rigid(pose) if distortion is None else distortion.warp(pose) for pose in every]
+
+
 def correct_series(
     series: Any,
     affine: NDArray[np.float64],
@@ -161,14 +167,12 @@ def correct_series(
     n_frames = series.shape[3]
     if len(poses) != n_frames:
         raise ValueError(f"{len(poses)} poses for {n_frames} frames")
-    for t in range(n_frames):
+    for t, moved_by in enumerate(moving(poses, distortion)):
         raw = np.nan_to_num(np.asarray(series[..., t], dtype=np.float32), posinf=0, neginf=0)
         if onto is None and np.array_equal(poses[t], np.eye(4)):
             yield raw
         else:
-            pose = torch.as_tensor(poses[t])
-            moving = Rigid(pose) if distortion is None else distortion.warp(pose)
-            warp = moving if space is None else Composed(space, moving)
+            warp = moved_by if space is None else Composed(space, moved_by)
             volume = torch.from_numpy(np.ascontiguousarray(raw)).to(device)
             if distortion is not None:
                 volume = distortion.spread(volume)

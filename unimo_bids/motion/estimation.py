@@ -30,7 +30,7 @@ from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.losses import without_losses
 from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
 from unimo_bids.motion.refinement import refine_to_template
-from unimo_bids.motion.scan import Progress, Scan, look_at, read_scan
+from unimo_bids.motion.scan import Progress, Scan, read_scan, scout
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.spaer import by_attention, predict
 from unimo_bids.motion.stripes import find_stripes, unstriped
@@ -62,7 +62,7 @@ def track_motion(
 def find_reference(series: Any, affine: NDArray[np.float64]) -> int:
     """Index of a still frame that looks like most others: what ``reference="auto"`` takes."""
     with torch.inference_mode():
-        return look_at(Frames(series, affine, torch.device("cpu"))).reference
+        return scout(Frames(series, affine, torch.device("cpu"))).reference
 
 
 def estimate_motion(

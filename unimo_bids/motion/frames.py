@@ -27,7 +27,8 @@ class Frames:
     Parameters
     ----------
     series
-        Array-like; ``series[..., t]`` is read when frame t is wanted, and not kept.
+        Array-like; ``series[..., t]`` is read when frame t is wanted, and not kept. Slices lie
+        along its ``slice_axis``, or the third.
     affine
         ``(4, 4)`` indices → RAS mm.
     device
@@ -40,6 +41,7 @@ class Frames:
         self._series = series
         self.device = device
         self.grid = Grid.of(series.shape, affine)
+        self.slice_axis: int = getattr(series, "slice_axis", 2)
         self.count: int = series.shape[3]
         self.scale = 1.0
 
@@ -57,7 +59,7 @@ class Frames:
     def of(self, series: Any) -> Frames:
         """Frames of another series on the same grid, at the same scale."""
         frames = Frames(series, self.grid.affine, self.device)
-        frames.scale = self.scale
+        frames.scale, frames.slice_axis = self.scale, self.slice_axis
         return frames
 
     def lost(self, indices: Sequence[int]) -> Tensor | None:
@@ -265,6 +267,7 @@ class Preceded:
             raise ValueError(f"a frame of {volume.shape} before a series of {series.shape}")
         self._volume, self._series = volume, series
         self.shape = (*series.shape[:3], series.shape[3] + 1)
+        self.slice_axis: int = getattr(series, "slice_axis", 2)
 
     def __getitem__(self, index: tuple[Any, int]) -> Any:
         """Frame t by ``[..., t]``; 0 is the one before the first."""

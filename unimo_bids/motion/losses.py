@@ -34,8 +34,8 @@ _TOLD = (
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is needed to tell where frames have lost their signal.
+class SignalLoss:
+    """Tells where frames have lost their signal.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Look:
     width: float
 
     @classmethod
-    def at(cls, level: Level, reference: Tensor, weights: Tensor, radius: float) -> Look:
+    def at(cls, level: Level, reference: Tensor, weights: Tensor, radius: float) -> SignalLoss:
         """For images ``(X, Y, Z)`` at a level, and a head of that radius."""
         head = torch.stack([reference, weights.clamp(0, 1)])
         return cls(level, head, LOSSES.window * radius)
@@ -85,10 +85,10 @@ def without_losses(scan: Scan, poses: Tensor, partial: list[int]) -> tuple[Scan,
     """
     level = scan.coarse.level
     reference, weights = level.image(torch.stack([scan.reference_image, scan.head.weights]))
-    look = Look.at(level, reference, weights, scan.head.radius)
+    loss = SignalLoss.at(level, reference, weights, scan.head.radius)
     lost, shares = {}, {}
     for t in partial:
-        kept, shares[t] = look(scan.coarse.images[t].float(), poses[t])
+        kept, shares[t] = loss(scan.coarse.images[t].float(), poses[t])
         lost[t] = 1 - kept
     worst = max(shares, key=lambda t: shares[t])
     listed = ", ".join(map(str, partial[:8])) + (", …" if len(partial) > 8 else "")

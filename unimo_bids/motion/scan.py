@@ -173,7 +173,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class Look:
+class Scout:
     """What small images of all frames tell.
 
     Attributes
@@ -191,11 +191,11 @@ class Look:
     brightness: float
 
 
-def look_at(
+def scout(
     frames: Frames,
     reference: int | Literal["auto"] = "auto",
     progress: Progress = lambda _share, _what: None,
-) -> Look:
+) -> Scout:
     """Find which frames hold an image, and which one to start from."""
     images, ratios = _small_images(frames, progress)
     spread, size = images.std(dim=1), images.abs().amax(dim=1)
@@ -210,7 +210,7 @@ def look_at(
         raise NoImageError(f"reference {chosen}: the frame is empty or constant, or nearly so")
     bright = torch.quantile(images[chosen], 0.98)
     brightness = float(bright) if bright > 0 else float(images[chosen].abs().max())
-    return Look(usable, chosen, brightness)
+    return Scout(usable, chosen, brightness)
 
 
 def read_scan(
@@ -230,14 +230,14 @@ def read_scan(
     settings = settings or MotionSettings()
     forward = _forward(progress)
     mask = _checked(mask, frames)
-    look = look_at(frames, reference, forward)
-    chosen, frames.scale = look.reference, look.brightness
+    found = scout(frames, reference, forward)
+    chosen, frames.scale = found.reference, found.brightness
     reference_image = frames([chosen])[0]
     of_reference = mask[..., chosen] if mask is not None and mask.ndim == 4 else mask
     head = find_head(reference_image, frames.grid, of_reference, largest=1.5 * ADULT_RADIUS)
     return Scan(
         frames=frames,
-        usable=look.usable,
+        usable=found.usable,
         reference=chosen,
         reference_image=reference_image,
         head=head,
@@ -278,7 +278,7 @@ def _small_images(frames: Frames, progress: Progress) -> tuple[Tensor, NDArray[n
     small, torn = [], []
     for chunk in frames.chunks(range(frames.count)):
         raw = frames(chunk)
-        torn.append(tears(raw))
+        torn.append(tears(raw, frames.slice_axis))
         small.append(level.image(raw).reshape(len(chunk), -1))
         progress(0.1 * (chunk[-1] + 1) / frames.count, "reading")
     return torch.cat(small), torch.cat(torn).cpu().numpy()

@@ -46,13 +46,13 @@ def choose_reference(images: Tensor, usable: NDArray[np.bool_]) -> int:
     return int(places[np.argmax(np.where(still, likeness, -np.inf))])
 
 
-def tears(frames: Tensor) -> Tensor:
+def tears(frames: Tensor, axis: int) -> Tensor:
     """How much slices differ from those beside them, over those beside from each other, ``(B,)``.
 
     Where the head moves between two packets of slices, every other slice shows another place. Half
     the square of the step between next neighbours is what two smooth steps would make of that.
     """
-    frames = frames[:, ::2, ::2]  # every other line of a slice tells enough
+    frames = frames.movedim(1 + axis, -1)[:, ::2, ::2]  # every other line of a slice tells enough
     before, here, after = frames[..., :-2], frames[..., 1:-1], frames[..., 2:]
     between = (here - (before + after) / 2).square().flatten(1).mean(dim=1)
     beside = ((after - before) / 2).square().flatten(1).mean(dim=1)

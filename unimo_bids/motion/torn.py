@@ -52,7 +52,7 @@ def torn_reference(scan: Scan, way: Way, good: NDArray[np.bool_]) -> Tear | None
         ``(T,)`` frames that `way` explains.
     """
     others = np.flatnonzero(good & (np.arange(len(good)) != scan.reference))
-    if len(others) < REFERENCE.fewest - 1 or scan.frames.grid.shape[2] < 4:
+    if len(others) < REFERENCE.fewest - 1 or _slices(scan) < 4:
         return None
     few = others[np.linspace(0, len(others) - 1, _OTHERS).round().astype(int)].tolist()
     apart = _apart(scan, way, [scan.reference, *few])
@@ -72,11 +72,15 @@ def _apart(scan: Scan, way: Way, frames: list[int]) -> Tensor:
     """Small motion from the even to the odd slices of frames, ``(F, 6)``."""
     level, poses = scan.coarse.level, way.refined.poses[frames]
     target = scan.target(way.images, level, scan.settings.coarse_points, "bias")
-    slices = scan.frames.grid.shape[2]
+    axis, slices = scan.frames.slice_axis, _slices(scan)
     halves = []
     for first in (0, 1):
-        kept = np.arange(first, slices, 2)
-        images = level.image(Combined(scan.frames, 2, filled(kept, slices))(frames))[:, None]
+        half = filled(np.arange(first, slices, 2), slices)
+        images = level.image(Combined(scan.frames, axis, half)(frames))[:, None]
         halves.append(register(target, images, poses, tolerance=0.05).poses)
     center = scan.head.center.to(poses).expand(len(frames), 3)
     return torch.cat(rigid.to_parameters(rigid.inverse(halves[0]) @ halves[1], center), dim=1)
+
+
+def _slices(scan: Scan) -> int:
+    return scan.frames.grid.shape[scan.frames.slice_axis]

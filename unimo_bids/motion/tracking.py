@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.losses import Look
+from unimo_bids.motion.losses import SignalLoss
 from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.thresholds import LOSSES, QUALITY, TRACKING
@@ -142,8 +142,8 @@ def follow(
         _adopt(result, everything, known, False)
     _propagate(result, targets, images, usable)
 
-    look = Look.at(targets.stiff.level, reference_image, weights, targets.stiff.radius)
-    _without_losses(result, targets, images, look, usable)
+    loss = SignalLoss.at(targets.stiff.level, reference_image, weights, targets.stiff.radius)
+    _without_losses(result, targets, images, loss, usable)
     unexplained = _unexplained(result, usable)
     if guess is not None and len(unexplained) > 0:
         known = _register(targets, images, unexplained, guess(unexplained))
@@ -218,7 +218,7 @@ def _adopt(
 
 
 def _without_losses(
-    result: Track, targets: Targets, images: Tensor, look: Look, usable: NDArray[np.bool_]
+    result: Track, targets: Targets, images: Tensor, loss: SignalLoss, usable: NDArray[np.bool_]
 ) -> None:
     """Try frames without the part of the head that has no signal in them."""
     unexplained = np.isin(np.arange(len(usable)), _unexplained(result, usable))
@@ -230,18 +230,20 @@ def _without_losses(
             nearest = explained[np.argsort(np.abs(explained - t), kind="stable")[:2]]
             starts = [*result.poses[nearest.tolist()], rest, *starts]
         for start in starts:
-            found = _partly(targets, images[t].float(), look, start)
+            found = _partly(targets, images[t].float(), loss, start)
             if found is not None and _score(found)[0] > LOSSES.explained:
                 one = np.array([t])
                 result.partial[one] = _adopt(result, one, found, False)
                 break
 
 
-def _partly(targets: Targets, image: Tensor, look: Look, start: Tensor) -> Registration | None:
+def _partly(
+    targets: Targets, image: Tensor, loss: SignalLoss, start: Tensor
+) -> Registration | None:
     """A frame registered from a pose by what has signal there; None if all of it has, or little."""
     pose, found = start[None], None
     for target, tolerance in ((targets.stiff, 0.1), (targets.flexible, 0.05)):
-        kept, without = look(image, pose[0])
+        kept, without = loss(image, pose[0])
         if without < LOSSES.fewest:
             return None
         found = register(target, image[None, None], pose, tolerance=tolerance, valid=kept[None])

@@ -26,7 +26,7 @@ from unimo_bids.files.staging import atomic, staged
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
-from unimo_bids.motion.correction import Comparison, Then
+from unimo_bids.motion.correction import Comparison, Then, moving
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.pipeline.distortion import (
@@ -210,7 +210,7 @@ def correct_file(
             progress=lambda share: report(
                 _ESTIMATION_SHARE + (1 - _ESTIMATION_SHARE) * share, "correcting"
             ),
-            then=evenly(motion.poses),
+            then=evenly(moving(motion.poses, distortion)),
         )
         columns = motion_columns(motion, comparison, options.fd_radius)
         summary = _about_call(options, device)
@@ -359,7 +359,7 @@ def _write_spaces(
             distortion=distortion,
             interpolation=options.interpolation,
             device=device,
-            then=evenly(motion.poses, one.grid, one.pose.warp),
+            then=evenly(moving(motion.poses, distortion), one.grid, one.pose.warp),
         )
         write_images(series, one, *images)
     return found

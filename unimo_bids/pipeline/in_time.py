@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,16 +59,22 @@ def in_time(
     even: EvenTimes | None,
     series: Series,
     non_steady: int,
-    poses: NDArray[np.float64],
+    warps: Sequence[Warp],
     onto: Grid | None = None,
     space: Warp | None = None,
 ) -> Then | None:
-    """Interpolation in time, for `correction.write_corrected` and in a space; None for none."""
+    """Interpolation in time, for `correction.write_corrected` and in a space; None for none.
+
+    Parameters
+    ----------
+    warps
+        Reference → volume, of each frame.
+    """
     if even is None:
         return None
 
     def then(frames: Volumes, used: NDArray[np.bool_]) -> Volumes:
         counts = used & (np.arange(len(used)) >= non_steady)
-        return even(frames, series.grid, poses, counts, onto=onto, space=space)
+        return even(frames, series.grid, warps, counts, onto=onto, space=space)
 
     return then

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from unimo_bids.qc.confounds import MOTION_NAMES, finite_parameters
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
-from unimo_bids.spatial.warp import Warp
+from unimo_bids.spatial.warp import SliceWise, Warp
 from unimo_bids.words import Slices
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def write_slices(
     places: Mapping[str, Path],
     mode: Slices = "on",
     excitation: Excitation | None = None,
-    evenly: Callable[[NDArray[np.float64]], Then | None] = lambda _poses: None,
+    evenly: Callable[[Sequence[Warp]], Then | None] = lambda _warps: None,
 ) -> dict[str, Any]:
     """Estimate where slices were; write them, the frames they make and their coverage.
 
@@ -113,7 +113,7 @@ def write_slices(
     excitation
         To remove spin history; None leaves it.
     evenly
-        What interpolates frames in time that were made from slices at poses ``(T, S, 4, 4)``.
+        What interpolates frames in time, given where the reference is in each.
     """
     from unimo_bids.motion.slices.estimation import estimate_slices  # few calls need it
 
@@ -122,8 +122,9 @@ def write_slices(
     rebuilt = mode == "on" or slices.worth(motion)
     history: dict[str, Any] = {}
     if rebuilt:
-        frames = Rebuilt(series, series.grid, SliceResult.of(slices, motion, excitation), motion)
-        then = evenly(slices.poses)
+        result = SliceResult.of(slices, motion, excitation)
+        frames = Rebuilt(series, series.grid, result, motion)
+        then = evenly(result.warps(series.grid))
         good = np.isin(motion.status, ("ok", "searched")) | slices.saved(motion.status)
         with SeriesWriter(places["rebuilt"], series) as writer:
             for frame in frames if then is None else then(iter(frames), good):
@@ -181,6 +182,10 @@ class SliceResult:
         """What spin history depends on; None where it is not looked at."""
         known = np.isfinite(self.flip_angle)
         return Excitation(self.flip_angle, self.t1, self.repetition_time) if known else None
+
+    def warps(self, grid: Grid) -> list[SliceWise]:
+        """Where the reference is in each frame of a grid."""
+        return [SliceWise(grid, self.axis, own) for own in torch.from_numpy(self.poses)]
 
     @classmethod
     def of(

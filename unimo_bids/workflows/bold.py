@@ -28,6 +28,7 @@ from unimo_bids.workflows.slices import (
     follow_slices,
     follows_slices,
     in_time,
+    slice_axis,
     slice_paragraphs,
     slice_warnings,
 )
@@ -80,6 +81,7 @@ def init_bold_wf(
         PrepareRun(
             in_files=[str(path) for path in run.paths],
             frame=_frame(run, settings),
+            slice_axis=slice_axis(run),
             population=population[0],
             method=settings.brain_extraction,
             # the network reads the shape of every frame's

@@ -10,6 +10,7 @@ from nipype.pipeline import engine as pe
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.slices import FollowSlices
 from unimo_bids.settings import Settings
+from unimo_bids.words import GRID_AXES
 
 _OF_SLICES = (
     *("SliceTiming", "SliceEncodingDirection", "MultibandAccelerationFactor"),
@@ -80,6 +81,12 @@ def _following_warnings(run: BoldRun, settings: Settings) -> list[str]:
     if "slicetiming" in settings.ignore:
         return [volume_wise("--ignore slicetiming")]
     return [volume_wise("no sidecar has a SliceTiming")]
+
+
+def slice_axis(run: BoldRun) -> int | None:
+    """Axis of the grid along which slices were taken, where the sidecar says so."""
+    direction = str(run.metadata.get("SliceEncodingDirection", "")).removesuffix("-")
+    return GRID_AXES.index(direction) if direction in tuple(GRID_AXES) else None
 
 
 def follow_slices(

@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.phantom import f64, pose
 from unimo_bids.motion.slices.even_times import EvenTimes, acquired
 from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.spatial.grid import Grid, voxel_centers
-from unimo_bids.spatial.warp import Rigid
+from unimo_bids.spatial.warp import Composed, Field, Rigid, SliceWise
 
 COUNT, TR, SHAPE = 40, 2.0, (4, 5, 8)
 GRID = Grid(SHAPE, torch.eye(4, dtype=torch.float64))
 PLACES = voxel_centers(SHAPE)
 TIMES = SliceTimes(2, np.argsort(np.r_[0:8:2, 1:8:2]) / 8 * TR, TR)  # interleaved
-REST = np.tile(np.eye(4), (COUNT, 1, 1))
+REST = [Rigid(torch.eye(4, dtype=torch.float64))] * COUNT
 USED = np.ones(COUNT, dtype=bool)
 INNER = slice(3, -3)  # nothing is extrapolated
 
@@ -22,12 +23,12 @@ def swing(times):
     return (1000 + 20 * np.sin(2 * np.pi * times / 12.0)).astype(np.float32)
 
 
-def sampled(poses):
+def sampled(warps):
     """Frames in the reference's space, each voxel as it was when its slice came."""
     begun = np.arange(COUNT) * TR
     return [
-        swing(t + acquired(PLACES, GRID, TIMES, Rigid(pose)).reshape(SHAPE))
-        for t, pose in zip(begun, torch.from_numpy(poses), strict=True)
+        swing(t + acquired(PLACES, GRID, TIMES, warp).reshape(SHAPE))
+        for t, warp in zip(begun, warps, strict=True)
     ]
 
 
@@ -41,19 +42,27 @@ def test_all_slices_show_the_same_moment(share):
 
 
 def test_a_head_that_moved_has_its_own_times():
-    poses = REST.copy()
-    poses[:, 2, 3] = np.tile([0.0, 0.5, 1.0, 1.0], COUNT // 4)  # to and fro by a slice
-    raw = sampled(poses)
+    poses = torch.eye(4, dtype=torch.float64).repeat(COUNT, 1, 1)
+    poses[:, 2, 3] = f64([0.0, 0.5, 1.0, 1.0]).repeat(COUNT // 4)  # to and fro by a slice
+    frames = [Rigid(pose) for pose in poses]
+    slices = [SliceWise(GRID, 2, pose.expand(SHAPE[2], 4, 4)) for pose in poses]
+    assert error(frames, frames) < 0.3 * error(frames, REST)
+    assert error(frames, slices) == pytest.approx(error(frames, frames))
+
+
+def test_what_bends_a_head_that_turns_brings_it_to_other_slices():
+    bend = Field(GRID, f64([0.0, 2.0, 0.0])[:, None, None, None].expand(3, *SHAPE))
+    turn = [Rigid(pose((25.0 * (t % 2), 0, 0), (0.0, 0.0, 0.0))) for t in range(COUNT)]
+    bent = [Composed(bend, one) for one in turn]
+    assert error(bent, bent) < 0.5 * error(bent, turn)
+
+
+def error(warps, told):
+    """Mean distance from one moment, where a head that goes one way is told to go another."""
     even = EvenTimes(TIMES, 0.5)
     true = swing(np.arange(COUNT) * TR + even.moment)[:, None, None, None]
-
-    def error(ways):
-        apart = np.abs(np.stack(list(even(iter(raw), GRID, ways, USED))) - true)
-        return apart[INNER, ..., 1:-1].mean()
-
-    by_slices = np.repeat(poses[:, None], SHAPE[2], axis=1)
-    assert error(poses) < 0.3 * error(REST)
-    assert error(by_slices) == pytest.approx(error(poses))
+    apart = np.abs(np.stack(list(even(iter(sampled(warps)), GRID, told, USED))) - true)
+    return apart[INNER, ..., 1:-1].mean()
 
 
 def test_frames_and_places_that_tell_nothing_stay_and_have_no_part_in_others():

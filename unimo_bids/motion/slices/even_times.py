@@ -21,7 +21,7 @@ from unimo_bids.files.scratch import on_disk
 from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
-from unimo_bids.spatial.warp import Rigid, SliceWise, Warp
+from unimo_bids.spatial.warp import Warp
 
 _AT_ONCE = 1 << 22  # values
 
@@ -51,7 +51,7 @@ class EvenTimes:
         self,
         frames: Iterator[NDArray[np.float32]],
         grid: Grid,
-        poses: NDArray[np.float64],
+        warps: Sequence[Warp],
         used: NDArray[np.bool_],
         *,
         onto: Grid | None = None,
@@ -69,20 +69,19 @@ class EvenTimes:
             In the space of the reference.
         grid
             Of the raw series.
-        poses
-            ``(T, S, 4, 4)`` of slices, or ``(T, 4, 4)`` of frames: reference → volume.
+        warps
+            Reference → volume, of each frame.
         used
             ``(T,)`` frames that show the head where it is, in steady state.
         onto, space
             As of `correct_series`, the grid of the frames and where its space is.
         """
-        count, own = len(poses), onto or grid
+        count, own = len(warps), onto or grid
         places = own.points() if space is None else space(own.points())
         made, offsets = (on_disk((count, *own.shape)) for _ in range(2))
         for t, frame in enumerate(frames):
             made[t] = frame
-            moving = self._moving(grid, torch.from_numpy(poses[t]))
-            offsets[t] = acquired(places, grid, self.times, moving).reshape(own.shape)
+            offsets[t] = acquired(places, grid, self.times, warps[t]).reshape(own.shape)
         if used.any():
             values, when = (one.reshape(count, -1) for one in (made, offsets))
             width = max(1, _AT_ONCE // count)
@@ -90,10 +89,6 @@ class EvenTimes:
                 part = slice(first, first + width)
                 values[:, part] = self._read(values[:, part], when[:, part], used)
         yield from (np.array(frame) for frame in made)
-
-    def _moving(self, grid: Grid, poses: Tensor) -> Warp:
-        """Reference → volume, by a frame's one pose or those of its slices."""
-        return Rigid(poses) if poses.dim() == 2 else SliceWise(grid, self.times.axis, poses)
 
     def _read(
         self, values: NDArray[np.float32], when: NDArray[np.float32], used: NDArray[np.bool_]
