@@ -10,6 +10,7 @@ from nipype.pipeline import engine as pe
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.slices import FollowSlices
 from unimo_bids.settings import Settings
+from unimo_bids.workflows.described import DescribedWorkflow
 
 _OF_SLICES = (
     *("SliceTiming", "SliceEncodingDirection", "MultibandAccelerationFactor"),
@@ -83,7 +84,7 @@ def _following_warnings(run: BoldRun, settings: Settings) -> list[str]:
 
 
 def follow_slices(
-    workflow: pe.Workflow,
+    workflow: DescribedWorkflow,
     run: BoldRun,
     settings: Settings,
     resources: Mapping[str, Any],
@@ -110,18 +111,14 @@ def follow_slices(
         name="slices",
         **resources,
     )
-    workflow.connect(
-        [
-            (motion, slices, [("motion", "motion"), ("transforms", "transforms")]),
-            (slices, resample, [("slices", "slices")]),
-            (slices, confounds, [("slices", "slices")]),
-            (resample, confounds, [("coverage", "coverage"), ("history", "history")]),
-            (slices, figures, [("slices", "slices"), ("warnings", "slice_warnings")]),
-            (slices, save, [("table", "slices"), ("metadata", "slices_metadata")]),
-            (resample, figures, [("about_history", "about_history")]),
-            (resample, save, [("coverage", "coverage"), ("about_history", "about_history")]),
-        ]
-    )
+    workflow.hand_on(motion, slices, "motion", "transforms")
+    workflow.hand_on(slices, resample, "slices")
+    workflow.hand_on(slices, confounds, "slices")
+    workflow.hand_on(resample, confounds, "coverage", "history")
+    workflow.hand_on(slices, figures, "slices", warnings="slice_warnings")
+    workflow.hand_on(slices, save, table="slices", metadata="slices_metadata")
+    workflow.hand_on(resample, figures, "about_history")
+    workflow.hand_on(resample, save, "coverage", "about_history")
     return slices
 
 
