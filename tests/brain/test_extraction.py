@@ -34,11 +34,6 @@ def test_what_is_not_clear_is_left_to_the_other_way(bright):
     assert extract_brain(ONE, AFFINE, "auto").method == epi.METHOD
 
 
-def test_other_doubts_stay(bright):
-    brain = extract_brain(TWO, AFFINE, "auto")
-    assert brain.method == METHOD and brain.usable and "twins" in brain.doubts[0]
-
-
 def test_no_brain_is_not_usable(bright):
     specks = np.random.default_rng(0).normal(100, 5, (40, 40, 20))
     specks[::2] += 300
@@ -72,6 +67,7 @@ def test_the_other_way_must_find_the_place_too(bright):
 
 def test_twins_give_numbers_to_copy(bright):
     brain = extract_brain(TWO, AFFINE, "auto")
+    assert brain.method == METHOD and brain.usable
     (told,) = advised(brain)
     found = re.fullmatch(r".*\(twins\?\): choose one with --brain-center=(\d+),(\d+),(\d+)", told)
     assert found is not None

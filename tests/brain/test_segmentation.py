@@ -30,13 +30,6 @@ def test_the_brain_is_outlined_where_it_is(bright):
     assert dice > 0.93
 
 
-def test_one_of_two_is_taken_and_the_other_told_of(bright):
-    places = np.array([(60, 60, 90), (200, 180, 90)])
-    found = segment_brain(volume_of(*((tuple(place), 34) for place in places)), SIZES, bright)
-    assert found.rivals == 1
-    assert np.abs(_center(found.probability) - places).max(axis=1).min() < 1.5
-
-
 def test_what_no_brain_of_the_population_has_is_not_taken_if_there_is_another(bright):
     volume = volume_of(((60, 60, 90), 24), ((190, 160, 90), 55))
     for volumes, center in (((20, 100), (60, 60, 90)), ((400, 900), (190, 160, 90))):

@@ -80,12 +80,6 @@ def healthy(volumes: int = FRAMES) -> bytes:
     return bytes(image.to_bytes())
 
 
-def known() -> Iterator[tuple[str, bytes]]:
-    """Name and content of files that are known to have done harm, or might."""
-    for name, change in _KNOWN.items():
-        yield name, change(healthy())
-
-
 def mutated(number: int, seed: int, volumes: int = FRAMES) -> Iterator[tuple[str, bytes]]:
     """Name and content of so many files, mutated at random."""
     whole = healthy(volumes)
@@ -102,7 +96,7 @@ def mutated(number: int, seed: int, volumes: int = FRAMES) -> Iterator[tuple[str
         yield f"{index:03d}: {name}" + (", compressed" if compressed else ""), content
 
 
-def _with(**fields: object) -> Callable[[bytes], bytes]:
+def with_fields(**fields: object) -> Callable[[bytes], bytes]:
     def change(whole: bytes) -> bytes:
         header = nib.Nifti1Header(whole[:348], check=False)
         for field, value in fields.items():
@@ -116,7 +110,7 @@ def _with(**fields: object) -> Callable[[bytes], bytes]:
     return change
 
 
-def _stored(
+def stored(
     change: Callable[[np.ndarray], np.ndarray], dtype: type = np.float32, **fields: object
 ) -> Callable[[bytes], bytes]:
     """Other values, of another type."""
@@ -128,51 +122,9 @@ def _stored(
             values = change(data.reshape((*SHAPE, FRAMES), order="F")).astype(dtype)
         header.set_data_dtype(dtype)
         made = header.binaryblock + whole[348:352] + values.tobytes(order="F")
-        return _with(**fields)(made)
+        return with_fields(**fields)(made)
 
     return changed
-
-
-def _one_voxel(value: float) -> Callable[[np.ndarray], np.ndarray]:
-    def change(data: np.ndarray) -> np.ndarray:
-        data[6, 6, 5, 1] = value
-        return data
-
-    return change
-
-
-_KNOWN: dict[str, Callable[[bytes], bytes]] = {
-    "nothing wrong": lambda whole: whole,
-    "intercept without slope": _with(scl_slope=0, scl_inter=np.inf),
-    "intercept with slope": _with(scl_slope=1, scl_inter=np.inf),
-    "slope": _with(scl_slope=np.inf),
-    "negative slope": _with(scl_slope=-1, scl_inter=0),
-    "negative slope and intercept": _with(scl_slope=-1, scl_inter=500),
-    "negative intercept": _with(scl_slope=1, scl_inter=-20_000),
-    "tiny slope": _with(scl_slope=1e-38, scl_inter=0),
-    "huge slope": _with(scl_slope=1e34, scl_inter=0),
-    "huge intercept": _with(scl_slope=1, scl_inter=1e30),
-    "magic": _with(magic=b"n+1\xf9"),
-    "far origin in the sform": _with(srow_x={3: 1e30}),
-    "far origin in both": _with(srow_x={3: 1e30}, qoffset_x=1e30),
-    "distant origin": _with(srow_x={3: 1e8}, qoffset_x=1e8),
-    "one voxel of 1e38": _stored(_one_voxel(1e38)),
-    "one voxel of 1e300": _stored(_one_voxel(1e300), np.float64),
-    "one voxel of 1e14": _stored(_one_voxel(1e14)),
-    "repetition time": _with(pixdim={4: 1e38}),
-    "form code": _with(qform_code=99, pixdim={1: 5.0}),
-    "form codes": _with(qform_code=99, sform_code=-5),
-    "units": _with(xyzt_units=255),
-    "constant": _stored(lambda data: 0 * data + 7, np.int16),
-    "one voxel differs": _stored(lambda data: _one_voxel(8)(0 * data + 7), np.int16),
-    "nearly constant": _stored(lambda data: 1e6 + 1e-3 * data),
-    "constant but for one frame": _stored(lambda data: data * (np.arange(FRAMES) == 2), np.int16),
-    "negative": _stored(lambda data: -data - 1),
-    "all of it NaN": _stored(lambda data: data * np.nan),
-    "bytes at the end": lambda whole: whole + b"more",
-    "a frame more": lambda whole: whole + whole[-2000:],
-    "noise": _stored(lambda data: np.random.default_rng(1).normal(size=data.shape)),
-}
 
 
 def _fields(whole: bytes, random: np.random.Generator) -> tuple[str, bytes]:
@@ -225,7 +177,7 @@ def _values(whole: bytes, random: np.random.Generator) -> tuple[str, bytes]:
         return np.nan_to_num(data).clip(-2e9, 2e9) if np.dtype(dtype).kind in "iu" else data
 
     name = f"{share:.2%} of frames {np.flatnonzero(frames)} are {value} as {np.dtype(dtype)}"
-    return name, _stored(change, dtype)(whole)
+    return name, stored(change, dtype)(whole)
 
 
 def _cut(whole: bytes, random: np.random.Generator) -> tuple[str, bytes]:

@@ -44,13 +44,11 @@ def test_one_volume(tmp_path, capsys):
     assert said.err == ""
 
 
-@pytest.mark.parametrize("frames", [1, 2])
-def test_a_margin_around_the_brain(tmp_path, capsys, frames):
+def test_a_margin_around_the_brain(tmp_path, capsys):
     """A ball of 40 mm becomes one of 52, where it is found; its volume is told without."""
-    out, empty = tmp_path / "mask.nii.gz", np.zeros_like(ONE)
-    series = ONE if frames == 1 else np.stack([ONE, empty], axis=-1)
+    out, series = tmp_path / "mask.nii.gz", np.stack([ONE, np.zeros_like(ONE)], axis=-1)
     assert main([_saved(tmp_path / "in.nii", series), str(out), "--margin", "12"]) == 0
-    masks = np.asanyarray(nib.load(out).dataobj).reshape(*ONE.shape, frames) > 0
+    masks = np.asanyarray(nib.load(out).dataobj) > 0
     assert _dice(masks[..., 0], volume_of(((150, 120, 90), 52)).numpy()) > 0.93
     assert not masks[..., 1:].any()
     told = float(capsys.readouterr().out.split(" ml")[0].split()[-1])
@@ -85,13 +83,9 @@ def test_what_is_there_is_not_overwritten(tmp_path, name, capsys):
     assert main([given, str(tmp_path / name)]) == 2
     assert name in capsys.readouterr().err
     assert (tmp_path / "there.nii.gz").read_bytes() == b"precious"
-
-
-def test_a_file_that_exists_is_overwritten_if_that_is_asked_for(tmp_path):
-    out = tmp_path / "there.nii.gz"
-    out.write_bytes(b"old")
-    assert main([_saved(tmp_path / "in.nii", ONE), str(out), "--overwrite"]) == 0
-    assert nib.load(out).shape == ONE.shape
+    if name == "there.nii.gz":
+        assert main([given, str(tmp_path / name), "--overwrite"]) == 0
+        assert nib.load(tmp_path / name).shape == ONE.shape
 
 
 def test_the_brain_that_is_pointed_at(tmp_path, capsys):
@@ -112,9 +106,3 @@ def test_the_brain_that_is_pointed_at(tmp_path, capsys):
 
 _AWAY = np.zeros((4, 4))
 _AWAY[0, 3] = -100
-
-
-def test_what_is_no_place_is_refused(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["in.nii", "mask.nii", "--brain-center", "-4,60"])
-    assert stop.value.code == 2 and "'-4,60' is no place; give X,Y,Z" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -41,91 +42,78 @@ def test_defaults_are_those_of_the_settings(bids):
     assert parsed(bids) == Settings(bids_dir=bids, out_dir=bids.parent / "out")
 
 
+# words, and what they set; in TMP
+OPTIONS = [
+    ("--participant-label sub-01 02", "participant_label", ("01", "02")),
+    ("--session-label ses-a b", "session_label", ("a", "b")),
+    ("-t task-rest film", "task_id", ("rest", "film")),
+    ("--run-id run-1", "run_id", ("1",)),
+    ("--echo-idx 2", "echo_idx", 2),
+    ("--bids-filter-file TMP/filters.json", "bids_filter_file", Path("TMP/filters.json")),
+    ("-d m=TMP/masks", "derivatives", {"m": Path("TMP/masks")}),
+    ("--bids-database-dir TMP/db", "bids_database_dir", Path("TMP/db")),
+    ("--skip-bids-validation", "skip_bids_validation", True),
+    ("--nprocs 4", "nprocs", 4),
+    ("--omp-nthreads 2", "omp_nthreads", 2),
+    ("--mem 12.5G", "mem_gb", 12.5),
+    ("--low-mem", "low_mem", True),
+    ("--device cuda:1", "device", "cuda:1"),
+    ("--gpus 1", "gpus", 1),
+    ("-w elsewhere", "work_dir", Path("TMP/here/elsewhere")),
+    ("--clean-workdir", "clean_workdir", True),
+    ("--remove-workdir", "remove_workdir", True),
+    ("--level minimal", "level", "minimal"),
+    ("--dummy-scans 0", "dummy_scans", 0),
+    ("--ignore sbref slicetiming", "ignore", ("sbref", "slicetiming")),
+    ("--reference 3", "reference", 3),
+    ("--fd-threshold .3", "fd_threshold", 0.3),
+    ("--dvars-threshold 2", "dvars_threshold", 2.0),
+    ("--fd-radius 35", "fd_radius", 35.0),
+    ("--population fetal", "population", "fetal"),
+    ("--brain-extraction unimo", "brain_extraction", "unimo"),
+    ("--brain-center -12,3.5,4", "brain_center", "-12,3.5,4"),
+    ("--tracker spaer", "tracker", "spaer"),
+    ("--fusion slerp", "fusion", "slerp"),
+    ("--no-refine", "refine", False),
+    ("--slices on", "slices", "on"),
+    ("--slice-time-ref middle", "slice_time_ref", 0.5),
+    ("--deformation epi", "deformation", "epi"),
+    ("--no-intensity-correction", "intensity_correction", False),
+    ("--output-spaces func X:res-2", "output_spaces", ("func", "X:res-2")),
+    ("--template a/t-{age}.nii:m.nii", "template", ("TMP/here/a/t-{age}.nii:TMP/here/m.nii",)),
+    ("--use-plugin TMP/plugin.yml", "use_plugin", Path("TMP/plugin.yml")),
+    ("--stop-on-first-crash", "stop_on_first_crash", True),
+    ("--reports-only", "reports_only", True),
+    ("--md-only-boilerplate", "md_only_boilerplate", True),
+    ("--write-graph", "write_graph", True),
+    ("--aggregate-session-reports 2", "aggregate_session_reports", 2),
+    ("--resource-monitor", "resource_monitor", True),
+    ("--dry-run", "dry_run", True),
+    ("-vv", "verbosity", 2),
+    ("--debug", "debug", True),
+]
+
+
 def test_every_option(bids, tmp_path):
+    (tmp_path / "masks").mkdir()
     for name in ("filters.json", "plugin.yml"):
         (tmp_path / name).write_text("{}")
-    (tmp_path / "masks").mkdir()
-    settings = parsed(
-        bids,
-        *("--participant-label", "sub-01", "02", "--session-label", "ses-a", "b"),
-        *("-t", "task-rest", "film", "--run-id", "run-1", "--echo-idx", "2"),
-        *("--bids-filter-file", tmp_path / "filters.json", "-d", f"m={tmp_path / 'masks'}"),
-        *("--bids-database-dir", tmp_path / "db", "--skip-bids-validation"),
-        *("--nprocs", "4", "--omp-nthreads", "2", "--mem", "12.5G", "--device", "cuda:1"),
-        *("--gpus", "1", "-w", "elsewhere", "--clean-workdir", "--remove-workdir"),
-        *("--level", "minimal", "--dummy-scans", "0", "--reference", "3", "--fd-threshold", ".3"),
-        *("--dvars-threshold", "2", "--fd-radius", "35", "--population", "fetal"),
-        *("--brain-extraction", "unimo", "--brain-center", "-12,3.5,4"),
-        *("--fusion", "slerp", "--no-refine", "--output-spaces", "func", "X:res-2"),
-        *("--template", "a/t-{age}.nii:m.nii"),
-        *("--tracker", "spaer", "--slices", "on", "--deformation", "epi"),
-        *("--slice-time-ref", "middle"),
-        "--no-intensity-correction",
-        *("--use-plugin", tmp_path / "plugin.yml", "--stop-on-first-crash"),
-        *("--aggregate-session-reports", "2", "--low-mem", "--md-only-boilerplate"),
-        *("--me-output-echos", "--ignore", "sbref", "slicetiming"),
-        *("--reports-only", "--write-graph", "--resource-monitor", "--dry-run", "-vv", "--debug"),
-        "--notrack",
-    )
-    expected = Settings(
-        bids_dir=bids,
-        out_dir=bids.parent / "out",
-        participant_label=("01", "02"),
-        session_label=("a", "b"),
-        task_id=("rest", "film"),
-        run_id=("1",),
-        echo_idx=2,
-        bids_filter_file=tmp_path / "filters.json",
-        derivatives={"m": tmp_path / "masks"},
-        bids_database_dir=tmp_path / "db",
-        skip_bids_validation=True,
-        nprocs=4,
-        omp_nthreads=2,
-        mem_gb=12.5,
-        low_mem=True,
-        device="cuda:1",
-        gpus=1,
-        work_dir=tmp_path / "here" / "elsewhere",
-        clean_workdir=True,
-        remove_workdir=True,
-        level="minimal",
-        dummy_scans=0,
-        ignore=("sbref", "slicetiming"),
-        reference=3,
-        fd_threshold=0.3,
-        dvars_threshold=2.0,
-        fd_radius=35.0,
-        population="fetal",
-        brain_extraction="unimo",
-        brain_center="-12,3.5,4",
-        tracker="spaer",
-        fusion="slerp",
-        refine=False,
-        slices="on",
-        slice_time_ref=0.5,
-        deformation="epi",
-        intensity_correction=False,
-        output_spaces=("func", "X:res-2"),
-        template=(f"{tmp_path}/here/a/t-{{age}}.nii:{tmp_path}/here/m.nii",),
-        use_plugin=tmp_path / "plugin.yml",
-        stop_on_first_crash=True,
-        reports_only=True,
-        md_only_boilerplate=True,
-        write_graph=True,
-        aggregate_session_reports=2,
-        resource_monitor=True,
-        dry_run=True,
-        verbosity=2,
-        debug=True,
-    )
-    assert settings == expected
+
+    def there(what):
+        if isinstance(what, dict):
+            return {name: there(one) for name, one in what.items()}
+        if isinstance(what, tuple):
+            return tuple(map(there, what))
+        return type(what)(str(what).replace("TMP", str(tmp_path))) if "TMP" in str(what) else what
+
+    words = [there(word) for said, _, _ in OPTIONS for word in said.split()]
+    settings = parsed(bids, *words, "--me-output-echos", "--notrack")
+    given = {name: there(value) for _, name, value in OPTIONS}
+    assert settings == Settings(bids_dir=bids, out_dir=bids.parent / "out", **given)
     settings.write(tmp_path / "settings.toml")
-    assert parse(["--config-file", str(tmp_path / "settings.toml")]) == expected
-    plain = Settings(bids_dir=bids, out_dir=bids.parent / "out")
-    unused = {
-        f.name for f in fields(Settings) if getattr(settings, f.name) == getattr(plain, f.name)
-    }
-    assert unused == {"bids_dir", "out_dir", "analysis_level", "boilerplate_only"}
+    assert parse(["--config-file", str(tmp_path / "settings.toml")]) == settings
+    unsaid = {one.name for one in fields(Settings)} - given.keys()
+    assert unsaid == {"bids_dir", "out_dir", "analysis_level", "boilerplate_only"}
 
 
 @pytest.mark.parametrize(

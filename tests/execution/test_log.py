@@ -2,10 +2,6 @@ import io
 import logging
 import os
 import shutil
-import subprocess
-import sys
-import sysconfig
-import textwrap
 import warnings
 from pathlib import Path
 
@@ -17,8 +13,6 @@ from unimo_bids.execution.log import LOG_NAME, run_log
 from unimo_bids.execution.runner import run_workflow
 
 pytestmark = pytest.mark.timeout(60)
-
-ROOT = Path(__file__).parents[2]
 
 
 def speak(notes, word):
@@ -95,81 +89,3 @@ def test_log_on_a_full_disk_does_not_fill_the_terminal(capfd):
     finally:
         shutil.rmtree(folder)
     assert capfd.readouterr().err == ""
-
-
-STRANGER = """
-    import os, sys
-    from pathlib import Path
-    from unimo_bids.execution.log import prepare_environment
-    if __name__ == "__main__":
-        prepare_environment()
-        import socket
-        called = []
-        def refuse(*args, **kwargs):
-            called.append(args)
-            raise OSError("there is no network")
-        socket.getaddrinfo = socket.create_connection = refuse
-        import matplotlib.pyplot
-        from tests.execution.workflows import SMALL, fail, node, run_of, whole, work
-        from unimo_bids.execution.log import run_log
-        from unimo_bids.execution.runner import run_workflow
-        base = Path(sys.argv[1])
-        (base / "notes").mkdir()
-        parts = [run_of("01", "rest", node(work, "a", base / "notes")),
-                 run_of("02", "rest", node(fail, "b", base / "notes"))]
-        with run_log({"sub-01": base / "log"}):
-            workflow = whole(base / "work", *parts)
-            (failure,) = run_workflow(workflow, **SMALL, crash_dir=base / "crash")
-        assert not called
-        assert failure.crash_file.exists()
-        print("done as", os.getuid())
-"""
-
-
-def python_for_others(become):
-    """This Python, or the system's of the same version where this one lies in root's home."""
-    if os.getuid() != 0 or shutil.which("setpriv") is None:
-        pytest.skip("only root can become another user")
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for python in (sys.executable, shutil.which(version, path="/usr/bin:/usr/local/bin")):
-        test = "import os, sys; sys.exit(not os.access(os.path.realpath(sys.executable), os.X_OK))"
-        if python and subprocess.run([*become, python, "-c", test], check=False).returncode == 0:
-            return python
-    return pytest.skip("no Python here can be run by other users")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("home", ["unset", "read-only"])
-def test_stranger_without_a_home(tmp_path, home):
-    """As in a container: a user without a name, and no place to keep settings."""
-    become = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
-    python = python_for_others(become)
-    place = Path("/var/tmp") / f"unimo-bids-{os.getpid()}-{home}"
-    house, base = place / "home", place / "base"
-    for folder in (house, base):
-        folder.mkdir(parents=True)
-    base.chmod(0o777)
-    script = place / "script.py"
-    script.write_text(textwrap.dedent(STRANGER))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    if home != "unset":
-        environment["HOME"] = str(house)
-    try:
-        done = subprocess.run(
-            [*become, python, str(script), str(base)],
-            env=environment,
-            cwd=base,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert list(house.iterdir()) == []
-    finally:
-        shutil.rmtree(place)
-    assert done.stdout.endswith("done as 12345\n"), done.stderr
-    assert "Matplotlib" not in done.stderr

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -46,15 +44,6 @@ class _Encoder(nn.Module):
 def encoder() -> _Encoder:
     torch.manual_seed(0)
     return _Encoder().eval()
-
-
-def _grid_turns() -> list[np.ndarray]:
-    """All 48 rotations and reflections of a cube."""
-    return [
-        np.diag(signs) @ np.eye(3)[list(order)]
-        for order in itertools.permutations(range(3))
-        for signs in itertools.product((1.0, -1.0), repeat=3)
-    ]
 
 
 def _turned_image(image: Tensor, rotation: np.ndarray) -> Tensor:
@@ -103,7 +92,10 @@ def test_one_tensor_is_left_as_it_is(out, into, between):
     assert np.linalg.norm(tensor) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("rotation", _grid_turns()[1:], ids=lambda r: str(r.astype(int).tolist()))
+# from these come all 48 rotations and reflections of a cube
+@pytest.mark.parametrize(
+    "rotation", [np.eye(3)[[1, 0, 2]], np.eye(3)[[1, 2, 0]], np.diag([-1.0, 1, 1])], ids=str
+)
 def test_turns_and_reflections_of_the_grid_are_exact(encoder, rotation):
     image = torch.randn(1, 1, 16, 16, 16, dtype=torch.float64)
     encoder = encoder.double()

@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import json
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from unimo_bids.files.tables import write_table
 from unimo_bids.qc import framewise_displacement
 from unimo_bids.qc.columns import describe_columns
 from unimo_bids.qc.confounds import (
@@ -243,35 +241,6 @@ def test_every_column_is_explained():
     assert described["framewise_displacement"]["Radius"] == 21
     assert described["rmsd"]["Radius"] == pytest.approx(33.6)
     assert described["std_dvars"]["Threshold"] == 2.2
-
-
-@pytest.fixture
-def written(tmp_path):
-    """A corrected series and its table, as they lie among the derivatives."""
-    stem = tmp_path / "sub-01_task-rest"
-    data = np.random.default_rng(0).normal(900, 5, (3, 3, 3, FRAMES)).astype(np.float32)
-    nib.Nifti1Image(data, np.eye(4)).to_filename(f"{stem}_desc-preproc_bold.nii.gz")
-    table = crowded_table()
-    write_table(f"{stem}_desc-confounds_timeseries.tsv", table)
-    text = json.dumps(describe_columns(table))
-    (tmp_path / f"{stem.name}_desc-confounds_timeseries.json").write_text(text)
-    return f"{stem}_desc-preproc_bold.nii.gz", table, data
-
-
-def test_nilearn_loads_it(written):
-    from nilearn.interfaces.fmriprep import load_confounds
-    from nilearn.signal import clean
-
-    image, table, data = written
-    confounds, kept = load_confounds(image, strategy=("motion", "high_pass", "scrub"), scrub=0)
-    # nilearn finds lost frames and spikes by the two measures alone, and so not what was bridged
-    assert sorted(set(range(FRAMES)) - set(kept)) == [0, 1, 40, 41, 70]
-    assert {*MOTION_NAMES, "cosine00", "cosine01"} <= set(confounds.columns)
-    assert len([name for name in confounds if name.startswith(("trans", "rot"))]) == 24
-    assert np.isfinite(confounds.to_numpy()).all()
-    np.testing.assert_allclose(np.ptp(confounds["trans_x"]), np.ptp(table["trans_x"]), rtol=1e-6)
-    cleaned = clean(data.reshape(-1, FRAMES).T, confounds=confounds, sample_mask=kept)
-    assert cleaned.shape == (FRAMES - 5, 27) and np.isfinite(cleaned).all()
 
 
 def test_the_largest_move_is_found_across_lost_frames():

@@ -40,8 +40,7 @@ def nipype_dvars(tmp_path, series, mask):
     return table[:, 0], table[:, 1]
 
 
-@pytest.mark.parametrize("frames", [60, 61])  # an even and an odd number of values
-@pytest.mark.parametrize("block", [500, 2**20])
+@pytest.mark.parametrize(("frames", "block"), [(60, 500), (61, 2**20)])  # even and odd
 def test_as_nipype(tmp_path, monkeypatch, frames, block):
     monkeypatch.setattr(dvars, "_BLOCK_VALUES", block)
     series = noisy_series(frames)
@@ -57,7 +56,7 @@ def test_as_nipype(tmp_path, monkeypatch, frames, block):
     assert np.isnan(found.dvars[0]) and np.isnan(found.std_dvars[0])
 
 
-@pytest.mark.parametrize("frames", [3, 6, 10, 20, 30, 100])
+@pytest.mark.parametrize("frames", [3, 10, 100])
 def test_noise_is_one_however_few_frames_there_are(frames):
     series = 1000 + np.random.default_rng(0).normal(0, 5, (20, 20, 20, frames))
     found = series_signals(series, np.ones((20, 20, 20)))

@@ -13,8 +13,8 @@ def relaxing(decay, excess, frames=80, seed=0):
     return noise + excess * decay ** np.arange(frames)
 
 
-@pytest.mark.parametrize("decay", [0.1, 0.3, 0.5, 0.7])
-@pytest.mark.parametrize("excess", [0, 50, 300])
+@pytest.mark.parametrize("decay", [0.1, 0.7])
+@pytest.mark.parametrize("excess", [0, 300])
 def test_as_nipype(tmp_path, decay, excess):
     from nipype.algorithms.confounds import NonSteadyStateDetector
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+import pytest
 
 NOBODY = 61234
 TEMPORARY_MB = 32
@@ -49,3 +54,15 @@ def inside(
     become = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
     words += ["--", "setpriv", *become, "sh", "-c", 'umask 077; exec "$@"', "sh"]
     return tuple(words)
+
+
+def python_for_others(become):
+    """This Python, or the system's of the same version where this one lies in root's home."""
+    if os.getuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can become another user")
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (sys.executable, shutil.which(version, path="/usr/bin:/usr/local/bin")):
+        test = "import os, sys; sys.exit(not os.access(os.path.realpath(sys.executable), os.X_OK))"
+        if python and subprocess.run([*become, python, "-c", test], check=False).returncode == 0:
+            return python
+    return pytest.skip("no Python here can be run by other users")

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.execution.test_log import python_for_others
 from tests.system import apart, study
-from tests.system.apart import NOBODY
+from tests.system.apart import NOBODY, python_for_others
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 

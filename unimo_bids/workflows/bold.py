@@ -155,7 +155,7 @@ def init_bold_wf(
     if population[0] is not None:
         figures.inputs.population_reason = population[1]
     else:
-        workflow.connect(prepare, "population_reason", figures, "population_reason")
+        workflow.hand_on(prepare, figures, "population_reason")
 
     steps = (motion, resample, confounds, figures, save)
     within = follow_slices(workflow, run, settings, memory, prepare, *steps)
@@ -164,91 +164,40 @@ def init_bold_wf(
         spaces = init_spaces(run, settings, age, device, heavy)
         connect_spaces(workflow, prepare, poses, spaces, figures, save)
         if follows_slices(run, settings):
-            workflow.connect(within, "slices", spaces, "slices")
+            workflow.hand_on(within, spaces, "slices")
         if seeks_distortion(run, settings):
-            workflow.connect(poses, "distortion", spaces, "distortion")
+            workflow.hand_on(poses, spaces, "distortion")
     if run.motion is None:
         track = pe.Node(TrackHead(**how), name="track", **heavy)
-        links = [("first", "in_file"), ("reference", "reference"), ("motion_mask", "mask")]
-        workflow.connect([(prepare, track, links), (prepare, motion, links)])
-        workflow.connect(track, "tracking", motion, "tracking")
-        if settings.refine:
-            workflow.connect(track, "tracking", figures, "tracking")
+        for node in (track, motion):
+            workflow.hand_on(prepare, node, "reference", first="in_file", motion_mask="mask")
+        for node in (motion, figures) if settings.refine else (motion,):
+            workflow.hand_on(track, node, "tracking")
     else:
-        workflow.connect(prepare, "first", motion, "in_file")
-    workflow.connect(
-        [
-            (prepare, resample, [("series", "in_files")]),
-            (prepare, residual, [("reference", "reference"), ("still_mask", "mask")]),
-            (prepare, confounds, [("mask", "mask"), ("radius", "brain_radius")]),
-            (poses, resample, [("motion", "motion")]),
-            (poses, confounds, [("motion", "motion")]),
-            (poses, figures, [("motion", "motion")]),
-            (poses, save, [("transforms", "transforms")]),
-            (resample, residual, [("first", "in_file")]),
-            (resample, confounds, [("first", "in_file"), ("non_steady", "non_steady")]),
-            (
-                prepare,
-                figures,
-                [
-                    ("first", "original"),
-                    ("series_warnings", "series_warnings"),
-                    ("volume", "reference_volume"),
-                    ("mask", "mask"),
-                    ("probability", "probability"),
-                    ("motion_mask", "motion_mask"),
-                    ("population", "population"),
-                    ("method", "brain_method"),
-                    ("brain_warnings", "brain_warnings"),
-                    ("about_brain", "about_brain"),
-                ],
-            ),
-            (
-                motion,
-                figures,
-                [("boldref", "boldref"), ("device_used", "device_used")],
-            ),
-            (
-                resample,
-                figures,
-                [
-                    ("first", "corrected"),
-                    ("tsnr_before", "tsnr_before"),
-                    ("tsnr_after", "tsnr_after"),
-                    ("similarity", "similarity"),
-                    ("warnings", "time_warnings"),
-                ],
-            ),
-            (residual, confounds, [("motion", "residual")]),
-            (confounds, figures, [("confounds", "confounds"), ("fd_radius", "fd_radius")]),
-            (
-                prepare,
-                save,
-                [("mask", "mask"), ("probability", "brain"), ("about_brain", "about_brain")],
-            ),
-            (
-                motion,
-                save,
-                [("boldref", "boldref"), ("about_motion", "about_motion")],
-            ),
-            (
-                resample,
-                save,
-                [
-                    ("out_files", "bold"),
-                    ("about_time", "about_time"),
-                    ("tsnr_before", "tsnr_before"),
-                    ("tsnr_after", "tsnr_after"),
-                ],
-            ),
-            (
-                confounds,
-                save,
-                [("confounds", "confounds"), ("metadata", "confounds_metadata")],
-            ),
-            (figures, save, [("figures", "figures")]),
-        ]
-    )
+        workflow.hand_on(prepare, motion, first="in_file")
+    hand_on = workflow.hand_on
+    hand_on(prepare, resample, series="in_files")
+    hand_on(prepare, residual, "reference", still_mask="mask")
+    hand_on(prepare, confounds, "mask", radius="brain_radius")
+    hand_on(poses, resample, "motion")
+    hand_on(poses, confounds, "motion")
+    hand_on(poses, figures, "motion")
+    hand_on(poses, save, "transforms")
+    hand_on(resample, residual, first="in_file")
+    hand_on(resample, confounds, "non_steady", first="in_file")
+    of_brain = ("mask", "probability", "motion_mask", "population", "brain_warnings", "about_brain")
+    hand_on(prepare, figures, "series_warnings", *of_brain)
+    hand_on(prepare, figures, first="original", volume="reference_volume", method="brain_method")
+    hand_on(motion, figures, "boldref", "device_used")
+    hand_on(resample, figures, "tsnr_before", "tsnr_after", "similarity")
+    hand_on(resample, figures, first="corrected", warnings="time_warnings")
+    hand_on(residual, confounds, motion="residual")
+    hand_on(confounds, figures, "confounds", "fd_radius")
+    hand_on(prepare, save, "mask", "about_brain", probability="brain")
+    hand_on(motion, save, "boldref", "about_motion")
+    hand_on(resample, save, "about_time", "tsnr_before", "tsnr_after", out_files="bold")
+    hand_on(confounds, save, "confounds", metadata="confounds_metadata")
+    hand_on(figures, save, "figures")
     return workflow
 
 

@@ -11,6 +11,7 @@ from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.deform import SeekDistortion
 from unimo_bids.settings import Settings
 from unimo_bids.words import GRID_AXES
+from unimo_bids.workflows.described import DescribedWorkflow
 from unimo_bids.workflows.slices import follows_slices
 
 _NOT_SOUGHT = "No distortion was looked for: {}."
@@ -41,7 +42,7 @@ def distortion_facts(run: BoldRun, settings: Settings) -> dict[str, str]:
 
 
 def seek_distortion(
-    workflow: pe.Workflow,
+    workflow: DescribedWorkflow,
     run: BoldRun,
     settings: Settings,
     resources: Mapping[str, Any],
@@ -70,19 +71,13 @@ def seek_distortion(
         if measured.magnitude is not None:
             deform.inputs.magnitude = str(measured.magnitude)
     if follows_slices(run, settings):
-        workflow.connect(poses, "slices", deform, "slices")
-    field = [("distortion", "distortion")]
-    told = [("displacement", "displacement"), ("about", "about_distortion")]
-    workflow.connect(
-        [
-            (prepare, deform, [("first", "in_file")]),
-            (poses, deform, [("motion", "motion"), ("transforms", "transforms")]),
-            (deform, resample, field),
-            (deform, confounds, field),
-            (deform, figures, told),
-            (deform, save, [*field, *told]),
-        ]
-    )
+        workflow.hand_on(poses, deform, "slices")
+    workflow.hand_on(prepare, deform, first="in_file")
+    workflow.hand_on(poses, deform, "motion", "transforms")
+    workflow.hand_on(deform, resample, "distortion")
+    workflow.hand_on(deform, confounds, "distortion")
+    workflow.hand_on(deform, figures, "displacement", about="about_distortion")
+    workflow.hand_on(deform, save, "distortion", "displacement", about="about_distortion")
     return deform
 
 

@@ -15,6 +15,10 @@ class DescribedWorkflow(pe.Workflow):
         super().__init__(name=name)
         self.desc = tuple(desc)
 
+    def hand_on(self, giver: pe.Node, taker: pe.Node, *names: str, **others: str) -> None:
+        """Connect outputs to inputs: some have the same name, others are ``output="input"``."""
+        self.connect([(giver, taker, [*zip(names, names, strict=True), *others.items()])])
+
     def described(self) -> list[str]:
         """Paragraphs of this workflow and those within, each once, in the order of the nodes."""
         paragraphs = list(self.desc)

@@ -11,6 +11,7 @@ from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.slices import FollowSlices
 from unimo_bids.settings import Settings
 from unimo_bids.words import GRID_AXES
+from unimo_bids.workflows.described import DescribedWorkflow
 
 _OF_SLICES = (
     *("SliceTiming", "SliceEncodingDirection", "MultibandAccelerationFactor"),
@@ -90,7 +91,7 @@ def slice_axis(run: BoldRun) -> int | None:
 
 
 def follow_slices(
-    workflow: pe.Workflow,
+    workflow: DescribedWorkflow,
     run: BoldRun,
     settings: Settings,
     resources: Mapping[str, Any],
@@ -117,19 +118,15 @@ def follow_slices(
         name="slices",
         **resources,
     )
-    workflow.connect(
-        [
-            (prepare, slices, [("first", "in_file")]),
-            (motion, slices, [("motion", "motion"), ("transforms", "transforms")]),
-            (slices, resample, [("slices", "slices")]),
-            (slices, confounds, [("slices", "slices")]),
-            (resample, confounds, [("coverage", "coverage"), ("history", "history")]),
-            (slices, figures, [("slices", "slices"), ("warnings", "slice_warnings")]),
-            (slices, save, [("table", "slices"), ("metadata", "slices_metadata")]),
-            (resample, figures, [("about_history", "about_history")]),
-            (resample, save, [("coverage", "coverage"), ("about_history", "about_history")]),
-        ]
-    )
+    workflow.hand_on(prepare, slices, first="in_file")
+    workflow.hand_on(motion, slices, "motion", "transforms")
+    workflow.hand_on(slices, resample, "slices")
+    workflow.hand_on(slices, confounds, "slices")
+    workflow.hand_on(resample, confounds, "coverage", "history")
+    workflow.hand_on(slices, figures, "slices", warnings="slice_warnings")
+    workflow.hand_on(slices, save, table="slices", metadata="slices_metadata")
+    workflow.hand_on(resample, figures, "about_history")
+    workflow.hand_on(resample, save, "coverage", "about_history")
     return slices
 
 

@@ -12,6 +12,7 @@ from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.spaces import CarryToSpaces
 from unimo_bids.settings import Settings
 from unimo_bids.spaces.names import output_spaces
+from unimo_bids.workflows.described import DescribedWorkflow
 from unimo_bids.workflows.slices import in_time
 
 
@@ -42,7 +43,7 @@ def init_spaces(
 
 
 def connect_spaces(
-    workflow: pe.Workflow,
+    workflow: DescribedWorkflow,
     prepare: pe.Node,
     poses: pe.Node,
     spaces: pe.Node,
@@ -50,15 +51,11 @@ def connect_spaces(
     save: pe.Node,
 ) -> None:
     """Hand on what only spaces know."""
-    results = [("files", "space_files"), ("about", "about_spaces"), ("figures", "space_figures")]
-    workflow.connect(
-        [
-            (prepare, spaces, [("series", "in_files"), ("probability", "probability")]),
-            (poses, spaces, [("motion", "motion")]),
-            (spaces, figures, [("warnings", "space_warnings")]),
-            (spaces, save, results),
-        ]
-    )
+    workflow.hand_on(prepare, spaces, "probability", series="in_files")
+    workflow.hand_on(poses, spaces, "motion")
+    workflow.hand_on(spaces, figures, warnings="space_warnings")
+    about = {"files": "space_files", "about": "about_spaces", "figures": "space_figures"}
+    workflow.hand_on(spaces, save, **about)
 
 
 def space_sentences(settings: Settings) -> str:
