@@ -6,7 +6,7 @@ import torch
 
 from tests.phantom import AFFINE, SHAPE, error_mm, noise, pose, random_poses, volume
 from unimo_bids.motion.contrasts import ROUNDS, refine_tied
-from unimo_bids.motion.groups import place_groups
+from unimo_bids.motion.groups import groups_of, place_groups
 from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.scan import read_scan
 from unimo_bids.motion.tracking import Track
@@ -44,3 +44,8 @@ def test_a_group_beside_the_others_is_moved_and_its_deviations_tell(series, kind
         assert float(error_mm(after.refined.poses, poses).max()) < 0.5 * float(still.min())
         widened = after.refined.covariance - before.refined.covariance
         assert (widened.diagonal(dim1=1, dim2=2)[group] > 0).all()
+
+
+def test_one_frame_is_no_group(series):
+    scan, poses = series
+    assert groups_of(scan, poses, np.arange(len(KIND)) == 0) == []

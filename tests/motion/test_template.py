@@ -66,6 +66,16 @@ def test_align_marks_what_a_frame_did_not_see(mask):
     assert torch.equal(unseen, expected)
 
 
+def test_a_first_frame_without_a_part_does_not_spoil_the_others(at_rest, mask):
+    poses = torch.stack([torch.eye(4).double(), pose((2, 0, 0), (1, 0, 0))])
+    lost = torch.zeros(2, *SHAPE)
+    lost[0, :, : SHAPE[1] // 3] = 1
+    aligned = align(volumes(poses), poses, GRID, mask, WHOLE, lost)
+    inside = mask > 0.5
+    assert torch.isnan(aligned[0][inside]).any()
+    torch.testing.assert_close(aligned[1, inside], at_rest[inside], rtol=0, atol=1.5)
+
+
 @pytest.mark.parametrize("odd", [1e4, -1e4, torch.nan])
 def test_the_robust_mean_ignores_a_torn_frame(odd):
     frames = 100 + noise((8, *SHAPE), 1.0)

@@ -66,6 +66,8 @@ def groups_of(scan: Scan, poses: Tensor, good: NDArray[np.bool_]) -> list[Group]
     from scipy.spatial.distance import squareform
 
     frames = np.flatnonzero(good)
+    if len(frames) < GROUPS.fewest:
+        return []
     chunks = scan.frames.chunks(frames.tolist())
     level, evened = scan.coarse.level, scan.evened()
     images = torch.cat([level.image(evened(chunk)) for chunk in chunks])

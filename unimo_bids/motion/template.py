@@ -139,6 +139,8 @@ def align(
             gone = resample(lost[row], grid, Rigid(pose), interpolation="linear", window=window)
             moved[gone > 0.05] = torch.nan
         both = inside & torch.isfinite(moved)
+        if aligned:
+            both &= torch.isfinite(aligned[0])
         if aligned and int(both.sum()) > 10:
             here, there = moved[both], aligned[0][both]
             # symmetric in the noise of both, unlike a regression of one on the other

@@ -84,7 +84,8 @@ def cost_of(weights: list[float]) -> float:
     one = torch.zeros(1, dtype=torch.long)
     place = torch.randn(1, 3, 6, generator=torch.Generator().manual_seed(0))
     chosen = torch.tensor([[0.4, 1.0, 1.0, 1.0, 1.0, 0.6]])
-    points = Points(one, one, one, place, torch.zeros(1, 3).double(), values, chosen)
+    seen = torch.ones_like(values)
+    points = Points(one, one, one, place, torch.zeros(1, 3).double(), values, seen, chosen)
     of = SliceIntensity(points, values, torch.tensor([weights]), torch.ones(3))
     return float(of.equations(torch.zeros(6, 6), torch.ones(1), torch.ones(1).bool()).cost[0])
 

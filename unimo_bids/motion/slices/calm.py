@@ -55,7 +55,9 @@ def calm_template(
     chosen = calm[np.linspace(0, many - 1, min(many, MOST_FRAMES)).round().astype(int)].tolist()
     middles = trajectory.at(torch.tensor(chosen) * times.repetition_time + times.middle)
     window = head.window(_WINDOW_RIM)
-    aligned = align(frames(chosen), middles, frames.grid, head.weights[window], window)
+    weights = head.weights[window]
+    lost = frames.lost(chosen)
+    aligned = align(frames(chosen), middles, frames.grid, weights, window, lost)
     made = template.clone()
     made[window] = robust_mean(aligned)
     return made

@@ -17,6 +17,7 @@ from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.slices.calm import calm_template, moved_within
 from unimo_bids.motion.slices.fitting import SliceProblem
 from unimo_bids.motion.slices.judge import clearly_better, standardised
+from unimo_bids.motion.slices.losses import without_losses
 from unimo_bids.motion.slices.rebuilding import evened, rebuild, values_at
 from unimo_bids.motion.slices.thresholds import CALM, FOLLOWING, JUDGE
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory, through_frames
@@ -136,6 +137,7 @@ def estimate_slices(
         start = through_frames(torch.from_numpy(motion.poses), good, times, head.center)
         template = torch.from_numpy(motion.template) / frames.scale
         frame_poses = torch.from_numpy(motion.poses)
+        frames = without_losses(frames, template, head, frame_poses, good)
         fit = SliceProblem(frames, template, head, times, usable, good).fit(start, frame_poses)
         moves = clearly_better(standardised(fit.held_out), good) & good
         if moves.any() and good.sum() >= CALM.fewest:

@@ -286,7 +286,9 @@ class SliceProblem:
             images = self.frames(part)
             grid, axis = self.frames.grid, self.times.axis
             many = max(1, most // max(1, shown))
-            found.append(choose(images, torch.tensor(part), poses, grid, axis, model, many))
+            lost = self.frames.lost(part)
+            chosen = choose(images, torch.tensor(part), poses, grid, axis, model, many, lost)
+            found.append(chosen)
         return [points for points in found if points is not None]
 
     # ------------------------------------------------------------------------------------ descent
@@ -339,7 +341,7 @@ class SliceProblem:
             f, weights = (
                 part.reshape(chosen.values.shape) for part in (model.values(at), model.weights(at))
             )
-            of = SliceIntensity(chosen, f, weights * chosen.there, radius)
+            of = SliceIntensity(chosen, f, weights * chosen.seen, radius)
             if number not in sigma:
                 sigma[number] = of.scale()
             equations = of.equations(chosen.steepest(at, model), sigma[number], good[chosen.frames])

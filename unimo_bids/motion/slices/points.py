@@ -114,8 +114,10 @@ class Points:
         ``(M, 3)`` float64, the index of the head's middle in the frame.
     values
         ``(M, P)`` of the frame.
+    seen
+        ``(M, P)`` how far each shows what is there, 0 … 1; 0 where a slice has fewer points.
     weights
-        ``(M, P)`` of the head where the points were chosen; 0 where a slice has fewer.
+        ``(M, P)`` of the head where the points were chosen, as far as they are seen.
     last
         Where slopes were read last, and these: they hardly change while points hardly move.
     """
@@ -126,6 +128,7 @@ class Points:
     index: Tensor
     origin: Tensor
     values: Tensor
+    seen: Tensor
     weights: Tensor
     last: tuple[Tensor, Tensor] | None = None
 
@@ -133,11 +136,6 @@ class Points:
     def frame(self) -> Tensor:
         """Number in the series of each slice's frame ``(M,)``."""
         return self.frames[self.row]
-
-    @property
-    def there(self) -> Tensor:
-        """Which there are ``(M, P)``: slices may have fewer points than others."""
-        return self.weights > 0
 
     def carried(self, poses: Tensor, grid: Grid, model: Model) -> Tensor:
         """Where they are in the template by poses ``(M, 4, 4)``: indices ``(3, M P)``."""
@@ -161,6 +159,7 @@ def choose(
     axis: int,
     model: Model,
     many: int,
+    lost: Tensor | None = None,
 ) -> Points | None:
     """In each slice the points that tell most of the head; None where no frame shows it.
 
@@ -176,6 +175,8 @@ def choose(
         Of the frames and their slices.
     many
         Points of a slice at most.
+    lost
+        ``(F, X, Y, Z)`` how far places of the frames have no signal, 0 … 1; None where all have.
     """
     center = rigid.transform(grid.to_index @ poses, model.head.center[None])[:, :, 0]
     reach = _REACH * model.head.radius / grid.sizes
@@ -191,7 +192,12 @@ def choose(
     voxels[axis] = 0
     most = min(many, voxels.shape[1])
     # a frame at a time: all voxels of several take much memory
-    best = [_worth(voxels, slices, own[slices], grid, axis, model).topk(most) for own in poses]
+    worths = (_worth(voxels, slices, own[slices], grid, axis, model) for own in poses)
+    there = None if lost is None else 1 - lost[:, x, y, z]
+    if there is not None:
+        of_slices = there.movedim(axis + 1, 1).flatten(2)
+        worths = (worth * seen for worth, seen in zip(worths, of_slices, strict=True))
+    best = [worth.topk(most) for worth in worths]
     worth, kept = (torch.cat(part) for part in zip(*best, strict=True))
     row, slice_of = torch.cartesian_prod(torch.arange(len(frames)), slices).T
     origin, poses = center.mean(dim=1)[row], poses[row, slice_of]
@@ -204,6 +210,9 @@ def choose(
     index = voxels[:, kept[shown]].transpose(0, 1).contiguous()
     index[:, axis] = slice_of[shown, None].double()
     i, j, k = (index - low[:, None]).long().unbind(dim=1)
+    seen = (worth[shown] > 0).float()
+    if there is not None:
+        seen = seen * there[row[shown, None], i, j, k]
     points = Points(
         frames[present],
         among,
@@ -211,10 +220,11 @@ def choose(
         (index - origin[shown, :, None]).float(),
         origin[shown],
         images[row[shown, None], i, j, k],
-        worth[shown],
+        seen,
+        seen,
     )
     weights = model.weights(points.carried(poses[shown], grid, model))
-    points.weights = weights.reshape(worth[shown].shape) * (worth[shown] > 0)
+    points.weights = weights.reshape(seen.shape) * seen
     return points
 
 

@@ -56,7 +56,15 @@ class History:
     least: float = convention(1e-3, "rms change of brightness; less is nothing")
 
 
+@dataclass(frozen=True)
+class MostLost:
+    """Parts of a head without signal."""
+
+    share: float = convention(0.5, "of the head; of more, the template may have lost the rest")
+
+
 FOLLOWING = Following()
 CALM = Calm()
 JUDGE = Judge()
 HISTORY = History()
+MOST_LOST = MostLost()
