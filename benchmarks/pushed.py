@@ -9,18 +9,17 @@ writes it, on other voxels, in Hz or as a difference of phase, with noise, and r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nibabel as nib
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from benchmarks.pushed_heads import AXIS, READOUT, Array, Head, apply, real_head
 from benchmarks.table import markdown_table, number
 from unimo_bids.motion.distortion import Bent, estimate_distortion
 from unimo_bids.motion.estimation import estimate_motion
@@ -28,75 +27,8 @@ from unimo_bids.pipeline.field_maps import read_field_map
 from unimo_bids.pipeline.measured_field import MeasuredField
 from unimo_bids.spatial.warp import Rigid, Warp
 
-_HEAD = "epi/sub-rtcloud/func/sub-rtcloud_task-faces_bold.nii.gz"
-AXIS, READOUT, BETWEEN = 1, -0.0227, 0.00246  # j-; s, of the run's sidecar, and between echoes
+BETWEEN = 0.00246  # s, echoes of a difference of phase
 _SLIVERS = 8  # of a voxel
-# of the head's half extents: where air is (right, front, up), and its radius, mm
-_AIR = (((0.0, 0.85, -0.6), 16.0), ((0.8, -0.1, -0.75), 12.0), ((-0.8, -0.1, -0.75), 12.0))
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Head:
-    """A volume ``(X, Y, Z)`` and its mask, voxels to world, and the field in it."""
-
-    image: Array
-    mask: NDArray[np.bool_]
-    affine: Array
-    hertz_at_most: float
-
-    @property
-    def points(self) -> Array:
-        """``(N, 3)`` of the mask, world."""
-        return apply(self.affine, np.argwhere(self.mask).astype(float))
-
-    def raw(self, points: Array) -> Array:
-        """Field of the air at points ``(N, 3)``, up to a factor: dipoles along z."""
-        return sum(
-            (radius / np.maximum(r, radius)) ** 3 * (3 * (z / np.maximum(r, 1e-6)) ** 2 - 1)
-            for radius, r, z in air(points, self.points)
-        )
-
-    def hertz(self, points: Array) -> Array:
-        """The field at points ``(N, 3)``, shimmed over the head at rest."""
-        here = self.points
-        ones = np.column_stack([here, np.ones(len(here))])
-        shim, *_ = np.linalg.lstsq(ones, self.raw(here), rcond=None)
-        largest = np.quantile(np.abs(self.raw(here) - ones @ shim), 0.999)
-        shimmed = self.raw(points) - np.column_stack([points, np.ones(len(points))]) @ shim
-        return self.hertz_at_most * shimmed / largest
-
-    def shown(self, points: Array) -> Array:
-        """Where signal at points ``(N, 3)`` is seen."""
-        return points + self.hertz(points)[:, None] * READOUT * self.affine[:3, AXIS]
-
-
-def air(points: Array, head: Array) -> Iterator[tuple[float, Array, Array]]:
-    """Radius of each sphere of air, and how far points are from its middle, and along z."""
-    middle, half = head.mean(axis=0), np.ptp(head, axis=0) / 2
-    for place, radius in _AIR:
-        apart = points - (middle + np.array(place) * half)
-        yield radius, np.linalg.norm(apart, axis=1), apart[:, 2]
-
-
-def apply(affine: Array, points: Array) -> Array:
-    """Points ``(N, 3)`` under an affine."""
-    return points @ affine[:3, :3].T + affine[:3, 3]
-
-
-def real_head(data: Path, hertz_at_most: float) -> Head:
-    """The mean of a real run at rest; its mask by brightness."""
-    loaded = nib.load(data / _HEAD)
-    image = np.asarray(loaded.dataobj, dtype=float).mean(axis=-1)
-    bright = ndimage.binary_opening(image > 0.25 * np.quantile(image, 0.98), iterations=2)
-    parts, _ = ndimage.label(bright)
-    largest = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
-    mask = ndimage.binary_fill_holes(largest)
-    places = apply(loaded.affine, np.indices(mask.shape).reshape(3, -1).T.astype(float))
-    for radius, r, _ in air(places, apply(loaded.affine, np.argwhere(mask).astype(float))):
-        hole = (r < radius).reshape(mask.shape)
-        mask, image = mask & ~hole, np.where(hole, 0.0, image)
-    return Head(image, mask, loaded.affine, hertz_at_most)
 
 
 def some_poses(count: int, degrees: float, mm: float, seed: int, middle: Array) -> Array:
@@ -111,26 +43,24 @@ def some_poses(count: int, degrees: float, mm: float, seed: int, middle: Array) 
     return poses
 
 
-def pushed(head: Head, pose: Array) -> Array:
-    """What a scanner shows of the head at a pose, ``(X, Y, Z)``."""
+def pushed(head: Head, poses: Array) -> Array:
+    """What a scanner shows of the head at poses ``(T, 4, 4)``: ``(X, Y, Z, T)``."""
     n = head.image.shape[AXIS]
     fine = list(head.image.shape)
     fine[AXIS] *= _SLIVERS
     index = np.indices(fine).reshape(3, -1).T.astype(float)
     index[:, AXIS] = (index[:, AXIS] + 0.5) / _SLIVERS - 0.5
-    points = apply(head.affine, index)
-    back = apply(np.linalg.inv(head.affine), apply(np.linalg.inv(pose), points))
-    # what is beyond the edge of the run that the head is from goes on as there
-    signal = ndimage.map_coordinates(head.image, back.T, order=3, mode="nearest")
-    to = index[:, AXIS] + READOUT * head.hertz(points)
+    to = index[:, AXIS] + READOUT * head.hertz(apply(head.affine, index))
     low = np.floor(to).astype(int)
-    out = np.zeros(head.image.shape)
     lines = [index[:, axis].round().astype(int) for axis in range(3)]
-    for voxel, share in ((low, low + 1 - to), (low + 1, to - low)):
-        inside = (voxel >= 0) & (voxel < n)
-        lines[AXIS] = voxel
-        place = tuple(line[inside] for line in lines)
-        np.add.at(out, place, (signal * share)[inside] / _SLIVERS)
+    out = np.zeros((*head.image.shape, len(poses)))
+    for t, pose in enumerate(poses):
+        signal = head.signal(pose, index)
+        for voxel, share in ((low, low + 1 - to), (low + 1, to - low)):
+            inside = (voxel >= 0) & (voxel < n)
+            lines[AXIS] = voxel
+            place = tuple(line[inside] for line in lines)
+            np.add.at(out[..., t], place, (signal * share)[inside] / _SLIVERS)
     return out
 
 
@@ -138,7 +68,7 @@ def series(head: Head, poses: Array, noise: float, seed: int = 0) -> Array:
     """Frames ``(X, Y, Z, T)``, with noise of so much of the head's brightness."""
     rng = np.random.default_rng(seed)
     sigma = noise * np.quantile(head.image[head.mask], 0.5)
-    frames = np.stack([pushed(head, pose) for pose in poses], axis=-1)
+    frames = pushed(head, poses)
     return np.abs(frames + sigma * rng.standard_normal(frames.shape)).astype(np.float32)
 
 

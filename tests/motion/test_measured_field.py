@@ -9,7 +9,8 @@ from tests.deformation.test_field_map import measured
 from tests.motion.test_distortion import AXIS, POSES, known, series
 from unimo_bids.deformation.epi import empty_field
 from unimo_bids.motion import distortion
-from unimo_bids.motion.distortion import _ground, _judge_map, _settle, _Verdict
+from unimo_bids.motion.distortion import _judge_map, _settle, _Verdict
+from unimo_bids.motion.held_out import find_ground
 
 FEW = 8
 
@@ -18,7 +19,7 @@ FEW = 8
 def ground():
     data = series(1.0, POSES[:FEW])
     every = np.arange(FEW)
-    return _ground(data, phantom.AFFINE.numpy(), known(POSES[:FEW], data[..., 0]), every, every)
+    return find_ground(data, phantom.AFFINE.numpy(), known(POSES[:FEW], data[..., 0]), every, every)
 
 
 @pytest.mark.slow

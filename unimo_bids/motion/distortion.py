@@ -10,9 +10,8 @@ done. A field that was measured comes first, and is judged in the same way.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,32 +22,18 @@ from torch import Tensor
 from unimo_bids.deformation.epi import Distortion, ShiftField, empty_field, part_of
 from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.motion.estimate import MotionEstimate
-from unimo_bids.motion.frames import Frames, PartOfFrames
-from unimo_bids.motion.pooled import (
-    Fit,
-    Head,
-    fit_field,
-    fit_poses,
-    fit_under,
-    head_of,
-    level_of,
-    residuals,
-    template_of,
-)
+from unimo_bids.motion.frames import Frames
+from unimo_bids.motion.held_out import POINTS, POSE_STEPS, STEPS, Ground, Seen, find_ground
+from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, fit_under, head_of, steady
 from unimo_bids.motion.scan import MOST_FRAMES
 from unimo_bids.motion.thresholds import DISTORTION
 from unimo_bids.registration.levels import Level
-from unimo_bids.registration.target import Target
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grid import Grid, Window
-from unimo_bids.spatial.region import Region
 from unimo_bids.words import GRID_AXES, Deformation
 
-_POINTS = 4096  # of a template; twice as many change fields by hundredths of a millimetre
 _HALF_WAVE = 0.75  # radii of the head; 0.6 was no better on simulated heads
 _POSE_POINTS = 32_768  # as in registration; those of the field leave poses 0.01 to 0.04 mm off
-_FARTHER = 20.0  # mm that distortion may carry signal, and what splines need besides
-_STEPS, _MORE_STEPS, _POSE_STEPS = 2, 3, 2  # from none, from that of half of the frames
+_MORE_STEPS = 3  # from a field of half of the frames
 _NOT_SOUGHT = "No distortion was looked for"
 
 
@@ -113,7 +98,7 @@ def estimate_distortion(
     if len(chosen) < 2 * DISTORTION.fewest:
         return Bent(motion, None, f"{_NOT_SOUGHT}: {len(chosen)} frames are too few.")
     with torch.inference_mode():
-        ground = _ground(series, affine, motion, good, chosen)
+        ground = find_ground(series, affine, motion, good, chosen)
         surface = ground.region.surface()
         moved = rigid.displacement(ground.poses, torch.eye(4).double(), surface)
         if float(moved.mean(dim=-1).median()) < DISTORTION.moved_mm:
@@ -124,13 +109,7 @@ def estimate_distortion(
         if verdict.field is None:
             said += f"No distortion is corrected: {verdict.said}."
             return Bent(motion, None, said, verdict.less)
-        every = ground.seen(range(len(chosen)))
-        distorted, poses, level = verdict.field, every.poses, ground.level
-        if not verdict.measured:
-            found = fit_field(every.sampled, poses, distorted, ground.head, level, _MORE_STEPS)
-            distorted, poses = found.field, found.poses
-        dense = head_of(ground.region, torch.from_numpy(motion.template).float(), _POSE_POINTS)
-        found = fit_under(every.sampled, poses, distorted, dense, level, _POSE_STEPS)
+        found = _settled(ground, motion, verdict)
         bent = _under_field(ground.frames, motion, good, found, ground.level)
         whole = found.field.on_whole(ground.region.grid, ground.window)
         fixed, common = whole.without_mean(ground.region.weights)
@@ -141,65 +120,8 @@ def estimate_distortion(
         return Bent(bent, Distortion(fixed), said, verdict.less, verdict.measured)
 
 
-@dataclass(frozen=True, eq=False)
-class _Ground:
-    """Frames of a series that serve, where the head is in them, and how they are read.
-
-    Only the window of the grid that the head reaches, and a little more, is read; the region is on
-    the whole grid.
-    """
-
-    frames: Frames
-    window: Window
-    chosen: NDArray[np.int_]
-    poses: Tensor
-    region: Region
-    head: Head
-    level: Level
-
-    @cached_property
-    def box(self) -> tuple[Tensor, Tensor]:
-        """First and last indices that the head reaches."""
-        return _box(self.frames.grid, self.head.region, self.poses)
-
-    @cached_property
-    def apart(self) -> list[int]:
-        """Frames whose heads are far from each other, each the farthest from those before."""
-        surface = self.region.surface()
-        far = torch.stack(
-            [rigid.displacement(self.poses, one, surface).mean(dim=-1) for one in self.poses]
-        )
-        chosen = [0]
-        while len(chosen) < min(DISTORTION.judges, len(far)):
-            chosen.append(int(far[:, chosen].amin(dim=1).argmax()))
-        return chosen
-
-    def seen(self, which: Sequence[int]) -> _Seen:
-        """Some of the frames, by their places among the chosen."""
-        rows = self.frames.chunks(self.chosen[which].tolist())
-        sampled = torch.cat([self.level.sampled(self.frames(some)) for some in rows])
-        return _Seen(sampled, self.poses[which], self.head, self.level)
-
-
-def _ground(
-    series: Any,
-    affine: NDArray[np.float64],
-    motion: MotionEstimate,
-    good: NDArray[np.int_],
-    chosen: NDArray[np.int_],
-) -> _Ground:
-    frames = Frames(series, affine, torch.device("cpu"))
-    scale = float(np.quantile(motion.template[motion.mask > 0.5], 0.98))
-    frames.scale = scale if scale > 0 else 1.0
-    region, poses = _region(frames, motion), torch.as_tensor(motion.poses)
-    head = head_of(region, torch.from_numpy(motion.template).float(), _POINTS)
-    window = _reached(frames.grid, _box(frames.grid, head.region, poses[good]))
-    part = PartOfFrames(frames, window)
-    return _Ground(part, window, chosen, poses[chosen], region, head, level_of(part.grid))
-
-
 def _settle(
-    ground: _Ground, axis: int, how: Deformation, field_map: FieldMap | None
+    ground: Ground, axis: int, how: Deformation, field_map: FieldMap | None
 ) -> tuple[_Verdict, str]:
     """What is to be believed of a field map and of the frames, and why the map is not."""
     if field_map is None:
@@ -212,7 +134,7 @@ def _settle(
     return (sought, measured.said) if measured.field is None or ahead else (measured, "")
 
 
-def _judge_map(ground: _Ground, field_map: FieldMap, axis: int) -> _Verdict:
+def _judge_map(ground: Ground, field_map: FieldMap, axis: int) -> _Verdict:
     """How much of a field that was measured frames say there is, and whether that is believed."""
     seen, amount = ground.seen(ground.apart), 1.0
     for _ in range(2):  # what folds or bends much is not twice as much of the half
@@ -243,7 +165,7 @@ def _as_said(amount: float) -> bool:
     return 1 / DISTORTION.as_said < amount < DISTORTION.as_said
 
 
-def _seek(ground: _Ground, axis: int, how: Deformation) -> _Verdict:
+def _seek(ground: Ground, axis: int, how: Deformation) -> _Verdict:
     """Find a field along an axis, and whether it is worth it."""
     grid, half_wave = ground.frames.grid, _HALF_WAVE * ground.region.radius
     empty = {one: empty_field(grid, one, *ground.box, half_wave) for one in range(3)}
@@ -252,42 +174,6 @@ def _seek(ground: _Ground, axis: int, how: Deformation) -> _Verdict:
         if float(gains.mean()) < DISTORTION.promising:
             return _Verdict(None, _told(_a_field(axis), gains), {axis: _less(gains)}, gains)
     return _judge(ground.seen(ground.apart), empty, axis, how)
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """Frames ``(B, X, Y, Z)``, where the head is in them ``(B, 4, 4)``, and how they are read."""
-
-    sampled: Tensor
-    poses: Tensor
-    head: Head
-    level: Level
-    _templates: dict[int, Target] = field(default_factory=dict)
-
-    def gains(self, empty: ShiftField) -> Tensor:
-        """How much less is left with a field, log, in every other frame."""
-        return self.left(empty, 0, 1)[1] - self.left(empty, _STEPS, 1)[1]
-
-    def left(self, empty: ShiftField, steps: int, halves: int = 2) -> tuple[ShiftField, Tensor]:
-        """Log of what is left in each frame if the other half made field and template.
-
-        The field is that of the first half; with one half, only the second is judged.
-        """
-        fits, left = [], []
-        for part in range(halves):
-            making, judging = slice(part, None, 2), slice(1 - part, None, 2)
-            frames, poses = self.sampled[making], self.poses[making]
-            how = (empty, self.head, self.level)
-            if part not in self._templates:  # the same along all axes
-                self._templates[part] = template_of(frames, poses, *how)
-            fits.append(fit_field(frames, poses, *how, steps, self._templates[part]))
-            left.append(self._judged(fits[-1], judging))
-        return fits[0].field, torch.cat(left)
-
-    def _judged(self, fit: Fit, judging: slice) -> Tensor:
-        frames = self.sampled[judging]
-        poses = fit_poses(fit, frames, self.poses[judging], self.level, _POSE_STEPS)
-        return residuals(fit, frames, poses, self.level).log().double()
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,17 +192,17 @@ class _Verdict:
     doubted: bool = False
 
 
-def _judge(seen: _Seen, empty: Mapping[int, ShiftField], axis: int, how: Deformation) -> _Verdict:
+def _judge(seen: Seen, empty: Mapping[int, ShiftField], axis: int, how: Deformation) -> _Verdict:
     """Whether a field along an axis is worth it, and the axis the one."""
     _, without = seen.left(empty[axis], 0)
-    found, left = seen.left(empty[axis], _STEPS)
+    found, left = seen.left(empty[axis], STEPS)
     gains = without - left
     said, less = _told(_a_field(axis), gains), {axis: _less(gains)}
     if how == "epi":
         return _Verdict(found, said, less, gains)
     if not (_clear(gains) and float(gains.mean()) > DISTORTION.worth):
         return _Verdict(None, said, less, gains)
-    others = {one: seen.left(empty[one], _STEPS)[1] for one in range(3) if one != axis}
+    others = {one: seen.left(empty[one], STEPS)[1] for one in range(3) if one != axis}
     less |= {one: _less(without - other) for one, other in others.items()}
     along = " and ".join(f"{100 * less[one]:.1f} % along {GRID_AXES[one]}" for one in others)
     but = f"{said}, but {along}: "
@@ -352,6 +238,21 @@ def _told(field: str, gains: Tensor) -> str:
     )
 
 
+def _settled(ground: Ground, motion: MotionEstimate, verdict: _Verdict) -> Fit:
+    """Field and poses of all chosen frames, from the field that is believed."""
+    assert verdict.field is not None
+    every, level = ground.seen(range(len(ground.chosen))), ground.level
+    distorted, poses = verdict.field, every.poses
+    region = steady(every.sampled, poses, distorted, ground.region, level)
+    template = torch.from_numpy(motion.template).float()
+    if not verdict.measured:
+        few = head_of(region, template, POINTS)
+        found = fit_field(every.sampled, poses, distorted, few, level, _MORE_STEPS)
+        distorted, poses = found.field, found.poses
+    many = head_of(region, template, _POSE_POINTS)
+    return fit_under(every.sampled, poses, distorted, many, level, POSE_STEPS)
+
+
 def _under_field(
     frames: Frames, motion: MotionEstimate, good: NDArray[np.int_], found: Fit, level: Level
 ) -> MotionEstimate:
@@ -359,32 +260,8 @@ def _under_field(
     poses = torch.as_tensor(motion.poses).clone()
     for rows in frames.chunks(good.tolist()):
         sampled = level.sampled(frames(rows))
-        poses[list(rows)] = fit_poses(found, sampled, poses[list(rows)], level, _POSE_STEPS)
+        poses[list(rows)] = fit_poses(found, sampled, poses[list(rows)], level, POSE_STEPS)
     if motion.reference >= 0:
         poses = rigid.orthonormalized(poses @ rigid.inverse(poses[motion.reference]))
         poses[motion.reference] = torch.eye(4, dtype=torch.float64)
     return replace(motion, poses=poses.numpy())
-
-
-def _region(frames: Frames, motion: MotionEstimate) -> Region:
-    weights, center = torch.from_numpy(motion.mask), torch.from_numpy(motion.center)
-    return Region(frames.grid, weights, center, motion.radius)
-
-
-def _box(grid: Grid, region: Region, poses: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last indices that a region reaches at any of the poses, ``(3,)`` each."""
-    indices = rigid.transform(grid.to_index @ poses, region.grid.corners()).reshape(-1, 3)
-    ends = torch.tensor(grid.shape, dtype=torch.float64) - 1
-    first = torch.minimum(indices.amin(dim=0).clamp(min=0), ends - 2)
-    return first, torch.maximum(torch.minimum(indices.amax(dim=0), ends), first + 2)
-
-
-def _reached(grid: Grid, box: tuple[Tensor, Tensor]) -> Window:
-    """The part of a grid that holds a box, and signal that distortion carries out of it."""
-    farther = _FARTHER / grid.sizes
-    low = (box[0] - farther).floor().clamp(min=0).long().tolist()
-    high = (box[1] + farther).ceil().long().tolist()
-    first, second, third = (
-        slice(start, min(stop + 1, n)) for start, stop, n in zip(low, high, grid.shape, strict=True)
-    )
-    return first, second, third

@@ -23,7 +23,7 @@ from torch.nn.functional import max_pool3d
 
 from unimo_bids.deformation.epi import ShiftField
 from unimo_bids.motion.settings import MotionSettings
-from unimo_bids.motion.template import robust_mean
+from unimo_bids.motion.template import robust_mean, steadiness
 from unimo_bids.registration.intensity import CAUCHY, gains, modelled
 from unimo_bids.registration.least_squares import robust_scale
 from unimo_bids.registration.levels import Level, make_level
@@ -132,6 +132,27 @@ def template_of(
     near = head.near
     points = region.grid.points()[near]
     inside = region.weights.flatten()[near] > 0.5
+    mean = torch.zeros(len(near))
+    images = _undistorted(sampled, poses, field, points, inside, level)
+    mean[near] = robust_mean(images[..., None, None])[:, 0, 0]
+    return make_target(
+        [mean.reshape(1, *region.grid.shape)],
+        region.weights,
+        head.level,
+        center=region.center,
+        radius=region.radius,
+        model="bias",
+        max_points=len(head.places),
+    )
+
+
+def _undistorted(
+    sampled: Tensor, poses: Tensor, field: ShiftField, points: Tensor, inside: Tensor, level: Level
+) -> Tensor:
+    """Frames ``(B, X, Y, Z)`` without motion and distortion at points, ``(B, N)``.
+
+    All have the intensity of the first ``inside``, ``(N,)``; NaN where they did not see a point.
+    """
     images: list[Tensor] = []
     for frame, pose in zip(sampled, poses, strict=True):
         found = read(level, frame, pose, field, points)
@@ -142,17 +163,25 @@ def template_of(
             gain = there.std() / here.std().clamp(min=1e-12)
             image = (image - here.mean()) * gain + there.mean()
         images.append(image)
-    mean = torch.zeros(len(near))
-    mean[near] = robust_mean(torch.stack(images)[..., None, None])[:, 0, 0]
-    return make_target(
-        [mean.reshape(1, *region.grid.shape)],
-        region.weights,
-        head.level,
-        center=region.center,
-        radius=region.radius,
-        model="bias",
-        max_points=len(head.places),
-    )
+    return torch.stack(images)
+
+
+def steady(
+    sampled: Tensor, poses: Tensor, field: ShiftField, region: Region, level: Level
+) -> Region:
+    """A head without the places where a field does not make frames ``(B, X, Y, Z)`` alike.
+
+    Near air signal folds, and fields are sharper than any cosine that is looked for: such places
+    would draw field and poses everywhere else.
+    """
+    window = region.window(_RIM)
+    part = region.part(window)
+    inside = part.weights.flatten() > 0.5
+    images = _undistorted(sampled, poses, field, part.grid.points(), inside, level)
+    images = images.reshape(-1, *part.grid.shape)
+    weights = region.weights.clone()
+    weights[window] *= steadiness(images, robust_mean(images), part.weights)
+    return replace(region, weights=weights)
 
 
 @dataclass(frozen=True, eq=False)

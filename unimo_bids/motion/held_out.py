@@ -1,0 +1,155 @@
+"""Frames of a series whose heads are far apart: one half makes a field, the other judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unimo_bids.deformation.epi import ShiftField
+from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.motion.frames import Frames, PartOfFrames
+from unimo_bids.motion.pooled import (
+    Fit,
+    Head,
+    fit_field,
+    fit_poses,
+    head_of,
+    level_of,
+    residuals,
+    template_of,
+)
+from unimo_bids.motion.thresholds import DISTORTION
+from unimo_bids.registration.levels import Level
+from unimo_bids.registration.target import Target
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid, Window
+from unimo_bids.spatial.region import Region
+
+POINTS = 4096  # of a template; twice as many change fields by hundredths of a millimetre
+STEPS, POSE_STEPS = 2, 2  # of a field from none, and of poses under one
+_FARTHER = 20.0  # mm that distortion may carry signal, and what splines need besides
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Frames of a series that serve, where the head is in them, and how they are read.
+
+    Only the window of the grid that the head reaches, and a little more, is read; the region is on
+    the whole grid.
+    """
+
+    frames: Frames
+    window: Window
+    chosen: NDArray[np.int_]
+    poses: Tensor
+    region: Region
+    head: Head
+    level: Level
+
+    @cached_property
+    def box(self) -> tuple[Tensor, Tensor]:
+        """First and last indices that the head reaches."""
+        return _box(self.frames.grid, self.head.region, self.poses)
+
+    @cached_property
+    def apart(self) -> list[int]:
+        """Frames whose heads are far from each other, each the farthest from those before."""
+        surface = self.region.surface()
+        far = torch.stack(
+            [rigid.displacement(self.poses, one, surface).mean(dim=-1) for one in self.poses]
+        )
+        chosen = [0]
+        while len(chosen) < min(DISTORTION.judges, len(far)):
+            chosen.append(int(far[:, chosen].amin(dim=1).argmax()))
+        return chosen
+
+    def seen(self, which: Sequence[int]) -> Seen:
+        """Some of the frames, by their places among the chosen."""
+        rows = self.frames.chunks(self.chosen[which].tolist())
+        sampled = torch.cat([self.level.sampled(self.frames(some)) for some in rows])
+        return Seen(sampled, self.poses[which], self.head, self.level)
+
+
+def find_ground(
+    series: Any,
+    affine: NDArray[np.float64],
+    motion: MotionEstimate,
+    good: NDArray[np.int_],
+    chosen: NDArray[np.int_],
+) -> Ground:
+    """Frames ``chosen`` of those that are ``good``, and the part of the grid that heads reach."""
+    frames = Frames(series, affine, torch.device("cpu"))
+    scale = float(np.quantile(motion.template[motion.mask > 0.5], 0.98))
+    frames.scale = scale if scale > 0 else 1.0
+    region, poses = _region(frames, motion), torch.as_tensor(motion.poses)
+    head = head_of(region, torch.from_numpy(motion.template).float(), POINTS)
+    window = _reached(frames.grid, _box(frames.grid, head.region, poses[good]))
+    part = PartOfFrames(frames, window)
+    return Ground(part, window, chosen, poses[chosen], region, head, level_of(part.grid))
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Frames ``(B, X, Y, Z)``, where the head is in them ``(B, 4, 4)``, and how they are read."""
+
+    sampled: Tensor
+    poses: Tensor
+    head: Head
+    level: Level
+    _templates: dict[int, Target] = field(default_factory=dict)
+
+    def gains(self, empty: ShiftField) -> Tensor:
+        """How much less is left with a field, log, in every other frame."""
+        return self.left(empty, 0, 1)[1] - self.left(empty, STEPS, 1)[1]
+
+    def left(self, empty: ShiftField, steps: int, halves: int = 2) -> tuple[ShiftField, Tensor]:
+        """Log of what is left in each frame if the other half made field and template.
+
+        The field is that of the first half; with one half, only the second is judged.
+        """
+        fits, left = [], []
+        for part in range(halves):
+            making, judging = slice(part, None, 2), slice(1 - part, None, 2)
+            frames, poses = self.sampled[making], self.poses[making]
+            how = (empty, self.head, self.level)
+            if part not in self._templates:  # the same along all axes
+                self._templates[part] = template_of(frames, poses, *how)
+            fits.append(fit_field(frames, poses, *how, steps, self._templates[part]))
+            left.append(self._judged(fits[-1], judging))
+        return fits[0].field, torch.cat(left)
+
+    def _judged(self, fit: Fit, judging: slice) -> Tensor:
+        frames = self.sampled[judging]
+        poses = fit_poses(fit, frames, self.poses[judging], self.level, POSE_STEPS)
+        return residuals(fit, frames, poses, self.level).log().double()
+
+
+def _region(frames: Frames, motion: MotionEstimate) -> Region:
+    weights, center = torch.from_numpy(motion.mask), torch.from_numpy(motion.center)
+    return Region(frames.grid, weights, center, motion.radius)
+
+
+def _box(grid: Grid, region: Region, poses: Tensor) -> tuple[Tensor, Tensor]:
+    """First and last indices that a region reaches at any of the poses, ``(3,)`` each."""
+    indices = rigid.transform(grid.to_index @ poses, region.grid.corners()).reshape(-1, 3)
+    ends = torch.tensor(grid.shape, dtype=torch.float64) - 1
+    first = torch.minimum(indices.amin(dim=0).clamp(min=0), ends - 2)
+    return first, torch.maximum(torch.minimum(indices.amax(dim=0), ends), first + 2)
+
+
+def _reached(grid: Grid, box: tuple[Tensor, Tensor]) -> Window:
+    """The part of a grid that holds a box, and signal that distortion carries out of it."""
+    farther = _FARTHER / grid.sizes
+    low = (box[0] - farther).floor().clamp(min=0).long().tolist()
+    high = (box[1] + farther).ceil().long().tolist()
+    first, second, third = (
+        slice(start, min(stop + 1, n)) for start, stop, n in zip(low, high, grid.shape, strict=True)
+    )
+    return first, second, third
