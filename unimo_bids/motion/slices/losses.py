@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import Frames, Partial
-from unimo_bids.motion.losses import Look
+from unimo_bids.motion.losses import SignalLoss
 from unimo_bids.motion.scan import CoarseFrames
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.slices.thresholds import MOST_LOST
@@ -38,7 +38,7 @@ def without_losses(
     """
     level = CoarseFrames(frames, head, lambda _share, _what: None).level
     image, weights = level.image(torch.stack([template, head.weights]))
-    look = Look.at(level, image, weights, head.radius)
+    look = SignalLoss.at(level, image, weights, head.radius)
     target = make_target(
         [image[None]],
         weights.clamp(0, 1),
