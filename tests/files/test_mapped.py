@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -74,3 +76,15 @@ def test_a_file_cut_short_is_no_traceback(raw, tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(MachineError, match="damaged or missing"):
             open_series(path)
+
+
+def test_a_file_that_may_not_grow_is_said_and_not_left(raw, tmp_path):
+    series = read_series(raw)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(MachineError, match="allowed"):
+            keep_series(tmp_path / "echo-0.series", series)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == [raw]

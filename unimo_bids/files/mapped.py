@@ -21,9 +21,12 @@ SUFFIX = ".series"
 
 def keep_series(path: Path, series: Series) -> Path:
     """Write a series to a file of that suffix: its frames as NumPy has them, then all else."""
-    about = replace(series, data=np.empty(0))
+    about, frames = replace(series, data=np.empty(0)), np.moveaxis(series.data, -1, 0)
+    head = {"descr": np.lib.format.dtype_to_descr(frames.dtype), "fortran_order": False}
     with atomic(path) as temporary, temporary.open("wb") as file:
-        np.save(file, np.moveaxis(series.data, -1, 0))
+        np.lib.format.write_array_header_1_0(file, head | {"shape": frames.shape})
+        for frame in frames:  # `np.save` does not say why it could not write
+            file.write(np.ascontiguousarray(frame).data)
         pickle.dump(about, file)
     return path
 
@@ -38,7 +41,7 @@ def open_series(path: str | Path) -> Series:
         with path.open("rb") as file:
             file.seek(frames.offset + frames.nbytes)
             about: Series = pickle.load(file)
-    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # pickle has many ways to fail
         finding = "this file of the work folder is damaged or missing"
         raise MachineError(path, finding, "repeat the command: this step is run again") from error
     return replace(about, data=np.moveaxis(np.asarray(frames), 0, -1))
