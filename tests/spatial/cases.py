@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -54,11 +53,4 @@ AFFINES = {
     "flipped": affine((-2.0, 2.5, 3.0)),  # negative determinant
     "oblique": affine((-2.0, 2.0, 4.0), (0.3, -0.5, 0.2)),
     "sheared": affine((2.0, -3.0, 2.5), (0.1, 0.4, -0.7), shear=0.8),
-}
-
-# quarter turns about each axis: rotation vector and what torch.rot90 calls it
-QUARTERS = {
-    "x": ((math.pi / 2, 0.0, 0.0), (1, 2)),
-    "y": ((0.0, math.pi / 2, 0.0), (2, 0)),
-    "z": ((0.0, 0.0, math.pi / 2), (0, 1)),
 }

@@ -93,12 +93,6 @@ def test_a_quarter_turn_about_a_center_is_known():
     assert_same(rigid.transform(pose, points), expected)
 
 
-@given(POSES, POSES)
-def test_products_compose(first, second):
-    at_once = rigid.transform(second @ first, POINTS)
-    assert_same(at_once, rigid.transform(second, rigid.transform(first, POINTS)))
-
-
 @given(POSES)
 def test_inverse_undoes_and_stays_rigid(pose):
     back = rigid.inverse(pose)
@@ -126,15 +120,6 @@ def test_rotation_angle_from_nothing_to_a_half_turn(degrees):
     start = rigid.from_parameters(f64([0.4, -1, 0.3]), POINTS[1])
     # 2e-16 of rounding a few tens of times over, in degrees
     assert float(rigid.rotation_angle(start, start @ turn)) == pytest.approx(degrees, abs=1e-11)
-
-
-@given(POSES, POSES, PLACES)
-def test_interpolation_begins_at_a_and_ends_at_b(pose_a, pose_b, center):
-    zero, one = torch.zeros(()).double(), torch.ones(()).double()
-    # the turn's logarithm loses digits near a half turn, where its axis rests on small differences
-    for fraction, expected in ((zero, pose_a), (one, pose_b)):
-        found = rigid.interpolate(pose_a, pose_b, fraction, center)
-        assert_same(rigid.transform(found, POINTS), rigid.transform(expected, POINTS), 1e-9)
 
 
 @given(POSES, ROTATION_VECTORS, PLACES, PLACES, st.floats(-0.5, 1.5))
