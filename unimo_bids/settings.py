@@ -87,7 +87,7 @@ class Settings:
         Whether distortion that bends the head as it moves is looked for: ``auto``, and undone where
         frames say so; ``epi``, undone wherever the phase-encode axis is known; ``none``.
     intensity_correction
-        Without it, spin history is left in frames made from slices.
+        Without it, spin history and the coils' gain are left in frames made from slices.
     population
         ``auto``, ``fetal``, ``infant`` or ``adult``.
     md_only_boilerplate
