@@ -27,7 +27,8 @@ from unimo_bids.motion.estimation import estimate_motion, find_reference
 from unimo_bids.motion.slices.estimation import estimate_slices
 from unimo_bids.motion.slices.history import Excitation, usual_t1
 from unimo_bids.motion.slices.trajectory import SliceTimes
-from unimo_bids.pipeline.slices import Rebuilt, SliceResult, excitation_of, read_slice_times
+from unimo_bids.pipeline.rebuilt import Rebuilt, SliceResult
+from unimo_bids.pipeline.slices import excitation_of, read_slice_times
 from unimo_bids.simulation.anatomy import adult_head
 from unimo_bids.simulation.artefacts import Artefact, ContinuousMotion, acquisition_times
 from unimo_bids.simulation.excitation import ADULT_T1, FETAL_T1, SliceExcitation
@@ -95,7 +96,7 @@ def _row(scan: Scan) -> list[str]:
         brain = brain[:, (brain > 0).all(axis=0)]
         told.append(number(float(np.median(brain.mean(axis=0) / brain.std(axis=0)))))
         task.append(_with_task(frames, used, scan.task))
-    about = made.about_history()
+    about = made.about_brightness().get("SpinHistory", {})
     shares = [number(about[key]) for key in ("Strength", "ExplainedUnseen")]
     return [scan.name, *shares, "yes" if about["Removed"] else "no", *told, *task]
 

@@ -57,7 +57,9 @@ def test_slices_of_a_moving_head_make_its_series(tmp_path, monkeypatch, mask):
     made = ResampleSeries(in_files=[raw], motion=found.motion, slices=found.slices, device="cpu")
     made = made.run().outputs
     # the phantom has no history: what is predicted for it explains nothing
-    assert made.about_history["FlipAngle"] == 80 and not made.about_history["Removed"]
+    history, receive = (made.about_brightness[key] for key in ("SpinHistory", "ReceiveField"))
+    assert history["FlipAngle"] == 80 and not history["Removed"]
+    assert not receive["Removed"]
     similarity = json.loads(Path(made.similarity).read_text())
     assert min(similarity["after"]) > 0.99
     nib.save(nib.Nifti1Image((mask.numpy() > 0.5).astype(np.uint8), AFFINE.numpy()), "mask.nii.gz")

@@ -245,7 +245,7 @@ def add_intensity(parser: _ActionsContainer) -> None:
         "--no-intensity-correction",
         dest="intensity_correction",
         action="store_false",
-        help="leave spin history in frames made from slices",
+        help="leave spin history and the coils' gain in frames made from slices",
     )
 
 

@@ -42,7 +42,7 @@ class _DrawInput(BaseInterfaceInputSpec):
     slices = File(exists=True, desc="of FollowSlices; only where slices were followed")
     displacement = File(exists=True, desc="of SeekDistortion; only where it is undone")
     about_distortion = traits.Dict(usedefault=True, desc="of SeekDistortion")
-    about_history = traits.Dict(usedefault=True, desc="of ResampleSeries")
+    about_brightness = traits.Dict(usedefault=True, desc="of ResampleSeries")
     slice_warnings = traits.List(traits.Str, usedefault=True)
     time_warnings = traits.List(traits.Str, usedefault=True, desc="of ResampleSeries")
     fd_radius = traits.Float(mandatory=True, desc="mm")
@@ -164,7 +164,7 @@ class DrawRun(SimpleInterface):
         return {
             "Population": f"{inputs.population}{reason}",
             "Brain": f"{inputs.brain_method}{place}, radius {motion.radius:.0f} mm",
-            **_spin_history(inputs.about_history),
+            **_brightness(inputs.about_brightness),
             "Reference": f"frame {reference}" if reference >= 0 else "single-band reference",
             "FD radius": f"{inputs.fd_radius:.0f} mm",
             "Device": inputs.device_used,
@@ -218,11 +218,14 @@ def _track(path: str, motion: MotionEstimate) -> TrackRecord:
     )
 
 
-def _spin_history(about: Mapping[str, Any]) -> dict[str, str]:
-    if not about:
-        return {}
-    share = f"explains {100 * about['ExplainedUnseen']:.1f} % of the variance in unseen frames"
-    return {"Spin history": f"{share}, {'removed' if about['Removed'] else 'left'}"}
+def _brightness(about: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    named = {"SpinHistory": "Spin history", "ReceiveField": "Receive field"}
+    return {
+        name: f"explains {100 * about[key]['ExplainedUnseen']:.1f} % of the variance in unseen"
+        f" frames, {'removed' if about[key]['Removed'] else 'left'}"
+        for key, name in named.items()
+        if key in about
+    }
 
 
 def _candidates(about: Mapping[str, Any]) -> tuple[list[Candidate], bool]:

@@ -13,7 +13,7 @@ from nipype.interfaces.base import traits
 if TYPE_CHECKING:
     from unimo_bids.deformation.epi import Distortion
     from unimo_bids.motion.estimate import MotionEstimate, Tracking
-    from unimo_bids.pipeline.slices import SliceResult
+    from unimo_bids.pipeline.rebuilt import SliceResult
 
 SLICE_TIME_REF = traits.Either(
     None, traits.Float, usedefault=True, desc="moment of a frame, 0 to 1; None: own times"
@@ -56,7 +56,7 @@ def read_motion(path: str) -> MotionEstimate:
 
 def read_slices(path: str) -> SliceResult:
     """Read what FollowSlices left."""
-    from unimo_bids.pipeline.slices import SliceResult
+    from unimo_bids.pipeline.rebuilt import SliceResult
 
     return SliceResult(**_arrays(path))
 

@@ -53,7 +53,7 @@ class _ResampleOutput(TraitedSpec):
     tsnr_after = File(exists=True, desc="of the first echo")
     similarity = File(exists=True, desc="JSON: before and after, of each frame of the first echo")
     coverage = File(exists=True, desc="4D, per cent, how well slices covered the first echo")
-    about_history = traits.Dict(desc="what was found of spin history; with slices")
+    about_brightness = traits.Dict(desc="spin history and coils' gain, as found; with slices")
     history = traits.List(traits.Float, desc="change by it in every frame; with slices")
     about_time = traits.Dict(desc="where frames were interpolated in time, as sidecars have it")
     warnings = traits.List(traits.Str)
@@ -72,7 +72,7 @@ class ResampleSeries(SimpleInterface):
         from unimo_bids.files.writing import write_volume
         from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
         from unimo_bids.motion.correction import moving
-        from unimo_bids.pipeline.slices import Rebuilt
+        from unimo_bids.pipeline.rebuilt import Rebuilt
         from unimo_bids.pipeline.steps import non_steady_frames, resample
 
         here, inputs, results = Path(runtime.cwd), self.inputs, self._results
@@ -105,7 +105,7 @@ class ResampleSeries(SimpleInterface):
             if frames is not None:
                 results["coverage"] = str(here / "coverage.nii.gz")
                 write_volume(results["coverage"], frames.coverage, series)
-                results["about_history"] = frames.about_history()
+                results["about_brightness"] = frames.about_brightness()
                 results["history"] = frames.history_rms.tolist()
             for name, volume in zip(("tsnr_before", "tsnr_after"), comparison.tsnr(), strict=True):
                 results[name] = str(here / f"{name}.nii.gz")

@@ -40,7 +40,7 @@ class _SaveInput(BaseInterfaceInputSpec):
     slices = File(exists=True, desc="table of slices; only where they were followed")
     slices_metadata = File(exists=True)
     about_time = traits.Dict(usedefault=True, desc="of ResampleSeries: of interpolation in time")
-    about_history = traits.Dict(usedefault=True, desc="of ResampleSeries")
+    about_brightness = traits.Dict(usedefault=True, desc="of ResampleSeries")
     coverage = File(exists=True)
     distortion = File(exists=True, desc="field; only where it is undone")
     displacement = File(exists=True, desc="its map")
@@ -140,8 +140,8 @@ class SaveDerivatives(SimpleInterface):
             described |= distortion_sidecars(run, names, settings, coefficients, about)
         if followed:
             described |= slice_sidecars(run, names, settings)
-            for path in names.bold if inputs.about_history else ():
-                described[sidecar(path)]["SpinHistory"] = inputs.about_history
+            for path in names.bold:
+                described[sidecar(path)] |= inputs.about_brightness
         in_spaces = self._in_spaces()
         files = [path for _, one in in_spaces for path in one.all]
         copies |= dict(zip(files, inputs.space_files, strict=True))

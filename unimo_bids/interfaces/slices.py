@@ -21,7 +21,9 @@ class _FollowInput(BaseInterfaceInputSpec):
     transforms = File(exists=True, mandatory=True, desc="of EstimateMotion")
     metadata = traits.Dict(mandatory=True, desc="what sidecars say of slices")
     repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, if even")
-    intensity_correction = traits.Bool(True, usedefault=True, desc="look at spin history")
+    intensity_correction = traits.Bool(
+        True, usedefault=True, desc="look at spin history and coils' gain"
+    )
     required = traits.Bool(False, usedefault=True, desc="follow slices whatever they are worth")
 
 
@@ -65,12 +67,8 @@ class FollowSlices(SimpleInterface):
             may_move_within,
             saved_by_slices,
         )
-        from unimo_bids.pipeline.slices import (
-            SliceResult,
-            describe_slices,
-            excitation_of,
-            slice_columns,
-        )
+        from unimo_bids.pipeline.rebuilt import SliceResult
+        from unimo_bids.pipeline.slices import describe_slices, excitation_of, slice_columns
 
         results = self._results
         motion = read_motion(self.inputs.motion)
@@ -88,7 +86,8 @@ class FollowSlices(SimpleInterface):
             excitation, results["warnings"] = excitation_of(
                 self.inputs.metadata, times.repetition_time
             )
-        found = SliceResult.of(slices, motion, excitation)
+        corrected = self.inputs.intensity_correction
+        found = SliceResult.of(slices, motion, excitation, receive=corrected)
         results["slices"] = write_arrays(here / "slices.npz", found)
         table, metadata = here / "slices.tsv", here / "slices.json"
         write_table(table, slice_columns(slices))

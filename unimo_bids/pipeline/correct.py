@@ -232,7 +232,8 @@ def correct_file(
             write_distortion(series, bent, places)
         if times is not None:
             summary["slices"] = write_slices(
-                series, by_frames, times, places, options.slices, excitation, evenly
+                *(series, by_frames, times, places, options.slices, excitation, evenly),
+                receive=options.intensity_correction,
             )
         paths = {key: path for key, path in paths.items() if _is_made(key, summary)}
         places = {key: places[key] for key in paths}

@@ -20,7 +20,7 @@ from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import SeriesWriter, write_volume
 from unimo_bids.motion.correction import Then, correct_series
 from unimo_bids.motion.estimate import MotionEstimate
-from unimo_bids.pipeline.slices import Rebuilt, SliceResult
+from unimo_bids.pipeline.rebuilt import Rebuilt, SliceResult
 from unimo_bids.spaces.anatomy import Anatomy
 from unimo_bids.spaces.names import ANATOMIES, AXES, OF_PERSON, Space, parse_spaces
 from unimo_bids.spatial.grid import Grid

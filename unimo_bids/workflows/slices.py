@@ -27,6 +27,10 @@ _HISTORY = (
     "al. 2014), its strength fitted to every voxel, and removed where it explained frames that it "
     "was not fitted to."
 )
+_RECEIVE = (
+    " The coils' sensitivity, through which the head moves, was fitted by smooth waves fixed in "
+    "the scanner, and its change removed by the same rule."
+)
 
 
 def follows_slices(run: BoldRun, settings: Settings) -> bool:
@@ -125,8 +129,8 @@ def follow_slices(
     workflow.hand_on(resample, confounds, "coverage", "history")
     workflow.hand_on(slices, figures, "slices", warnings="slice_warnings")
     workflow.hand_on(slices, save, table="slices", metadata="slices_metadata")
-    workflow.hand_on(resample, figures, "about_history")
-    workflow.hand_on(resample, save, "coverage", "about_history")
+    workflow.hand_on(resample, figures, "about_brightness")
+    workflow.hand_on(resample, save, "coverage", "about_brightness")
     return slices
 
 
@@ -144,6 +148,7 @@ def slice_paragraphs(run: BoldRun, settings: Settings) -> list[str]:
         f"{where} head was followed through the slices of all frames: a trajectory in continuous "
         "time, fitted to the template by one banded Gauss–Newton problem, and frames were made "
         "from slices where they were acquired."
-        + (_HISTORY if settings.intensity_correction and "FlipAngle" in run.metadata else ""),
+        + (_HISTORY if settings.intensity_correction and "FlipAngle" in run.metadata else "")
+        + (_RECEIVE if settings.intensity_correction else ""),
         *interpolated,
     ]

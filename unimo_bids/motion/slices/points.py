@@ -225,6 +225,7 @@ def choose(
     )
     weights = model.weights(points.carried(poses[shown], grid, model))
     points.weights = weights.reshape(seen.shape) * seen
+    points.seen = seen * (points.weights > 0)
     return points
 
 

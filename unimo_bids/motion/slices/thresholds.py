@@ -57,6 +57,15 @@ class History:
 
 
 @dataclass(frozen=True)
+class Receive:
+    """How much the coils' gain may vary; whether it is removed is decided as of `History`."""
+
+    usual: float = convention(0.2, "logarithm of the gain, strength of a wave")
+    count: float = convention(0.05, "of a place as an observation: neighbours err alike")
+    most: float = convention(2.0, "times as bright or dark as usual; beyond, signal was lost")
+
+
+@dataclass(frozen=True)
 class MostLost:
     """Parts of a head without signal."""
 
@@ -68,3 +77,4 @@ CALM = Calm()
 JUDGE = Judge()
 HISTORY = History()
 MOST_LOST = MostLost()
+RECEIVE = Receive()
