@@ -17,6 +17,7 @@ from unimo_bids.bids.query import BoldRun
 from unimo_bids.files.tables import read_columns
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.interfaces.confounds import WriteConfounds
+from unimo_bids.interfaces.figures import _brightness
 from unimo_bids.interfaces.results import read_motion, write_arrays
 from unimo_bids.interfaces.series import ResampleSeries
 from unimo_bids.interfaces.slices import FollowSlices
@@ -143,3 +144,10 @@ def test_the_series_is_interpolated_in_time_where_slice_times_are_known(tmp_path
     refused = made([0.0] * SHAPE[2])
     assert "not interpolated in time: all slices have the same time" in refused.warnings[0]
     assert refused.about_time == {}
+
+
+def test_the_report_tells_what_was_found_of_brightness():
+    found = {"ReceiveField": {"ExplainedUnseen": 0.204, "Removed": True}}
+    words = "explains 20.4 % of the variance in unseen frames, removed"
+    assert _brightness(found) == {"Receive field": words}
+    assert _brightness({}) == {}

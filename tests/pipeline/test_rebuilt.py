@@ -61,3 +61,8 @@ def test_where_there_is_none_nothing_changes(moved):
     left, frames = made(1.0, receive=True, moved=moved)
     assert not frames.about_brightness()["ReceiveField"]["Removed"]
     np.testing.assert_array_equal(left, made(1.0, receive=False, moved=moved)[0])
+
+
+def test_without_intensity_correction_nothing_is_looked_at():
+    _, frames = made(1.0, receive=False, moved=3.0)
+    assert frames.about_brightness() == {}
