@@ -132,8 +132,7 @@ def _add_series(commands: Commands) -> None:
     pushed.add_argument("--size", nargs="+", type=float, default=[0, 100], help="Hz, about")
     pushed.add_argument("--head", nargs="+", default=["rtcloud"], help="or xa30, ep2d_10, …")
     pushed.add_argument("--seed", nargs="+", type=int, default=[0])
-    pushed.add_argument("--no-map", action="store_true", help="only what frames themselves show")
-    pushed.add_argument("--threads", type=int, default=1)
+    pushed.add_argument("--map", action=argparse.BooleanOptionalAction, default=True)
 
 
 def _add_volumes(commands: Commands) -> None:
@@ -236,8 +235,7 @@ def _distortion(options: argparse.Namespace) -> int:
 def _pushed(options: argparse.Namespace) -> int:
     from benchmarks.pushed import judge
 
-    what = (options.head, options.size, options.seed, not options.no_map)
-    return judge(options.data, *what, options.threads)
+    return judge(options.data, options.head, options.size, options.seed, options.map)
 
 
 def _golden(options: argparse.Namespace) -> int:

@@ -114,10 +114,9 @@ def judge(
     sizes: Sequence[float],
     seeds: Sequence[int],
     maps: bool,
-    threads: int,
 ) -> int:
     """Print the table: by each map the error, and what was said of it."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     rows = [["head", "field, Hz", "seed", "map", "error, mean / p95, mm", "less left, %", "taken"]]
     rows[0] += ["CPU s"]
     for name, hertz, seed in product(heads, sizes, seeds):
