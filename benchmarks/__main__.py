@@ -127,11 +127,12 @@ def _add_series(commands: Commands) -> None:
     distortion.add_argument("--outside", action="store_true", help="series of others instead")
     distortion.add_argument("--only", nargs="+", default=[], help="of these, those so named")
     distortion.add_argument("--threads", type=int, default=1)
-    pushed = commands.add_parser("pushed", help="a field map of a real head, distorted by scipy")
+    pushed = commands.add_parser("pushed", help="real heads, distorted by scipy")
     pushed.add_argument("--data", type=Path, default=DATA)
     pushed.add_argument("--size", nargs="+", type=float, default=[0, 100], help="Hz, about")
-    pushed.add_argument("--seed", type=int, default=0)
-    pushed.add_argument("--threads", type=int, default=1)
+    pushed.add_argument("--head", nargs="+", default=["rtcloud"], help="or xa30, ep2d_10, …")
+    pushed.add_argument("--seed", nargs="+", type=int, default=[0])
+    pushed.add_argument("--map", action=argparse.BooleanOptionalAction, default=True)
 
 
 def _add_volumes(commands: Commands) -> None:
@@ -234,7 +235,7 @@ def _distortion(options: argparse.Namespace) -> int:
 def _pushed(options: argparse.Namespace) -> int:
     from benchmarks.pushed import judge
 
-    return judge(options.data, options.size, options.seed, options.threads)
+    return judge(options.data, options.head, options.size, options.seed, options.map)
 
 
 def _golden(options: argparse.Namespace) -> int:

@@ -10,8 +10,10 @@ writes it, on other voxels, in Hz or as a difference of phase, with noise, and r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import process_time
 
 import nibabel as nib
 import numpy as np
@@ -106,27 +108,40 @@ def errors(head: Head, poses: Array, warps: list[Warp]) -> str:
     return f"{number(float(np.mean(apart)))} / {number(float(np.quantile(apart, 0.95)))}"
 
 
-def judge(data: Path, sizes: Sequence[float], seed: int, threads: int) -> int:
+def judge(
+    data: Path,
+    heads: Sequence[str],
+    sizes: Sequence[float],
+    seeds: Sequence[int],
+    maps: bool,
+) -> int:
     """Print the table: by each map the error, and what was said of it."""
-    torch.set_num_threads(threads)
-    rows = [["field, Hz", "map", "error, mean / p95, mm", "less left, %", "taken"]]
-    for hertz in sizes:
-        head = real_head(data, hertz)
+    torch.set_num_threads(1)
+    rows = [["head", "field, Hz", "seed", "map", "error, mean / p95, mm", "less left, %", "taken"]]
+    rows[0] += ["CPU s"]
+    for name, hertz, seed in product(heads, sizes, seeds):
+        head = real_head(data, name, hertz)
         poses = some_poses(20, 6.0, 4.0, seed, head.points.mean(axis=0))
         frames = series(head, poses, 0.02)
         mask = head.mask.astype(np.float32)
+        begun = process_time()
         motion = estimate_motion(frames, head.affine, mask=mask, reference=0)
+        known = f"{process_time() - begun:.1f}"
         plain: list[Warp] = [Rigid(pose) for pose in torch.from_numpy(motion.poses)]
-        rows.append([f"{hertz:g}", "poses alone", errors(head, poses, plain), "", ""])
-        for kind, times in _MAPS:
+        case, before = [name, f"{hertz:g}", str(seed)], errors(head, poses, plain)
+        rows.append([*case, "poses alone", before, "", "", known])
+        print("; ".join(rows[-1]), flush=True)
+        for kind, times in _MAPS if maps else _MAPS[:1]:
             with TemporaryDirectory() as folder:
                 given = None if not kind else write_map(head, Path(folder), kind, times)
                 field_map = None if given is None else read_field_map(given)
+            begun = process_time()
             bent = estimate_distortion(frames, head.affine, motion, AXIS, field_map=field_map)
+            spent = f"{process_time() - begun:.1f}"
             less = f"{100 * bent.less[AXIS]:.1f}" if AXIS in bent.less else "–"
             what = f"{kind}, {times:g} times the true one" if kind else "none: found in the frames"
-            rows.append([f"{hertz:g}", what, errors(head, poses, _warps(bent)), less])
-            rows[-1].append(("map" if bent.measured else "field") if bent.distortion else "none")
+            taken = ("map" if bent.measured else "field") if bent.distortion else "none"
+            rows.append([*case, what, errors(head, poses, _warps(bent)), less, taken, spent])
             print("; ".join(rows[-1]), bent.finding, flush=True)
     print(markdown_table(rows))
     return 0

@@ -66,7 +66,7 @@ class Settings:
     refine: bool = True
     slices: Slices = "auto"
     slice_time_ref: float | None = None
-    deformation: Deformation = "none"
+    deformation: Deformation = "auto"
     intensity_correction: bool = True
     population: Population | Literal["auto"] = "auto"
     output_spaces: tuple[str, ...] = ()

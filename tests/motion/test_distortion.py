@@ -114,9 +114,12 @@ class Frames:
     def __init__(self, *less: float) -> None:
         self.less = less
 
-    def left(self, axis: int, steps: int, halves: int = 2) -> tuple[int, Tensor]:
+    def left(self, axis: int, steps: int) -> tuple[int, None, Tensor]:
         noise = torch.linspace(-0.04, 0.04, 9).roll(2 * axis)  # means are told to 0.01
-        return axis, np.log(1 - (self.less[axis] if steps else 0)) + noise
+        return axis, None, np.log(1 - (self.less[axis] if steps else 0)) + noise
+
+    def foreseen(self, fields: dict[int, int]) -> dict[int, Tensor]:
+        return {axis: self.left(axis, 0)[2] - self.left(axis, 1)[2].roll(axis) for axis in fields}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,7 @@ class Frames:
         ((0.15, 0.20, 0.03), True, "15.0 % along i"),
         ((0.195, 0.20, 0.03), False, "cannot be told from others"),
         ((0.02, 0.20, 0.30), False, "not the axis of what is there"),
-        ((0.01, 0.02, 0.01), False, "2.0 % less left"),
+        ((-0.03, 0.02, -0.03), False, "2.0 % less left"),
     ],
 )
 def test_an_axis_has_to_be_clearly_the_one(less, taken, because):

@@ -60,7 +60,7 @@ def test_a_map_that_is_doubted_gives_way_to_what_gains_clearly_more(
     field = empty_field(phantom.GRID, AXIS, torch.zeros(3), torch.full((3,), 20.0), 40.0)
     noise = torch.linspace(-0.1, 0.1, 12)
     given = _Verdict(
-        None if doubted is None else field, "map", {}, 0.3 + noise, True, bool(doubted)
+        None if doubted is None else field, "map", {}, 0.3 + noise, None, True, bool(doubted)
     )
     own = _Verdict(None if of_frames is None else field, "frames", {}, (of_frames or 0.3) - noise)
     monkeypatch.setattr(distortion, "_judge_map", lambda *_: given)

@@ -258,7 +258,7 @@ def _add_beyond_poses(group: argparse._ArgumentGroup) -> None:
         choices=get_args(Deformation),
         help="distortion that bends the head as it moves, along the sidecar's "
         "PhaseEncodingDirection: auto, undo it where frames that had no part in the estimate fit "
-        "better so; epi, in any case; none, leave it (default)",
+        "better so (default); epi, in any case; none, leave it",
     )
 
 

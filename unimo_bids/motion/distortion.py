@@ -33,7 +33,10 @@ from unimo_bids.words import GRID_AXES, Deformation
 
 _HALF_WAVE = 0.75  # radii of the head; 0.6 was no better on simulated heads
 _POSE_POINTS = 32_768  # as in registration; those of the field leave poses 0.01 to 0.04 mm off
-_MORE_STEPS = 3  # from a field of half of the frames
+_MORE_STEPS, _TEMPLATES = 2, 1  # from a field of half of the frames, and for their poses then
+_MAP_STEPS = 3
+_NOT_THE_AXIS = "it is not the axis of what is there"
+_ANY_AXIS = "the axis cannot be told from others"
 _NOT_SOUGHT = "No distortion was looked for"
 
 
@@ -51,7 +54,8 @@ class Bent:
         What was decided, and by how much, a sentence.
     less
         By which share less is left with a field along each axis of the grid, in frames that had no
-        part in it; only of axes that were tried.
+        part in it; only of axes that were tried. Of several, after a first step along each, so that
+        they can be compared; a field that is found in the end leaves less still.
     measured
         Whether the field is that of a field map.
     """
@@ -136,11 +140,11 @@ def _settle(
 
 def _judge_map(ground: Ground, field_map: FieldMap, axis: int) -> _Verdict:
     """How much of a field that was measured frames say there is, and whether that is believed."""
-    seen, amount = ground.seen(ground.apart), 1.0
+    seen, amount = ground.judges, 1.0
     for _ in range(2):  # what folds or bends much is not twice as much of the half
         field = field_map.times(amount).on(ground.frames.grid, axis, *ground.box)
         part = part_of(field, 0.0)
-        without, (found, left) = seen.left(part, 0)[1], seen.left(part, _MORE_STEPS)
+        without, (found, poses, left) = seen.left(part, 0)[2], seen.left(part, _MAP_STEPS)
         more = float(found.coefficients)
         amount *= more
         if more <= 0 or _as_said(more):
@@ -155,9 +159,9 @@ def _judge_map(ground: Ground, field_map: FieldMap, axis: int) -> _Verdict:
     if not (_clear(gains) and believed):
         return _Verdict(None, said, less, gains)
     if _as_said(amount):
-        return _Verdict(field, said, less, gains, measured=True)
+        return _Verdict(field, said, less, gains, poses, measured=True)
     field = field_map.times(amount).on(ground.frames.grid, axis, *ground.box)
-    return _Verdict(field, said, less, gains, measured=True, doubted=True)
+    return _Verdict(field, said, less, gains, poses, measured=True, doubted=True)
 
 
 def _as_said(amount: float) -> bool:
@@ -170,17 +174,19 @@ def _seek(ground: Ground, axis: int, how: Deformation) -> _Verdict:
     grid, half_wave = ground.frames.grid, _HALF_WAVE * ground.region.radius
     empty = {one: empty_field(grid, one, *ground.box, half_wave) for one in range(3)}
     if how == "auto":
-        gains = ground.seen(ground.apart[: DISTORTION.looked_at]).gains(empty[axis])
+        first = ground.seen(ground.apart[: DISTORTION.looked_at])
+        gains = first.foreseen({axis: empty[axis]})[axis]
         if float(gains.mean()) < DISTORTION.promising:
             return _Verdict(None, _told(_a_field(axis), gains), {axis: _less(gains)}, gains)
-    return _judge(ground.seen(ground.apart), empty, axis, how)
+    return _judge(ground.judges, empty, axis, how)
 
 
 @dataclass(frozen=True, eq=False)
 class _Verdict:
     """A field to begin with, or None; why, and `Bent.less`.
 
-    `gains` say how much less is left, log, in the frames that judged. A map is doubted where frames
+    `gains` say how much less is left, log, in the frames that judged; `poses` are theirs under the
+    field. A map is doubted where frames
     say that it is not as strong as it says: a field of the frames may then leave less.
     """
 
@@ -188,29 +194,30 @@ class _Verdict:
     said: str
     less: Mapping[int, float]
     gains: Tensor
+    poses: Tensor | None = None
     measured: bool = False
     doubted: bool = False
 
 
 def _judge(seen: Seen, empty: Mapping[int, ShiftField], axis: int, how: Deformation) -> _Verdict:
     """Whether a field along an axis is worth it, and the axis the one."""
-    _, without = seen.left(empty[axis], 0)
-    found, left = seen.left(empty[axis], STEPS)
-    gains = without - left
-    said, less = _told(_a_field(axis), gains), {axis: _less(gains)}
-    if how == "epi":
-        return _Verdict(found, said, less, gains)
-    if not (_clear(gains) and float(gains.mean()) > DISTORTION.worth):
-        return _Verdict(None, said, less, gains)
-    others = {one: seen.left(empty[one], STEPS)[1] for one in range(3) if one != axis}
-    less |= {one: _less(without - other) for one, other in others.items()}
-    along = " and ".join(f"{100 * less[one]:.1f} % along {GRID_AXES[one]}" for one in others)
-    but = f"{said}, but {along}: "
-    if any(_clear(left - other) for other in others.values()):
-        return _Verdict(None, f"{but}it is not the axis of what is there", less, gains)
-    if not all(_clear(other - left) for other in others.values()):
-        return _Verdict(None, f"{but}the axis cannot be told from others", less, gains)
-    return _Verdict(found, f"{said}, and {along}", less, gains)
+    less, along = {}, ""
+    if how == "auto":
+        steps = seen.foreseen(empty)
+        ahead = {one: steps[axis] - steps[one] for one in steps if one != axis}
+        less = {one: _less(gains) for one, gains in steps.items()}
+        told = [f"{100 * part:.1f} % along {GRID_AXES[one]}" for one, part in less.items()]
+        along = f"a first step along each axis leaves less by {', '.join(told)}"
+        if any(_clear(-gains) for gains in ahead.values()):
+            return _Verdict(None, f"{along}: {_NOT_THE_AXIS}", less, steps[axis])
+        if not all(_clear(gains) for gains in ahead.values()):
+            return _Verdict(None, f"{along}: {_ANY_AXIS}", less, steps[axis])
+    found, poses, left = seen.left(empty[axis], STEPS)
+    gains = seen.left(empty[axis], 0)[2] - left
+    less = less or {axis: _less(gains)}
+    said = "; ".join([_told(_a_field(axis), gains), *filter(None, [along])])
+    worth = how == "epi" or (_clear(gains) and float(gains.mean()) > DISTORTION.worth)
+    return _Verdict(found if worth else None, said, less, gains, poses)
 
 
 def _clear(gains: Tensor) -> bool:
@@ -240,17 +247,19 @@ def _told(field: str, gains: Tensor) -> str:
 
 def _settled(ground: Ground, motion: MotionEstimate, verdict: _Verdict) -> Fit:
     """Field and poses of all chosen frames, from the field that is believed."""
-    assert verdict.field is not None
-    every, level = ground.seen(range(len(ground.chosen))), ground.level
-    distorted, poses = verdict.field, every.poses
-    region = steady(every.sampled, poses, distorted, ground.region, level)
+    assert verdict.field is not None and verdict.poses is not None
+    judges, level, distorted = ground.judges, ground.level, verdict.field
+    region = steady(judges.sampled, verdict.poses, distorted, ground.region, level)
+    every = ground.seen(range(len(ground.chosen)))
+    poses = every.poses.clone()
+    poses[ground.apart] = verdict.poses
     template = torch.from_numpy(motion.template).float()
     if not verdict.measured:
         few = head_of(region, template, POINTS)
         found = fit_field(every.sampled, poses, distorted, few, level, _MORE_STEPS)
         distorted, poses = found.field, found.poses
     many = head_of(region, template, _POSE_POINTS)
-    return fit_under(every.sampled, poses, distorted, many, level, POSE_STEPS)
+    return fit_under(every.sampled, poses, distorted, many, level, _TEMPLATES)
 
 
 def _under_field(

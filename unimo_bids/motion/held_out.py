@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,10 +16,10 @@ from unimo_bids.deformation.epi import ShiftField
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames, PartOfFrames
 from unimo_bids.motion.pooled import (
-    Fit,
     Head,
     fit_field,
     fit_poses,
+    foreseen,
     head_of,
     level_of,
     residuals,
@@ -70,6 +70,11 @@ class Ground:
             chosen.append(int(far[:, chosen].amin(dim=1).argmax()))
         return chosen
 
+    @cached_property
+    def judges(self) -> Seen:
+        """The frames apart."""
+        return self.seen(self.apart)
+
     def seen(self, which: Sequence[int]) -> Seen:
         """Some of the frames, by their places among the chosen."""
         rows = self.frames.chunks(self.chosen[which].tolist())
@@ -105,30 +110,40 @@ class Seen:
     level: Level
     _templates: dict[int, Target] = field(default_factory=dict)
 
-    def gains(self, empty: ShiftField) -> Tensor:
-        """How much less is left with a field, log, in every other frame."""
-        return self.left(empty, 0, 1)[1] - self.left(empty, STEPS, 1)[1]
+    def foreseen(self, empty: Mapping[int, ShiftField]) -> dict[int, Tensor]:
+        """How much less a first step of each half leaves in the other, log, along each axis."""
+        fields, less = list(empty.values()), []
+        for part in range(2):
+            making, target = slice(part, None, 2), self._template(part, fields[0])
+            rest = (fields, target, self.level, making)
+            less.append(foreseen(self.sampled, self.poses, *rest).double())
+        return dict(zip(empty, torch.cat(less, dim=1), strict=True))
 
-    def left(self, empty: ShiftField, steps: int, halves: int = 2) -> tuple[ShiftField, Tensor]:
+    def left(self, empty: ShiftField, steps: int) -> tuple[ShiftField, Tensor, Tensor]:
         """Log of what is left in each frame if the other half made field and template.
 
-        The field is that of the first half; with one half, only the second is judged.
+        Before it the field that the first half made, and the poses of all frames under that.
         """
-        fits, left = [], []
-        for part in range(halves):
+        fits, left, under = [], [], self.poses.clone()
+        for part in range(2):
             making, judging = slice(part, None, 2), slice(1 - part, None, 2)
             frames, poses = self.sampled[making], self.poses[making]
-            how = (empty, self.head, self.level)
-            if part not in self._templates:  # the same along all axes
-                self._templates[part] = template_of(frames, poses, *how)
-            fits.append(fit_field(frames, poses, *how, steps, self._templates[part]))
-            left.append(self._judged(fits[-1], judging))
-        return fits[0].field, torch.cat(left)
+            how = (empty, self.head, self.level, steps, self._template(part, empty))
+            fit = fit_field(frames, poses, *how)
+            judges = self.sampled[judging]
+            found = fit_poses(fit, judges, self.poses[judging], self.level, POSE_STEPS)
+            if part == 0:
+                under[making], under[judging] = fit.poses, found
+            fits.append(fit)
+            left.append(residuals(fit, judges, found, self.level).log().double())
+        return fits[0].field, under, torch.cat(left)
 
-    def _judged(self, fit: Fit, judging: slice) -> Tensor:
-        frames = self.sampled[judging]
-        poses = fit_poses(fit, frames, self.poses[judging], self.level, POSE_STEPS)
-        return residuals(fit, frames, poses, self.level).log().double()
+    def _template(self, part: int, empty: ShiftField) -> Target:
+        """Of half of the frames, without a field: the same along all axes."""
+        if part not in self._templates:
+            frames, poses = self.sampled[part::2], self.poses[part::2]
+            self._templates[part] = template_of(frames, poses, empty, self.head, self.level)
+        return self._templates[part]
 
 
 def _region(frames: Frames, motion: MotionEstimate) -> Region:

@@ -14,6 +14,7 @@ frame, are eliminated. How large the field is expected to be follows from the da
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -35,6 +36,7 @@ from unimo_bids.spatial.region import Region
 
 _RIM = 3  # voxels around the head, for the derivatives of its template
 _SIZE = 2.0  # mm, of a field before anything is known of it
+_MOST = 0.9  # of the squares that are left, that a step is believed to explain
 _ROUNDS_OF_EVIDENCE = 3  # it changes little after two
 
 
@@ -237,6 +239,43 @@ def fit_field(
     return Fit(poses, field, target)
 
 
+def foreseen(
+    sampled: Tensor,
+    poses: Tensor,
+    fields: Sequence[ShiftField],
+    target: Target,
+    level: Level,
+    making: slice,
+) -> Tensor:
+    """How much less of frames is left, log, after one step from none towards each field.
+
+    Frames ``making`` have made the target and make the step; the others are asked. ``(F, B)``
+    """
+    points = target.points.double() + target.center
+    readings = [read(level, f, p, fields[0], points) for f, p in zip(sampled, poses, strict=True)]
+    left = torch.stack(
+        [(w * r**2).sum() for _, r, w in (_unexplained(target, one) for one in readings)]
+    )
+    makes = range(len(poses))[making]
+    asked = [t for t in range(len(poses)) if t not in makes]
+    out = []
+    for field in fields:
+        changes = [_change(target, r, p, field) for r, p in zip(readings, poses, strict=True)]
+        common = torch.stack(changes[making]).mean(dim=0)
+        equations = [
+            _normal_equations(target, reading, change - common)[:2]
+            for reading, change in zip(readings, changes, strict=True)
+        ]
+        hessian = torch.stack([one for one, _ in equations[making]]).sum(dim=0)
+        gradient = torch.stack([one for _, one in equations[making]]).sum(dim=0)
+        step, _ = _evident_step(hessian, gradient, field, _SIZE)
+        less = torch.stack(
+            [-(2 * g + h @ step) @ step / left[t] for t, (h, g) in enumerate(equations)]
+        )
+        out.append(-0.5 * torch.log1p(-less.clamp(max=_MOST)))
+    return torch.stack(out)[:, asked]
+
+
 def fit_under(
     sampled: Tensor, poses: Tensor, field: ShiftField, head: Head, level: Level, steps: int
 ) -> Fit:
@@ -288,11 +327,7 @@ def _normal_equations(
     they are if the field stays, the others what they change with each coefficient.
     """
     channel = target.channels[0]
-    view = (reading.view * target.weights)[None]
-    coefficients, residual = modelled(channel, view, reading.values[None])
-    sigma = robust_scale(residual, view)[0]
-    r, gain = residual[0], gains(channel, coefficients)[0][0]
-    w = view[0] / (1 + (r / (CAUCHY * sigma)) ** 2) / (sigma**2 * _correlated(target))
+    gain, r, w = _unexplained(target, reading)
     own = torch.cat([(channel.steepest[0] * gain).mT, channel.terms.mT], dim=1)
     weighted = own * w[:, None]
     h = (weighted.mT @ own).double()
@@ -303,6 +338,17 @@ def _normal_equations(
     hessian = ((change * w[:, None]).mT @ change).double() - rhs[:, :-1].mT @ back[:, :-1]
     gradient = (change.mT @ (w * r)).double() - rhs[:, :-1].mT @ back[:, -1]
     return hessian, gradient, back
+
+
+def _unexplained(target: Target, reading: Reading) -> tuple[Tensor, Tensor, Tensor]:
+    """Gain of the template in a frame, what is left of that, and its weight, ``(N,)`` each."""
+    channel = target.channels[0]
+    view = (reading.view * target.weights)[None]
+    coefficients, residual = modelled(channel, view, reading.values[None])
+    sigma = robust_scale(residual, view)[0]
+    r = residual[0]
+    w = view[0] / (1 + (r / (CAUCHY * sigma)) ** 2) / (sigma**2 * _correlated(target))
+    return gains(channel, coefficients)[0][0], r, w
 
 
 def _change(target: Target, reading: Reading, pose: Tensor, field: ShiftField) -> Tensor:
