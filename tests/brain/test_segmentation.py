@@ -11,6 +11,7 @@ import torch
 
 from tests.brain.bright import SIZES, Recogniser, volume_of
 from unimo_bids.brain.segmentation import (
+    all_outlines,
     follow_brain,
     segment_brain,
 )
@@ -97,6 +98,23 @@ def test_what_is_not_recognised_is_no_brain_but_told_of(bright):
     found = segment_brain(volume_of(((60, 60, 90), 34)), SIZES, bright)
     assert found.probability.max() == 0
     assert len(found.places) == 1 and found.places[0].confidence < 0.05
+
+
+@pytest.mark.parametrize("surrounded", [None, True], ids=["a brain", "no brain"])
+def test_parts_of_a_brain_are_not_looked_at_and_what_is_beside_it_is(bright, surrounded):
+    large = volume_of(((200, 180, 90), 60))
+    holes = volume_of(
+        ((175, 160, 90), 12), ((225, 200, 90), 12)
+    )  # *find* has smaller blobs as well
+    volume = torch.where(holes > 0, 0.5, 1.0) * large + volume_of(((60, 60, 90), 34))
+    assert isinstance(bright.recognise, Recogniser)
+    bright.recognise.surrounded = surrounded
+    every = all_outlines(volume, SIZES, bright)
+    few = all_outlines(volume, SIZES, bright, lambda one: one.sure)
+    assert len(few) == len(every) if surrounded else len(few) < len(every)
+    for outlines in (every, few):
+        for place in ((60.0, 60, 90), (200.0, 180, 90)):
+            assert any(one.near(np.array(place)) for one in outlines)
 
 
 def test_a_place_that_is_named_is_believed(bright):

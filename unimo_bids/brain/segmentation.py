@@ -1,14 +1,15 @@
 """From the networks' answers to one brain.
 
 *Find* says in overlapping windows where brains may be. Every place is looked at by *segment*, in
-boxes of several sizes. *Recognise* says of each outline whether it is a brain's. The brain is the
-one that is recognised best, among like ones that whose outline is clear and solid and the same
-from several boxes.
+boxes of several sizes, but for parts of what has turned out to be a brain: a look is most of the
+time. *Recognise* says of each outline whether it is a brain's. The brain is the one that is
+recognised best, among like ones that whose outline is clear and solid and the same from several
+boxes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -105,6 +106,22 @@ class Outline:
         """Whether a place is within the outline, or hardly outside."""
         return float(np.linalg.norm(place - self.region.center)) < 1.3 * self.region.radius
 
+    def holds(self, other: Region) -> bool:
+        """Whether a region is in the outline, and smaller than one whose box shows it all."""
+        first = self.box.place(np.zeros(3))
+        index = np.round((other.center - first) / self.box.spacing).astype(int)
+        if (index < 0).any() or (index >= self.inside.shape).any():
+            return False
+        return bool(self.inside[tuple(index)]) and (
+            other.radius * CANDIDATES.off_size < self.region.radius
+        )
+
+    @property
+    def sure(self) -> bool:
+        """Whether it is more likely a brain than not, and its box shows all of it."""
+        faces = (self.inside.take(end, axis).any() for axis in range(3) for end in (0, -1))
+        return self.odds > RANKING.sure and self.region.like(self.before) and not any(faces)
+
     @property
     def worth(self) -> float:
         """What outlines are ranked by, up to what their agreement adds."""
@@ -150,12 +167,16 @@ def segment_brain(
     def fits(outline: Outline) -> bool:
         return volumes[0] <= outline.region.volume <= volumes[1]
 
+    def brain_whole(outline: Outline) -> bool:
+        return outline.sure and fits(outline)
+
     if within is None:
-        outlines = all_outlines(volume, sizes, trained)
+        outlines = all_outlines(volume, sizes, trained, brain_whole)
     else:
-        starts = [Region(within, ball_volume(radius)) for radius in _RADII]
-        seen = (_outlined(volume, sizes, trained, start, looks=1) for start in starts)
-        outlines = [one for one in seen if one is not None and one.near(within)]
+        # the widest first: of what that shows to be a brain, the others would show parts
+        starts = [Region(within, ball_volume(radius)) for radius in reversed(_RADII)]
+        seen = _all_outlined(volume, sizes, trained, starts, brain_whole)
+        outlines = [one for one in seen if one.near(within)]
     groups = _groups([one for one in outlines if fits(one)] or outlines)
     ranked = []
     for first, agreed in groups[:_CHOSEN]:
@@ -207,11 +228,39 @@ def follow_brain(
     return Segmented(found.written(volume.shape, sizes), 0)
 
 
-def all_outlines(volume: Tensor, sizes: Sequence[float], trained: BrainNetworks) -> list[Outline]:
-    """Every place that *find* names, as *segment* sees it; as in `segment_brain`."""
+def all_outlines(
+    volume: Tensor,
+    sizes: Sequence[float],
+    trained: BrainNetworks,
+    whole: Callable[[Outline], bool] = lambda _outline: False,
+) -> list[Outline]:
+    """Every place that *find* names, as *segment* sees it; as in `segment_brain`.
+
+    Parameters
+    ----------
+    whole
+        Which outlines are brains: places within them, and far smaller, are not looked at.
+    """
     starts = _starts(*_found_in_windows(volume, sizes, trained))
-    seen = (_outlined(volume, sizes, trained, start, looks=1) for start in starts)
-    return [outline for outline in seen if outline is not None]
+    return _all_outlined(volume, sizes, trained, starts, whole)
+
+
+def _all_outlined(
+    volume: Tensor,
+    sizes: Sequence[float],
+    trained: BrainNetworks,
+    starts: Sequence[Region],
+    whole: Callable[[Outline], bool],
+) -> list[Outline]:
+    """What one look at each region shows; see `all_outlines`."""
+    seen: list[Outline] = []
+    for start in starts:
+        if any(one.holds(start) and whole(one) for one in seen):
+            continue
+        outline = _outlined(volume, sizes, trained, start, looks=1)
+        if outline is not None:
+            seen.append(outline)
+    return seen
 
 
 def _found_in_windows(

@@ -28,6 +28,7 @@ class Ranking:
     score: float = convention(2.0, "log-odds that a score of 1 is worth; see the notes on brains")
     nothing: float = convention(0.02, "confidence below which nothing is taken for a brain")
     off_volume: float = convention(1.4, "times too large or small for any brain of its kind")
+    sure: float = derived(0.0, "log-odds: more likely a brain than not; parts are not looked at")
     rival: float = derived(0.5, "confidence: more likely a brain than not")
     rival_odds: float = measured(
         3.0,

@@ -188,7 +188,7 @@ def _gains(logs: Tensor, index: Tensor, n: int) -> Tensor:
     basis.scatter_(2, below[..., None] + 1, part)
     reach = basis.sum(dim=(0, 1))
     known = reach > STRIPES.in_view * reach.max()
-    moved, shown = _apart(basis).flatten(0, 1), _apart(logs).flatten()
+    moved, shown = _apart(basis).flatten(0, 1), _apart(logs.clone()).flatten()
     solution = torch.zeros(n).to(logs)
     for _ in range(_REWEIGHTED):
         left = shown - moved @ solution
@@ -202,6 +202,10 @@ def _gains(logs: Tensor, index: Tensor, n: int) -> Tensor:
 
 
 def _apart(values: Tensor) -> Tensor:
-    """Values ``(T, N, ...)`` less what a place shows in all frames, and a frame in all places."""
-    values = values - values.mean(dim=0, keepdim=True)
-    return values - values.mean(dim=1, keepdim=True)
+    """Values ``(T, N, ...)`` less what a place shows in all frames, and a frame in all places.
+
+    In place: weights of all places, frames and slices are the peak of a short run's memory.
+    """
+    values -= values.mean(dim=0, keepdim=True)
+    values -= values.mean(dim=1, keepdim=True)
+    return values
