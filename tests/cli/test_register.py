@@ -74,11 +74,12 @@ def test_bare_network_has_no_standard_deviations(volumes, tmp_path):
         _saved(tmp_path / "mm.nii", (phantom.volume(POSE, OTHER, FINE) > 20).float(), OTHER),
     ]
     given = ["--fixed-mask", masks[0], "--moving-mask", masks[1], "--no-refine"]
-    for fusion in ("information", "slerp", "image", "shape"):
-        prefix = tmp_path / fusion
-        assert main([*volumes, str(prefix), *given, "--fusion", fusion]) in (0, DOUBTED)
-        facts = json.loads(Path(f"{prefix}_pose.json").read_text())
-        assert facts["standard_deviations"] is None and facts["start"] == "network"
+    prefix = tmp_path / "x"
+    assert main([*volumes, str(prefix), *given, "--fusion", "slerp"]) in (0, DOUBTED)
+    facts = json.loads(Path(f"{prefix}_pose.json").read_text())
+    assert facts["standard_deviations"] is None and facts["start"] == "network"
+    # a mask that is given is believed, and nothing else looked for
+    assert {facts["registered"][side]["what"] for side in ("fixed", "moving")} == {"given mask"}
 
 
 def test_what_is_there_is_not_overwritten_unasked(volumes, tmp_path, capsys):
@@ -129,13 +130,6 @@ def test_the_brain_is_looked_for(tmp_path, capsys):
         assert registered["what"] == "brain found" and registered["doubts"] == []
         assert registered["volume_ml"] == pytest.approx(4 / 3 * np.pi * 4**3, rel=0.1)
     assert "registered: brain found (2" in capsys.readouterr().out
-    # a mask that is given is believed, and nothing else looked for
-    mask = _saved(tmp_path / "mask.nii", (volume_of(((150, 120, 90), 30)) > 0).float(), UTERUS_T)
-    given = ["--fixed-mask", mask, "--moving-mask", mask, "--no-network", "--overwrite"]
-    assert main([fixed, fixed, str(prefix), *given]) == 0
-    facts = json.loads(Path(f"{prefix}_pose.json").read_text())
-    assert facts["registered"]["moving"]["what"] == "given mask"
-    assert facts["registered"]["moving"]["volume_ml"] == pytest.approx(113, rel=0.1)
 
 
 @pytest.mark.slow

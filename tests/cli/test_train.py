@@ -6,10 +6,12 @@ import pytest
 
 from tests.training.conftest import ball
 from unimo_bids.cli.train import main
+from unimo_bids.training import brain
 from unimo_bids.training.anatomies import save
 
 
-def test_a_training_is_stopped_by_the_clock_and_goes_on(tmp_path, capsys):
+def test_a_training_is_stopped_by_the_clock_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(brain, "WINDOW", 32)
     data, out = tmp_path / "pack.npz", tmp_path / "out"
     save([ball("adult", 60), ball("fetal", 35), ball("surroundings", 40)], data)
     options = ["--steps", "2", "--batch", "1", "--validate", "1", "--device", "cpu"]

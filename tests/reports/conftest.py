@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib as mpl
 import nibabel as nib
 import numpy as np
 import pytest
@@ -112,22 +113,28 @@ def record(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def derivatives(tmp_path_factory):
+def drawn(tmp_path_factory):
+    """Files of a run that was drawn once, the only ones in their folder."""
+    folder, settings = tmp_path_factory.mktemp("drawn"), dict(mpl.rcParams)
+    written = draw_run(make_record(folder / "data"), folder / "figures")
+    assert dict(mpl.rcParams) == settings
+    return written
+
+
+@pytest.fixture(scope="session")
+def derivatives(drawn, tmp_path_factory):
     """Figures of three runs of one participant and one of another; not to be changed."""
     root = tmp_path_factory.mktemp("derivatives")
-    first, *others = (
+    for entities in (
         "sub-01_ses-2_task-rest_run-10",
         "sub-01_ses-2_task-rest_run-9",
         "sub-01_ses-1_task-rest",
         "sub-02_task-rest",
-    )
-    figures = root / "sub-01" / "figures"
-    draw_run(make_record(root / "data", first), figures)
-    drawn = sorted(figures.iterdir())
-    for entities in others:  # all runs look alike, and drawing takes seconds
+    ):  # all runs look alike, and drawing takes seconds
         folder = root / entities.partition("_")[0] / "figures"
         folder.mkdir(parents=True, exist_ok=True)
         for path in drawn:
-            content = path.read_bytes().replace(first.encode(), entities.encode())
-            (folder / path.name.replace(first, entities)).write_bytes(content)
+            content = path.read_bytes().replace(b"sub-01_task-rest", entities.encode())
+            name = path.name.replace("sub-01_task-rest", entities)
+            (folder / name).write_bytes(content)
     return root

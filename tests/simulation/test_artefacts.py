@@ -102,8 +102,7 @@ def test_contrast_changes_in_the_frames_asked_for(head):
     np.testing.assert_allclose(same, usual)
 
 
-@pytest.mark.parametrize("attached", ["head", "scanner"])
-@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(("attached", "axis"), [("head", 0), ("scanner", 1), ("head", 2)])
 def test_distortion_keeps_the_signal(head, attached, axis):
     """What is misplaced is neither made nor lost: sums over a column are the same."""
     poses = kinematics.uniform_range(1, 3, 10, seed=1)

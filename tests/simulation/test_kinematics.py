@@ -86,7 +86,7 @@ def test_replay_turns_about_the_brain_and_starts_at_rest(tmp_path):
     ],
 )
 def test_synthetic_fetal_moves_like_the_recordings(severity, median_deg, p95_deg):
-    series = [kinematics.synthetic_fetal(250, severity, seed) for seed in range(6)]
+    series = [kinematics.synthetic_fetal(250, severity, seed) for seed in range(3)]
     turn = np.concatenate([steps(poses)[0] for poses in series])
     assert median_deg[0] < np.median(turn) < median_deg[1]
     assert p95_deg[0] < np.percentile(turn, 95) < p95_deg[1]
