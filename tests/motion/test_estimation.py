@@ -58,3 +58,15 @@ def test_frames_aligned_together_keep_their_poses(moved, monkeypatch):
     torch.testing.assert_close(found[together], off[together])
     others = [t for t in range(COUNT) if t not in together]
     assert float(error_mm(found[others], poses[others]).max()) < 0.2
+
+
+@pytest.mark.parametrize("deviation", [0.5, 30.0])
+def test_a_reference_that_nothing_explains_is_said_to_be_one(mask, deviation):
+    poses = random_poses(COUNT, 2.0, 2.0, seed=8)
+    poses[0] = torch.eye(4)
+    frames = torch.stack([volume(p) for p in poses]) + noise((COUNT, *SHAPE), 0.5)
+    frames[0] = volume(poses[0]) + noise(SHAPE, deviation)
+    series = np.ascontiguousarray(frames.permute(1, 2, 3, 0).numpy())
+    found = estimation.estimate_motion(series, AFFINE.numpy(), mask=mask.numpy(), reference=0)
+    said = any("Frame 0, the reference, is not explained" in one for one in found.findings)
+    assert said == (deviation > 1), (found.findings, found.similarity)

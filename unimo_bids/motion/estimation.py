@@ -43,6 +43,11 @@ from unimo_bids.motion.ways import Way, best_way, do_no_harm
 from unimo_bids.spatial import rigid
 from unimo_bids.words import Mode
 
+_UNLIKE = (
+    "Frame {}, the reference, is not explained by the others (similarity {:.2f}): all that is told "
+    "relative to it may be wrong. Take another frame, or leave the choice to the program."
+)
+
 
 def track_motion(
     series: Any,
@@ -194,6 +199,8 @@ def _judged(
     tear = torn_reference(scan, way, usable & (refined.similarity >= QUALITY.never_failed))
     score = refined.similarity * np.minimum(refined.in_view / 0.5, 1)  # a sliver fits anything
     good = usable & (score >= similarity_threshold(score[usable]))
+    if not good[reference]:
+        findings = (*findings, _UNLIKE.format(reference, score[reference]))
     good[reference] = True
     center, radius = scan.head.center.cpu(), scan.head.radius
     poses, covariance = refined.poses.cpu(), refined.covariance.cpu()
