@@ -25,6 +25,11 @@ def test_nearest_rotation_has_a_gradient_that_can_be_trusted():
     assert torch.autograd.gradcheck(nearest_rotation, (moments,), atol=1e-3, rtol=5e-3)
 
 
+def test_nearest_rotation_never_mirrors():
+    rotation = nearest_rotation(torch.diag(torch.tensor([1.0, 1.0, -0.5]))[None])
+    assert torch.linalg.det(rotation).item() == pytest.approx(1)
+
+
 def test_alignment_finds_the_pose_of_its_terms():
     pose = _poses(4)
     points, vectors = torch.randn(4, 9, 3).double(), torch.randn(4, 5, 3).double()

@@ -107,7 +107,10 @@ class _NearestRotation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, moments: Tensor) -> Tensor:
-        rotation = rigid.nearest_rotation(moments)
+        u, _, vh = torch.linalg.svd(moments)
+        sign = torch.ones_like(moments[:, 0])
+        sign[:, 2] = torch.linalg.det(u @ vh).sign()
+        rotation = (u * sign[:, None]) @ vh
         ctx.save_for_backward(rotation, moments)
         return rotation
 
