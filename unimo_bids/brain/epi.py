@@ -50,6 +50,8 @@ def find_brain(reference: NDArray[np.generic], affine: NDArray[np.float64]) -> B
     reference
         ``(X, Y, Z)`` an EPI volume or a mean of aligned ones; what is not finite or below 0 is
         taken for air.
+    affine
+        ``(4, 4)`` indices → RAS mm; of any orientation.
 
     Raises
     ------

@@ -32,6 +32,10 @@ def extract_brain(
 
     Parameters
     ----------
+    volume
+        ``(X, Y, Z)``
+    affine
+        ``(4, 4)`` indices → RAS mm.
     method
         ``unimo``: by trained networks; ``epi``: by intensity and shape, for a head in air;
         ``auto``: by the networks, and by intensity and shape where these see nothing, or nothing
@@ -40,6 +44,8 @@ def extract_brain(
         Whose brain it should be, if known.
     center
         ``(3,)`` RAS mm of a place within it, if a person has seen it.
+    device
+        Where to compute.
 
     Returns
     -------

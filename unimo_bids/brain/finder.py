@@ -42,7 +42,17 @@ _OWNERS = {"fetal": "a fetal", "infant": "an infant", "adult": "an adult", None:
 
 
 class BrainFinder:
-    """Finds brains in volumes of one grid."""
+    """Finds brains in volumes of one grid.
+
+    Parameters
+    ----------
+    affine
+        ``(4, 4)`` indices → RAS mm.
+    device
+        Where to compute.
+    trained
+        The networks, there; the shipped ones if not given.
+    """
 
     def __init__(
         self,

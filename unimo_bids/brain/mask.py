@@ -47,6 +47,8 @@ class BrainMask:
 
     Attributes
     ----------
+    mask
+        ``(X, Y, Z)`` bool.
     probability
         ``(X, Y, Z)`` float32, 0 … 1, above ½ in the mask; falls from 1 to 0 over about a voxel
         either side of its surface.
@@ -73,7 +75,15 @@ class BrainMask:
 
 
 def brain_radius(mask: Bool3, affine: NDArray[np.float64]) -> float:
-    """Radius in mm of a ball with the volume of the brain, of which the mask may be only a slab."""
+    """Radius in mm of a ball with the volume of the brain, of which the mask may be only a slab.
+
+    Parameters
+    ----------
+    mask
+        ``(X, Y, Z)`` bool.
+    affine
+        ``(4, 4)`` indices → RAS mm.
+    """
     sizes = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0)
     sections = [
         mask.sum(axis=tuple(a for a in range(3) if a != axis)).max() * sizes.prod() / sizes[axis]

@@ -76,6 +76,15 @@ def features(probability: Tensor, layers: Sequence[Tensor], inside: Tensor) -> T
 
     Mean and standard deviation inside, and mean around it, of every channel of its layers; how
     clear the outline is, and how large.
+
+    Parameters
+    ----------
+    probability
+        ``(X, Y, Z)`` its answer.
+    layers
+        ``(1, C, …)`` each.
+    inside
+        ``(X, Y, Z)`` the outline, 0 or 1.
     """
     inside = inside[None, None].float()
     around = _widened(inside) - inside

@@ -58,10 +58,18 @@ def follow_series(
 
     Parameters
     ----------
+    finder
+        For the grid of the series.
+    frame
+        Gives a frame ``(X, Y, Z)`` by its number.
+    frames
+        How many there are.
     reference
         Frame from which to go both ways; negative if the brain's volume is not a frame.
     brain
         ``(X, Y, Z)`` where it is there.
+    progress
+        Told the share done.
     """
     masks = np.zeros((*brain.shape, frames), dtype=np.uint8, order="F")
     searched, missing = set[int](), set[int]()

@@ -84,6 +84,14 @@ def vote(
 
     Parameters
     ----------
+    look
+        Finds the brain in a frame.
+    volume
+        Gives a frame ``(X, Y, Z)``.
+    affine
+        ``(4, 4)`` indices → RAS mm.
+    reference
+        The frame to begin with.
     others
         Frames that may be looked at, in this order.
     """
@@ -190,6 +198,15 @@ def edge_variance(
 
     The logarithm of the ratio of variances, each relative to intensity and robust: one bad frame
     among four counts for little.
+
+    Parameters
+    ----------
+    volumes
+        ``(X, Y, Z)`` each.
+    affine
+        ``(4, 4)`` indices → RAS mm.
+    place
+        Where.
     """
     grid = Grid.of(volumes[0].shape, affine)
     center = torch.tensor(place.center, dtype=torch.float64)

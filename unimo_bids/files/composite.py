@@ -28,6 +28,8 @@ def write_composite(path: Path, matrix: Float64, field: Field | None) -> None:
 
     Parameters
     ----------
+    matrix
+        ``(4, 4)`` RAS mm.
     field
         Comes first; beyond its grid ITK has no displacement.
     """

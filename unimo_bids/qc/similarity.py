@@ -9,7 +9,15 @@ Float64 = npt.NDArray[np.float64]
 
 
 class Likeness:
-    """Weighted Pearson correlation of volumes ``(X, Y, Z)`` with a template."""
+    """Weighted Pearson correlation of volumes ``(X, Y, Z)`` with a template.
+
+    Parameters
+    ----------
+    template
+        ``(X, Y, Z)``
+    weights
+        ``(X, Y, Z)`` of its voxels.
+    """
 
     def __init__(
         self, template: npt.NDArray[np.floating], weights: npt.NDArray[np.floating]

@@ -41,6 +41,11 @@ def leading_outliers(signal: Float64) -> int:
     towards the median, as relaxing magnetisation does. A run that stops on its way is the level
     before a movement, and is judged among itself: so a movement costs a few frames at most.
 
+    Parameters
+    ----------
+    signal
+        ``(T,)`` one value per frame.
+
     Examples
     --------
     >>> steady = np.tile([100.0, 101.0, 100.0, 99.0], 10)

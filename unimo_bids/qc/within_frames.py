@@ -38,7 +38,15 @@ SLICE_CONFOUNDS: dict[str, dict[str, Any]] = {  # for their JSON sidecar
 
 
 def coverage_of(path: str | Path, mask: NDArray[Any]) -> NDArray[np.float64]:
-    """Share of the brain that the slices of each frame covered ``(T,)``."""
+    """Share of the brain that the slices of each frame covered ``(T,)``.
+
+    Parameters
+    ----------
+    path
+        4D, per cent; a place is covered from 50 on.
+    mask
+        ``(X, Y, Z)``
+    """
     image: Any = nib.load(path)
     covered = np.asanyarray(image.dataobj)[mask > 0.5]
     return np.asarray((covered >= 50).mean(axis=0), dtype=np.float64)

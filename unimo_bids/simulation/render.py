@@ -107,7 +107,15 @@ def default_psf(affine: NDArray[np.float64]) -> float:
 
 
 def object_points(points: Tensor, poses: NDArray[np.float64]) -> Tensor:
-    """World points → points of the moved object."""
+    """World points → points of the moved object.
+
+    Parameters
+    ----------
+    points
+        ``(X·Y·Z, 3)``
+    poses
+        ``(4, 4)`` of the volume, or ``(Z, 4, 4)`` of its slices.
+    """
     back = rigid.inverse(torch.as_tensor(poses, dtype=torch.float64)).to(points.dtype)
     if back.ndim == 2:
         return rigid.transform(back, points)

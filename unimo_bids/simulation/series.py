@@ -269,6 +269,10 @@ def simulate(
 
     Parameters
     ----------
+    head
+        What moves.
+    head_poses
+        ``(T, 4, 4)`` RAS mm: where the head is in every frame.
     shape
         ``(X, Y, Z)`` of the frames; slices lie along the last axis.
     voxel_sizes
@@ -281,8 +285,12 @@ def simulate(
         ``(T, 4, 4)``, for surroundings that move too.
     artefacts
         What goes wrong, in this order.
+    reference
+        The frame that the true poses are relative to.
     seed
         Of everything that artefacts draw.
+    psf_mm
+        FWHM of the in-plane resolution; the mean in-plane voxel size if not given.
     """
     if (affine is None) == (voxel_sizes is None):
         raise ValueError("give either voxel_sizes or an affine")

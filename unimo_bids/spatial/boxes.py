@@ -23,6 +23,10 @@ class Box:
 
     Parameters
     ----------
+    spacing
+        Of its voxels, mm.
+    shape
+        ``(X, Y, Z)`` voxels.
     center
         ``(3,)`` where its middle is, mm from the volume's first voxel along the volume's axes.
     """

@@ -15,7 +15,19 @@ from unimo_bids.spatial.grid import Grid, Window
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """What moves rigidly, in the reference."""
+    """What moves rigidly, in the reference.
+
+    Attributes
+    ----------
+    grid
+        Of the weights.
+    weights
+        ``(X, Y, Z)`` soft mask of registration.
+    center
+        ``(3,)`` RAS mm, float64.
+    radius
+        mm, of a ball with the mask's volume.
+    """
 
     grid: Grid
     weights: Tensor

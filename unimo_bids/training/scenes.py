@@ -63,8 +63,12 @@ class Example:
 
     Parameters
     ----------
+    image
+        ``(X, Y, Z)`` intensities.
     brain
         ``(X, Y, Z)`` 0 … 1, how much of each voxel is brain.
+    sizes
+        ``(3,)`` of the voxels, mm.
     scenery
         Whose brain; "none" if there is no brain.
     fetus

@@ -77,6 +77,8 @@ class Watched:
         without masks, shape's weights are 0.
     poses
         ``(T, 4, 4)`` float64 mm, a space of the head → the world.
+    times
+        ``(T,)`` s.
     shown
         ``(T,)`` bool, frames that show the head.
     radius

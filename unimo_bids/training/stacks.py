@@ -64,6 +64,14 @@ class Stack:
         ``(X, Y, Z)`` uint8, square root of the intensity relative to the brain's.
     labels
         ``(X, Y, Z)`` uint8, `BRAIN` or `HEAD`.
+    sizes
+        ``(3,)`` of its voxels, mm.
+    name
+        Of the file.
+    fetus
+        Whose.
+    held_back
+        Whether it is kept for validation.
     """
 
     image: NDArray[np.uint8]

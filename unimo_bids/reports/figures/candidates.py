@@ -30,7 +30,19 @@ def draw_candidates(
     candidates: Sequence[Candidate],
     chosen: bool,
 ) -> None:
-    """Draw a row for each candidate: cuts through its centre, with a ball of its volume."""
+    """Draw a row for each candidate: cuts through its centre, with a ball of its volume.
+
+    Parameters
+    ----------
+    path
+        Where.
+    volume
+        ``(X, Y, Z)`` in which they were found.
+    affine
+        ``(4, 4)`` indices → RAS mm.
+    candidates, chosen
+        See `summary.headings`.
+    """
     pixel_mm, row = _SEEN_MM / _PIXELS, _CUTS * _PIXELS / (3 * _PIXELS + 2 * _GAP)
     height = len(candidates) * (row + _BETWEEN)
     with style.svg_figure(path, _WIDTH, height) as figure:

@@ -48,6 +48,10 @@ class Correction:
         ``(X, Y, Z)``
     mask
         ``(X, Y, Z)``, 0 to 1.
+    affine
+        ``(4, 4)`` indices to RAS mm.
+    reference
+        The frame whose pose is the identity.
     """
 
     parameters: Array
