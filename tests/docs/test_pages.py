@@ -28,7 +28,7 @@ _OTHERS |= {"--peers", "--objects", "--weights", "--only", "--most", "--without"
 # of docker, and of apptainer
 _OTHERS |= {"--build-arg", "--entrypoint", "--read-only", "--rm", "--tmpfs"}
 _OTHERS |= {"--bind", "--cleanenv", "--containall", "--nv"}
-_OTHERS |= {"--ablate", "--attached", "--axis", "--batch", "--count", "--each"}
+_OTHERS |= {"--attached", "--axis", "--batch", "--count", "--each"}
 _OTHERS |= {"--field-map", "--leave-out", "--motion", "--outside", "--procedural", "--rendered"}
 _OTHERS |= {"--size", "--surroundings", "--take", "--torch-backend", "--validate"}
 
