@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, pad
 
 from unimo_bids.networks.unet import UNet
-from unimo_bids.networks.weights import inference_type
+from unimo_bids.networks.weights import quick_arithmetic
 from unimo_bids.spatial.boxes import Box
 
 FIND_MM = 5.0
@@ -137,9 +137,5 @@ def normalised(image: Tensor) -> Tensor:
 @contextmanager
 def inference(device: torch.device) -> Iterator[None]:
     """Without gradients, in the arithmetic that the processor is quick in."""
-    kind = inference_type(device)
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, kind, enabled=kind != torch.float32),
-    ):
+    with torch.inference_mode(), quick_arithmetic(device):
         yield

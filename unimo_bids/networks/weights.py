@@ -58,9 +58,11 @@ def shipped() -> str:
     return ", ".join(f"{path.stem} {checksum(path)}" for path in paths if path.exists()) or "none"
 
 
-def inference_type(device: torch.device) -> torch.dtype:
-    """bfloat16 where the processor multiplies it natively, else float32."""
-    if device.type == "cuda":
-        return torch.bfloat16
-    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if native else torch.float32
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a processor does so itself; convolutions take minutes where it does not."""
+    return device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def quick_arithmetic(device: torch.device) -> torch.autocast:
+    """Use bfloat16 where the processor multiplies that itself, else float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device))

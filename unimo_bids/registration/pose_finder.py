@@ -23,7 +23,7 @@ from unimo_bids.networks.pose import (
     box_places,
     seen,
 )
-from unimo_bids.networks.weights import FOLDER, inference_type, load_weights
+from unimo_bids.networks.weights import FOLDER, load_weights, quick_arithmetic
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, inside
 from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
@@ -109,11 +109,7 @@ class PoseFinder:
         frame[:3, 3] = center
         image = self._read(volume, grid, frame)
         shape = None if mask is None else self._read(mask, grid, frame).clamp(0, 1)
-        kind = inference_type(self.device)
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, kind, enabled=kind != torch.float32),
-        ):
+        with torch.inference_mode(), quick_arithmetic(self.device):
             found = self.network(seen(image, shape))
         return Representation(found, frame)
 

@@ -30,6 +30,7 @@ from unimo_bids.brain.network import (
 )
 from unimo_bids.brain.segmentation import Outline, all_outlines
 from unimo_bids.brain.thresholds import CANDIDATES
+from unimo_bids.networks.weights import quick_arithmetic
 from unimo_bids.spatial.boxes import Box
 from unimo_bids.training.recipe import Recipe
 from unimo_bids.training.scenes import Example, Scenery, Scenes
@@ -168,8 +169,7 @@ def losses(
 ) -> dict[str, Tensor]:
     """How far the networks are from the truth; `only` one of them is looked at, if it is named."""
     images, brains = batch.seen(batch.windows)
-    kind = images.device.type
-    with torch.autocast(kind, torch.bfloat16), torch.set_grad_enabled(only != "segment"):
+    with quick_arithmetic(images.device), torch.set_grad_enabled(only != "segment"):
         found = trained.find(images).float()
     of_find = {} if only == "segment" else {"find": segmentation_loss(found, brains)}
     if only == "find":
@@ -177,7 +177,7 @@ def losses(
     boxes = [(number, _segment_box(one, batch.rng)) for number, one in enumerate(batch.examples)]
     boxes += _elsewhere(batch, found.detach().sigmoid().cpu())
     images, inside = batch.seen(boxes)
-    with torch.autocast(kind, torch.bfloat16):
+    with quick_arithmetic(images.device):
         drawn = trained.segment(images).float()
     return of_find | {"segment": segmentation_loss(drawn, inside)}
 

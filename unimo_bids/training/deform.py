@@ -30,6 +30,7 @@ from unimo_bids.networks.deformation import (
     prepared,
 )
 from unimo_bids.networks.pose import signed_distance
+from unimo_bids.networks.weights import quick_arithmetic
 from unimo_bids.spatial import grid as space
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
@@ -249,7 +250,7 @@ def draw(bendings: Bendings, batch: int, rng: np.random.Generator) -> Batch:
 
 def losses(network: DeformationNetwork, batch: Batch) -> dict[str, Tensor]:
     """How far points of the brain are off, and how unlike images and shapes are there."""
-    with torch.autocast(batch.images.device.type, torch.bfloat16):
+    with quick_arithmetic(batch.images.device):
         velocity = network.one_way(batch.seen)
     found = displaced(velocity.float())
     many, inside = len(found), batch.counts

@@ -22,6 +22,7 @@ from unimo_bids.networks.pose import (
     Volumes,
     seen,
 )
+from unimo_bids.networks.weights import quick_arithmetic
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import sample_linear
 from unimo_bids.training.pairs import Pair, Pairs
@@ -67,7 +68,7 @@ def losses(network: PoseNetwork, batch: tuple[Seen, Tensor, Tensor]) -> dict[str
     """How far poses by image, by shape and by both are off, and how far their terms are."""
     volumes, poses, masked = batch
     poses, masked = poses.to(volumes.image), masked.to(volumes.image)
-    with torch.autocast(volumes.image.device.type, torch.bfloat16):
+    with quick_arithmetic(volumes.image.device):
         found = network(volumes)
     assert found.shape is not None
     many = len(poses)
@@ -145,7 +146,7 @@ def _read(network: PoseNetwork, pair: Pair) -> tuple[Volumes, Volumes]:
     """Representations of both volumes, as when the network is used."""
     images, masks = pair.images[:, None], pair.masks[:, None] if pair.masked else None
     volumes = seen(images, masks)
-    with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16):
+    with torch.inference_mode(), quick_arithmetic(images.device):
         found = network(volumes)
     return found[:1], found[1:]
 

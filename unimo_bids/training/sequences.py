@@ -22,7 +22,7 @@ from unimo_bids.errors import InputError
 from unimo_bids.files.staging import atomic
 from unimo_bids.networks.measuring import stacked
 from unimo_bids.networks.pose import VOXELS, WIDTH, seen
-from unimo_bids.networks.weights import inference_type
+from unimo_bids.networks.weights import quick_arithmetic
 from unimo_bids.registration.pose_finder import pose_network
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.boxes import Box
@@ -244,11 +244,7 @@ def _look(
     radius: float,
 ) -> tuple[NDArray[np.float32], ...]:
     """Representations of volumes in boxes around centres, in the world; image's before shape's."""
-    kind = inference_type(images.device)
-    with (
-        torch.inference_mode(),
-        torch.autocast(images.device.type, kind, enabled=kind != torch.float32),
-    ):
+    with torch.inference_mode(), quick_arithmetic(images.device):
         found = network(seen(images, None if masks is None else masks.clamp(0, 1)))
     both = stacked(found)
     points = torch.as_tensor(centers)[:, None] + radius * both.points.double().cpu()
