@@ -57,7 +57,12 @@ def inside(
 
 
 def python_for_others(become):
-    """This Python, or the system's of the same version where this one lies in root's home."""
+    """This Python, or the system's of the same version where this one lies in root's home.
+
+    The kernel lets nobody but root take another user's name, and no other user read what lies in
+    root's home: where either stands in the way, there is no stranger to run the program. Root who
+    has Debian's Python, as in CI, runs the test.
+    """
     if os.getuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("only root can become another user")
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
