@@ -13,7 +13,8 @@ from torch.nn.functional import avg_pool3d
 
 from unimo_bids.brain.finder import BrainFinder
 from unimo_bids.brain.network import BrainNetworks
-from unimo_bids.brain.segmentation import Place, Segmented
+from unimo_bids.brain.outline import Place
+from unimo_bids.brain.segmentation import Segmented
 
 SIZES = (3.0, 3.0, 4.5)
 AFFINE = np.diag([*SIZES, 1.0])

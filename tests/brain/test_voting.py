@@ -48,7 +48,9 @@ class _Finder:
         if center is None:
             return _brain(self.told[frame])
         x, y, z = center
-        return _brain([] if frame in self.blind else [_at((x, y, z), 0.9)])
+        radii = [ball_radius(one.volume) for one in self.told[frame] if one.center == (x, y, z)]
+        seen = [_at((x, y, z), 0.9, *radii[:1])]
+        return _brain([] if frame in self.blind else seen)
 
     def voted(self, volumes: Sequence[np.ndarray] = ()) -> Vote:
         flat = np.zeros(SHAPE, dtype=np.float32)
@@ -164,3 +166,11 @@ def test_of_places_alike_the_one_that_moves_is_the_brain():
     volumes = [_scene(turn) for turn in (0.0, 0.4, -0.35, 0.5, 0.3)]
     assert _is_at(_Finder(both).voted(volumes).brain, HEAD)
     assert _is_at(_Finder(both).voted([volumes[0]] * 5).brain, TRUNK)
+
+
+def test_a_trunk_as_large_as_an_adult_head_is_not_the_brain_where_frames_show_a_fetal_one():
+    large = ball_radius(900.0)
+    told = {t: [_at(HEAD, 0.8), _at(TRUNK, 0.85, large)] for t in (0, *OTHERS)}
+    assert _is_at(_Finder(told).voted().brain, HEAD)
+    unlikely = {t: [_at(TRUNK, 0.85, large), _at(HEAD, 0.4)] for t in (0, *OTHERS)}
+    assert not _is_at(_Finder(unlikely).voted().brain, HEAD)

@@ -8,10 +8,7 @@ import torch
 
 from unimo_bids.brain.mask import ball_volume
 from unimo_bids.brain.network import BrainNetworks, Recognise, segment_box
-from unimo_bids.brain.segmentation import (
-    Outline,
-    Region,
-)
+from unimo_bids.brain.outline import Outline, Region
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.training import brain
 from unimo_bids.training.anatomies import save

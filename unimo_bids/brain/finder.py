@@ -20,7 +20,8 @@ from unimo_bids.brain.mask import (
     structure,
 )
 from unimo_bids.brain.network import BrainNetworks
-from unimo_bids.brain.segmentation import Place, Segmented, follow_brain, segment_brain
+from unimo_bids.brain.outline import Place
+from unimo_bids.brain.segmentation import Segmented, follow_brain, segment_brain
 from unimo_bids.brain.thresholds import DOUBTS, RANKING
 from unimo_bids.networks.weights import FOLDER, load_weights
 from unimo_bids.spatial.grid import voxel_sizes
@@ -33,7 +34,7 @@ CUT = "the field of view cuts it"
 
 # ml: from 18 weeks; newborns to two years; the largest skulls. A rim and fluid included.
 _VOLUMES: dict[Population | None, tuple[float, float]] = {
-    "fetal": (15, 520),
+    "fetal": (15, RANKING.largest_unborn_ml),
     "infant": (200, 1400),
     "adult": (750, 2300),
     None: (15, 2300),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from unimo_bids.brain.mask import ball_radius, ball_volume, solidity
+from unimo_bids.brain.mask import ball_volume
 from unimo_bids.brain.network import (
     FIND_MM,
     WINDOW,
@@ -30,6 +29,7 @@ from unimo_bids.brain.network import (
     normalised,
     segment_box,
 )
+from unimo_bids.brain.outline import Outline, Place, Region
 from unimo_bids.brain.thresholds import CANDIDATES, RANKING
 from unimo_bids.spatial.boxes import Box, covering
 
@@ -37,15 +37,6 @@ from unimo_bids.spatial.boxes import Box, covering
 _RADII, _BLOBS, _LARGEST = (20.0, 28.0, 38.0, 52.0, 70.0), 12, 3
 _LOOKS = 3  # at a place, until the box fits what it shows
 _CHOSEN = 4  # outlines that are looked at again
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a brain may be: its centre, mm from the first voxel along the axes, and size, ml."""
-
-    center: NDArray[np.float64]
-    volume: float
-    confidence: float
 
 
 @dataclass(frozen=True)
@@ -63,84 +54,6 @@ class Segmented:
     probability: NDArray[np.float32]
     rivals: int
     places: tuple[Place, ...] = ()
-
-
-@dataclass(frozen=True)
-class Region:
-    """A connected region: its centre, mm from the volume's first voxel, and volume, ml."""
-
-    center: NDArray[np.float64]
-    volume: float
-
-    @property
-    def radius(self) -> float:
-        """Of a ball of the same volume, mm."""
-        return ball_radius(self.volume)
-
-    def distance(self, other: Region) -> float:
-        """From centre to centre, mm."""
-        return float(np.linalg.norm(self.center - other.center))
-
-    def like(self, other: Region) -> bool:
-        """Whether a box made for one shows the other well."""
-        near = self.distance(other) < CANDIDATES.off_center * self.radius
-        return near and 1 / CANDIDATES.off_size < self.radius / other.radius < CANDIDATES.off_size
-
-
-@dataclass(frozen=True)
-class Outline:
-    """A region as *segment* sees it: where it is in the probability on a box made for another.
-
-    `features` are what *recognise* judges it by, `odds` the logarithm of those that it is a brain.
-    """
-
-    region: Region
-    before: Region
-    box: Box
-    probability: NDArray[np.float32]
-    inside: NDArray[np.bool_]
-    features: Tensor
-    odds: float
-
-    def near(self, place: NDArray[np.float64]) -> bool:
-        """Whether a place is within the outline, or hardly outside."""
-        return float(np.linalg.norm(place - self.region.center)) < 1.3 * self.region.radius
-
-    def holds(self, other: Region) -> bool:
-        """Whether a region is in the outline, and smaller than one whose box shows it all."""
-        first = self.box.place(np.zeros(3))
-        index = np.round((other.center - first) / self.box.spacing).astype(int)
-        if (index < 0).any() or (index >= self.inside.shape).any():
-            return False
-        return bool(self.inside[tuple(index)]) and (
-            other.radius * CANDIDATES.off_size < self.region.radius
-        )
-
-    @property
-    def sure(self) -> bool:
-        """Whether it is more likely a brain than not, and its box shows all of it."""
-        faces = (self.inside.take(end, axis).any() for axis in range(3) for end in (0, -1))
-        return self.odds > RANKING.sure and self.region.like(self.before) and not any(faces)
-
-    @property
-    def worth(self) -> float:
-        """What outlines are ranked by, up to what their agreement adds."""
-        return self.score + self.odds / RANKING.score
-
-    @cached_property
-    def score(self) -> float:
-        """How clear and solid it is, and how well the box was made for it, 0 to 1."""
-        clear = float(self.probability[self.inside].mean())
-        off = np.log(self.region.radius / self.before.radius) / RANKING.wrong_size
-        return clear * solidity(self.inside, (1.0,) * 3) * float(np.exp(-0.5 * off**2))
-
-    def written(self, shape: Sequence[int], sizes: Sequence[float]) -> NDArray[np.float32]:
-        """Probability on a volume's voxels; 0 in other regions, 1 in holes."""
-        elsewhere = (self.probability > 0.5) & ~self.inside
-        near = ndimage.binary_dilation(self.inside, iterations=2) & ~elsewhere
-        chosen = np.where(near, self.probability, 0)
-        chosen[ndimage.binary_fill_holes(self.inside) & ~self.inside] = 1
-        return self.box.write(torch.from_numpy(chosen), shape, sizes).numpy()
 
 
 def segment_brain(
@@ -185,24 +98,27 @@ def segment_brain(
     ranked.sort(key=lambda three: three[:2], reverse=True)
     if not ranked:
         return Segmented(np.zeros(tuple(volume.shape), dtype=np.float32), 0)
-    places = _places([one for *_, one in ranked])
+    brain, *others = _unborn_first([one for *_, one in ranked], fits)
+    places = _places([brain, *others])
     if within is None and places[0].confidence < RANKING.nothing:
         return Segmented(np.zeros(tuple(volume.shape), dtype=np.float32), 0, places)
-    brain = ranked[0][-1]
-    rivals = [
-        place
-        for place in places[1:]
-        if place.confidence > RANKING.rival
-        and _odds(place) > _odds(places[0]) / RANKING.rival_odds
-        and place.volume > brain.region.volume / RANKING.rival_size
-        and np.linalg.norm(place.center - brain.region.center)
-        > ball_radius(place.volume) + 0.5 * brain.region.radius
-    ]
+    rivals = [one for one in places[1:] if one.about_as_likely(places[0]) and one.twin(places[0])]
     return Segmented(brain.written(volume.shape, sizes), len(rivals), places)
 
 
-def _odds(place: Place) -> float:
-    return place.confidence / max(1 - place.confidence, 1e-6)
+def _unborn_first(outlines: list[Outline], fits: Callable[[Outline], bool]) -> list[Outline]:
+    """The same, led by a fetal brain that is about as likely as a first one too large for a fetus.
+
+    A mother's trunk is sometimes taken for an adult head, with the fetal one in it or beside it. In
+    a head nothing else that is as small looks like a brain.
+    """
+    first = outlines[0]
+    if first.region.volume > RANKING.largest_unborn_ml:
+        for number, one in enumerate(outlines):
+            small = one.region.volume <= RANKING.largest_unborn_ml
+            if small and fits(one) and one.place.about_as_likely(first.place):
+                return [one, *outlines[:number], *outlines[number + 1 :]]
+    return outlines
 
 
 def follow_brain(
@@ -313,11 +229,7 @@ def _places(outlines: Sequence[Outline]) -> tuple[Place, ...]:
     for outline in outlines:
         if all(one.region.distance(outline.region) > one.region.radius / 2 for one in kept):
             kept.append(outline)
-    chances = [float(1 / (1 + np.exp(-one.odds))) for one in kept]
-    first, *others = (
-        Place(one.region.center, one.region.volume, chance)
-        for one, chance in zip(kept, chances, strict=True)
-    )
+    first, *others = (one.place for one in kept)
     return (first, *sorted(others, key=lambda place: -place.confidence))
 
 

@@ -37,6 +37,7 @@ class Ranking:
         shown=True,
     )
     rival_size: float = convention(3.0, "times smaller, and it is no twin")
+    largest_unborn_ml: float = derived(520.0, "a fetal brain at term, with fluid and a rim")
 
 
 @dataclass(frozen=True)

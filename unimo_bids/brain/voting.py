@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from unimo_bids.brain.finder import CUT, METHOD, UNCLEAR, UNSURE
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius
-from unimo_bids.brain.thresholds import VOTING
+from unimo_bids.brain.thresholds import RANKING, VOTING
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.region import centroid
 
@@ -48,6 +48,16 @@ class Place:
 
     candidates: Mapping[int, Candidate]
     worth: float
+
+    @property
+    def best(self) -> Candidate:
+        """The candidate that is most likely a brain."""
+        return max(self.candidates.values(), key=lambda one: one.confidence)
+
+    @property
+    def unborn(self) -> bool:
+        """Whether it is a brain, and not too large for a fetus'."""
+        return self.worth > 0 and self.best.volume <= RANKING.largest_unborn_ml
 
     def holds(self, other: Candidate) -> bool:
         """Whether a candidate is at this place."""
@@ -230,14 +240,14 @@ def edge_variance(
 def _most_moving(
     places: Sequence[Place], volumes: Mapping[int, NDArray[np.generic]], affine: Float64
 ) -> Place:
-    """Of places of about the same worth the one whose edge moves most."""
+    """Of places of about the same worth the one whose edge moves most; fetal ones before trunks."""
     close = [place for place in places if place.worth > places[0].worth - VOTING.lead]
+    close = [place for place in close if place.unborn] or close  # as in one frame (`segmentation`)
     if len(close) == 1 or len(volumes) == 1:
-        return places[0]
+        return close[0]
 
     def worth(place: Place) -> float:
-        best = max(place.candidates.values(), key=lambda one: one.confidence)
-        return place.worth + edge_variance(list(volumes.values()), affine, best)
+        return place.worth + edge_variance(list(volumes.values()), affine, place.best)
 
     return max(close, key=worth)
 

@@ -28,7 +28,8 @@ from unimo_bids.brain.network import (
     normalised,
     segment_box,
 )
-from unimo_bids.brain.segmentation import Outline, all_outlines
+from unimo_bids.brain.outline import Outline
+from unimo_bids.brain.segmentation import all_outlines
 from unimo_bids.brain.thresholds import CANDIDATES
 from unimo_bids.networks.weights import quick_arithmetic
 from unimo_bids.spatial.boxes import Box
