@@ -91,8 +91,7 @@ def mask_file(
         raise InputError(image, finding, "no mask was written")
     masks = found.brain.mask.astype(np.uint8) if found.frame_masks is None else found.frame_masks
     sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
-    voxel_ml = abs(float(np.linalg.det(series.affine[:3, :3]))) / 1000
-    volumes_ml = voxel_ml * masks.sum(axis=(0, 1, 2), dtype=np.int64)
+    volumes_ml = series.grid.voxel_ml * masks.sum(axis=(0, 1, 2), dtype=np.int64)
     if margin:
         masks = _with_margin(masks, sizes, margin)
     write_volume(output, masks, series)

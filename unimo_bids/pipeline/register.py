@@ -48,13 +48,12 @@ class Side:
     @cached_property
     def millilitres(self) -> float:
         """Volume of what is registered."""
-        affine = self.series.affine
         if self.mask is None:
             image = torch.from_numpy(self.series.frame(0))
             inside = foreground(image, self.series.grid).numpy() > 0
         else:
             inside = np.asarray(self.mask) > 0.5
-        return float(inside.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+        return float(inside.sum()) * self.series.grid.voxel_ml
 
     def facts(self) -> dict[str, object]:
         """As JSON can hold it."""
