@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unimo_bids.registration.gauss_newton import Registration
 from unimo_bids.registration.levels import Level, make_level
 from unimo_bids.registration.target import (
     Target,
@@ -143,7 +142,3 @@ def frames_at(level: Level, frames: Tensor) -> Tensor:
 
 def rest(count: int, device: str = "cpu") -> Tensor:
     return torch.eye(4, dtype=torch.float64, device=device).repeat(count, 1, 1)
-
-
-def rows(found: Registration, row: int) -> tuple[Tensor, ...]:
-    return tuple(t[row] for t in (found.poses, found.covariance, found.similarity, found.in_view))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unimo_bids.errors import InputError
-from unimo_bids.files.staging import atomic, machine_error
+from unimo_bids.files.staging import machine_error, write_text
 from unimo_bids.words import (
     AnalysisLevel,
     Deformation,
@@ -88,9 +88,8 @@ class Settings:
         import tomli_w
 
         values = {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
-        text = tomli_w.dumps({name: one for name, one in values.items() if one is not None})
-        with atomic(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        given = {name: one for name, one in values.items() if one is not None}
+        write_text(path, tomli_w.dumps(given))
 
 
 def read_values(path: str | Path) -> dict[str, Any]:

@@ -34,3 +34,13 @@ GRID_AXES = "ijk"  # of a grid, as BIDS has them
 # other contrast, a pair at a time; or nothing, as no motion at all explains them better.
 Mode = Literal["plain", "common", "tied", "rest"]
 Status = Literal["ok", "searched", "bridged", "lost"]
+
+
+def grid_axis(direction: object) -> int | None:
+    """Axis of the grid that a direction of BIDS (``j-``) is along; None where it names none.
+
+    >>> grid_axis("j-"), grid_axis(None)
+    (1, None)
+    """
+    letter = str(direction).removesuffix("-")
+    return GRID_AXES.index(letter) if letter in tuple(GRID_AXES) else None

@@ -24,15 +24,13 @@ def run(tmp_path, about_run, maps, **options) -> BoldRun:
     selection = find_runs(given)
     (found,) = selection.runs
     if found.field_map is not None:
-        assert {*found.field_map.measured.paths, *found.field_map.sidecars} <= used_files(
-            selection, given
-        )
+        assert {*found.field_map.paths, *found.field_map.sidecars} <= used_files(selection, given)
     return found
 
 
 def measured(found: BoldRun) -> MeasuredField:
     assert found.field_map is not None
-    return found.field_map.measured
+    return found.field_map
 
 
 @pytest.mark.parametrize(

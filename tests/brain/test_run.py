@@ -70,8 +70,8 @@ def test_a_hint_asks_no_other_frame(bright, frames, monkeypatch):
     extract = brain_run.extract_brain
     monkeypatch.setattr(brain_run, "extract_brain", spied)
     both = [np.maximum(frame, volume_of(OTHER).numpy()) for frame in frames]
-    found = find_series_brain(_series(both), 4, center=OTHER[0])
-    assert asked == [OTHER[0]]
+    found = find_series_brain(_series(both), 4, place=",".join(map(str, OTHER[0])))
+    np.testing.assert_allclose(asked, [OTHER[0]], atol=1e-6)
     assert np.abs(_center(found.brain.mask) - OTHER[0]).max() < 2
 
 

@@ -90,6 +90,14 @@ def test_what_is_there_is_not_overwritten_unasked(volumes, tmp_path, capsys):
     assert main([*call, "--overwrite"]) == 0
 
 
+def test_no_input_is_written_over(volumes, tmp_path, capsys):
+    moving = (tmp_path / "x_moved.nii.gz").absolute()
+    Path(volumes[1]).rename(moving)
+    before = moving.read_bytes()
+    assert main([volumes[0], str(moving), str(tmp_path / "x"), "--overwrite"]) == 2
+    assert "input" in capsys.readouterr().err and moving.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -1,6 +1,7 @@
 """`unimo-correct --slice-timing`: what it writes, and what it refuses."""
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from tests import phantom
 from tests.motion.slices.test_slices import TIMES, TR, acquired, sway
 from unimo_bids.cli.correct import main
+from unimo_bids.files.series import Series
 from unimo_bids.files.tables import read_columns
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.slices.timing import slice_times
+from unimo_bids.pipeline.in_time import even_times
 
 
 @pytest.mark.slow
@@ -106,6 +109,14 @@ def test_a_slice_axis_that_contradicts_the_header_is_not_believed():
     assert slice_times(bands, (8, 7, 6, 5), 2.0).offsets.tolist() == [0, 0.5, 1] * 2
     backward = slice_times(GOOD | {"SliceEncodingDirection": "k-"}, (8, 7, 6, 5), 2.0)
     assert backward.offsets.tolist() == GOOD["SliceTiming"][::-1]
+
+
+@pytest.mark.parametrize(("frames", "why"), [(4, "4 frames is too short"), (5, "")])
+def test_a_short_series_is_not_interpolated_in_time(frames, why):
+    header = nib.Nifti1Header()
+    series = Series(np.zeros((8, 7, 6, frames)), np.eye(4), header, 2.0, (), Path("bold.nii"))
+    even, said = even_times(GOOD, series, 0.5)
+    assert (even is None) == bool(why) and why in "".join(said)
 
 
 @pytest.mark.slow

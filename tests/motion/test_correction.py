@@ -5,6 +5,7 @@ import pytest
 from tests.phantom import AFFINE, SHAPE, noise, random_poses, volumes
 from unimo_bids.files.series import read_series, timed
 from unimo_bids.motion.correction import write_corrected
+from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Preceded
 
 COUNT = 12
@@ -23,16 +24,17 @@ def moved(tmp_path_factory):
 
 
 def corrected(moved, mask, path, status=("ok",) * COUNT, non_steady=0):
-    series = read_series(moved[0])
     template = volumes(random_poses(1, 0.0, 0.0))[0].numpy()
-    return write_corrected(
-        path,
-        series,
-        moved[1],
-        template=template,
-        mask=mask.numpy(),
-        status=status,
-        non_steady=non_steady,
+    motion = estimate(moved[1], template, mask, status)
+    return write_corrected(path, read_series(moved[0]), motion, non_steady=non_steady)
+
+
+def estimate(poses, template, mask, status):
+    unknown = np.full((COUNT, 6, 6), np.nan)
+    similarity, center = np.ones(COUNT), np.zeros(3)
+    status = np.array(status, dtype="<U8")
+    return MotionEstimate(
+        poses, unknown, similarity, status, template, mask.numpy(), 0, center, 50.0
     )
 
 
@@ -71,14 +73,8 @@ def test_a_known_repetition_time_goes_into_the_header(moved, mask, tmp_path):
     series = timed(read_series(moved[0]), 3.5)
     assert series.repetition_time == 3.5
     assert timed(series, None) is series
-    write_corrected(
-        tmp_path / "still.nii",
-        series,
-        moved[1],
-        template=series.frame(0),
-        mask=mask.numpy(),
-        status=["ok"] * COUNT,
-    )
+    motion = estimate(moved[1], series.frame(0), mask, ["ok"] * COUNT)
+    write_corrected(tmp_path / "still.nii", series, motion)
     header = nib.load(tmp_path / "still.nii").header
     assert header.get_zooms()[3] == pytest.approx(3.5)
     assert header.get_xyzt_units()[1] == "sec"

@@ -7,7 +7,7 @@ import torch
 from tests.phantom import AFFINE, GRID, head_mask, random_poses, volumes
 from unimo_bids.brain.head import find_head
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.judge import Judge
+from unimo_bids.motion.judge import Judge, clear
 
 
 @pytest.fixture(scope="module", params=["one contrast", "inverted and curved contrasts"])
@@ -29,8 +29,8 @@ def test_right_poses_agree_better_than_poses_beside_them(judged, millimetres):
     judge, poses = judged
     beside = poses.clone()
     beside[::2, 0, 3] += millimetres
-    assert judge.prefers(poses, beside)
-    assert not judge.prefers(beside, poses)
+    assert clear(*judge.gain(poses, beside))
+    assert not clear(*judge.gain(beside, poses))
 
 
 def test_a_frame_left_at_another_pose_is_told_which_suits_it_better(judged):

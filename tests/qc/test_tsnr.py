@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unimo_bids.qc import TemporalMoments
-from unimo_bids.qc.similarity import correlation
+from unimo_bids.qc.similarity import Likeness
 
 
 def moments_of(series, times=None):
@@ -47,7 +47,7 @@ def test_correlation():
     weights[1:4] = 1
     inside = weights > 0
     expected = np.corrcoef(a[inside], b[inside])[0, 1]
-    assert correlation(a, b, weights) == pytest.approx(expected)
-    assert correlation(3 * a + 8, a, weights * 0.5) == pytest.approx(1)
-    assert np.isnan(correlation(np.ones_like(a), b, weights))
-    assert np.isnan(correlation(a, b, 0 * weights))
+    assert Likeness(b, weights)(a) == pytest.approx(expected)
+    assert Likeness(a, weights * 0.5)(3 * a + 8) == pytest.approx(1)
+    assert np.isnan(Likeness(b, weights)(np.ones_like(a)))
+    assert np.isnan(Likeness(b, 0 * weights)(a))

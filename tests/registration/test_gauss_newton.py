@@ -18,12 +18,11 @@ from tests.phantom import (
     pose,
     random_poses,
     rest,
-    rows,
     target_of,
     volume,
     volumes,
 )
-from unimo_bids.registration.gauss_newton import register
+from unimo_bids.registration.gauss_newton import Registration, register
 from unimo_bids.registration.levels import (
     gradient_magnitude,
     make_level,
@@ -239,12 +238,20 @@ def test_frames_of_a_batch_do_not_know_each_other(level, target, moved, neighbou
     frames[[0, 1, 3, 4, 5]] = neighbour
     together = register(target, frames_at(level, frames), rest(6))
     # batched products add in another order: 1e-7 of float32, on the pose by way of a 6×6 solve
-    for found, expected in zip(rows(together, 2), rows(alone, 0), strict=True):
+    third = vars(together.rows([2])).values()
+    for found, expected in zip(third, vars(alone).values(), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert float(error_mm(together.poses, moved.poses)[2]) < NOISELESS_MM
     assert bool(torch.isfinite(together.poses).all())
     # what holds no head looks like none
     assert float(together.similarity[[0, 1, 3, 4, 5]].max()) < 0.3
+
+
+def test_less_than_half_in_view_counts_for_less():
+    found = Registration(rest(3), rest(3), f64([0.9, 0.9, 0.9]), f64([1.0, 0.5, 0.1]))
+    torch.testing.assert_close(found.score, f64([0.9, 0.9, 0.18]))
+    last_first = Registration.joined([found.rows([2]), found])
+    torch.testing.assert_close(last_first.score, f64([0.18, 0.9, 0.9, 0.18]))
 
 
 def test_the_most_informative_points_are_enough(level, at_rest, mask, moved):

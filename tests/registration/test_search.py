@@ -51,7 +51,7 @@ def found_at():
         level = make_level(Grid(shape, affine), blur=3.0, spacing=3.6)
         still, weights = volume(torch.eye(4).double(), **grid), head_mask(**grid, grown=1.1)
         images = level.image(volumes(poses, **grid))
-        starts, scores = search_poses(
+        starts = search_poses(
             level.image(still),
             level.image(weights).clamp(0, 1),
             images,
@@ -60,7 +60,7 @@ def found_at():
             radius=RADIUS,
             **options,
         )
-        return starts, scores, target_of(level, still[None], weights), images
+        return starts, target_of(level, still[None], weights), images
 
     return search
 
@@ -75,9 +75,8 @@ def found_at():
 )
 def test_a_head_turned_by_170_degrees_is_found(found_at, affine, shape):
     poses = random_poses(3, degrees=170, shift=12)
-    starts, scores, target, images = found_at(poses, affine, shape)
+    starts, target, images = found_at(poses, affine, shape)
     many = starts.shape[1]
-    assert bool((scores.diff(dim=1) <= 0).all())
     # rotations are nowhere more than 30° apart; places are a fifth of the radius apart, and the
     # best one is a neighbour of the right one
     angle = rigid.rotation_angle(starts, poses[:, None])
@@ -101,6 +100,4 @@ def test_frames_are_searched_alone(found_at):
     poses = random_poses(2, degrees=100, shift=5, seed=3)
     together = found_at(poses, rotations=96)
     for k in range(2):
-        alone = found_at(poses[k : k + 1], rotations=96)
-        assert torch.equal(alone[0][0], together[0][k])
-        torch.testing.assert_close(alone[1][0], together[1][k], rtol=0, atol=1e-5)  # float32 FFT
+        assert torch.equal(found_at(poses[k : k + 1], rotations=96)[0][0], together[0][k])

@@ -9,8 +9,9 @@ import pytest
 
 from unimo_bids.brain.mask import Candidate
 from unimo_bids.files.tables import write_table
+from unimo_bids.pipeline.rebuilt import SliceResult
 from unimo_bids.reports.drawing import draw_run
-from unimo_bids.reports.record import BendingRecord, RunRecord, SliceRecord, TrackRecord
+from unimo_bids.reports.record import BendingRecord, RunRecord, TrackRecord
 from unimo_bids.reports.reportlets import SECTIONS
 
 # permuted, flipped, oblique, anisotropic: nothing may rely on a plain grid
@@ -81,13 +82,17 @@ def make_record(
         "reference_volume": save("reference", still[..., 0]),
         "candidates": (Candidate((-3, -5, 1), 2.3, 0.9), Candidate((-20, 4, 3), 5, 0.35)),
         "chosen": True,
-        "slices": SliceRecord(
-            2,
-            np.arange(shape[2], dtype=float),
-            np.tile(np.eye(4), (frames, shape[2], 1, 1)),
-            np.linspace(0, 2, frames),
-            np.ones(frames),
+        "slices": SliceResult(
+            axis=2,
+            times=np.arange(shape[2], dtype=float),
+            poses=np.tile(np.eye(4), (frames, shape[2], 1, 1)),
+            gains=np.ones((frames, shape[2])),
+            within_max=np.linspace(0, 2, frames),
+            within_rms=np.zeros(frames),
+            saved=np.zeros(frames, dtype=bool),
+            whole=np.zeros(frames, dtype=bool),
         ),
+        "coverage": np.ones(frames),
         "bending": BendingRecord(
             "j",
             save("displacement", np.where(ball, grid[..., 0], 0)),

@@ -54,7 +54,7 @@ def report(tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
     record = make_record(root / "data", "sub-01_task-rest", facts={EVIL: EVIL}, warnings=[EVIL])
     draw_run(record, root / "sub-01" / "figures")
-    crash = CrashReport(root / "crash.txt", EVIL, EVIL, EVIL, "sub-01_task-other")
+    crash = CrashReport(root / "crash.txt", f"sub_01_wf.task_other_wf.{EVIL}", EVIL, EVIL)
     about, methods = {EVIL: EVIL}, f"Text {EVIL}"
     return write_participant_report(root, "sub-01", about=about, methods=methods, errors=[crash])
 

@@ -77,7 +77,7 @@ def sections(page):
 
 
 def test_many_sessions_have_pages_of_their_own(sessions):
-    crash = CrashReport(sessions / "crash.txt", "n", "no head", "no head", "sub-01_ses-d_task-x")
+    crash = CrashReport(sessions / "crash.txt", "sub_01_wf.ses_d_task_x_wf.n", "no head", "no head")
     page = write(sessions, most_sessions=3, errors=[crash])
     pages = {path.name: path for path in sessions.glob("*.html")}
     assert sorted(pages) == ["sub-01.html", *(f"sub-01_ses-{label}.html" for label in "abcd")]
@@ -143,8 +143,9 @@ def test_nothing_is_fetched(derivatives):
 
 def test_a_failed_run_is_named_with_its_error(derivatives):
     failed = "sub-01_ses-3_task-rest"
-    crash = CrashReport(derivatives / "sub-01/log/u/crash.txt", "bold_ses_3_task_rest_wf.track",
-                        "file x: it is damaged; copy it again.", "Traceback …", None)  # fmt: skip
+    node = "wf.sub_01_wf.ses_3_task_rest_wf.track"
+    crash = CrashReport(derivatives / "sub-01/log/u/crash.txt", node,
+                        "file x: it is damaged; copy it again.", "Traceback …")  # fmt: skip
     page = parsed(write(derivatives, errors=[crash], runs=[failed]))
     section = next(one for one in page.iter("section") if one.get("id") == failed)
     text = "".join(section.itertext())
@@ -169,7 +170,7 @@ def test_whatever_it_is_called_it_is_text(tmp_path):
     track = next((tmp_path / "sub-01" / "figures").glob("*movie*.json"))
     content = json.loads(track.read_text())
     track.write_text(json.dumps(content | {"status": [EVIL] * 12}))
-    crash = CrashReport(tmp_path / f"crash{EVIL[:8]}", EVIL, EVIL, EVIL, None)
+    crash = CrashReport(tmp_path / f"crash{EVIL[:8]}", EVIL, EVIL, EVIL)
     methods = f"{EVIL}\n\n[a](javascript:alert(1)) ![b](http://example.org/x.png)"
     path = write(tmp_path, errors=[crash], about={EVIL: EVIL}, methods=methods)
     page = parsed(path)

@@ -18,7 +18,7 @@ from unimo_bids.app.scripts import Job, Program, array_script, group_script, sub
 from unimo_bids.bids.names import report, run_names
 from unimo_bids.bids.query import BoldRun, Selection
 from unimo_bids.errors import InputError, MachineError
-from unimo_bids.files.staging import atomic, machine_error
+from unimo_bids.files.staging import make_folder, write_text
 from unimo_bids.reports.group import find_summaries
 from unimo_bids.settings import Settings
 from unimo_bids.workflows.bold import step_gb
@@ -141,11 +141,8 @@ def _write(
 ) -> Path:
     """Write the scripts to a folder of their own, as jobs of another call may still wait."""
     folder = settings.work_dir / "slurm" / f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    try:
-        settings.out_dir.mkdir(parents=True, exist_ok=True)  # containers want it to be there
-        (folder / "logs").mkdir(parents=True)
-    except OSError as error:
-        raise machine_error(folder, error) from error
+    make_folder(settings.out_dir)  # containers want it to be there
+    make_folder(folder / "logs")
     # the dataset was validated as a whole: not once more by each of thousands of jobs
     alike = replace(
         settings, participant_label=(), nprocs=None, mem_gb=None, skip_bids_validation=True
@@ -158,8 +155,7 @@ def _write(
         ("group.sh", group_script(replace(_GROUP, options=job.options), program, alike, config)),
         ("submit.sh", submit_script(len(labels), _longest_array(), at_once)),
     ):
-        with atomic(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
     return folder
 
 

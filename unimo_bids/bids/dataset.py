@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -12,8 +11,8 @@ from typing import Any
 
 from unimo_bids.bids.names import GROUP_TABLE
 from unimo_bids.errors import InputError, UnimoError
-from unimo_bids.files.objects import read_object
-from unimo_bids.files.staging import atomic, machine_error
+from unimo_bids.files.objects import as_text, read_object
+from unimo_bids.files.staging import machine_error, make_folder, write_text
 from unimo_bids.settings import Settings
 
 NAME = "unimo-bids"
@@ -42,13 +41,10 @@ def prepare_dataset(settings: Settings) -> tuple[str, ...]:
     """
     out = settings.out_dir
     warnings = check_output(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise machine_error(out, error) from error
+    make_folder(out)
     path, about = out / "dataset_description.json", description(settings)
     meant = _links(path)
-    _write_if_new(path, _json(about))
+    _write_if_new(path, as_text(about))
     _write_if_new(out / ".bidsignore", _bidsignore(out / ".bidsignore"))
     return (
         *warnings,
@@ -145,13 +141,8 @@ def _bidsignore(path: Path) -> str:
     return "\n".join([*lines, *(one for one in _IGNORED if one not in lines)]) + "\n"
 
 
-def _json(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
 def _write_if_new(path: Path, text: str) -> None:
     """Leave a file alone that says the same: others may be reading it."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)

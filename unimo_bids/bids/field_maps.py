@@ -7,7 +7,7 @@ Files say for which runs they are by ``B0FieldIdentifier`` (a run names its own 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from unimo_bids.bids.names import entities_of, suffix_of
 from unimo_bids.bids.timing import image_header
 from unimo_bids.pipeline.measured_field import MeasuredField
 from unimo_bids.settings import Settings
-from unimo_bids.words import GRID_AXES
+from unimo_bids.words import grid_axis
 
 # Hz for one of each unit that BIDS knows; protons precess 42.577 MHz a tesla
 _HZ = {"Hz": 1.0, "rad/s": 0.15915494309189535, "Tesla": 42.577478518e6}
@@ -25,24 +25,9 @@ _LONGEST_READOUT = 0.5  # s; of EPI 0.01 to 0.15
 _LONGEST_BETWEEN = 0.1  # s, two echoes; 0.001 to 0.005 are usual
 
 
-@dataclass(frozen=True)
-class FoundField:
-    """A field map of a run, and the sidecars from which that is known."""
-
-    measured: MeasuredField
-    sidecars: tuple[Path, ...] = ()
-
-    @property
-    def files(self) -> set[Path]:
-        """All that is read."""
-        measured = self.measured
-        magnitude = [measured.magnitude] if measured.magnitude else []
-        return {*measured.paths, *self.sidecars, *magnitude}
-
-
 def find_field_map(
     settings: Settings, paths: Sequence[Path], metadata: Mapping[str, Any]
-) -> tuple[FoundField | None, str]:
+) -> tuple[MeasuredField | None, str]:
     """Find the field map of a run, and what is to be said of it, or of others that are not used."""
     root = settings.bids_dir
     participant = root / paths[0].relative_to(root).parts[0]
@@ -75,7 +60,7 @@ def find_field_map(
         if isinstance(measured, MeasuredField):
             said = " and ".join(path.name for path in measured.paths)
             known = tuple(one for path in measured.paths for one in sidecars[path])
-            return FoundField(measured, known), f"{said}, if frames agree better with it"
+            return replace(measured, sidecars=known), f"{said}, if frames agree better with it"
         why_not.append(measured)
     pairs = [path for path in mine if suffix_of(path) == "epi"]
     if pairs:
@@ -147,13 +132,15 @@ def _names(paths: Sequence[Path]) -> str:
 def _readout(path: Path, metadata: Mapping[str, Any]) -> float | None:
     """Total readout time, seconds, with the sign of the phase-encode direction."""
     direction = str(metadata.get("PhaseEncodingDirection", ""))
-    axis = GRID_AXES.find(direction.removesuffix("-") or "-")
+    axis = grid_axis(direction)
+    if axis is None:
+        return None
     seconds, spacing = (metadata.get(name) for name in ("TotalReadoutTime", "EffectiveEchoSpacing"))
     if not isinstance(seconds, int | float) and isinstance(spacing, int | float):
         header = image_header(path)
         lines = metadata.get("ReconMatrixPE") or (header and header["dim"][1 + axis])
         seconds = spacing * (int(lines) - 1) if lines else None
-    if axis < 0 or not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST_READOUT:
+    if not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST_READOUT:
         return None
     return -float(seconds) if direction.endswith("-") else float(seconds)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from unimo_bids.bids.names import labels, suffix_of
+from unimo_bids.bids.names import labels, plain, suffix_of
 from unimo_bids.files.objects import read_object
 
 
@@ -47,12 +47,6 @@ def _entities(sidecar: Path) -> dict[str, str] | None:
 def _applies(named: Mapping[str, str], entities: Mapping[str, str]) -> bool:
     """Whether a series has all that a sidecar names; numbers may have zeros before them."""
     return all(
-        name in entities and _plain(value) == _plain(entities[name])
-        if name in ("run", "echo", "chunk")
-        else entities.get(name) == value
+        name in entities and plain(name, value) == plain(name, entities[name])
         for name, value in named.items()
     )
-
-
-def _plain(number: str) -> str:
-    return str(int(number)) if number.isdecimal() else number

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
-from unimo_bids.bids.names import entities_of, func_folder
+from unimo_bids.bids.names import entities_of, func_folder, plain
 from unimo_bids.bids.timing import image_header
 from unimo_bids.errors import InputError
 from unimo_bids.files.header import SAME_GRID_VOXELS, data_shape, grid_distance, world_affine
@@ -71,12 +71,8 @@ def _named_for(dataset: Path, entities: Mapping[str, str], echoes: Sequence[str]
 
 
 def _same(name: str, found: str | None, wanted: str) -> bool:
-    """Whether labels agree; runs are numbers (1 is 01), and a mask need not say its part."""
-    if found is None:
-        return name == "part"
-    if name == "run":
-        return found.isdecimal() and int(found) == int(wanted)
-    return found == wanted
+    """Whether labels agree; a mask need not say its part."""
+    return name == "part" if found is None else plain(name, found) == plain(name, wanted)
 
 
 def _misfit(series: Path, mask: Path) -> str | None:

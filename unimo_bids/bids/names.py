@@ -10,7 +10,7 @@ from pathlib import Path
 from unimo_bids.errors import InputError
 from unimo_bids.spaces.names import Space
 
-_LABEL = "[A-Za-z0-9+]+"
+_LABEL, _NUMBER = "[A-Za-z0-9+]+", "[0-9]+"
 # Entities of a raw series in the order BIDS prescribes: as in files, in full, what they may be
 _RAW = (
     ("sub", "subject", _LABEL),
@@ -20,18 +20,19 @@ _RAW = (
     ("ce", "ceagent", _LABEL),
     ("rec", "reconstruction", _LABEL),
     ("dir", "direction", _LABEL),
-    ("run", "run", "[0-9]+"),
-    ("echo", "echo", "[0-9]+"),
+    ("run", "run", _NUMBER),
+    ("echo", "echo", _NUMBER),
     ("part", "part", "mag|phase|real|imag"),
-    ("chunk", "chunk", "[0-9]+"),
+    ("chunk", "chunk", _NUMBER),
 )
-ENTITIES = tuple(name for name, _, _ in _RAW)
+_KINDS = {name: kind for name, _, kind in _RAW}
+ENTITIES = tuple(_KINDS)
 FULL_ENTITIES = tuple(full for _, full, _ in _RAW)
 
 
 def _pattern() -> re.Pattern[str]:
     parts = []
-    for name, _, kind in _RAW:
+    for name, kind in _KINDS.items():
         part = f"{name}-(?P<{name}>{kind})_"
         parts.append(part if name in ("sub", "task") else f"(?:{part})?")
     return re.compile("".join(parts) + r"(?P<suffix>bold|sbref)(?P<extension>\.nii(?:\.gz)?)")
@@ -61,6 +62,16 @@ def labels(stem: str) -> dict[str, str]:
     return {key: value for key, _, value in (part.partition("-") for part in stem.split("_"))}
 
 
+def plain(entity: str, label: str) -> str:
+    """A label as it is compared: numbers may have zeros before them.
+
+    >>> plain("run", "01"), plain("sub", "01")
+    ('1', '01')
+    """
+    numbered = _KINDS.get(entity) == _NUMBER
+    return str(int(label)) if numbered and label.isdecimal() else label
+
+
 def entities_of(path: Path) -> dict[str, str]:
     """Entities in the name of any file, BIDS or not."""
     return labels(path.name.rpartition("_")[0])
@@ -79,11 +90,10 @@ def func_folder(entities: Mapping[str, str]) -> Path:
 
 def stem(entities: Mapping[str, str]) -> str:
     """Beginning of a name, ``sub-01_ses-1_task-rest``; refuses what could leave the folder."""
-    kinds = {name: kind for name, _, kind in _RAW}
     for name, value in entities.items():
-        if name not in kinds or not re.fullmatch(kinds[name], value):
+        if name not in _KINDS or not re.fullmatch(_KINDS[name], value):
             raise InputError(f"{name}-{value}", "this is no BIDS entity", "rename the raw file")
-    return "_".join(f"{name}-{entities[name]}" for name in kinds if name in entities)
+    return "_".join(f"{name}-{entities[name]}" for name in _KINDS if name in entities)
 
 
 @dataclass(frozen=True)

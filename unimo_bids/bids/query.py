@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from unimo_bids.bids.field_maps import FoundField, find_field_map
+from unimo_bids.bids.field_maps import find_field_map
 from unimo_bids.bids.filters import read_filters
 from unimo_bids.bids.hints import Hint, hint_for
 from unimo_bids.bids.index import Index
 from unimo_bids.bids.inheritance import inherited, sidecars_of
 from unimo_bids.bids.masks import find_mask
 from unimo_bids.bids.motion import GivenMotion, find_motion
-from unimo_bids.bids.names import parse_series, stem
+from unimo_bids.bids.names import parse_series, plain, stem
 from unimo_bids.bids.refusals import check_names, named_bold, no_bold
 from unimo_bids.bids.timing import timing_of
 from unimo_bids.errors import InputError
+from unimo_bids.pipeline.measured_field import MeasuredField
 from unimo_bids.settings import Settings
 
 # Complex data are corrected by their magnitude; the rest would be the same motion once more.
@@ -65,7 +67,7 @@ class BoldRun:
     hint: Hint | None = None
     motion: GivenMotion | None = None
     sidecars: tuple[Path, ...] = ()
-    field_map: FoundField | None = None
+    field_map: MeasuredField | None = None
     about_field_maps: str = ""
     warnings: tuple[str, ...] = ()
 
@@ -111,7 +113,7 @@ def find_runs(settings: Settings) -> Selection:
     if settings.participant_label:
         known = raw_runs(settings.bids_dir)
         if known:  # else there is more to be said than that these are not there
-            _by_label(known, "--participant-label", "sub", settings.participant_label, str)
+            _by_label(known, "--participant-label", "sub", settings.participant_label)
     index = Index(
         settings.bids_dir,
         settings.bids_database_dir,
@@ -177,35 +179,25 @@ def _parsed(paths: Iterable[Path]) -> dict[Path, Entities]:
 
 def by_labels(there: Mapping[Run, Entities], settings: Settings) -> dict[Run, Entities]:
     """Keep runs, or files of runs, by the labels of the command line; refuse unknown labels."""
-
-    def same(a: str) -> str:
-        return a
-
-    def number(a: str) -> str:
-        return str(int(a)) if a.isdecimal() else a
-
     echo = (str(settings.echo_idx),) if settings.echo_idx is not None else ()
     chosen = dict(there)
-    for option, entity, labels, spelled in (
-        ("--participant-label", "sub", settings.participant_label, same),
-        ("--session-label", "ses", settings.session_label, same),
-        ("--task-id", "task", settings.task_id, same),
-        ("--run-id", "run", settings.run_id, number),
-        ("--echo-idx", "echo", echo, number),
+    for option, entity, labels in (
+        ("--participant-label", "sub", settings.participant_label),
+        ("--session-label", "ses", settings.session_label),
+        ("--task-id", "task", settings.task_id),
+        ("--run-id", "run", settings.run_id),
+        ("--echo-idx", "echo", echo),
     ):
-        chosen = _by_label(chosen, option, entity, labels, spelled)
+        chosen = _by_label(chosen, option, entity, labels)
     return chosen
 
 
 def _by_label(
-    series: Mapping[Run, Entities],
-    option: str,
-    entity: str,
-    labels: Sequence[str],
-    spelled: Callable[[str], str],
+    series: Mapping[Run, Entities], option: str, entity: str, labels: Sequence[str]
 ) -> dict[Run, Entities]:
     if not labels:
         return dict(series)
+    spelled = partial(plain, entity)
     known = sorted({one[entity] for one in series.values() if entity in one})
     unknown = [one for one in labels if spelled(one) not in map(spelled, known)]
     if unknown:

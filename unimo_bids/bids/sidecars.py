@@ -104,7 +104,7 @@ def distortion_sidecars(
     """Describe what only a run has whose distortion was undone; the field is its own sidecar."""
     sources = [raw_uri(run.paths[0], settings), own_uri(names.boldref)]
     if run.field_map is not None and about.get("field_map"):
-        sources += [raw_uri(path, settings) for path in run.field_map.measured.paths]
+        sources += [raw_uri(path, settings) for path in run.field_map.paths]
     field = {
         "Description": "Distortion fixed in the scanner, D(y) = y + d(y) a: what is at x in the "
         "reference is seen at D^-1(T D(x)) in a frame whose transform in "

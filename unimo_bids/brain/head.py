@@ -105,7 +105,7 @@ def find_head(
 def too_small(inside: NDArray[np.bool_], affine: NDArray[np.floating]) -> str | None:
     """Say why a mask ``(X, Y, Z)`` holds too little for registration; None if it does not."""
     voxels = int(inside.sum())
-    millilitres = voxels * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    millilitres = voxels * Grid.of(inside.shape, affine).voxel_ml
     if voxels == 0:
         return "is empty"
     if voxels >= HEAD.fewest_voxels and millilitres >= HEAD.smallest_ml:

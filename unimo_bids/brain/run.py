@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from unimo_bids.brain.advice import advised
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.brain.finder import METHOD, BrainFinder
-from unimo_bids.brain.head import too_small
+from unimo_bids.brain.head import refusing, too_small
 from unimo_bids.brain.mask import BrainMask, population_of_size
+from unimo_bids.brain.place import OPTION, locate
 from unimo_bids.brain.propagation import follow_series
 from unimo_bids.brain.voting import Vote, vote
+from unimo_bids.devices import on_device
 from unimo_bids.files.series import Series
 from unimo_bids.words import BrainMethod, Population
 
@@ -56,7 +58,8 @@ def find_series_brain(
     method: BrainMethod = "auto",
     *,
     population: Population | None = None,
-    center: Sequence[float] | None = None,
+    place: str | None = None,
+    place_from: str = OPTION,
     follow: bool = False,
     device: str = "cpu",
     progress: Callable[[float], None] = lambda _share: None,
@@ -69,11 +72,31 @@ def find_series_brain(
     ----------
     volume
         ``(X, Y, Z)`` in its place, if the reference is not of the series.
-    method, population, center, device
-        As of `extract_brain`; with a center, no other frame is asked.
+    method, population, device
+        As of `extract_brain`.
+    place, place_from
+        In the brain, as `brain.place` has it, and who says so, for the refusal; with a place, no
+        other frame is asked. None for anywhere.
     follow
         Any brain, not only a fetal one.
     """
+    center = None if place is None else locate(place, series, place_from)
+    find = partial(_find, series, reference, volume, method, population, center, follow, progress)
+    with refusing(series.path):
+        return on_device(find, device)
+
+
+def _find(
+    series: Series,
+    reference: int,
+    volume: NDArray[np.generic] | None,
+    method: BrainMethod,
+    population: Population | None,
+    center: Sequence[float] | None,
+    follow: bool,
+    progress: Callable[[float], None],
+    device: str,
+) -> SeriesBrain:
     reference_volume = series.frame(reference) if volume is None else volume
     extracted = partial(extract_brain, population=population, device=device)
 

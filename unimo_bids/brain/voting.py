@@ -171,7 +171,7 @@ def candidates(brain: BrainMask, affine: Float64) -> tuple[Candidate, ...]:
     believed = brain.method == METHOD and not brain.doubts
     grid = Grid.of(brain.mask.shape, affine)
     x, y, z = centroid(torch.from_numpy(brain.mask), grid).tolist()
-    volume = float(brain.mask.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    volume = float(brain.mask.sum()) * grid.voxel_ml
     return (Candidate((x, y, z), volume, VOTING.believed if believed else VOTING.doubted),)
 
 

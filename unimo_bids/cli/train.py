@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from unimo_bids.cli.arguments import device, natural, positive, positive_int
 from unimo_bids.cli.guard import guarded
@@ -87,13 +87,7 @@ def _add_brain(parser: argparse.ArgumentParser) -> None:
 def _add_pose(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_pose)
     _add_training(parser, steps=8000, learning_rate=2e-2, batch="pairs", validate=100)
-    parser.add_argument(
-        "--without",
-        nargs="+",
-        choices=get_args(NetworkPart),
-        default=[],
-        help="parts that the network is to do without, to see what they are worth",
-    )
+    _add_without(parser, get_args(NetworkPart))
 
 
 def _add_deform(parser: argparse.ArgumentParser) -> None:
@@ -115,13 +109,12 @@ def _add_track(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_track)
     _add_training(parser, steps=1500, learning_rate=3e-3, batch="series", validate=200)
     parser.add_argument("--layers", metavar="N", type=positive_int, default=3, help="of attention")
-    parser.add_argument(
-        "--without",
-        nargs="+",
-        choices=get_args(AttentionPart),
-        default=[],
-        help="parts that the network is to do without, to see what they are worth",
-    )
+    _add_without(parser, get_args(AttentionPart))
+
+
+def _add_without(parser: argparse.ArgumentParser, parts: Sequence[str]) -> None:
+    about = "parts that the network is to do without, to see what they are worth"
+    parser.add_argument("--without", nargs="+", choices=parts, default=[], help=about)
 
 
 def _add_training(
@@ -168,14 +161,8 @@ def _pack(arguments: argparse.Namespace) -> None:
     from unimo_bids.training.anatomies import Packed, gather, save
     from unimo_bids.training.stacks import Stack, gather_stacks
 
-    objects: list[Packed | Stack] = []
-    for thing in chain[Packed | Stack](
-        gather_stacks(arguments.stacks),
-        gather(arguments.folders, arguments.procedural, arguments.surroundings),
-    ):
-        objects.append(thing)
-        print(f"{thing.kind}: {thing.name}", file=sys.stderr)
-    save(objects, arguments.out)
+    heads = gather(arguments.folders, arguments.procedural, arguments.surroundings)
+    save(_said(chain[Packed | Stack](gather_stacks(arguments.stacks), heads)), arguments.out)
     print(arguments.out)
 
 
@@ -204,13 +191,18 @@ def _watch(arguments: argparse.Namespace) -> None:
     from unimo_bids.training.sequences import gather, save
     from unimo_bids.training.trajectories import recorded
 
-    series = []
     recordings = recorded(arguments.trajectories)
-    for one in gather(load(arguments.data), recordings, arguments.series):
-        series.append(one)
-        print(f"{one.kind}: {one.name}", file=sys.stderr)
-    save(series, arguments.out)
+    save(_said(gather(load(arguments.data), recordings, arguments.series)), arguments.out)
     print(arguments.out)
+
+
+def _said(made: Iterable[Any]) -> list[Any]:
+    """All of them, each told as soon as it is there."""
+    kept = []
+    for one in made:
+        kept.append(one)
+        print(f"{one.kind}: {one.name}", file=sys.stderr)
+    return kept
 
 
 def _track(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from unimo_bids.execution.naming import participant
-from unimo_bids.files.staging import machine_error
+from unimo_bids.files.staging import machine_error, make_folder
 
 LOG_NAME = "unimo-bids.log"
 
@@ -138,8 +138,8 @@ class _LogFile(logging.FileHandler):
 
 def _log_file(folder: Path, label: str) -> logging.Handler:
     path = folder / LOG_NAME
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         handler = _LogFile(path, encoding="utf-8")
     except OSError as error:
         raise machine_error(path, error) from error

@@ -87,7 +87,6 @@ def run_workflow(
 
 
 def _write_usage(path: Path, usage: Sequence[Usage]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     columns = {
         "node": np.array([each.node for each in usage]),
         "seconds": np.array([each.seconds for each in usage]),

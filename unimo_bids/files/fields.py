@@ -12,6 +12,7 @@ import torch
 
 from unimo_bids.deformation.epi import ShiftField
 from unimo_bids.errors import InputError
+from unimo_bids.files.objects import write_object
 from unimo_bids.files.staging import atomic, machine_error
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.warp import Warp
@@ -36,8 +37,7 @@ def write_shift_field(path: Path, field: ShiftField) -> None:
         "Coefficients": field.coefficients.tolist(),
         "Units": "mm",
     }
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_object(path, content)
 
 
 def read_shift_field(path: Path) -> ShiftField:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from unimo_bids.errors import InputError
-from unimo_bids.files.staging import machine_error
+from unimo_bids.files.staging import machine_error, write_text
+
+
+def as_text(content: Mapping[str, Any]) -> str:
+    """A JSON object for readers."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_object(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object, whole or not at all."""
+    write_text(path, as_text(content))
 
 
 def read_object(path: Path, remedy: str = "correct it") -> dict[str, Any]:

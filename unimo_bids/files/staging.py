@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from unimo_bids.errors import InputError, MachineError
@@ -66,6 +66,33 @@ def atomic(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_free(paths: Iterable[Path], inputs: Iterable[Path | None], overwrite: bool) -> None:
+    """Refuse outputs that would replace an input, or anything unless that is wanted."""
+    given = [path for path in inputs if path is not None and path.exists()]
+    for path in (one for one in paths if one.exists()):
+        if any(path.samefile(one) for one in given):
+            finding = "this input would be overwritten by an output of the same name"
+            raise InputError(path, finding, "choose another name or folder")
+        if not overwrite:
+            remedy = "give --overwrite, or another name or folder"
+            raise InputError(path, "this output exists already", remedy)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all, and make its folder unless it is there."""
+    make_folder(Path(path).parent)
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those it lies in."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise machine_error(folder, error) from error
 
 
 def remove_unfinished(folder: Path, name: str = "*", *, older_than_s: float = 0.0) -> None:

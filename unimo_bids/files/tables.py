@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from unimo_bids.errors import InputError
-from unimo_bids.files.staging import atomic
+from unimo_bids.files.staging import write_text
 
 
 def write_table(path: str | Path, columns: Mapping[str, npt.NDArray[np.generic]]) -> None:
     """Write columns of equal length, numbers with eight digits, NaN as ``n/a``."""
     rows = zip(*columns.values(), strict=True)
     lines = ["\t".join(columns), *("\t".join(_cell(value) for value in row) for row in rows)]
-    with atomic(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def read_words(path: str | Path, name: str) -> npt.NDArray[np.str_]:

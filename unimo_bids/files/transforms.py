@@ -12,7 +12,7 @@ import numpy as np
 
 from unimo_bids.errors import InputError
 from unimo_bids.files.header import Float64
-from unimo_bids.files.staging import atomic, machine_error
+from unimo_bids.files.staging import machine_error, write_text
 
 _BANNER = "#Insight Transform File V1.0"
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -40,8 +40,7 @@ def write_itk(path: str | Path, poses: Float64) -> None:
             "FixedParameters: 0 0 0",
             "",
         ]
-    with atomic(path) as temporary:
-        temporary.write_text("\n".join(lines))
+    write_text(path, "\n".join(lines))
 
 
 def read_itk(path: str | Path) -> Float64:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +47,15 @@ class WriteConfounds(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         import numpy as np
 
+        from unimo_bids.files.objects import write_object
         from unimo_bids.files.series import read_mask, read_series
         from unimo_bids.files.tables import write_table
         from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
-        from unimo_bids.pipeline.summary import around_lost
         from unimo_bids.qc.bending import bending, describe_bending, points_inside
         from unimo_bids.qc.columns import describe_columns
         from unimo_bids.qc.confounds import (
             ConfoundSettings,
+            around,
             auto_fd_radius,
             confounds_table,
         )
@@ -69,7 +69,7 @@ class WriteConfounds(SimpleInterface):
         radius = inputs.fd_radius or auto_fd_radius(inputs.brain_radius)
         settings = ConfoundSettings(radius, inputs.fd_threshold, inputs.dvars_threshold)
         remaining = framewise_displacement(residual.poses, residual.center, radius)
-        remaining[around_lost(motion.status)] = np.nan
+        remaining[around(motion.status == "lost")] = np.nan
         table = confounds_table(
             motion.poses,
             motion.covariance,
@@ -96,7 +96,7 @@ class WriteConfounds(SimpleInterface):
             described |= describe_bending()
         path, metadata = here / "confounds.tsv", here / "confounds.json"
         write_table(path, table)
-        metadata.write_text(json.dumps(described, indent=2) + "\n")
+        write_object(metadata, described)
         self._results["confounds"], self._results["metadata"] = str(path), str(metadata)
         self._results["fd_radius"] = float(radius)
         return runtime

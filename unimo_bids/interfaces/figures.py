@@ -20,7 +20,7 @@ from nipype.interfaces.base import (
 if TYPE_CHECKING:
     from unimo_bids.brain.mask import Candidate
     from unimo_bids.motion.estimate import MotionEstimate
-    from unimo_bids.reports.record import BendingRecord, SliceRecord, TrackRecord
+    from unimo_bids.reports.record import BendingRecord, TrackRecord
 
 _RUNNERS_UP = 4  # that are shown
 
@@ -74,19 +74,19 @@ class DrawRun(SimpleInterface):
         import numpy as np
 
         from unimo_bids.files.tables import read_columns
-        from unimo_bids.interfaces.results import read_motion
+        from unimo_bids.interfaces.results import read_motion, read_slices
         from unimo_bids.motion.quality import warnings_of
-        from unimo_bids.pipeline.summary import around_lost, run_numbers, still_moving
-        from unimo_bids.qc.confounds import MOTION_NAMES, largest_move
+        from unimo_bids.pipeline.summary import run_numbers, still_moving
+        from unimo_bids.qc.confounds import MOTION_NAMES, around, largest_move
         from unimo_bids.reports.drawing import draw_run, read_image
         from unimo_bids.reports.record import RunRecord
 
         inputs = self.inputs
         motion, columns = read_motion(inputs.motion), read_columns(inputs.confounds)
         before = columns["framewise_displacement"]
-        before[around_lost(motion.status)] = np.nan
-        after = columns["framewise_displacement_corrected"]
         lost = motion.status == "lost"
+        before[around(lost)] = np.nan
+        after = columns["framewise_displacement_corrected"]
         move = largest_move(motion.poses, motion.center, inputs.fd_radius, lost)
         mask, affine, _ = read_image(inputs.mask)
         brain = mask > 0
@@ -143,7 +143,8 @@ class DrawRun(SimpleInterface):
             ],
             numbers=numbers,
             bending=_bending(inputs, columns) if isdefined(inputs.displacement) else None,
-            slices=_slices(inputs.slices, columns) if isdefined(inputs.slices) else None,
+            slices=read_slices(inputs.slices) if isdefined(inputs.slices) else None,
+            coverage=columns.get("slice_coverage"),
             track=_track(inputs.tracking, motion) if isdefined(inputs.tracking) else None,
         )
         figures = draw_run(record, Path(runtime.cwd))
@@ -170,15 +171,6 @@ class DrawRun(SimpleInterface):
             "Device": inputs.device_used,
             **({"Distortion": bent["finding"]} if bent else {}),
         }
-
-
-def _slices(path: str, confounds: Mapping[str, Any]) -> SliceRecord:
-    from unimo_bids.interfaces.results import read_slices
-    from unimo_bids.reports.record import SliceRecord
-
-    found = read_slices(path)
-    coverage = confounds["slice_coverage"]
-    return SliceRecord(found.axis, found.times, found.poses, found.within_max, coverage)
 
 
 def _bending(inputs: Any, confounds: Mapping[str, Any]) -> BendingRecord:

@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from unimo_bids.interfaces.results import DEVICE
+from unimo_bids.interfaces.results import OnDevice
 from unimo_bids.words import Fusion, TrackerName
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unimo_bids.pipeline.steps import Head
 
 
-class _HeadInput(BaseInterfaceInputSpec):
+class _HeadInput(OnDevice):
     in_file = File(mandatory=True, desc="series, or what PrepareRun kept of it")
     mask = File(exists=True, desc="brain in the reference frame, or in every frame")
     reference = traits.Int(mandatory=True, desc="frame that poses are relative to")
@@ -36,8 +36,6 @@ class _HeadInput(BaseInterfaceInputSpec):
         *get_args(TrackerName), usedefault=True, desc="who follows the head, and bridges"
     )
     refine = traits.Bool(True, usedefault=True, desc="go beyond the tracker's poses")
-    device = DEVICE
-    use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
 
 class _TrackOutput(TraitedSpec):

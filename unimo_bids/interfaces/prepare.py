@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     InputMultiObject,
     OutputMultiObject,
@@ -17,7 +16,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from unimo_bids.interfaces.results import DEVICE
+from unimo_bids.interfaces.results import OnDevice
 from unimo_bids.words import RunBrainMethod
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from unimo_bids.files.series import Series
 
 
-class _PrepareInput(BaseInterfaceInputSpec):
+class _PrepareInput(OnDevice):
     # Raw files need not exist when the workflow is made: one that is missing fails its run alone.
     in_files = InputMultiObject(File(), mandatory=True, desc="raw series, by echo")
     frame = traits.Either(None, traits.Int, usedefault=True, desc="reference; None for a still one")
@@ -42,8 +41,6 @@ class _PrepareInput(BaseInterfaceInputSpec):
     center = traits.Either(None, traits.Str, usedefault=True, desc="a place in the brain")
     center_reason = traits.Str(usedefault=True, desc="where that is from")
     follow = traits.Bool(False, usedefault=True, desc="the brain through all frames in any case")
-    device = DEVICE
-    use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
 
 class _PrepareOutput(TraitedSpec):
@@ -114,9 +111,10 @@ class PrepareRun(SimpleInterface):
         return runtime
 
     def _brain(self, series: Series, reference: int, volume: NDArray[Any]) -> SeriesBrain:
+        from unimo_bids.brain.run import find_series_brain
         from unimo_bids.devices import torch_device
         from unimo_bids.errors import InputError
-        from unimo_bids.pipeline.steps import find_brain, read_brain
+        from unimo_bids.pipeline.steps import read_brain
 
         inputs = self.inputs
         if isdefined(inputs.given_mask):
@@ -125,7 +123,7 @@ class PrepareRun(SimpleInterface):
             finding = "no folder of --derivatives holds a brain mask for it"
             remedy = "add one, or choose --brain-extraction auto"
             raise InputError(series.path, finding, remedy)
-        return find_brain(
+        return find_series_brain(
             series,
             reference,
             volume,

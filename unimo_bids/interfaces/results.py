@@ -8,17 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nipype.interfaces.base import traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, traits
 
 if TYPE_CHECKING:
     from unimo_bids.deformation.epi import Distortion
     from unimo_bids.motion.estimate import MotionEstimate, Tracking
     from unimo_bids.pipeline.rebuilt import SliceResult
 
-SLICE_TIME_REF = traits.Either(
-    None, traits.Float, usedefault=True, desc="moment of a frame, 0 to 1; None: own times"
-)
-DEVICE = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:i")
+
+class OnDevice(BaseInterfaceInputSpec):
+    """Inputs of what can be computed on a GPU."""
+
+    device = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:i")
+    use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
 
 def device_name(device: str) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
     InputMultiObject,
     OutputMultiObject,
@@ -18,16 +16,13 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from unimo_bids.interfaces.results import DEVICE, SLICE_TIME_REF
+from unimo_bids.interfaces.results import OnDevice
 from unimo_bids.words import Interpolation
 
-if TYPE_CHECKING:
-    from unimo_bids.files.series import Series
-    from unimo_bids.motion.correction import Then
-    from unimo_bids.spatial.warp import Warp
 
+class ResampleInput(OnDevice):
+    """What is resampled, and through what."""
 
-class _ResampleInput(BaseInterfaceInputSpec):
     in_files = InputMultiObject(
         File(), mandatory=True, desc="raw series by echo, or what PrepareRun kept of them"
     )
@@ -39,10 +34,10 @@ class _ResampleInput(BaseInterfaceInputSpec):
     interpolation = traits.Enum(*get_args(Interpolation), usedefault=True)
     slices = File(exists=True, desc="of FollowSlices: frames are made from slices where they were")
     distortion = File(exists=True, desc="of SeekDistortion: undone in the same resampling")
-    slice_time_ref = SLICE_TIME_REF
+    slice_time_ref = traits.Either(
+        None, traits.Float, usedefault=True, desc="moment of a frame, 0 to 1; None: own times"
+    )
     metadata = traits.Dict(usedefault=True, desc="what sidecars say of slices")
-    device = DEVICE
-    use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
 
 class _ResampleOutput(TraitedSpec):
@@ -62,7 +57,7 @@ class _ResampleOutput(TraitedSpec):
 class ResampleSeries(SimpleInterface):
     """Undo the motion of all echoes, each resampled once from its raw frames."""
 
-    input_spec = _ResampleInput
+    input_spec = ResampleInput
     output_spec = _ResampleOutput
 
     def _run_interface(self, runtime: Any) -> Any:
@@ -71,14 +66,14 @@ class ResampleSeries(SimpleInterface):
         from unimo_bids.files.series import timed
         from unimo_bids.files.writing import write_volume
         from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
-        from unimo_bids.motion.correction import moving
+        from unimo_bids.motion.correction import moving, write_corrected
+        from unimo_bids.pipeline.in_time import about_time, even_times, in_time
         from unimo_bids.pipeline.rebuilt import Rebuilt
-        from unimo_bids.pipeline.steps import non_steady_frames, resample
+        from unimo_bids.pipeline.steps import non_steady_frames
 
         here, inputs, results = Path(runtime.cwd), self.inputs, self._results
         motion = read_motion(inputs.motion)
         bends = read_distortion(inputs.distortion) if isdefined(inputs.distortion) else None
-        results["warnings"], results["about_time"] = [], {}
         corrected = [here / f"corrected-{number}.nii.gz" for number in range(len(inputs.in_files))]
         for path, raw in zip(corrected, inputs.in_files, strict=True):
             series = timed(open_series(raw), inputs.repetition_time)
@@ -88,8 +83,11 @@ class ResampleSeries(SimpleInterface):
             if isdefined(inputs.slices):
                 found = read_slices(inputs.slices)
                 frames = Rebuilt(series, series.grid, found, motion)
+            even, why_not = even_times(inputs.metadata, series, inputs.slice_time_ref)
+            results["warnings"] = why_not
+            results["about_time"] = {} if even is None else about_time(even)
             warps = moving(motion.poses, bends) if frames is None else found.warps(series.grid)
-            comparison = resample(
+            comparison = write_corrected(
                 path,
                 series,
                 motion,
@@ -98,7 +96,7 @@ class ResampleSeries(SimpleInterface):
                 interpolation=inputs.interpolation,
                 device=torch_device(inputs.device),
                 instead=None if frames is None else iter(frames),
-                then=self._in_time(series, warps, results["non_steady"]),
+                then=in_time(even, series, results["non_steady"], warps),
             )
             if path != corrected[0]:
                 continue
@@ -117,17 +115,3 @@ class ResampleSeries(SimpleInterface):
         results["out_files"] = [str(path) for path in corrected]
         results["first"] = str(corrected[0])
         return runtime
-
-    def _in_time(self, series: Series, warps: Sequence[Warp], non_steady: int) -> Then | None:
-        """What interpolates frames in time, if that was asked for and slice times are known."""
-        from unimo_bids.pipeline.in_time import NOT_IN_TIME, about_time, even_times, in_time
-
-        if self.inputs.slice_time_ref is None:
-            return None
-        try:
-            even = even_times(self.inputs.metadata, series, self.inputs.slice_time_ref)
-        except ValueError as why:
-            self._results["warnings"] = [NOT_IN_TIME.format(why)]
-            return None
-        self._results["about_time"] = about_time(even)
-        return in_time(even, series, non_steady, warps)

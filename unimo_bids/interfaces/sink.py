@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -80,13 +79,15 @@ class SaveDerivatives(SimpleInterface):
         )
 
     def _run_interface(self, runtime: Any) -> Any:
+        from unimo_bids.files.staging import write_text
+
         copies, texts = self._contents()
         figures = [path for path in copies if path.parent.name == "figures"]
         for path, source in copies.items():
             if path not in figures:
                 _copy(source, path)
         for path, text in texts.items():
-            _write(path, text)
+            write_text(path, text)
         for path in self._outdated(copies):
             path.unlink()
         for path in figures:
@@ -104,6 +105,7 @@ class SaveDerivatives(SimpleInterface):
             slice_sidecars,
             space_sidecars,
         )
+        from unimo_bids.files.objects import as_text, read_object
 
         inputs = self.inputs
         run, settings = inputs.run, inputs.settings
@@ -135,7 +137,7 @@ class SaveDerivatives(SimpleInterface):
             run, names, settings, inputs.parameters, self._about_motion(), inputs.about_brain
         )
         if isdefined(inputs.distortion):
-            coefficients = json.loads(Path(inputs.distortion).read_text())
+            coefficients = read_object(Path(inputs.distortion))
             about = inputs.about_distortion
             described |= distortion_sidecars(run, names, settings, coefficients, about)
         if followed:
@@ -155,10 +157,7 @@ class SaveDerivatives(SimpleInterface):
         for path in (*names.bold, *(path for _, one in in_spaces for path in one.bold)):
             described[sidecar(path)] |= inputs.about_time
         out = settings.out_dir
-        texts = {
-            out / path: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            for path, content in described.items()
-        }
+        texts = {out / path: as_text(content) for path, content in described.items()}
         return {out / path: source for path, source in copies.items()}, texts
 
     def _about_motion(self) -> dict[str, Any]:
@@ -210,14 +209,6 @@ class SaveDerivatives(SimpleInterface):
             *(path for path in files_in_spaces(out, run.entities) if path not in kept),
             *(path for path in figures.get(run.name, {}).values() if path not in copies),
         ]
-
-
-def _write(path: Path, text: str) -> None:
-    from unimo_bids.files.staging import atomic
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _holds(path: Path, text: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +58,7 @@ class FollowSlices(SimpleInterface):
         return runtime
 
     def _follow(self, here: Path, series: Any, times: Any) -> None:
+        from unimo_bids.files.objects import write_object
         from unimo_bids.files.tables import write_table
         from unimo_bids.files.transforms import write_itk
         from unimo_bids.interfaces.results import read_motion, write_arrays
@@ -91,5 +91,5 @@ class FollowSlices(SimpleInterface):
         results["slices"] = write_arrays(here / "slices.npz", found)
         table, metadata = here / "slices.tsv", here / "slices.json"
         write_table(table, slice_columns(slices))
-        metadata.write_text(json.dumps(describe_slices(), indent=2) + "\n")
+        write_object(metadata, describe_slices())
         results["table"], results["metadata"] = str(table), str(metadata)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
     File,
-    InputMultiObject,
     OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
@@ -17,22 +14,10 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from unimo_bids.interfaces.results import DEVICE, SLICE_TIME_REF
-
-if TYPE_CHECKING:
-    from unimo_bids.files.series import Series
-    from unimo_bids.motion.correction import Then
-    from unimo_bids.pipeline.spaces import Carried
-    from unimo_bids.spatial.warp import Warp
+from unimo_bids.interfaces.series import ResampleInput
 
 
-class _CarryInput(BaseInterfaceInputSpec):
-    in_files = InputMultiObject(
-        File(), mandatory=True, desc="raw series by echo, or what PrepareRun kept of them"
-    )
-    motion = File(exists=True, mandatory=True, desc="estimate of EstimateMotion")
-    slices = File(exists=True, desc="of FollowSlices: frames are made from slices where they were")
-    distortion = File(exists=True, desc="of SeekDistortion")
+class _CarryInput(ResampleInput):
     probability = File(exists=True, mandatory=True, desc="the brain, soft")
     entities = traits.Str(mandatory=True, desc="what the run is called")
     output_spaces = traits.List(traits.Str, mandatory=True, desc="as asked for")
@@ -40,12 +25,6 @@ class _CarryInput(BaseInterfaceInputSpec):
     anatomy = traits.Any(None, usedefault=True, desc="Anatomy that leads to standard spaces")
     age = traits.Either(None, traits.Float, usedefault=True, desc="weeks, of a fetus")
     series = traits.Bool(True, usedefault=True, desc="write the series, not only its image")
-    repetition_time = traits.Either(None, traits.Float, usedefault=True, desc="s, for the header")
-    slice_time_ref = SLICE_TIME_REF
-    metadata = traits.Dict(usedefault=True, desc="what sidecars say of slices")
-    dummy_scans = traits.Either(None, traits.Int, usedefault=True, desc="as of ResampleSeries")
-    device = DEVICE
-    use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
 
 class _CarryOutput(TraitedSpec):
@@ -69,7 +48,9 @@ class CarryToSpaces(SimpleInterface):
         from unimo_bids.files.series import read_mask, timed
         from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
         from unimo_bids.motion.correction import moving
+        from unimo_bids.pipeline.in_time import even_times, in_time
         from unimo_bids.pipeline.spaces import carry, read_templates, write_carried, write_images
+        from unimo_bids.pipeline.steps import non_steady_frames
         from unimo_bids.reports.figures.spaces import draw_spaces
         from unimo_bids.reports.reportlets import reportlet
 
@@ -88,9 +69,11 @@ class CarryToSpaces(SimpleInterface):
         for number, raw in enumerate(inputs.in_files if inputs.series else ()):
             warps = moving(motion.poses, bends) if slices is None else slices.warps(first.grid)
             echo = timed(open_series(raw), inputs.repetition_time)
+            even, _ = even_times(inputs.metadata, echo, inputs.slice_time_ref)
+            steady = 0 if even is None else non_steady_frames(echo, inputs.dummy_scans)
             for place, one in zip(places, found, strict=True):
                 series[place].append(Path(f"{place}_bold-{number}.nii.gz"))
-                then = self._in_time(echo, warps, one)
+                then = in_time(even, echo, steady, warps, one.grid, one.pose.warp)
                 write_carried(echo, motion, one, series[place][-1], then=then, **how)
         files: list[Path] = []
         for place, one in zip(places, found, strict=True):
@@ -106,18 +89,3 @@ class CarryToSpaces(SimpleInterface):
         self._results["warnings"] = [warning for one in found for warning in one.warnings]
         self._results["figures"] = [str(figure)]
         return runtime
-
-    def _in_time(self, series: Series, warps: Sequence[Warp], one: Carried) -> Then | None:
-        """What interpolates frames in time, where ResampleSeries does; it says why not."""
-        from unimo_bids.pipeline.in_time import even_times, in_time
-        from unimo_bids.pipeline.steps import non_steady_frames
-
-        inputs = self.inputs
-        if inputs.slice_time_ref is None:
-            return None
-        try:
-            even = even_times(inputs.metadata, series, inputs.slice_time_ref)
-        except ValueError:
-            return None
-        steady = non_steady_frames(series, inputs.dummy_scans)
-        return in_time(even, series, steady, warps, one.grid, one.pose.warp)

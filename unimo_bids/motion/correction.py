@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from unimo_bids.deformation.epi import Distortion
+from unimo_bids.devices import on_device
 from unimo_bids.files.series import Series
 from unimo_bids.files.writing import SeriesWriter
+from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.qc.similarity import Likeness
 from unimo_bids.qc.tsnr import TemporalMoments
 from unimo_bids.spatial.grid import Grid
@@ -57,11 +59,8 @@ class Comparison:
 def write_corrected(
     path: str | Path,
     series: Series,
-    poses: NDArray[np.float64],
+    motion: MotionEstimate,
     *,
-    template: NDArray[np.floating],
-    mask: NDArray[np.floating],
-    status: Sequence[str] | NDArray[np.str_],
     distortion: Distortion | None = None,
     non_steady: int = 0,
     interpolation: Interpolation = "cubic",
@@ -78,12 +77,9 @@ def write_corrected(
         ``.nii`` or ``.nii.gz``
     series
         The raw one.
-    poses
-        ``(T, 4, 4)`` RAS mm, reference → volume.
-    template, mask
-        ``(X, Y, Z)`` what frames are compared with, and its weights.
-    status
-        ``(T,)``; bridged and lost frames are written, but have no part in the moments.
+    motion
+        With the template that frames are compared with; bridged and lost ones are written, but
+        have no part in the moments.
     distortion
         What bends the head as it moves, undone in the same resampling.
     non_steady
@@ -97,29 +93,29 @@ def write_corrected(
     """
     frames = series.shape[3]
     # one blank frame, or one before the magnetisation has settled, would be most of the deviation
-    counts = ~np.isin(status, ("bridged", "lost")) & (np.arange(frames) >= non_steady)
-    moments = TemporalMoments(series.shape[:3]), TemporalMoments(series.shape[:3])
-    similarity = np.full(frames, np.nan), np.full(frames, np.nan)
-    likeness = Likeness(template, mask)
-    volumes = instead or correct_series(
-        series,
-        series.affine,
-        poses,
-        distortion=distortion,
-        interpolation=interpolation,
-        device=device,
-    )
-    if then is not None:
-        volumes = then(volumes, counts)
-    with SeriesWriter(path, series) as writer:
-        for t, corrected in enumerate(volumes):
-            writer.append(corrected)
-            for when, volume in enumerate((series.frame(t), corrected)):
-                similarity[when][t] = likeness(volume)
-                if counts[t]:
-                    moments[when].update(volume, time=t)
-            progress((t + 1) / frames)
-    return Comparison(moments, similarity)
+    counts = motion.registered & (np.arange(frames) >= non_steady)
+    likeness = Likeness(motion.template, motion.mask)
+
+    def write(device: str) -> Comparison:
+        moments = TemporalMoments(series.shape[:3]), TemporalMoments(series.shape[:3])
+        similarity = np.full(frames, np.nan), np.full(frames, np.nan)
+        how: dict[str, Any] = {"interpolation": interpolation, "device": device}
+        volumes = instead or correct_series(
+            series, series.affine, motion.poses, distortion=distortion, **how
+        )
+        if then is not None:
+            volumes = then(volumes, counts)
+        with SeriesWriter(path, series) as writer:
+            for t, corrected in enumerate(volumes):
+                writer.append(corrected)
+                for when, volume in enumerate((series.frame(t), corrected)):
+                    similarity[when][t] = likeness(volume)
+                    if counts[t]:
+                        moments[when].update(volume, time=t)
+                progress((t + 1) / frames)
+        return Comparison(moments, similarity)
+
+    return on_device(write, device)
 
 
 def moving(poses: NDArray[np.float64], distortion: Distortion | None = None) -> list[Warp]:

@@ -98,3 +98,8 @@ class MotionEstimate:
     radius: float
     mode: Mode = "plain"
     findings: tuple[str, ...] = ()
+
+    @property
+    def registered(self) -> NDArray[np.bool_]:
+        """Frames ``(T,)`` with a pose of their own, which is to be believed."""
+        return np.isin(self.status, ("ok", "searched"))

@@ -87,7 +87,7 @@ class Follower:
                 level.image(frames([0])).expand(3, -1, -1, -1),
                 torch.stack([rest, last, onward]),
             )
-            best = int((rough.similarity * (rough.in_view / 0.5).clamp(max=1)).argmax())
+            best = int(rough.score.argmax())
             start = rough.poses[best : best + 1]
             wanted = np.ones(1, dtype=bool)
             found = refine_frames(frames, self._fine, start, wanted, tolerance=self._tolerance)

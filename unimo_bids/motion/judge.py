@@ -116,10 +116,6 @@ class Judge:
         ours, theirs = (self.agreement(one) for one in self.read(poses, plain))
         return mean_gain(ours, theirs)
 
-    def prefers(self, poses: Tensor, plain: Tensor) -> bool:
-        """Whether frames agree clearly better under these poses."""
-        return clear(*self.gain(poses, plain))
-
     def better(self, readings: Readings, others: Tensor) -> NDArray[np.int_]:
         """Which of other poses of a frame clearly suits it better, ``(T,)``; -1: none.
 

@@ -347,7 +347,7 @@ def _unexplained(target: Target, reading: Reading) -> tuple[Tensor, Tensor, Tens
     coefficients, residual = modelled(channel, view, reading.values[None])
     sigma = robust_scale(residual, view)[0]
     r = residual[0]
-    w = view[0] / (1 + (r / (CAUCHY * sigma)) ** 2) / (sigma**2 * _correlated(target))
+    w = view[0] / (1 + (r / (CAUCHY * sigma)) ** 2) / (sigma**2 * target.correlated)
     return gains(channel, coefficients)[0][0], r, w
 
 
@@ -381,11 +381,3 @@ def _moved(poses: Tensor, small: Tensor, target: Target) -> Tensor:
     """Poses after small motions ``(B, 6)``, as in `gauss_newton`, were taken back."""
     back = rigid.from_parameters(-small[:, :3] / target.radius, -small[:, 3:], target.center)
     return rigid.orthonormalized(poses @ back)
-
-
-def _correlated(target: Target) -> float:
-    """How many points say the same: the blur makes neighbours agree (as in `gauss_newton`)."""
-    sigma = (target.level.blur / target.level.grid.sizes).clamp(min=1 / (2 * math.sqrt(math.pi)))
-    together = float(torch.prod(2 * math.sqrt(math.pi) * sigma))
-    density = len(target.points) / max(1.0, float(target.weights.sum()))
-    return max(1.0, together * min(1.0, density))

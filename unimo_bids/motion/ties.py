@@ -112,9 +112,8 @@ class Tying:
         """Similarity of a frame to a placed one, and its pose relative to that."""
         image = self.images[t].float()[None, None].expand(len(starts), -1, -1, -1, -1)
         found = register(target, image, starts, tolerance=0.05)
-        score = found.similarity * (found.in_view / 0.5).clamp(max=1)
-        best = int(score.argmax())
-        return float(score[best]), found.poses[best]
+        best = int(found.score.argmax())
+        return float(found.score[best]), found.poses[best]
 
     def _settle(
         self, new: list[int], wanted: Wanted, poses: Tensor, parent: NDArray[np.int_]

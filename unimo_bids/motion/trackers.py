@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,12 +17,8 @@ from unimo_bids.motion.thresholds import TRACKING
 from unimo_bids.motion.tracking import Track, follow_images, similarity_at
 from unimo_bids.motion.ways import compared
 
-
-class Tracker(Protocol):
-    """Finds a head in all frames; good to about a millimetre is good enough."""
-
-    def __call__(self, scan: Scan) -> Tracking:
-        """Rough poses."""
+# finds a head in all frames; good to about a millimetre is good enough
+Tracker = Callable[[Scan], Tracking]
 
 
 def track_by_search(scan: Scan) -> Tracking:

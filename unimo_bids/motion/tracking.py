@@ -8,7 +8,7 @@ searched over all rotations and translations; after each, its neighbours are tri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -177,12 +177,7 @@ def _register(
     for first in range(0, len(frames), size):
         chosen = torch.as_tensor(frames[first : first + size], device=images.device)
         parts.append(register_roughly(targets, images[chosen], starts[first : first + size]))
-    return Registration(
-        poses=torch.cat([p.poses for p in parts]),
-        covariance=torch.cat([p.covariance for p in parts]),
-        similarity=torch.cat([p.similarity for p in parts]),
-        in_view=torch.cat([p.in_view for p in parts]),
-    )
+    return Registration.joined(parts)
 
 
 def register_roughly(targets: Targets, images: Tensor, starts: Tensor) -> Registration:
@@ -197,9 +192,7 @@ def register_roughly(targets: Targets, images: Tensor, starts: Tensor) -> Regist
 
 
 def _score(found: Registration) -> NDArray[np.float64]:
-    """Similarity, less where little of the head is in view: a sliver fits anything."""
-    similarity = found.similarity * (found.in_view / 0.5).clamp(max=1)
-    return np.asarray(similarity.cpu(), dtype=np.float64)
+    return np.asarray(found.score.cpu(), dtype=np.float64)
 
 
 def _adopt(
@@ -280,7 +273,7 @@ def _propagate(result: Track, targets: Targets, images: Tensor, usable: NDArray[
         for t in np.unique(frames):
             mine = np.flatnonzero(np.array(frames) == t)
             best = int(mine[np.argmax(_score(found)[mine])])
-            one = _only(found, [best])
+            one = found.rows([best])
             changed[t] = bool(_adopt(result, np.array([t]), one, bool(result.searched[t]))[0])
 
 
@@ -291,16 +284,6 @@ def _next_usable(usable: NDArray[np.bool_], t: int, step: int) -> int | None:
             return t
         t += step
     return None
-
-
-def _only(found: Registration, rows: Sequence[int]) -> Registration:
-    index = torch.as_tensor(rows, device=found.poses.device)
-    return Registration(
-        poses=found.poses[index],
-        covariance=found.covariance[index],
-        similarity=found.similarity[index],
-        in_view=found.in_view[index],
-    )
 
 
 def _search(
@@ -317,7 +300,7 @@ def _search(
     for first in range(0, len(frames), _SEARCH_BATCH):
         chosen = frames[first : first + _SEARCH_BATCH]
         index = torch.as_tensor(chosen, device=images.device)
-        starts, _ = search_poses(
+        starts = search_poses(
             reference_image,
             weights,
             images[index].float(),
@@ -329,7 +312,7 @@ def _search(
         found = _register(targets, images, np.repeat(chosen, many), starts.reshape(-1, 4, 4))
         score = _score(found).reshape(len(chosen), many)
         best = [row * many + int(np.argmax(score[row])) for row in range(len(chosen))]
-        better = _adopt(result, chosen, _only(found, best), True)
+        better = _adopt(result, chosen, found.rows(best), True)
         vain = 0 if better.any() else vain + len(chosen)
         if vain >= _VAIN_SEARCHES:
             return

@@ -123,18 +123,11 @@ class _NearestRotation(torch.autograd.Function):
         system = trace * eye - stretch + 1e-4 * trace.abs().clamp(min=1e-12) * eye
         pulled = rotation.mT @ gradients[0]
         turn = torch.linalg.solve(system, _vex(pulled - pulled.mT))
-        return rotation @ _cross(turn)
+        return rotation @ rigid.cross_matrix(turn)
 
 
 def _vex(skew: Tensor) -> Tensor:
     return torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], dim=-1)
-
-
-def _cross(vector: Tensor) -> Tensor:
-    x, y, z = vector.unbind(-1)
-    zero = torch.zeros_like(x)
-    rows = [(zero, -z, y), (z, zero, -x), (-y, x, zero)]
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 def slerp(one: Tensor, other: Tensor, share: Tensor) -> Tensor:

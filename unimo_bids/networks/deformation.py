@@ -35,7 +35,6 @@ WIDTH = 3.2  # of the box, in radii of a ball as large as the mask
 _WINDOW = 3.0  # voxels: standard deviation of what is local
 _WIDTHS = (0.7, 2.0)  # samples of the field: standard deviations of what a step takes together
 _REACH = 4.0  # what the network calls 1, voxels of the images
-_PIECES = 8  # interleaved images that one is split into
 
 # channels: both images, both distances, both pushes (they change their signs with the order), and
 # what the order does not change: 6 of the curvature, the correlation, whether there are masks

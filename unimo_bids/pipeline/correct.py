@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,17 +15,18 @@ import torch
 from numpy.typing import NDArray
 
 from unimo_bids.brain.place import check_place
-from unimo_bids.brain.run import SeriesBrain
+from unimo_bids.brain.run import SeriesBrain, find_series_brain
 from unimo_bids.deformation.epi import Distortion
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
+from unimo_bids.files.objects import write_object
 from unimo_bids.files.reopening import check_image
 from unimo_bids.files.series import Series, read_series
-from unimo_bids.files.staging import atomic, staged
+from unimo_bids.files.staging import atomic, check_free, staged
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
-from unimo_bids.motion.correction import Comparison, Then, moving
+from unimo_bids.motion.correction import Comparison, Then, moving, write_corrected
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.pipeline.distortion import (
@@ -35,7 +35,7 @@ from unimo_bids.pipeline.distortion import (
     seek_distortion,
     write_distortion,
 )
-from unimo_bids.pipeline.in_time import about_time, even_times_of_file, in_time
+from unimo_bids.pipeline.in_time import about_time, even_times, in_time
 from unimo_bids.pipeline.slices import slices_to_follow, write_slices
 from unimo_bids.pipeline.spaces import (
     Carried,
@@ -51,10 +51,8 @@ from unimo_bids.pipeline.steps import (
     check_reference,
     choose_reference,
     estimate,
-    find_brain,
     non_steady_frames,
     read_head,
-    resample,
 )
 from unimo_bids.pipeline.summary import correction_summary, motion_columns
 from unimo_bids.spaces.names import output_spaces
@@ -188,7 +186,7 @@ def correct_file(
         times, excitation, unfollowed = slices_to_follow(
             options.slice_timing, series, options.slices, options.intensity_correction
         )
-        even, uneven = even_times_of_file(options.slice_timing, series, options.slice_time_ref)
+        even, uneven = even_times(options.slice_timing, series, options.slice_time_ref)
         axis = phase_encode_axis(series, options.deformation, options.phase_encoding)
         motion, brain = _estimate(series, options, device, report)
         bent, by_frames = None, motion
@@ -199,7 +197,7 @@ def correct_file(
         distortion = None if bent is None else bent.distortion
         non_steady = non_steady_frames(series)
         evenly = partial(in_time, even, series, non_steady)
-        comparison = resample(
+        comparison = write_corrected(
             places["corrected"],
             series,
             motion,
@@ -289,16 +287,7 @@ def _output_paths(options: Options, drawn: bool) -> dict[str, Path]:
         for key, suffix in suffixes.items()
         if drawn or key != "figure"
     }
-    inputs = _inputs(options)
-    for path in paths.values():
-        if not path.exists():
-            continue
-        if any(path.samefile(given) for given in inputs):
-            finding = "this input would be overwritten by an output of the same name"
-            raise InputError(path, finding, "choose another --prefix or folder")
-        if not options.overwrite:
-            remedy = "give --overwrite, another --prefix or another folder"
-            raise InputError(path, "this output exists already", remedy)
+    check_free(paths.values(), _inputs(options), options.overwrite)
     return paths
 
 
@@ -315,7 +304,7 @@ def _estimate(
         report(0, "finding the brain")
         reference = choose_reference(series, reference)
         begun = _BRAIN_SHARE
-        brain = find_brain(
+        brain = find_series_brain(
             series,
             reference,
             method=options.brain_extraction,
@@ -392,8 +381,7 @@ def _write(done: Corrected, places: Mapping[str, Path], draw: Draw | None, start
     if draw is not None:
         draw(places["figure"], done)
     done.summary["runtime_s"] = round(time.monotonic() - started, 2)
-    with atomic(places["summary"]) as temporary:
-        temporary.write_text(json.dumps(done.summary, indent=2) + "\n")
+    write_object(places["summary"], done.summary)
     for key, place in places.items():
         if place.name.endswith((".nii", ".nii.gz")):
             check_image(place, done.paths[key])

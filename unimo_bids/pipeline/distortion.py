@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,11 @@ import torch
 
 from unimo_bids.errors import InputError
 from unimo_bids.files.fields import write_shift_field
+from unimo_bids.files.objects import read_object
 from unimo_bids.files.series import Series
 from unimo_bids.files.writing import write_volume
 from unimo_bids.motion.estimate import MotionEstimate
-from unimo_bids.words import GRID_AXES, Deformation
+from unimo_bids.words import GRID_AXES, Deformation, grid_axis
 
 if TYPE_CHECKING:
     from unimo_bids.deformation.field_map import FieldMap
@@ -43,13 +43,10 @@ def _written_axis(series: Series) -> int | None:
     path = Path(series.path)
     sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     if sidecar.exists():
-        try:
-            direction = str(json.loads(sidecar.read_text()).get("PhaseEncodingDirection", ""))
-        except (OSError, ValueError, AttributeError) as error:
-            remedy = "correct the file, or give --phase-encoding"
-            raise InputError(sidecar, "cannot be read as a JSON object", remedy) from error
-        if direction.removesuffix("-") in tuple(GRID_AXES):
-            return GRID_AXES.index(direction[0])
+        said = read_object(sidecar, "correct the file, or give --phase-encoding")
+        direction = grid_axis(said.get("PhaseEncodingDirection"))
+        if direction is not None:
+            return direction
     axis: int | None = series.header.get_dim_info()[1]
     return axis
 

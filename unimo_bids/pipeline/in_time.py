@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from unimo_bids.files.series import Series
 from unimo_bids.motion.correction import Then, Volumes
-from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.pipeline.slices import read_slice_times, series_slice_times
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.warp import Warp
@@ -23,31 +22,31 @@ NOT_IN_TIME = "The corrected series was not interpolated in time: {}."
 _FEWEST = 5  # frames, as fMRIPrep has it: a spline through fewer is none
 
 
-def even_times(metadata: Mapping[str, Any], series: Series, share: float) -> EvenTimes:
-    """What interpolates frames in time; a `ValueError` where that cannot be."""
-    return _even(series_slice_times(metadata, series, series.repetition_time), series, share)
-
-
-def even_times_of_file(
-    sidecar: Path | None, series: Series, share: float | None
+def even_times(
+    about: Mapping[str, Any] | Path | None, series: Series, share: float | None
 ) -> tuple[EvenTimes | None, list[str]]:
-    """What interpolates frames in time, if that was asked for, and why it cannot be."""
+    """What interpolates frames in time, if that was asked for, and why it cannot be.
+
+    Parameters
+    ----------
+    about
+        What sidecars say of slices, or the sidecar.
+    """
     if share is None:
         return None, []
-    if sidecar is None:
-        return None, [NOT_IN_TIME.format("no --slice-timing was given")]
-    try:
-        return _even(read_slice_times(sidecar, series), series, share), []
-    except ValueError as why:
-        return None, [NOT_IN_TIME.format(why)]
-
-
-def _even(times: SliceTimes, series: Series, share: float) -> EvenTimes:
     from unimo_bids.motion.slices.even_times import EvenTimes  # and scipy: few calls need it
 
-    if series.shape[3] < _FEWEST:
-        raise ValueError(f"a series of {series.shape[3]} frames is too short")
-    return EvenTimes(times, share)
+    try:
+        if about is None:
+            raise ValueError("no --slice-timing was given")
+        if series.shape[3] < _FEWEST:
+            raise ValueError(f"a series of {series.shape[3]} frames is too short")
+        if isinstance(about, Path):
+            return EvenTimes(read_slice_times(about, series), share), []
+        times = series_slice_times(about, series, series.repetition_time)
+        return EvenTimes(times, share), []
+    except ValueError as why:
+        return None, [NOT_IN_TIME.format(why)]
 
 
 def about_time(even: EvenTimes) -> dict[str, Any]:

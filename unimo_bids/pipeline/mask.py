@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from unimo_bids.brain.advice import advised
 from unimo_bids.brain.place import check_place
+from unimo_bids.brain.run import find_series_brain
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
 from unimo_bids.files.reopening import check_image
 from unimo_bids.files.series import read_series
+from unimo_bids.files.staging import check_free
 from unimo_bids.files.writing import write_volume
-from unimo_bids.pipeline.steps import choose_reference, find_brain
+from unimo_bids.pipeline.steps import choose_reference
 from unimo_bids.spatial.region import widened
 from unimo_bids.words import BrainMethod, Population
 
@@ -75,7 +77,7 @@ def mask_file(
         torch.set_num_threads(threads)
     series = read_series(image, single=True)
     chosen = choose_reference(series, reference)
-    found = find_brain(
+    found = find_series_brain(
         series,
         chosen,
         method=brain_extraction,
@@ -89,8 +91,7 @@ def mask_file(
         raise InputError(image, finding, "no mask was written")
     masks = found.brain.mask.astype(np.uint8) if found.frame_masks is None else found.frame_masks
     sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
-    voxel_ml = abs(float(np.linalg.det(series.affine[:3, :3]))) / 1000
-    volumes_ml = voxel_ml * masks.sum(axis=(0, 1, 2), dtype=np.int64)
+    volumes_ml = series.grid.voxel_ml * masks.sum(axis=(0, 1, 2), dtype=np.int64)
     if margin:
         masks = _with_margin(masks, sizes, margin)
     write_volume(output, masks, series)
@@ -111,9 +112,4 @@ def _with_margin(
 def _check_output(image: Path, output: Path, overwrite: bool) -> None:
     if not output.name.endswith((".nii", ".nii.gz")):
         raise InputError(output, "this is not the name of a NIfTI file", "end it in .nii.gz")
-    if not output.exists():
-        return
-    if image.exists() and output.samefile(image):
-        raise InputError(output, "the input would be overwritten", "choose another name")
-    if not overwrite:
-        raise InputError(output, "this file exists already", "give --overwrite or another name")
+    check_free([output], [image], overwrite)

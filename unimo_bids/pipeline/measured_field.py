@@ -25,6 +25,8 @@ class MeasuredField:
         Of a map, Hz of one of its unit; of phases, seconds between the echoes.
     readout
         Total readout time of the run, seconds; negative where encoding runs against the axis.
+    sidecars
+        From which that is known.
     """
 
     kind: FieldMapKind
@@ -32,3 +34,9 @@ class MeasuredField:
     magnitude: Path | None
     scale: float
     readout: float
+    sidecars: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> set[Path]:
+        """All that is read."""
+        return {*self.paths, *self.sidecars, *([self.magnitude] if self.magnitude else [])}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -17,9 +16,10 @@ from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.brain.head import MaskError, NoImageError, foreground
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
+from unimo_bids.files.objects import write_object
 from unimo_bids.files.reopening import check_image
 from unimo_bids.files.series import Series, read_mask, read_series
-from unimo_bids.files.staging import atomic
+from unimo_bids.files.staging import atomic, check_free
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
 from unimo_bids.qc.confounds import MOTION_NAMES
@@ -48,13 +48,12 @@ class Side:
     @cached_property
     def millilitres(self) -> float:
         """Volume of what is registered."""
-        affine = self.series.affine
         if self.mask is None:
             image = torch.from_numpy(self.series.frame(0))
             inside = foreground(image, self.series.grid).numpy() > 0
         else:
             inside = np.asarray(self.mask) > 0.5
-        return float(inside.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+        return float(inside.sum()) * self.series.grid.voxel_ml
 
     def facts(self) -> dict[str, object]:
         """As JSON can hold it."""
@@ -154,7 +153,8 @@ def register_files(
     """Write the pose between two volumes; `unimo-register` explains the options."""
     if not (refine or network):
         raise InputError("--no-refine --no-network", "leaves nothing to do", "drop one of them")
-    paths = _output_paths(prefix, overwrite)
+    paths = {key: Path(f"{prefix}{suffix}") for key, suffix in _SUFFIXES.items()}
+    check_free(paths.values(), (fixed, moving, fixed_mask, moving_mask), overwrite)
     if threads is not None:
         torch.set_num_threads(threads)
     device = torch_device(device)
@@ -187,14 +187,6 @@ def register_files(
     prefix.parent.mkdir(parents=True, exist_ok=True)
     _write(done)
     return done
-
-
-def _output_paths(prefix: Path, overwrite: bool) -> dict[str, Path]:
-    paths = {key: Path(f"{prefix}{suffix}") for key, suffix in _SUFFIXES.items()}
-    for path in paths.values():
-        if path.exists() and not overwrite:
-            raise InputError(path, "this output exists already", "give --overwrite or another name")
-    return paths
 
 
 def _volume(path: Path) -> Series:
@@ -232,5 +224,4 @@ def _write(done: Registered) -> None:
     moved = np.asarray(resample(volume, moving.grid, pose, onto=fixed.grid))
     write_volume(paths["moved"], moved, fixed)
     check_image(paths["moved"])
-    with atomic(paths["facts"]) as temporary:
-        temporary.write_text(json.dumps(done.facts(), indent=2) + "\n")
+    write_object(paths["facts"], done.facts())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unimo_bids.errors import InputError
+from unimo_bids.files.objects import read_object
 from unimo_bids.files.series import Series
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.writing import SeriesWriter, write_volume
@@ -37,7 +36,7 @@ def read_slice_times(path: Path, series: Series) -> SliceTimes:
 
     A file that cannot be read is refused; times that cannot be are a `ValueError`.
     """
-    sidecar = read_sidecar(path)
+    sidecar = read_object(path, _REMEDY)
     repetition = sidecar.get("RepetitionTime", series.repetition_time)
     if not isinstance(repetition, int | float):
         repetition = None
@@ -56,20 +55,7 @@ def slices_to_follow(
         return None, None, [volume_wise(why)]
     if not intensity_correction:
         return times, None, []
-    return times, *excitation_of(read_sidecar(sidecar), times.repetition_time)
-
-
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """Read a BIDS sidecar."""
-    try:
-        sidecar = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})", _REMEDY) from error
-    except ValueError as error:
-        raise InputError(path, "is no JSON", _REMEDY) from error
-    if not isinstance(sidecar, dict):
-        raise InputError(path, "is no JSON object", _REMEDY)
-    return sidecar
+    return times, *excitation_of(read_object(sidecar, _REMEDY), times.repetition_time)
 
 
 def series_slice_times(
@@ -121,7 +107,7 @@ def write_slices(
         found = SliceResult.of(slices, motion, excitation, receive=receive)
         frames = Rebuilt(series, series.grid, found, motion)
         then = evenly(found.warps(series.grid))
-        good = np.isin(motion.status, ("ok", "searched")) | slices.saved(motion.status)
+        good = motion.registered | slices.saved(motion.status)
         with SeriesWriter(places["rebuilt"], series) as writer:
             for frame in frames if then is None else then(iter(frames), good):
                 writer.append(frame)

@@ -240,7 +240,7 @@ def write_carried(
             **there,
         )
     if then is not None:
-        frames = then(iter(frames), np.isin(motion.status, ("ok", "searched")))
+        frames = then(iter(frames), motion.registered)
     with SeriesWriter(path, series, carried.grid, carried.template.code) as writer:
         for t, frame in enumerate(frames):
             writer.append(frame)

@@ -1,4 +1,4 @@
-"""One function a step: read → reference → brain → track → estimate → resample.
+"""One function a step: read → reference → brain → track → estimate.
 
 Each takes what has been read, and refuses by the name of the file that is at fault.
 """
@@ -6,7 +6,7 @@ Each takes what has been read, and refuses by the name of the file that is at fa
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,19 +18,16 @@ from numpy.typing import NDArray
 from unimo_bids.brain.advice import confidence
 from unimo_bids.brain.head import refusing, too_small
 from unimo_bids.brain.mask import BrainMask, given_brain, population_of_size
-from unimo_bids.brain.place import OPTION, locate
-from unimo_bids.brain.run import SeriesBrain, find_series_brain
-from unimo_bids.deformation.epi import Distortion
+from unimo_bids.brain.run import SeriesBrain
 from unimo_bids.devices import on_device
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import Series, read_mask, read_series, read_volume
-from unimo_bids.motion.correction import Comparison, Then, write_corrected
 from unimo_bids.motion.estimate import MotionEstimate, Tracking
 from unimo_bids.motion.estimation import estimate_motion, find_reference, track_motion
 from unimo_bids.motion.frames import Preceded
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.qc.steady_state import count_non_steady
-from unimo_bids.words import BrainMethod, Interpolation, Population
+from unimo_bids.words import Population
 
 Report = Callable[[float, str], None]  # told the share done, and what is being done
 
@@ -89,46 +86,6 @@ def choose_reference(series: Series, wanted: int | Literal["auto"] = "auto") -> 
         return 0
     with refusing(series.path):
         return find_reference(series, series.affine)
-
-
-def find_brain(
-    series: Series,
-    reference: int,
-    volume: NDArray[np.generic] | None = None,
-    method: BrainMethod = "auto",
-    *,
-    population: Population | None = None,
-    place: str | None = None,
-    place_from: str = OPTION,
-    follow: bool = False,
-    device: str = "cpu",
-    progress: Callable[[float], None] = lambda _share: None,
-) -> SeriesBrain:
-    """Find the brain in the reference, and where it moves freely in all frames.
-
-    Parameters
-    ----------
-    series, reference, volume, method, population, follow, device, progress
-        As of `find_series_brain`.
-    place
-        In the brain, as `brain.place` has it; None for anywhere.
-    place_from
-        Who says so, for the refusal.
-    """
-    center = None if place is None else locate(place, series, place_from)
-    find = partial(
-        find_series_brain,
-        series,
-        reference,
-        volume,
-        method,
-        population=population,
-        center=center,
-        follow=follow,
-        progress=progress,
-    )
-    with refusing(series.path):
-        return on_device(lambda one: find(device=one), device)
 
 
 def read_brain(
@@ -272,47 +229,3 @@ def estimate(
 def still(head: Head, reference: int) -> Tracking:
     """What to begin with where no motion is expected, as in a series that was corrected."""
     return Tracking.at_rest(head.frames.shape[3], reference if head.apart is None else 0)
-
-
-def resample(
-    path: str | Path,
-    series: Series,
-    motion: MotionEstimate,
-    *,
-    distortion: Distortion | None = None,
-    non_steady: int = 0,
-    interpolation: Interpolation = "cubic",
-    device: str = "cpu",
-    progress: Callable[[float], None] = lambda _share: None,
-    instead: Iterator[NDArray[np.float32]] | None = None,
-    then: Then | None = None,
-) -> Comparison:
-    """Write a series without its motion, and compare both with the template.
-
-    Parameters
-    ----------
-    distortion
-        What bends the head as it moves, undone in the same resampling.
-    non_steady
-        Frames at the start that have no part in the comparison.
-    instead
-        Frames that were made in another way, as from slices.
-    then
-        As of `write_corrected`.
-    """
-    write = partial(
-        write_corrected,
-        path,
-        series,
-        motion.poses,
-        template=motion.template,
-        mask=motion.mask,
-        status=motion.status,
-        distortion=distortion,
-        non_steady=non_steady,
-        interpolation=interpolation,
-        progress=progress,
-        instead=instead,
-        then=then,
-    )
-    return on_device(lambda one: write(device=one), device)

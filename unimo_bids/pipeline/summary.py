@@ -16,20 +16,13 @@ from unimo_bids.motion.quality import STATUSES, warnings_of
 from unimo_bids.qc.confounds import (
     MOTION_NAMES,
     Move,
+    around,
     finite_parameters,
     finite_steps,
     largest_move,
     parameter_deviations,
 )
 from unimo_bids.qc.framewise import framewise_displacement
-
-
-def around_lost(status: NDArray[np.str_]) -> NDArray[np.bool_]:
-    """Steps into and out of lost frames, whose length nobody knows, ``(T,)``."""
-    lost = status == "lost"
-    around = lost.copy()
-    around[1:] |= lost[:-1]
-    return np.asarray(around)
 
 
 def motion_columns(
@@ -42,7 +35,7 @@ def motion_columns(
     parameters = finite_parameters(poses, center, lost)
     parameters[lost] = np.nan
     displacement = finite_steps(framewise_displacement, poses, center, fd_radius, lost)
-    displacement[around_lost(status)] = np.nan
+    displacement[around(lost)] = np.nan
     deviations = parameter_deviations(poses, estimate.covariance, lost)
     return {
         "frame": np.arange(len(poses)),

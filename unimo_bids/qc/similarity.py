@@ -37,12 +37,3 @@ class Likeness:
     def _centered(self, volume: npt.NDArray[np.floating]) -> Float64:
         values = volume.ravel()[self._inside].astype(np.float64)
         return values - np.average(values, weights=self._weights) if values.size else values
-
-
-def correlation(
-    volume: npt.NDArray[np.floating],
-    template: npt.NDArray[np.floating],
-    weights: npt.NDArray[np.floating],
-) -> float:
-    """Weighted Pearson correlation of two volumes ``(X, Y, Z)``; NaN if one of them is flat."""
-    return Likeness(template, weights)(volume)

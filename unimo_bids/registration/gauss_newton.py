@@ -16,8 +16,9 @@ Parameters inside are in mm: rotations are scaled by the radius of the head.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +55,21 @@ class Registration:
     covariance: Tensor
     similarity: Tensor
     in_view: Tensor
+
+    @property
+    def score(self) -> Tensor:
+        """Similarity, less where little of the target is in view: a sliver fits anything."""
+        return self.similarity * (self.in_view / 0.5).clamp(max=1)
+
+    def rows(self, rows: Any) -> Registration:
+        """Of some frames."""
+        return Registration(*(part[rows] for part in vars(self).values()))
+
+    @classmethod
+    def joined(cls, parts: Iterable[Registration]) -> Registration:
+        """Of the frames of several, one after the other."""
+        together = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(torch.cat(part) for part in together))
 
 
 @dataclass
@@ -244,11 +260,7 @@ def _covariance(fit: _Normal, target: Target) -> Tensor:
     """Covariance of the six parameters from the curvature, ``(B, 6, 6)``.
 
     The Hessian counts every point as an independent observation; the blur makes neighbours agree.
-    A Gaussian of σ voxels correlates ``(2 √π σ)³`` of them.
     """
-    sigma = (target.level.blur / target.level.grid.sizes).clamp(min=1 / (2 * math.sqrt(math.pi)))
-    correlated = float(torch.prod(2 * math.sqrt(math.pi) * sigma))
-    density = len(target.points) / max(1.0, float(target.weights.sum()))
     ridge = torch.eye(6, dtype=torch.float64, device=fit.hessian.device) * 1e-9
-    covariance = torch.linalg.inv(fit.hessian + ridge) * max(1.0, correlated * min(1.0, density))
+    covariance = torch.linalg.inv(fit.hessian + ridge) * target.correlated
     return of_motion(covariance, target)

@@ -27,6 +27,8 @@ from unimo_bids.spatial.grid import smooth_fields
 
 _SLOPE_STEP = 0.3  # mm, of the central differences
 _LONGEST_STEP = 5.0  # mm: beyond, the first order says nothing
+_ITERATIONS = 10  # at most, for each number of images
+_TOLERANCE = 0.005  # mm: stop when no step moves a head by more
 _FEWEST = 6  # fewer frames have nothing in common to speak of
 # of the variance, that an image carries to count: misplaced frames make images too, until they are
 # aligned. After two rounds most are, and more images may stand out
@@ -60,15 +62,7 @@ class _Fit:
     cost: float
 
 
-def align_jointly(
-    target: Target,
-    sampled: Tensor,
-    poses: Tensor,
-    *,
-    least: float = 0.0,
-    iterations: int = 10,
-    tolerance: float = 0.005,
-) -> JointAlignment:
+def align_jointly(target: Target, sampled: Tensor, poses: Tensor) -> JointAlignment:
     """Align frames with the few images that all of them are made of.
 
     Parameters
@@ -79,12 +73,6 @@ def align_jointly(
         ``(B, X, Y, Z)`` frames at the target's level (`Level.sampled`).
     poses
         ``(B, 4, 4)`` where to start: within the blur of the level for most.
-    least
-        Share of the variance that an image must carry to count at last.
-    iterations
-        At most, for each number of images.
-    tolerance
-        Stop when no step moves a head by more, mm.
     """
     poses = poses.double().clone()
     if len(poses) < _FEWEST:
@@ -93,14 +81,12 @@ def align_jointly(
     sampled = _evened(target, sampled, poses)
     count, kept = 0, torch.ones(len(poses), dtype=torch.bool, device=poses.device)
     for step, share in enumerate(_SHARES):
-        more, among = _count_images(target, sampled, poses, max(share, least))
+        more, among = _count_images(target, sampled, poses, share)
         # once aligned, what stands out may be as little as interpolation leaves: no frame's end
         if step >= _SETTLED and (more <= count or bool((kept & ~among).any())):
             break
         count, kept = more, among
-        poses[kept], loadings = _descend(
-            target, sampled[kept], poses[kept], count, iterations, tolerance
-        )
+        poses[kept], loadings = _descend(target, sampled[kept], poses[kept], count)
     return JointAlignment(rigid.orthonormalized(poses), kept, loadings)
 
 
@@ -136,14 +122,7 @@ def _count_images(
         kept[torch.nonzero(kept)[worst]] = False
 
 
-def _descend(
-    target: Target,
-    frames: Tensor,
-    poses: Tensor,
-    count: int,
-    iterations: int,
-    tolerance: float,
-) -> tuple[Tensor, Tensor]:
+def _descend(target: Target, frames: Tensor, poses: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Poses at which `count` images explain the frames best, and the images' loadings."""
     fit = _fit(*_read(target, frames, poses), target, count)
     # a motion of all frames changes nothing: the one that depends least on the images stays
@@ -151,7 +130,7 @@ def _descend(
     free[fit.loadings.square().sum(dim=1).argmin()] = False
     center = target.center.expand(len(poses), 3)
     damping = 1e-3
-    for _ in range(iterations):
+    for _ in range(_ITERATIONS):
         hessian, slope = _normal_equations(target, frames, poses, fit, free)
         while damping < 1e3:
             diagonal = torch.diag(damping * hessian.diagonal() + 1e-12)
@@ -167,7 +146,7 @@ def _descend(
         else:
             break
         poses, fit, damping = trial, new, max(damping / 4, 1e-6)
-        if float(length.max()) < tolerance:
+        if float(length.max()) < _TOLERANCE:
             break
     return poses, fit.loadings
 

@@ -226,7 +226,7 @@ def _last(
     scores = torch.stack([_score(one, a, b) for one in ways])
     chosen = int(scores[:, 0].argmax())
     score, other = float(scores[chosen, 0]), float(scores[1 - chosen, 0])
-    fit = _row(ways[chosen], 0)
+    fit = ways[chosen].rows(slice(1))
     # what a model makes of the coils' sensitivity is an error that all parts of a head share
     apart = rigid.inverse(fit.poses) @ ways[1 - chosen].poses[:1]
     believed = min(1.0, other / max(score, 1e-6))
@@ -249,13 +249,6 @@ def _rivals(scores: Tensor) -> Rivals:
 def _moved(poses: Tensor, other: Tensor, head: Region) -> Tensor:
     """How far poses ``(N, 4, 4)`` put the head's surface from another's place, ``(N,)`` mm."""
     return rigid.displacement(poses, other.expand_as(poses), head.surface()).amax(dim=-1)
-
-
-def _row(found: Registration, row: int) -> Registration:
-    one = slice(row, row + 1)
-    return Registration(
-        found.poses[one], found.covariance[one], found.similarity[one], found.in_view[one]
-    )
 
 
 class _Coarse:
@@ -311,15 +304,14 @@ class _Coarse:
             return sample_linear(image[None, None], indices[None]).reshape(x, y, z)
 
         fixed = self.levels[0].image(self.fixed.volume)
-        poses, _ = search_poses(
+        found = search_poses(
             at(fixed, self.levels[0], centers[0]),
             at(self.weights, self.levels[0], centers[0]),
             at(self.sampled[0, 0], self.levels[1], centers[1])[None],
             common,
             center=torch.zeros(3, dtype=torch.float64, device=device),
             radius=self.fixed.head.radius,
-        )
-        found = poses[0]
+        )[0]
         found[:, :3, 3] += centers[1].to(found) - found[:, :3, :3] @ centers[0].to(found)
         return found
 
@@ -361,11 +353,8 @@ def _images(side: Side, *, tissues: bool) -> Tensor:
 
 
 def _score(found: Registration, a: Side, b: Side) -> Tensor:
-    """Similarity, less where little of what moves is in view: a sliver fits anything.
-
-    Less also where masks of both volumes would miss each other.
-    """
-    score = found.similarity * (found.in_view / 0.5).clamp(max=1)
+    """Their score, less where masks of both volumes would miss each other."""
+    score = found.score
     if a.mask is None or b.mask is None:
         return score
     voxels = (a.head.weights > 0.5).nonzero().double()

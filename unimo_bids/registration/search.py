@@ -52,8 +52,8 @@ def search_poses(
     radius: float,
     candidates: int = 8,
     rotations: int = _ROTATIONS,
-) -> tuple[Tensor, Tensor]:
-    """The most promising poses of each frame.
+) -> Tensor:
+    """The most promising poses of each frame, ``(B, candidates, 4, 4)`` float64, best first.
 
     Parameters
     ----------
@@ -63,13 +63,6 @@ def search_poses(
         ``(B, X, Y, Z)`` images of the frames at `level`.
     center, radius
         Of the masked head in the reference, mm.
-
-    Returns
-    -------
-    poses
-        ``(B, candidates, 4, 4)`` float64, best first.
-    scores
-        ``(B, candidates)`` correlation with the frame.
     """
     from scipy.fft import next_fast_len  # most series need no search
 
@@ -163,7 +156,7 @@ def _distinct(
     level: Level,
     center: Tensor,
     candidates: int,
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """Best candidates of each frame that are not neighbours of a better one."""
     trace = turns.reshape(-1, 9) @ turns.reshape(-1, 9).mT  # of Rᵀ S: 1 + 2 cos of the angle
     near = (trace - 1) / 2 > math.cos(math.radians(_DISTINCT_DEG))
@@ -179,4 +172,4 @@ def _distinct(
         left = left.masked_fill(near[top], -torch.inf)
     picked = torch.stack(chosen, dim=-1)
     rows = torch.arange(len(scores), device=scores.device)[:, None]
-    return poses[rows, picked], scores[rows, picked]
+    return poses[rows, picked]

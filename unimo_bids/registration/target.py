@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,6 +98,14 @@ class Target:
     def cubes(self) -> Tensor:
         """Parts of the head that each point is in, ``(N, G)``, of `cubes`."""
         return cubes(self.points, EDGE * self.radius)
+
+    @cached_property
+    def correlated(self) -> float:
+        """How many points say the same: a blur of σ voxels makes ``(2 √π σ)³`` of them agree."""
+        sigma = (self.level.blur / self.level.grid.sizes).clamp(min=1 / (2 * math.sqrt(math.pi)))
+        together = float(torch.prod(2 * math.sqrt(math.pi) * sigma))
+        density = len(self.points) / max(1.0, float(self.weights.sum()))
+        return max(1.0, together * min(1.0, density))
 
 
 def make_target(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from unimo_bids.errors import InputError
 from unimo_bids.files.mapped import open_series
 from unimo_bids.files.series import Series, read_mask
-from unimo_bids.files.staging import machine_error
+from unimo_bids.files.staging import make_folder
 from unimo_bids.reports.figures.bending import draw_bending
 from unimo_bids.reports.figures.candidates import draw_candidates
 from unimo_bids.reports.figures.carpet import draw_carpet, draw_slices
@@ -42,10 +42,7 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
         The files written, ``<entities>_desc-<what>_bold.<svg|webp|json>``.
     """
     folder = Path(figures_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise machine_error(folder, error) from error
+    make_folder(folder)
     written: list[Path] = []
 
     def place(what: str, kind: str = "svg") -> Path:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from unimo_bids.files.staging import atomic, machine_error
+from unimo_bids.files.staging import machine_error, write_text
 
 # may stand in an address as they are; a line's end may not, which browsers take out
 _PLAIN = " !$&'()*+,-./:;=?@[]_~"
@@ -38,12 +38,7 @@ def write_page(path: Path, template: str, script: str, **content: object) -> Non
         .get_template(template)
         .render(policy=policy, style=Markup(_text("report.css")), script=Markup(code), **content)
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise machine_error(path.parent, error) from error
-    with atomic(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+    write_text(path, html)
 
 
 def data_uri(path: Path) -> str:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from unimo_bids.bids.names import labels
 from unimo_bids.errors import InputError
 from unimo_bids.files.objects import read_object
-from unimo_bids.reports.crashes import CrashReport, by_run
+from unimo_bids.reports.crashes import CrashReport
 from unimo_bids.reports.page import data_uri, write_page
 from unimo_bids.reports.reportlets import (
     SECTIONS,
@@ -87,9 +87,10 @@ def write_participant_report(
     if Path(participant).name != participant or not participant.startswith("sub-"):
         raise InputError(participant, "this is not a participant", "give a name like sub-01")
     found = find_reportlets(out_dir / participant / "figures")
-    named = {error.run for error in errors if error.run is not None}
+    # those of a node above all runs are the participant's
+    named = {error.run for error in errors if "_" in error.run}
     expected = sorted({*found, *runs, *named}, key=run_order)
-    belonging = by_run(errors, expected)
+    belonging = {name: [error for error in errors if error.run == name] for name in expected}
     of_participant = f"{participant}.html"
     many = len({session_page(name) for name in expected} - {None}) > most_sessions
     pages = {name: (session_page(name) if many else None) or of_participant for name in expected}

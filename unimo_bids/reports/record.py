@@ -12,33 +12,9 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from unimo_bids.brain.mask import Candidate
+    from unimo_bids.pipeline.rebuilt import SliceResult
 
 Array = npt.NDArray[np.floating]
-
-
-@dataclass(frozen=True, eq=False)
-class SliceRecord:
-    """Motion within the frames of a run.
-
-    Attributes
-    ----------
-    axis
-        Of the slices.
-    times
-        ``(S,)`` s after a frame began.
-    poses
-        ``(T, S, 4, 4)`` RAS mm, reference → slice.
-    within_max
-        ``(T,)`` mm, largest displacement between two slices.
-    coverage
-        ``(T,)`` share of the brain that slices came near to.
-    """
-
-    axis: int
-    times: Array
-    poses: Array
-    within_max: Array
-    coverage: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +97,9 @@ class RunRecord:
         In which the brain was looked for; same grid. None where there are no candidates.
     candidates
         Places that may be the brain, to be shown; none where there is no choice.
-    slices
-        Motion within frames; None where it was not followed.
+    slices, coverage
+        Motion within frames, and ``(T,)`` share of the brain that slices came near to; None where
+        it was not followed.
     bending
         What was undone of distortion; None where nothing was.
     track
@@ -158,7 +135,8 @@ class RunRecord:
     reference_volume: Path | None = None
     candidates: Sequence[Candidate] = ()
     chosen: bool = False
-    slices: SliceRecord | None = None
+    slices: SliceResult | None = None
+    coverage: Array | None = None
     bending: BendingRecord | None = None
     track: TrackRecord | None = None
     facts: Mapping[str, str] = field(default_factory=dict)

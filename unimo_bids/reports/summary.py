@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from unimo_bids.brain.place import option_for
 from unimo_bids.errors import InputError
-from unimo_bids.files.objects import read_object
-from unimo_bids.files.staging import atomic
+from unimo_bids.files.objects import read_object, write_object
 from unimo_bids.reports.record import RunRecord
 
 if TYPE_CHECKING:
@@ -90,9 +88,7 @@ def write_summary(path: Path, record: RunRecord) -> None:
         "numbers": {name: _number(value) for name, value in record.numbers.items()},
         "candidates": headings(record.candidates, record.chosen),
     }
-    with atomic(path) as temporary:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_object(path, content)
 
 
 def read_summary(path: Path) -> Summary:

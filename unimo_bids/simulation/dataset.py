@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from unimo_bids.files.objects import write_object
 from unimo_bids.simulation.series import SimulatedSeries
 
 # Entities in the order BIDS prescribes for func/*_bold
@@ -47,7 +47,7 @@ def write_bids_dataset(
     folder = Path(folder)
     parsed = {entities: _parsed(entities) for entities in series}
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(
+    write_object(
         folder / "dataset_description.json",
         {"Name": name, "BIDSVersion": "1.9.0", "DatasetType": "raw", "License": "CC0"},
     )
@@ -77,7 +77,7 @@ def write_mask_dataset(folder: str | Path, series: Mapping[str, SimulatedSeries]
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "unimo_bids.simulation"}],
     }
-    _write_json(folder / "dataset_description.json", about)
+    write_object(folder / "dataset_description.json", about)
     for entities, one in series.items():
         place = folder / _place(_parsed(entities)) / "func"
         place.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def _write_run(folder: Path, entities: str, task: str, series: SimulatedSeries) 
     image = _image(data, series.affine)
     image.header.set_zooms((*image.header.get_zooms()[:3], series.repetition_time))
     image.to_filename(folder / f"{entities}_bold.nii.gz")
-    _write_json(
+    write_object(
         folder / f"{entities}_bold.json",
         {"TaskName": task, "RepetitionTime": series.repetition_time},
     )
@@ -117,7 +117,7 @@ def _write_truth(folder: Path, entities: str, series: SimulatedSeries) -> None:
     mask = (series.brain > 0.5).astype(np.uint8)
     _image(mask, series.affine).to_filename(folder / f"{entities}_desc-brain_mask.nii.gz")
     about = {"Anatomy": series.name, "ReferenceFrame": series.reference}
-    _write_json(folder / f"{entities}_truth.json", about)
+    write_object(folder / f"{entities}_truth.json", about)
     if series.activation is not None:
         path = folder / f"{entities}_desc-activation_boldmap.nii.gz"
         _image(series.activation.map, series.affine).to_filename(path)
@@ -132,7 +132,3 @@ def _image(
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
     return image
-
-
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -102,7 +102,12 @@ class Grid:
     @property
     def cube(self) -> float:
         """Edge of a cube as large as a voxel, to hundredths of a mm."""
-        return round(float(torch.linalg.det(self.affine[:3, :3]).abs()) ** (1 / 3), 2)
+        return round((1000 * self.voxel_ml) ** (1 / 3), 2)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel, ml."""
+        return float(torch.linalg.det(self.affine[:3, :3]).abs()) / 1000
 
     @cached_property
     def to_index(self) -> Tensor:

@@ -24,13 +24,18 @@ def rotation_matrix(vector: Tensor) -> Tensor:
     With the angle θ, ``a = sin θ / θ`` and ``b = (1 - cos θ) / θ²``.
     """
     angle = vector.square().sum(dim=-1).clamp(min=_TINY).sqrt()[..., None, None]
-    x, y, z = vector.unbind(dim=-1)
-    zero = torch.zeros_like(x)
-    rows = [(zero, -z, y), (z, zero, -x), (-y, x, zero)]
-    cross = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+    cross = cross_matrix(vector)
     a = torch.sinc(angle / torch.pi)
     b = torch.sinc(angle / (2 * torch.pi)).square() / 2
     return torch.eye(3).to(cross) + a * cross + b * (cross @ cross)
+
+
+def cross_matrix(vector: Tensor) -> Tensor:
+    """``[ω]`` with ``[ω] x = ω × x``, ``(..., 3, 3)`` from ``(..., 3)``."""
+    x, y, z = vector.unbind(dim=-1)
+    zero = torch.zeros_like(x)
+    rows = [(zero, -z, y), (z, zero, -x), (-y, x, zero)]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 def rotation_vector(matrix: Tensor) -> Tensor:

@@ -32,18 +32,22 @@ class Warp(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Rigid:
-    """One pose ``(4, 4)`` for all points."""
+class Affine:
+    """One matrix ``(4, 4)`` for all points, which may stretch as well."""
 
-    pose: Tensor
+    matrix: Tensor
 
     def __call__(self, points: Tensor) -> Tensor:
         """Points in the volume."""
-        return rigid.transform(self.pose.to(points), points)
+        return rigid.transform(self.matrix.to(points), points)
 
     def jacobian(self, points: Tensor) -> Tensor:
-        """The rotation, everywhere."""
-        return self.pose[:3, :3].to(points).expand(len(points), 3, 3)
+        """The matrix's linear part, everywhere."""
+        return self.matrix[:3, :3].to(points).expand(len(points), 3, 3)
+
+
+class Rigid(Affine):
+    """One pose ``(4, 4)`` for all points: it only turns and shifts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,21 +105,6 @@ class SliceWise:
 
 
 @dataclass(frozen=True, eq=False)
-class Affine:
-    """One matrix ``(4, 4)`` for all points, which may stretch as well."""
-
-    matrix: Tensor
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """Points in the volume."""
-        return rigid.transform(self.matrix.to(points), points)
-
-    def jacobian(self, points: Tensor) -> Tensor:
-        """The matrix's linear part, everywhere."""
-        return self.matrix[:3, :3].to(points).expand(len(points), 3, 3)
-
-
-@dataclass(frozen=True, eq=False)
 class Field:
     """Displacements ``(3, X, Y, Z)``, RAS mm, of a grid's voxels; beyond it, those at its border.
 
@@ -159,8 +148,6 @@ class Composed:
 
 def matrix_of(warp: Warp) -> Tensor | None:
     """The one matrix ``(4, 4)`` float64 that a warp comes to, on the CPU; None if it bends."""
-    if isinstance(warp, Rigid):
-        return warp.pose.double().cpu()
     if isinstance(warp, Affine):
         return warp.matrix.double().cpu()
     if isinstance(warp, Composed):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -33,7 +32,8 @@ from unimo_bids.brain.segmentation import all_outlines
 from unimo_bids.brain.thresholds import CANDIDATES
 from unimo_bids.networks.weights import quick_arithmetic
 from unimo_bids.spatial.boxes import Box
-from unimo_bids.training.recipe import Recipe
+from unimo_bids.training.recipe import Recipe, by_confidence
+from unimo_bids.training.scanner import centroid
 from unimo_bids.training.scenes import Example, Scenery, Scenes
 from unimo_bids.words import BrainPart
 
@@ -134,18 +134,7 @@ def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
             + " | ".join(f"{100 * share.mean():.0f} %" for share in shares)
             + " |"
         )
-    return "\n".join([*rows, "", *_calibration(trusted)])
-
-
-def _calibration(trusted: Sequence[tuple[float, bool]]) -> list[str]:
-    """Say how many masks of about the same confidence are right; rows of a table."""
-    rows = ["| confidence | masks | right |", "|---|---|---|"]
-    for low, high in pairwise((0.0, *_LEVELS, 1.01)):
-        right = [one for confidence, one in trusted if low <= confidence < high]
-        if right:
-            told = f"{low:g} to {high:g}" if high < 1 else f"{low:g} and more"
-            rows.append(f"| {told} | {len(right)} | {100 * np.mean(right):.0f} % |")
-    return rows
+    return "\n".join([*rows, "", *by_confidence("masks", trusted, _LEVELS)])
 
 
 def _in_view(brain: np.ndarray) -> str:
@@ -246,16 +235,6 @@ def _middle(example: Example) -> np.ndarray:
     return (np.array(example.image.shape) - 1) * example.sizes / 2
 
 
-def _center(example: Example) -> np.ndarray:
-    """Of the brain in view, mm from the first voxel; of the field of view if there is none."""
-    total = float(example.brain.sum())
-    if total < 1:
-        return _middle(example)
-    marginals = [example.brain.sum(tuple(b for b in range(3) if b != a)) for a in range(3)]
-    places = [float((m.cpu() * torch.arange(len(m))).sum()) / total for m in marginals]
-    return np.array(places) * example.sizes
-
-
 def _room(example: Example) -> np.ndarray:
     """How far a window's middle may be off the field of view's, mm along each axis, ``(3,)``."""
     return np.maximum(_middle(example) - FIND_MM * WINDOW / 2, 0)
@@ -266,7 +245,11 @@ def _window(example: Example, rng: np.random.Generator, about: bool) -> Box:
     room, middle = _room(example), _middle(example)
     center = middle + rng.uniform(-1, 1, 3) * room
     if about:
-        center = np.clip(_center(example) + rng.uniform(-110, 110, 3), middle - room, middle + room)
+        center = np.clip(
+            centroid(example.brain, example.sizes) + rng.uniform(-110, 110, 3),
+            middle - room,
+            middle + room,
+        )
     center += rng.uniform(-FIND_MM / 2, FIND_MM / 2, 3)
     return Box(FIND_MM, (WINDOW,) * 3, (float(center[0]), float(center[1]), float(center[2])))
 
@@ -275,7 +258,7 @@ def _elsewhere(batch: Batch, found: Tensor) -> list[tuple[int, Box]]:
     """Boxes where there is no brain: where *find* sees one most clearly, or anywhere."""
     boxes = []
     for number, example in enumerate(batch.examples):
-        radius, center = _radius(example), _center(example)
+        radius, center = _radius(example), centroid(example.brain, example.sizes)
         anywhere = batch.rng.uniform(-1, 1, 3) * _middle(example) + _middle(example)
         place = None
         if batch.rng.random() > _ANYWHERE:
@@ -331,7 +314,10 @@ def _segment_box(example: Example, rng: np.random.Generator) -> Box:
     if not radius:
         radius = rng.uniform(*_RADII_MM)
         off = rng.uniform(-1, 1, 3) * _middle(example)
-    return segment_box(_center(example) + off, radius * np.exp(_OFF_WIDTH * rng.standard_normal()))
+    return segment_box(
+        centroid(example.brain, example.sizes) + off,
+        radius * np.exp(_OFF_WIDTH * rng.standard_normal()),
+    )
 
 
 _ABOUT = """# Brain extraction: find, segment, recognise

@@ -22,6 +22,7 @@ from unimo_bids.training.anatomies import IN_BRAIN, Packed, heads_of
 from unimo_bids.training.scanner import (
     Grid,
     Random,
+    centroid,
     distorted,
     noise,
     scanned,
@@ -244,7 +245,7 @@ def _as_read(
     for (image, brain, grid), (_, place) in zip(scans, poses, strict=True):
         mask = brain if clean else roughened(brain, grid, rng)
         middle = (np.array(grid.shape) - 1) * grid.sizes / 2
-        center = _centroid(mask, grid) if masked else middle + place.double().numpy()
+        center = centroid(mask, grid.sizes) if masked else middle + place.double().numpy()
         if not masked:
             center = center + rng.normal(0, 0.08 * radius, 3)
         box = Box(WIDTH * radius / VOXELS, (VOXELS,) * 3, tuple(center.tolist()))
@@ -286,13 +287,3 @@ def _blurred(image: Tensor, grid: Grid, width: float) -> Tensor:
         parts = [image.roll(step, axis) for step in range(-reach, reach + 1)]
         image = torch.stack(parts).mean(dim=0)
     return image
-
-
-def _centroid(mask: Tensor, grid: Grid) -> np.ndarray:
-    """Of a mask, mm from the first voxel."""
-    total = float(mask.sum())
-    if total < 1:
-        return (np.array(grid.shape) - 1) * grid.sizes / 2
-    marginals = [mask.sum(tuple(b for b in range(3) if b != a)).cpu() for a in range(3)]
-    places = [float((m * torch.arange(len(m))).sum()) / total for m in marginals]
-    return np.array(places) * grid.sizes

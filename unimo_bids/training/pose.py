@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,13 +25,14 @@ from unimo_bids.networks.weights import quick_arithmetic
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import sample_linear
 from unimo_bids.training.pairs import Pair, Pairs
-from unimo_bids.training.recipe import Recipe
+from unimo_bids.training.recipe import Recipe, by_confidence
 from unimo_bids.words import Fusion
 
 _VALIDATION_SEED, _CALIBRATION_SEED = 1_000_033, 1_000_037  # of pairs that no training draws
 _CALIBRATION = 400  # pairs that the confidence is fitted to
 _POINTS = 64  # of a head, whose displacement is the loss
 _NEAR = 0.1  # radii: further off, the loss grows linearly
+_LEVELS = (0.2, 0.5, 0.8, 0.95)  # of confidence, that pairs are told apart by
 _LEAST_SPREAD, _MOST_SPREAD = 0.35, 1.1  # of key points, radii
 
 
@@ -208,7 +208,7 @@ def validate(network: PoseNetwork, pairs: Pairs, count: int) -> str:
                 f"{np.median(middle):.2f} | {np.median(angles):.2f} | "
                 f"{100 * (angles < RIGHT_DEG).mean():.0f} % | {overlap} |"
             )
-    return "\n".join([*rows, "", *_calibration(believed)])
+    return "\n".join([*rows, "", *by_confidence("pairs", believed, _LEVELS)])
 
 
 @torch.inference_mode()
@@ -258,18 +258,6 @@ def _overlaps(found: Tensor, pair: Pair) -> tuple[float, float]:
         both = 2 * torch.minimum(fixed, carried).sum() / (fixed.sum() + carried.sum())
         shares.append(float(both))
     return shares[0], shares[1]
-
-
-def _calibration(believed: Sequence[tuple[float, bool]]) -> list[str]:
-    """How often a confidence is right."""
-    confidence, right = np.array(believed).T
-    rows = ["| confidence | pairs | right |", "|---|---|---|"]
-    edges = [0, 0.2, 0.5, 0.8, 0.95, 1.0]
-    for low, high in itertools.pairwise(edges):
-        inside = (confidence >= low) & (confidence < high + (high == 1))
-        share = f"{100 * right[inside].mean():.0f} %" if inside.any() else ""
-        rows.append(f"| {low:g} to {high:g} | {inside.sum()} | {share} |")
-    return rows
 
 
 def _about(network: PoseNetwork) -> str:

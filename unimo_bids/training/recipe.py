@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unimo_bids.files.staging import atomic
+from unimo_bids.files.staging import write_text
 from unimo_bids.networks.weights import checksum, load_weights, save_weights
 from unimo_bids.training.anatomies import Packed, load
 from unimo_bids.training.loop import Schedule, train
@@ -52,6 +53,19 @@ class Recipe:
     about: Callable[[Any], str]
     examples: str
     load: Callable[[Path], list[Any]] = load
+
+
+def by_confidence(
+    what: str, believed: Sequence[tuple[float, bool]], levels: Sequence[float]
+) -> list[str]:
+    """How many answers of about the same confidence are right; rows of a table."""
+    rows = [f"| confidence | {what} | right |", "|---|---|---|"]
+    for low, high in pairwise((0.0, *levels, 1.01)):
+        right = [one for confidence, one in believed if low <= confidence < high]
+        if right:
+            told = f"{low:g} to {high:g}" if high < 1 else f"{low:g} and more"
+            rows.append(f"| {told} | {len(right)} | {100 * np.mean(right):.0f} % |")
+    return rows
 
 
 def _first(objects: list[Thing], most: int | None) -> list[Thing]:
@@ -141,6 +155,5 @@ volumes to be rendered.
 {"".join(f"{title}: {', '.join(of)}.{chr(10) * 2}" for title, of in names.items())}
 {tables}
 """
-    with atomic(folder / f"{recipe.name}.md") as staged:
-        staged.write_text(card)
+    write_text(folder / f"{recipe.name}.md", card)
     return tables

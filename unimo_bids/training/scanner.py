@@ -49,6 +49,16 @@ class Grid:
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
 
+def centroid(mask: Tensor, sizes: Sequence[float]) -> np.ndarray:
+    """Middle of a mask ``(X, Y, Z)``, or of the field of view if it is empty; mm from voxel 0."""
+    total = float(mask.sum())
+    if total < 1:
+        return (np.array(mask.shape) - 1) * sizes / 2
+    marginals = [mask.sum(tuple(b for b in range(3) if b != a)).cpu() for a in range(3)]
+    places = [float((m * torch.arange(len(m))).sum()) / total for m in marginals]
+    return np.array(places) * sizes
+
+
 def some_rotation(rng: Random, most: float) -> Tensor:
     """A turn of up to `most` degrees about any axis; 180 is uniform over all rotations."""
     if most >= 180:

@@ -17,8 +17,7 @@ from unimo_bids.errors import InputError
 from unimo_bids.qc.framewise import unwrapped
 from unimo_bids.simulation.kinematics import synthetic_fetal
 from unimo_bids.spatial import rigid
-
-Random = np.random.Generator
+from unimo_bids.training.scanner import Random
 
 _HOLD_BACK = 4  # every so many dates, the last is kept for validation
 

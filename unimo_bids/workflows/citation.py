@@ -11,7 +11,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 from unimo_bids.bids.names import CITATION
-from unimo_bids.files.staging import atomic
+from unimo_bids.files.staging import write_text
 
 _OPENING = (
     "Results were obtained with unimo-bids {version}, which is built on Nipype (Gorgolewski et "
@@ -41,7 +41,6 @@ def read_citation(out_dir: Path) -> str | None:
 def write_citation(out_dir: Path, text: str, *, only_markdown: bool = False) -> None:
     """Write the methods section as Markdown and HTML, and the references as BibTeX."""
     path = out_dir / CITATION
-    path.parent.mkdir(parents=True, exist_ok=True)
     html = MarkdownIt("commonmark", {"html": False}).render(text)
     page = f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Methods</title>\n{html}'
     for suffix, content in (
@@ -52,8 +51,7 @@ def write_citation(out_dir: Path, text: str, *, only_markdown: bool = False) -> 
         if only_markdown and suffix != ".md":
             path.with_suffix(suffix).unlink(missing_ok=True)
             continue
-        with atomic(path.with_suffix(suffix)) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+        write_text(path.with_suffix(suffix), content)
 
 
 def _bibliography() -> str:

@@ -10,7 +10,7 @@ from nipype.pipeline import engine as pe
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.deform import SeekDistortion
 from unimo_bids.settings import Settings
-from unimo_bids.words import GRID_AXES
+from unimo_bids.words import grid_axis
 from unimo_bids.workflows.described import DescribedWorkflow
 from unimo_bids.workflows.slices import follows_slices
 
@@ -19,8 +19,7 @@ _NOT_SOUGHT = "No distortion was looked for: {}."
 
 def _axis(run: BoldRun) -> int | None:
     """Axis of the grid that is phase-encoded; None where the sidecar does not say."""
-    direction = str(run.metadata.get("PhaseEncodingDirection", "")).removesuffix("-")
-    return GRID_AXES.index(direction) if direction in tuple(GRID_AXES) else None
+    return grid_axis(run.metadata.get("PhaseEncodingDirection"))
 
 
 def seeks_distortion(run: BoldRun, settings: Settings) -> bool:
@@ -65,7 +64,7 @@ def seek_distortion(
         **resources,
     )
     if run.field_map is not None:
-        measured = run.field_map.measured
+        measured = run.field_map
         deform.inputs.kind, deform.inputs.field_map = measured.kind, list(map(str, measured.paths))
         deform.inputs.scale, deform.inputs.readout = measured.scale, measured.readout
         if measured.magnitude is not None:

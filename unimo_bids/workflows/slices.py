@@ -10,7 +10,7 @@ from nipype.pipeline import engine as pe
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.slices import FollowSlices
 from unimo_bids.settings import Settings
-from unimo_bids.words import GRID_AXES
+from unimo_bids.words import grid_axis
 from unimo_bids.workflows.described import DescribedWorkflow
 
 _OF_SLICES = (
@@ -90,8 +90,7 @@ def _following_warnings(run: BoldRun, settings: Settings) -> list[str]:
 
 def slice_axis(run: BoldRun) -> int | None:
     """Axis of the grid along which slices were taken, where the sidecar says so."""
-    direction = str(run.metadata.get("SliceEncodingDirection", "")).removesuffix("-")
-    return GRID_AXES.index(direction) if direction in tuple(GRID_AXES) else None
+    return grid_axis(run.metadata.get("SliceEncodingDirection"))
 
 
 def follow_slices(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from unimo_bids.files.staging import atomic
+from unimo_bids.files.staging import atomic, write_text
 from unimo_bids.reports.record import Array, RunRecord
 from unimo_bids.reports.survey import Survey
 
@@ -51,8 +51,7 @@ def write_movie(
         "status": [str(one) for one in record.status],
         "uncorrected": [int(one) for one in record.uncorrected],
     }
-    with atomic(track) as temporary:
-        temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(track, json.dumps(content, allow_nan=False) + "\n")
 
 
 def _numbers(values: Array) -> list[float | None]:

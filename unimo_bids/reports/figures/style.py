@@ -21,7 +21,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from unimo_bids.files.staging import atomic
+from unimo_bids.files.staging import write_text
 from unimo_bids.reports.figures import palette
 
 Array = npt.NDArray[np.floating]
@@ -105,8 +105,7 @@ def svg_figure(path: Path, width: float, height: float, css: str = "") -> Iterat
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     head, tag, body = _slimmed(buffer.getvalue()).partition("<defs>")
-    with atomic(path) as temporary:
-        temporary.write_text(f"{head}<style>{_theme()}{css}</style>{tag}{body}", encoding="utf-8")
+    write_text(path, f"{head}<style>{_theme()}{css}</style>{tag}{body}")
 
 
 def _theme() -> str:

@@ -45,7 +45,7 @@ def draw_within(
         # as bars, a thousand frames would be most of the page
         curve(within, np.asarray(slices.within_max), style.AXES[0][1])
         within.set(title="Largest displacement between two slices of a frame, mm")
-        curve(covered, 100 * np.asarray(slices.coverage), style.AXES[2][1])
+        curve(covered, 100 * np.asarray(record.coverage), style.AXES[2][1])
         covered.set(title="Brain that slices came near to, per cent", ylim=(0, 105))
         for ax in (way, within, covered):
             style.frames_axis(ax, frames)
