@@ -159,6 +159,9 @@ def test_the_edge_of_a_head_changes_more_than_still_surroundings():
     assert abs(edge_variance(volumes, AFFINE, _at(TRUNK, 0.5))) < 0.9
     noise = np.random.default_rng(0).normal(0, 50, SHAPE).astype(np.float32)
     assert edge_variance([*volumes, noise], AFFINE, _at(HEAD, 0.5)) > 1.2
+    below = [volume - 130 for volume in volumes]  # as files with an offset have it
+    assert edge_variance(below, AFFINE, _at(HEAD, 0.5)) > 1.2
+    assert abs(edge_variance(below, AFFINE, _at(TRUNK, 0.5))) < 0.9
 
 
 def test_of_places_alike_the_one_that_moves_is_the_brain():

@@ -231,6 +231,7 @@ def edge_variance(
     smooth = np.stack(
         [ndimage.gaussian_filter(np.asarray(v, dtype=np.float32), widths)[near] for v in volumes]
     )
+    smooth -= np.minimum(smooth.min(axis=1, keepdims=True), 0)  # some are stored with an offset
     smooth /= np.maximum(np.median(smooth, axis=1, keepdims=True), 1e-9)  # frames differ in gain
     usual = np.median(smooth, axis=0)
     change = np.median(np.abs(smooth - usual), axis=0) / (usual + _DARK)

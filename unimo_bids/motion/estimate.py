@@ -32,6 +32,8 @@ class Tracking:
         ``(T, 6, 6)`` as of `MotionEstimate`, where the tracker knows it.
     partial
         ``(T,)`` bool, a part of the head has no signal: found by the rest.
+    compared
+        The frame that frames are to be compared with, where that is not the reference.
     predicted
         ``(T, 4, 4)`` what the covariance belongs to, if it is not `poses`: where the series as a
         whole has the head, before each frame was registered.
@@ -46,6 +48,7 @@ class Tracking:
     covariance: NDArray[np.float64] | None = None
     predicted: NDArray[np.float64] | None = None
     partial: NDArray[np.bool_] | None = None
+    compared: int | None = None
 
     @classmethod
     def at_rest(cls, frames: int, reference: int) -> Tracking:

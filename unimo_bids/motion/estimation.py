@@ -29,6 +29,7 @@ from unimo_bids.motion.groups import place_groups
 from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.losses import without_losses
 from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
+from unimo_bids.motion.reference import compared_with, told_from
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Progress, Scan, read_scan, scout
 from unimo_bids.motion.settings import MotionSettings
@@ -128,7 +129,9 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
     )
     if not scan.settings.refine:
         return _unrefined(scan, tracked, tracking.covariance)
-    findings = tracking.findings
+    findings, asked = tracking.findings, scan
+    if tracking.compared is not None:
+        scan, tracked = compared_with(scan, tracking.compared, tracked)
     if tracking.partial is not None and tracking.partial.any():
         partial = np.flatnonzero(tracking.partial).tolist()
         scan, finding = without_losses(scan, tracked.poses, partial)
@@ -172,7 +175,7 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
             (readings,) = judge.read(way.refined.poses)
     if mode != "rest":
         do_no_harm(scan, judge, way, readings)
-    return _judged(scan, way, mode, findings, "tied" in ways and mode != "rest")
+    return _judged(scan, way, mode, findings, "tied" in ways and mode != "rest", asked)
 
 
 def _unrefined(
@@ -192,16 +195,26 @@ def _unrefined(
 
 
 def _judged(
-    scan: Scan, way: Way, mode: Mode, findings: tuple[str, ...], contrasts: bool
+    scan: Scan, way: Way, mode: Mode, findings: tuple[str, ...], contrasts: bool, asked: Scan
 ) -> MotionEstimate:
-    """Which poses to believe; bridges across the others; all relative to the reference."""
-    refined, usable, reference = way.refined, scan.usable, scan.reference
-    tear = torn_reference(scan, way, usable & (refined.similarity >= QUALITY.never_failed))
+    """Which poses to believe; bridges across the others; all relative to the reference.
+
+    Parameters
+    ----------
+    asked
+        The scan relative to whose reference motion is told.
+    """
+    refined, usable, reference = way.refined, scan.usable, asked.reference
+    explained = usable & (refined.similarity >= QUALITY.never_failed)
+    shown = scan.reference == reference or refined.similarity[reference] >= QUALITY.never_good
+    tear = torn_reference(scan, way, explained, reference) if shown else None
     score = refined.similarity * np.minimum(refined.in_view / 0.5, 1)  # a sliver fits anything
     good = usable & (score >= similarity_threshold(score[usable]))
     if not good[reference]:
         findings = (*findings, _UNLIKE.format(reference, score[reference]))
-    good[reference] = True
+    # the way back to the reference: its own pose, unless that is nothing
+    good[reference] = shown
+    good[scan.reference] = True
     center, radius = scan.head.center.cpu(), scan.head.radius
     poses, covariance = refined.poses.cpu(), refined.covariance.cpu()
     predicted = None
@@ -213,20 +226,22 @@ def _judged(
         poses, covariance, extent = without_cycle(poses, covariance, period, center, radius)
         findings = (*findings, cycle_finding(period, extent))
     covariance = covariance + within_frame(poses, good, center)
-    poses = rigid.orthonormalized(poses @ rigid.inverse(poses[reference]))
-    poses[reference] = torch.eye(4, dtype=torch.float64)
     if tear is not None:
         findings = (tear.told, *findings)
         covariance[reference] += tear.covariance.to(covariance)
     # the reference's own pose in the template is no better known than the others'
     covariance = covariance + torch.nan_to_num(covariance[reference])
     covariance[reference] = 0.0
+    template = way.images[0]
+    if scan.reference != reference:
+        template = template * (scan.frames.scale / asked.frames.scale)
+        template, covariance = told_from(poses[reference], template, covariance, scan.frames.grid)
+    poses = rigid.orthonormalized(poses @ rigid.inverse(poses[reference]))
+    poses[reference] = torch.eye(4, dtype=torch.float64)
     status = np.where(way.track.searched, "searched", "ok").astype("<U8")
     status[~good] = "lost"
     status[bridged] = "bridged"
-    return _estimate(
-        scan, poses, covariance, refined.similarity, status, way.images[0], mode, findings
-    )
+    return _estimate(asked, poses, covariance, refined.similarity, status, template, mode, findings)
 
 
 def _contrast_over_time(scan: Scan, poses: Tensor) -> NDArray[np.float64]:

@@ -62,6 +62,12 @@ class Frames:
         frames.scale, frames.slice_axis = self.scale, self.slice_axis
         return frames
 
+    def scaled(self, scale: float) -> Frames:
+        """The raw frames at another scale."""
+        frames = self.of(self._series)
+        frames.scale = scale
+        return frames
+
     def lost(self, indices: Sequence[int]) -> Tensor | None:
         """How far places of these frames have lost their signal, 0 … 1; None where none have."""
         del indices

@@ -24,7 +24,7 @@ from unimo_bids.registration.target import (
     make_target,
 )
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grid import Window, voxel_centers
+from unimo_bids.spatial.grid import Grid, Window, voxel_centers
 from unimo_bids.spatial.region import Region
 from unimo_bids.words import IntensityModel
 
@@ -75,8 +75,12 @@ class Scan:
         ``(T,)`` frames that hold an image at all.
     reference
         The frame that poses are relative to.
+    usual
+        The frame that would be taken for that, had no other been asked for.
     reference_image
-        ``(X, Y, Z)`` it.
+        ``(X, Y, Z)`` the reference.
+    mask
+        As it was given.
     head
         In the reference.
     steadiness
@@ -88,7 +92,9 @@ class Scan:
     frames: Frames
     usable: NDArray[np.bool_]
     reference: int
+    usual: int
     reference_image: Tensor
+    mask: NDArray[Any] | None
     head: Region
     steadiness: Tensor
     coarse: CoarseFrames
@@ -182,12 +188,15 @@ class Scout:
         ``(T,)`` frames that hold an image at all.
     reference
         Frame that poses are relative to.
+    usual
+        Frame that is still and like most others.
     brightness
-        Of its bright end.
+        Of the reference's bright end.
     """
 
     usable: NDArray[np.bool_]
     reference: int
+    usual: int
     brightness: float
 
 
@@ -203,14 +212,15 @@ def scout(
     if not usable.any():
         raise NoImageError("no frame holds an image: all are empty or constant, or nearly so")
     whole = usable & ~torn_frames(ratios, usable)
-    chosen = choose_reference(images, whole) if reference == "auto" else int(reference)
+    usual = choose_reference(images, whole)
+    chosen = usual if reference == "auto" else int(reference)
     if not 0 <= chosen < frames.count:
         raise ValueError(f"reference {chosen}: the series has frames 0 … {frames.count - 1}")
     if not usable[chosen]:
         raise NoImageError(f"reference {chosen}: the frame is empty or constant, or nearly so")
     bright = torch.quantile(images[chosen], 0.98)
     brightness = float(bright) if bright > 0 else float(images[chosen].abs().max())
-    return Scout(usable, chosen, brightness)
+    return Scout(usable, chosen, usual, brightness)
 
 
 def read_scan(
@@ -233,13 +243,14 @@ def read_scan(
     found = scout(frames, reference, forward)
     chosen, frames.scale = found.reference, found.brightness
     reference_image = frames([chosen])[0]
-    of_reference = mask[..., chosen] if mask is not None and mask.ndim == 4 else mask
-    head = find_head(reference_image, frames.grid, of_reference, largest=1.5 * ADULT_RADIUS)
+    head = head_in(reference_image, frames.grid, of_frame(mask, chosen))
     return Scan(
         frames=frames,
         usable=found.usable,
         reference=chosen,
+        usual=found.usual,
         reference_image=reference_image,
+        mask=mask,
         head=head,
         steadiness=torch.ones_like(head.weights),
         coarse=CoarseFrames(frames, head, forward),
@@ -247,6 +258,16 @@ def read_scan(
         settings=settings,
         progress=forward,
     )
+
+
+def of_frame(mask: NDArray[Any] | None, frame: int) -> NDArray[Any] | None:
+    """The mask of a frame, where there is one for each."""
+    return mask[..., frame] if mask is not None and mask.ndim == 4 else mask
+
+
+def head_in(image: Tensor, grid: Grid, mask: NDArray[Any] | None) -> Region:
+    """The head in a frame ``(X, Y, Z)``."""
+    return find_head(image, grid, mask, largest=1.5 * ADULT_RADIUS)
 
 
 def _checked(mask: NDArray[Any] | None, frames: Frames) -> NDArray[Any] | None:

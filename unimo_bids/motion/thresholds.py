@@ -32,6 +32,9 @@ class Reference:
     )
     torn_voxels: float = convention(0.2, "widest edges of a voxel apart, at least")
     fewest: int = derived(5, "frames; of fewer, none is usual")
+    worth: float = convention(
+        0.5, "by which another frame has to leave less, 1 - r², of the median frame"
+    )
     unsteady: float = convention(9.0, "times the usual variance: a place has half its weight")
 
 

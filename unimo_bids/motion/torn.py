@@ -43,19 +43,21 @@ class Tear:
         return self.motion[:, None] * self.motion / 4
 
 
-def torn_reference(scan: Scan, way: Way, good: NDArray[np.bool_]) -> Tear | None:
+def torn_reference(scan: Scan, way: Way, good: NDArray[np.bool_], reference: int) -> Tear | None:
     """How far the halves of the reference are apart, if farther than those of other frames.
 
     Parameters
     ----------
     good
         ``(T,)`` frames that `way` explains.
+    reference
+        The frame that was asked for.
     """
-    others = np.flatnonzero(good & (np.arange(len(good)) != scan.reference))
+    others = np.flatnonzero(good & (np.arange(len(good)) != reference))
     if len(others) < REFERENCE.fewest - 1 or _slices(scan) < 4:
         return None
     few = others[np.linspace(0, len(others) - 1, _OTHERS).round().astype(int)].tolist()
-    apart = _apart(scan, way, [scan.reference, *few])
+    apart = _apart(scan, way, [reference, *few])
     # what is common to all, the template's halves are apart by
     apart = apart - apart[1:].median(dim=0).values
     moved = rigid.from_parameters(apart[:, :3], apart[:, 3:], scan.head.center.to(apart))
@@ -65,7 +67,7 @@ def torn_reference(scan: Scan, way: Way, good: NDArray[np.bool_]) -> Tear | None
     least = max(REFERENCE.torn_apart * usual, REFERENCE.torn_voxels * scan.frames.grid.widest)
     if float(mm[0]) < least:
         return None
-    return Tear(apart[0], _TOLD.format(scan.reference, float(mm[0]), usual))
+    return Tear(apart[0], _TOLD.format(reference, float(mm[0]), usual))
 
 
 def _apart(scan: Scan, way: Way, frames: list[int]) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from unimo_bids.motion.contrasts import refine_tied, tie
 from unimo_bids.motion.estimate import Tracking
 from unimo_bids.motion.judge import Judge, clear
+from unimo_bids.motion.reference import explained_better
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.spaer import track_by_attention
@@ -24,6 +25,14 @@ Tracker = Callable[[Scan], Tracking]
 def track_by_search(scan: Scan) -> Tracking:
     """From the cheapest start that explains each frame; where contrast changes, tied in pairs."""
     by_image = follow_images(scan, scan.reference_image[None], scan.guesses.by_masks())
+    usual = explained_better(scan, by_image)
+    if usual is None:
+        return _tracked(scan, by_image)
+    return usual.told_relative(_tracked(usual.scan, usual.track))
+
+
+def _tracked(scan: Scan, by_image: Track) -> Tracking:
+    """As they are, or tied in pairs where one image leaves too many frames unexplained."""
     doubtful = scan.usable & (by_image.similarity < TRACKING.unexplained)
     if doubtful.sum() < max(3, TRACKING.unexplained_share * scan.usable.sum()):
         return _tracking(scan, by_image)
