@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
+from unimo_bids.motion.slices.gaps import BLUR, across_gaps
 from unimo_bids.motion.slices.intensity import SliceIntensity
 from unimo_bids.motion.slices.judge import better_held_out
 from unimo_bids.motion.slices.points import Model, Points, choose
@@ -169,7 +170,10 @@ class SliceProblem:
         # what is blurred by as much as heads move between frames shows where they moved
         largest = float(self._believed(start).max()) / self._widest
         first = max(0, sum(stage.blur >= largest for stage in _STAGES) - 1)
-        return self._judged(self._follow(start, start, _STAGES[first:]), frame_poses)
+        begin = across_gaps(
+            start, self.frames, self._model(BLUR), self.times, frame_poses, self.usable, self.good
+        )
+        return self._judged(self._follow(start, begin, _STAGES[first:]), frame_poses)
 
     def refit(self, start: Trajectory, frame_poses: Tensor, found: Trajectory) -> SliceFit:
         """Repeat the last stage from what another template gave; stay in the space of that.
@@ -190,12 +194,7 @@ class SliceProblem:
         spread = float(start.bends(radius)[0].norm(dim=1).median())
         scale = max(spread, _LEAST_BEND)
         for stage in stages:
-            # in the slices' plane only, of the template as well: at rest both are then alike
-            widths = [
-                0.0 if axis == self.times.axis else stage.blur * self._widest / size
-                for axis, size in enumerate(self.frames.grid.sizes.tolist())
-            ]
-            model = Model.of(self.template, self.head, widths)
+            model = self._model(stage.blur)
             points = self._points(trajectory, model, stage.points)
             sigma: dict[int, Tensor] = {}
             priors = partial(_priors, start, believed, radius, stage.slack * scale)
@@ -237,6 +236,17 @@ class SliceProblem:
         """Motions ``(…, 4, 4)`` of the reference by steps ``(…, 6)`` mm."""
         center = self.head.center.expand(*steps.shape[:-1], 3)
         return rigid.from_parameters(steps[..., :3] / self.head.radius, steps[..., 3:], center)
+
+    def _model(self, blur: float) -> Model:
+        """The template, blurred by so many voxels in the slices' plane.
+
+        Nowhere else, and frames alike: at rest both are then alike.
+        """
+        widths = [
+            0.0 if axis == self.times.axis else blur * self._widest / size
+            for axis, size in enumerate(self.frames.grid.sizes.tolist())
+        ]
+        return Model.of(self.template, self.head, widths)
 
     @property
     def _widest(self) -> float:
