@@ -159,6 +159,20 @@ def test_frames_become_the_reference(bent):
     assert np.array_equal(first, data[..., 0])  # the reference stays what it is
 
 
+def test_what_stays_within_the_mask_does_not_take_the_field_along():
+    """A rim of the mask that shows what is around the head, at rest, and no head."""
+    data, inside = series(1.0), phantom.head_mask().numpy() > 0
+    around = inside & (np.arange(phantom.SHAPE[2]) < np.argwhere(inside)[:, 2].min() + 6)
+    data[around] = data[around][:, :1] + phantom.noise((int(around.sum()), COUNT), 2.0).numpy()
+    motion = known(POSES, data[..., 0])
+    found = estimate_distortion(data, phantom.AFFINE.numpy(), motion, AXIS)
+    assert found.distortion is not None
+    poses = torch.from_numpy(found.motion.poses)
+    before = errors([Rigid(pose) for pose in POSES], 1.0)
+    after = errors([found.distortion.warp(pose) for pose in poses], 1.0)
+    assert float(after.mean()) < 0.5 * float(before.mean())
+
+
 def test_without_distortion_nothing_is_done():
     data = series(0.0)
     motion = known(POSES, data[..., 0])

@@ -113,7 +113,7 @@ def estimate_distortion(
         if verdict.field is None:
             said += f"No distortion is corrected: {verdict.said}."
             return Bent(motion, None, said, verdict.less)
-        found = _settled(ground, motion, verdict)
+        found = _settled(ground, verdict)
         bent = _under_field(ground.frames, motion, good, found, ground.level)
         whole = found.field.on_whole(ground.region.grid, ground.window)
         fixed, common = whole.without_mean(ground.region.weights)
@@ -174,8 +174,7 @@ def _seek(ground: Ground, axis: int, how: Deformation) -> _Verdict:
     grid, half_wave = ground.frames.grid, _HALF_WAVE * ground.region.radius
     empty = {one: empty_field(grid, one, *ground.box, half_wave) for one in range(3)}
     if how == "auto":
-        first = ground.seen(ground.apart[: DISTORTION.looked_at])
-        gains = first.foreseen({axis: empty[axis]})[axis]
+        gains = ground.look.foreseen({axis: empty[axis]})[axis]
         if float(gains.mean()) < DISTORTION.promising:
             return _Verdict(None, _told(_a_field(axis), gains), {axis: _less(gains)}, gains)
     return _judge(ground.judges, empty, axis, how)
@@ -245,21 +244,20 @@ def _told(field: str, gains: Tensor) -> str:
     )
 
 
-def _settled(ground: Ground, motion: MotionEstimate, verdict: _Verdict) -> Fit:
+def _settled(ground: Ground, verdict: _Verdict) -> Fit:
     """Field and poses of all chosen frames, from the field that is believed."""
     assert verdict.field is not None and verdict.poses is not None
     judges, level, distorted = ground.judges, ground.level, verdict.field
     region = steady(judges.sampled, verdict.poses, distorted, ground.region, level)
-    every = ground.seen(range(len(ground.chosen)))
-    poses = every.poses.clone()
+    every = ground.read(range(len(ground.chosen)))
+    poses = ground.poses.clone()
     poses[ground.apart] = verdict.poses
-    template = torch.from_numpy(motion.template).float()
     if not verdict.measured:
-        few = head_of(region, template, POINTS)
-        found = fit_field(every.sampled, poses, distorted, few, level, _MORE_STEPS)
+        few = head_of(region, ground.template, POINTS)
+        found = fit_field(every, poses, distorted, few, level, _MORE_STEPS)
         distorted, poses = found.field, found.poses
-    many = head_of(region, template, _POSE_POINTS)
-    return fit_under(every.sampled, poses, distorted, many, level, _TEMPLATES)
+    many = head_of(region, ground.template, _POSE_POINTS)
+    return fit_under(every, poses, distorted, many, level, _TEMPLATES)
 
 
 def _under_field(

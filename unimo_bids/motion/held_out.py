@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.deformation.epi import ShiftField
+from unimo_bids.deformation.epi import ShiftField, empty_field
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames, PartOfFrames
 from unimo_bids.motion.pooled import (
@@ -23,6 +23,7 @@ from unimo_bids.motion.pooled import (
     head_of,
     level_of,
     residuals,
+    steady,
     template_of,
 )
 from unimo_bids.motion.thresholds import DISTORTION
@@ -41,8 +42,8 @@ _FARTHER = 20.0  # mm that distortion may carry signal, and what splines need be
 class Ground:
     """Frames of a series that serve, where the head is in them, and how they are read.
 
-    Only the window of the grid that the head reaches, and a little more, is read; the region is on
-    the whole grid.
+    Only the window of the grid that the head reaches, and a little more, is read; the region and
+    the template are on the whole grid.
     """
 
     frames: Frames
@@ -51,6 +52,7 @@ class Ground:
     poses: Tensor
     region: Region
     head: Head
+    template: Tensor
     level: Level
 
     @cached_property
@@ -71,15 +73,33 @@ class Ground:
         return chosen
 
     @cached_property
-    def judges(self) -> Seen:
-        """The frames apart."""
-        return self.seen(self.apart)
+    def look(self) -> Seen:
+        """The first of the frames apart."""
+        return self._steadily(self.read(self.apart[: DISTORTION.looked_at]))
 
-    def seen(self, which: Sequence[int]) -> Seen:
-        """Some of the frames, by their places among the chosen."""
+    @cached_property
+    def judges(self) -> Seen:
+        """All frames apart."""
+        more = self.apart[DISTORTION.looked_at :]
+        if not more:
+            return self.look
+        return self._steadily(torch.cat([self.look.sampled, self.read(more)]))
+
+    def read(self, which: Sequence[int]) -> Tensor:
+        """Some of the chosen frames, by their places among these, as `Level.sampled`."""
         rows = self.frames.chunks(self.chosen[which].tolist())
-        sampled = torch.cat([self.level.sampled(self.frames(some)) for some in rows])
-        return Seen(sampled, self.poses[which], self.head, self.level)
+        return torch.cat([self.level.sampled(self.frames(some)) for some in rows])
+
+    def _steadily(self, sampled: Tensor) -> Seen:
+        """Frames apart, looked at where they are nearly alike already.
+
+        Where they are not, signal folds, or what moves meets what stays: a few such places of real
+        fetal heads took poses along that were 0.2 mm off before, and the field with them.
+        """
+        poses = self.poses[self.apart[: len(sampled)]]
+        none = empty_field(self.frames.grid, 0, *self.box, self.region.radius)
+        region = steady(sampled, poses, none, self.region, self.level)
+        return Seen(sampled, poses, head_of(region, self.template, POINTS), self.level)
 
 
 def find_ground(
@@ -94,10 +114,12 @@ def find_ground(
     scale = float(np.quantile(motion.template[motion.mask > 0.5], 0.98))
     frames.scale = scale if scale > 0 else 1.0
     region, poses = _region(frames, motion), torch.as_tensor(motion.poses)
-    head = head_of(region, torch.from_numpy(motion.template).float(), POINTS)
+    template = torch.from_numpy(motion.template).float()
+    head = head_of(region, template, POINTS)
     window = _reached(frames.grid, _box(frames.grid, head.region, poses[good]))
     part = PartOfFrames(frames, window)
-    return Ground(part, window, chosen, poses[chosen], region, head, level_of(part.grid))
+    level = level_of(part.grid)
+    return Ground(part, window, chosen, poses[chosen], region, head, template, level)
 
 
 @dataclass(frozen=True, eq=False)
