@@ -128,14 +128,15 @@ class Frames:
         ((0.02, 0.20, 0.03), True, "20.0 % less left"),
         ((0.15, 0.20, 0.03), True, "15.0 % along i"),
         ((0.195, 0.20, 0.03), False, "cannot be told from others"),
+        ((0.03, 0.20, 0.195), True, "19.5 % along k"),  # of the slices
         ((0.02, 0.20, 0.30), False, "not the axis of what is there"),
-        ((-0.03, 0.02, -0.03), False, "2.0 % less left"),
+        ((-0.03, 0.008, -0.03), False, "0.8 % less left"),
     ],
 )
 def test_an_axis_has_to_be_clearly_the_one(less, taken, because):
-    verdict = _judge(Frames(*less), {axis: axis for axis in range(3)}, AXIS, "auto")
+    verdict = _judge(Frames(*less), {axis: axis for axis in range(3)}, AXIS, "auto", 2)
     assert (verdict.field == AXIS) == taken and because in verdict.said
-    assert _judge(Frames(*less), {axis: axis for axis in range(3)}, AXIS, "epi").field == AXIS
+    assert _judge(Frames(*less), {axis: axis for axis in range(3)}, AXIS, "epi", 2).field == AXIS
 
 
 def test_frames_become_the_reference(bent):

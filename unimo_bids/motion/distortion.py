@@ -177,7 +177,7 @@ def _seek(ground: Ground, axis: int, how: Deformation) -> _Verdict:
         gains = ground.look.foreseen({axis: empty[axis]})[axis]
         if float(gains.mean()) < DISTORTION.promising:
             return _Verdict(None, _told(_a_field(axis), gains), {axis: _less(gains)}, gains)
-    return _judge(ground.judges, empty, axis, how)
+    return _judge(ground.judges, empty, axis, how, ground.frames.slice_axis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +198,14 @@ class _Verdict:
     doubted: bool = False
 
 
-def _judge(seen: Seen, empty: Mapping[int, ShiftField], axis: int, how: Deformation) -> _Verdict:
-    """Whether a field along an axis is worth it, and the axis the one."""
+def _judge(
+    seen: Seen, empty: Mapping[int, ShiftField], axis: int, how: Deformation, of_slices: int
+) -> _Verdict:
+    """Whether a field along an axis is worth it, and the axis the one.
+
+    Another axis is not to be clearly ahead. That of the slices, along which phase is hardly ever
+    encoded, need not be behind: motion within frames looks as if it were along it.
+    """
     less, along = {}, ""
     if how == "auto":
         steps = seen.foreseen(empty)
@@ -209,7 +215,7 @@ def _judge(seen: Seen, empty: Mapping[int, ShiftField], axis: int, how: Deformat
         along = f"a first step along each axis leaves less by {', '.join(told)}"
         if any(_clear(-gains) for gains in ahead.values()):
             return _Verdict(None, f"{along}: {_NOT_THE_AXIS}", less, steps[axis])
-        if not all(_clear(gains) for gains in ahead.values()):
+        if not all(_clear(gains) for one, gains in ahead.items() if one != of_slices):
             return _Verdict(None, f"{along}: {_ANY_AXIS}", less, steps[axis])
     found, poses, left = seen.left(empty[axis], STEPS)
     gains = seen.left(empty[axis], 0)[2] - left

@@ -54,6 +54,7 @@ class Ground:
     head: Head
     template: Tensor
     level: Level
+    _read: dict[int, Tensor] = field(default_factory=dict)
 
     @cached_property
     def box(self) -> tuple[Tensor, Tensor]:
@@ -87,8 +88,11 @@ class Ground:
 
     def read(self, which: Sequence[int]) -> Tensor:
         """Some of the chosen frames, by their places among these, as `Level.sampled`."""
-        rows = self.frames.chunks(self.chosen[which].tolist())
-        return torch.cat([self.level.sampled(self.frames(some)) for some in rows])
+        new = [one for one in which if one not in self._read]
+        for some in self.frames.chunks(new):
+            sampled = self.level.sampled(self.frames(self.chosen[list(some)].tolist()))
+            self._read.update(zip(some, sampled, strict=True))
+        return torch.stack([self._read[one] for one in which])
 
     def _steadily(self, sampled: Tensor) -> Seen:
         """Frames apart, looked at where they are nearly alike already.

@@ -88,8 +88,11 @@ SECTIONS = (
         "Distortion that bends the head",
         "How far along the phase-encode axis signal of the brain is from where it belongs, by the"
         " field that stays in the scanner while the head moves through it (what no motion shows is"
-        " left out); and how much less was left, in frames that had no part in it, with a field"
-        " along each axis of the grid: the phase-encode axis (filled) has to be clearly ahead."
+        " left out). Bars: how much less a first step towards a field along each axis of the grid"
+        " leaves in frames that had no part in it. That along the phase-encode axis is filled: no"
+        " other may be clearly ahead, and only the axis of the slices may be level with it. The map"
+        " is of the field in the end; what that leaves is said under Distortion. A single bar is"
+        " that of a whole field: a measured one, or one that was asked for."
         " Below, how far each frame was bent, beyond any rigid motion; all frames of the corrected"
         " series have the geometry of the reference.",
     ),

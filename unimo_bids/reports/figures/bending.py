@@ -77,5 +77,7 @@ def _draw_axes(
             color=style.AFTER if mine else "none", lw=1.2,
         )  # fmt: skip
     ax.grid(visible=False, axis="x")
-    ax.set(title="Less left, %", xlim=(-0.6, len(names) - 0.4))
+    several = len(names) > 1  # compared after a step; one alone is of a whole field
+    title = "Less left after\na first step, %" if several else "Less left, %"
+    ax.set(title=title, xlim=(-0.6, len(names) - 0.4))
     ax.set_xticks(range(len(names)), names)
