@@ -83,7 +83,8 @@ def judge(
 
 
 def _row(scan: Scan) -> list[str]:
-    slices = estimate_slices(scan.series, scan.grid.affine.numpy(), scan.motion, scan.times)
+    affine, how = scan.grid.affine.numpy(), (scan.motion, scan.times, scan.excitation)
+    slices = estimate_slices(scan.series, affine, *how)
     inside = scan.motion.mask > 0.5
     used = np.isin(scan.motion.status, ("ok", "searched"))
     told, task = [], []

@@ -74,18 +74,18 @@ class FollowSlices(SimpleInterface):
         motion = read_motion(self.inputs.motion)
         if not (self.inputs.required or may_move_within(motion)):
             return
-        slices = estimate_slices(series, series.affine, motion, times)
+        excitation, unknown = None, []
+        if self.inputs.intensity_correction:
+            excitation, unknown = excitation_of(self.inputs.metadata, times.repetition_time)
+        slices = estimate_slices(series, series.affine, motion, times, excitation)
         if not (self.inputs.required or slices.worth(motion)):
             return
+        if unknown:
+            results["warnings"] = unknown
         saved = saved_by_slices(motion, slices)
         results["motion"] = write_arrays(here / "motion.npz", saved)
         results["transforms"] = str(here / "transforms.txt")
         write_itk(results["transforms"], saved.poses)
-        excitation = None
-        if self.inputs.intensity_correction:
-            excitation, results["warnings"] = excitation_of(
-                self.inputs.metadata, times.repetition_time
-            )
         corrected = self.inputs.intensity_correction
         found = SliceResult.of(slices, motion, excitation, receive=corrected)
         results["slices"] = write_arrays(here / "slices.npz", found)

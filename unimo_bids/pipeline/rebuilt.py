@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unimo_bids.files.scratch import on_disk
 from unimo_bids.motion.estimate import MotionEstimate
-from unimo_bids.motion.slices.history import IN_HEAD, Excitation, SpinHistory
+from unimo_bids.motion.slices.history import IN_HEAD, LEAST_SIGNAL, Excitation, SpinHistory
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from unimo_bids.motion.slices.brightness import HistoryFit
     from unimo_bids.motion.slices.estimation import SliceMotion
     from unimo_bids.motion.slices.receive import ReceiveField
-
-_LEAST_SIGNAL = 0.3  # of that at rest: more than threefold nothing is raised
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +191,7 @@ class Rebuilt:
             change = fit.change(predicted[t]) * weights
             self.history_rms[t] = np.sqrt(np.mean(np.square(change, dtype=np.float64)))
             if fit.worth:
-                signal[t] /= np.maximum(1 + change, _LEAST_SIGNAL)
+                signal[t] /= np.maximum(1 + change, LEAST_SIGNAL)
 
     def _without_receive(
         self, signal: NDArray[np.float32], places: Tensor, weights: NDArray[np.float32]
@@ -215,7 +213,7 @@ class Rebuilt:
             gain[t] = fit(warp(places).numpy())
         # what a place has on average is the template's own
         usual = gain.mean(axis=0, where=self._used[:, None])
-        most = -np.log(_LEAST_SIGNAL)
+        most = -np.log(LEAST_SIGNAL)
         for t in range(len(signal)):
             signal[t] /= np.exp(((gain[t] - usual) * weights).clip(-most, most))
 

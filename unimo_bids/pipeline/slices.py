@@ -99,7 +99,7 @@ def write_slices(
     """
     from unimo_bids.motion.slices.estimation import estimate_slices  # few calls need it
 
-    slices = estimate_slices(series, series.affine, motion, times)
+    slices = estimate_slices(series, series.affine, motion, times, excitation)
     write_table(places["slices"], slice_columns(slices))
     rebuilt = mode == "on" or slices.worth(motion)
     brightness: dict[str, Any] = {}

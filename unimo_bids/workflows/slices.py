@@ -25,7 +25,7 @@ _IN_TIME = (
 _HISTORY = (
     " Spin history was predicted from the trajectory (after Bhagalia & Kim 2008 and Ferrazzi et "
     "al. 2014), its strength fitted to every voxel, and removed where it explained frames that it "
-    "was not fitted to."
+    "was not fitted to; slices were followed without it where frames were then more alike."
 )
 _RECEIVE = (
     " The coils' sensitivity, through which the head moves, was fitted by smooth waves fixed in "

@@ -16,11 +16,13 @@ from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.slices.calm import calm_template, moved_within
 from unimo_bids.motion.slices.fitting import SliceProblem
+from unimo_bids.motion.slices.history import Excitation
 from unimo_bids.motion.slices.judge import clearly_better, standardised
 from unimo_bids.motion.slices.losses import without_losses
 from unimo_bids.motion.slices.rebuilding import evened, rebuild, values_at
 from unimo_bids.motion.slices.thresholds import CALM, FOLLOWING, JUDGE
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory, through_frames
+from unimo_bids.motion.slices.without_history import WithoutHistory, clearly_more_alike
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.region import Region
@@ -112,7 +114,11 @@ def may_move_within(motion: MotionEstimate) -> bool:
 
 
 def estimate_slices(
-    series: Any, affine: NDArray[np.float64], motion: MotionEstimate, times: SliceTimes
+    series: Any,
+    affine: NDArray[np.float64],
+    motion: MotionEstimate,
+    times: SliceTimes,
+    excitation: Excitation | None = None,
 ) -> SliceMotion:
     """Follow a head through the slices of a series, from its motion frame by frame.
 
@@ -126,6 +132,9 @@ def estimate_slices(
         From `estimate_motion`.
     times
         When slices were acquired.
+    excitation
+        What spin history depends on: slices are then fitted without it, where that makes frames
+        more alike. None leaves it.
     """
     with torch.inference_mode():
         frames, head = _prepared(series, affine, motion)
@@ -141,6 +150,10 @@ def estimate_slices(
         fit = SliceProblem(frames, template, head, times, usable, good).fit(start, frame_poses)
         moves = clearly_better(standardised(fit.held_out), good) & good
         if moves.any() and good.sum() >= CALM.fewest:
+            if excitation is not None:
+                frames = _without_history(
+                    frames, template, head, fit.trajectory, times, good, excitation
+                )
             calm = calm_template(frames, template, head, fit.trajectory, times, good)
             problem = SliceProblem(frames, calm, head, times, usable, good)
             fit = problem.refit(start, frame_poses, fit.trajectory)
@@ -205,6 +218,25 @@ def correct_slices(
             made = rebuild(image, warp, torch.from_numpy(gains[t]), places)
             values, coverage = (part.reshape(wanted.shape).numpy() for part in made)
             yield values, coverage
+
+
+def _without_history(
+    frames: Frames,
+    template: Tensor,
+    head: Region,
+    trajectory: Trajectory,
+    times: SliceTimes,
+    good: NDArray[np.bool_],
+    excitation: Excitation,
+) -> Frames:
+    """Frames without spin history, if good ones agree that these are more like the template."""
+    poses = torch.stack([trajectory.at(times.of(t)) for t in range(frames.count)])
+    steadied = WithoutHistory(frames, head, times, poses, excitation)
+    like, even = [], torch.ones(len(times.offsets))  # gains of slices would hold some of it
+    for one in (frames, steadied):
+        likeness = _Likeness(one, template, head, times)
+        like.append([likeness(t, even, poses[t])[0] for t in np.flatnonzero(good).tolist()])
+    return steadied if clearly_more_alike(np.array(like[0]), np.array(like[1])) else frames
 
 
 class _Likeness:

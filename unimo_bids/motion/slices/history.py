@@ -28,6 +28,7 @@ from unimo_bids.spatial.warp import SliceWise
 _T1_AT_3T, _FIELD_POWER = 1.33, 0.38
 _USUAL_FIELD = 3.0  # T, where nobody says
 _MEMORY = 3  # frames: of four excitations by 50°, a sixth is left of what was before
+LEAST_SIGNAL = 0.3  # of that at rest: more than threefold nothing is raised
 IN_HEAD = 0.05  # of the head's weight, from which tissue goes with it
 _BESIDE = (-1, 0, 1)  # slices that turn a place: the nearest and those beside it
 # of a slice's profile, ½ at its borders: 2 is a Gaussian, more is nearer to a box. Convention

@@ -51,6 +51,12 @@ def standardised(held_out: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
+def agreed(gains: NDArray[np.float64]) -> bool:
+    """Whether frames ``(N,)`` agree that something gains."""
+    error = float(gains.std()) / np.sqrt(max(1, len(gains)))
+    return len(gains) > 1 and float(gains.mean()) > JUDGE.clear * error
+
+
 def clearly_better(standardised: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Frames ``(T,)`` for which slices are better than one pose, given how much each gains.
 

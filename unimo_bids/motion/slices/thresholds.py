@@ -38,7 +38,7 @@ class Calm:
 class Judge:
     """Whether a trajectory explains slices that had no part in it."""
 
-    clear: float = convention(3.0, "standard errors over a frame's slices")
+    clear: float = convention(3.0, "standard errors over a frame's slices, or over frames")
     usual: float = derived(
         1.5, "half of that, for the frame in the middle: .6 to 1.1 where heads rest, 4 where not"
     )
