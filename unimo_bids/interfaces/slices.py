@@ -74,7 +74,7 @@ class FollowSlices(SimpleInterface):
         motion = read_motion(self.inputs.motion)
         if not (self.inputs.required or may_move_within(motion)):
             return
-        excitation, unknown = None, []
+        excitation, unknown = None, list[str]()
         if self.inputs.intensity_correction:
             excitation, unknown = excitation_of(self.inputs.metadata, times.repetition_time)
         slices = estimate_slices(series, series.affine, motion, times, excitation)
