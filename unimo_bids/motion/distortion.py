@@ -1,10 +1,11 @@
 """Whether a field in the scanner bends the head as it moves, and which: the step after the poses.
 
 Half of the frames make a template and a field; the other half judge: registered to it with the
-field, do they fit better than without? And better than with fields along the other axes, which
-explain much of what slices at different times, or another axis' distortion, do to the frames? Only
-then is there a correction. Where the head hardly moves, it stays in the same field, and nothing is
-done. A field that was measured comes first, and is judged in the same way.
+field, do they fit better than without? And do fields along the other axes explain them less, as
+they do much of what slices at different times, or another axis' distortion, do to the frames? Only
+then is there a correction. Places where frames are not alike even before are left out. Where the
+head hardly moves, it stays in the same field, and nothing is done. A field that was measured comes
+first, and is judged in the same way.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from unimo_bids.deformation.epi import Distortion, ShiftField, empty_field, part
 from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.held_out import POINTS, POSE_STEPS, STEPS, Ground, Seen, find_ground
+from unimo_bids.motion.held_out import POINTS, STEPS, Ground, Seen, find_ground
 from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, fit_under, head_of, steady
 from unimo_bids.motion.scan import MOST_FRAMES
 from unimo_bids.motion.thresholds import DISTORTION
@@ -35,6 +36,7 @@ _HALF_WAVE = 0.75  # radii of the head; 0.6 was no better on simulated heads
 _POSE_POINTS = 32_768  # as in registration; those of the field leave poses 0.01 to 0.04 mm off
 _MORE_STEPS, _TEMPLATES = 2, 1  # from a field of half of the frames, and for their poses then
 _MAP_STEPS = 3
+_LAST_STEPS = 4  # of each frame's pose: after 2, severe motion was not done
 _NOT_THE_AXIS = "it is not the axis of what is there"
 _ANY_AXIS = "the axis cannot be told from others"
 _NOT_SOUGHT = "No distortion was looked for"
@@ -55,7 +57,7 @@ class Bent:
     less
         By which share less is left with a field along each axis of the grid, in frames that had no
         part in it; only of axes that were tried. Of several, after a first step along each, so that
-        they can be compared; a field that is found in the end leaves less still.
+        they can be compared; what the field in the end leaves, `finding` says.
     measured
         Whether the field is that of a field map.
     """
@@ -273,7 +275,7 @@ def _under_field(
     poses = torch.as_tensor(motion.poses).clone()
     for rows in frames.chunks(good.tolist()):
         sampled = level.sampled(frames(rows))
-        poses[list(rows)] = fit_poses(found, sampled, poses[list(rows)], level, POSE_STEPS)
+        poses[list(rows)] = fit_poses(found, sampled, poses[list(rows)], level, _LAST_STEPS)
     if motion.reference >= 0:
         poses = rigid.orthonormalized(poses @ rigid.inverse(poses[motion.reference]))
         poses[motion.reference] = torch.eye(4, dtype=torch.float64)
