@@ -6,11 +6,12 @@ import torch
 
 from tests.phantom import AFFINE, SHAPE, error_mm, head_mask, noise, random_poses, volume
 from unimo_bids.motion.estimation import estimate_motion, refine_tracking, track
-from unimo_bids.motion.reference import told_from
+from unimo_bids.motion.reference import head_from, told_from
 from unimo_bids.motion.scan import read_scan
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, world_points
+from unimo_bids.spatial.region import Region
 
 COUNT = 8
 MASK = head_mask().numpy() > 0.5
@@ -93,6 +94,25 @@ def test_what_is_told_from_another_place_is_turned_with_it():
     grid = Grid.of((9, 9, 9), np.eye(4) - np.array([[0, 0, 0, 4.0]] * 3 + [[0] * 4]))
     image = torch.zeros(9, 9, 9)
     image[7, 4, 4] = 1.0
-    moved, turned = told_from(pose, image, covariance, grid)
+    head = Region(grid, image, torch.tensor([3.0, 0, 0]).double(), 1.0)
+    there = head_from(pose, head)
+    torch.testing.assert_close(there.center, torch.tensor([0.0, 3, 0]).double())
+    moved, turned = told_from(pose, image, covariance, head, there.center)
     torch.testing.assert_close(turned[0].diagonal(), torch.tensor([2.0, 1, 3, 5, 4, 6]).double())
-    assert moved[4, 7, 4] > 0.99
+    assert moved[4, 7, 4] > 0.99 and there.weights[4, 7, 4] > 0.99
+
+
+def test_deviations_of_a_shift_are_those_at_the_centre_they_are_told_for():
+    """Of a turn that is known to 0.02 rad, 50 mm beside its centre shifts are known to 1 mm."""
+    grid = Grid.of((9, 9, 9), np.eye(4))
+    image = torch.zeros(9, 9, 9)
+    head = Region(grid, image, torch.zeros(3).double(), 1.0)
+    covariance = torch.diag(torch.tensor([0, 0, 0.02**2, 0, 0, 0])).double()[None]
+    beside = torch.tensor([50.0, 0, 0]).double()
+    _, told = told_from(torch.eye(4).double(), image, covariance, head, beside)
+    turns = torch.tensor([0, 0, 0.02]).double()
+    pose = rigid.from_parameters(turns, torch.zeros(3).double(), head.center)
+    moved = rigid.transform(pose, beside[None])[0] - beside
+    expected = moved[:, None] * moved
+    torch.testing.assert_close(told[0, 3:, 3:], expected, atol=0.02, rtol=0)
+    assert float(told[0, 4, 4]) == pytest.approx(1.0) and float(told[0, 2, 4]) > 0

@@ -142,7 +142,7 @@ def _write(
     """Write the scripts to a folder of their own, as jobs of another call may still wait."""
     folder = settings.work_dir / "slurm" / f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
     make_folder(settings.out_dir)  # containers want it to be there
-    make_folder(folder / "logs")
+    make_folder(folder / "logs", new=True)
     # the dataset was validated as a whole: not once more by each of thousands of jobs
     alike = replace(
         settings, participant_label=(), nprocs=None, mem_gb=None, skip_bids_validation=True

@@ -56,8 +56,8 @@ class Place:
 
     @property
     def unborn(self) -> bool:
-        """Whether it is a brain, and not too large for a fetus'."""
-        return self.worth > 0 and self.best.volume <= RANKING.largest_unborn_ml
+        """Whether it is not too large for the brain of a fetus."""
+        return self.best.volume <= RANKING.largest_unborn_ml
 
     def holds(self, other: Candidate) -> bool:
         """Whether a candidate is at this place."""
@@ -243,7 +243,9 @@ def _most_moving(
 ) -> Place:
     """Of places of about the same worth the one whose edge moves most; fetal ones before trunks."""
     close = [place for place in places if place.worth > places[0].worth - VOTING.lead]
-    close = [place for place in close if place.unborn] or close  # as in one frame (`segmentation`)
+    if places[0].best.volume > RANKING.largest_unborn_ml:  # as in one frame (`segmentation`)
+        least = max(0.0, places[0].worth - math.log(RANKING.rival_odds))
+        close = [place for place in close if place.unborn and place.worth > least] or close
     if len(close) == 1 or len(volumes) == 1:
         return close[0]
 

@@ -87,10 +87,10 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those it lies in."""
+def make_folder(folder: Path, *, new: bool = False) -> None:
+    """Make a folder, and those it lies in; a `new` one must not be there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=not new)
     except OSError as error:
         raise machine_error(folder, error) from error
 

@@ -10,6 +10,7 @@ Frames are read a few at a time; what is kept of all of them is a coarse copy.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +30,7 @@ from unimo_bids.motion.groups import place_groups
 from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.losses import without_losses
 from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
-from unimo_bids.motion.reference import compared_with, told_from
+from unimo_bids.motion.reference import compared_with, head_from, told_from
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Progress, Scan, read_scan, scout
 from unimo_bids.motion.settings import MotionSettings
@@ -175,6 +176,8 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
             (readings,) = judge.read(way.refined.poses)
     if mode != "rest":
         do_no_harm(scan, judge, way, readings)
+    elif tracking.compared is not None:  # the others rest, but not where that frame has the head
+        way.refined.poses[asked.reference] = way.track.poses[asked.reference]
     return _judged(scan, way, mode, findings, "tied" in ways and mode != "rest", asked)
 
 
@@ -234,8 +237,12 @@ def _judged(
     covariance[reference] = 0.0
     template = way.images[0]
     if scan.reference != reference:
+        back = poses[reference]
+        if scan.mask is None:
+            asked = replace(asked, head=head_from(back, scan.head))
         template = template * (scan.frames.scale / asked.frames.scale)
-        template, covariance = told_from(poses[reference], template, covariance, scan.frames.grid)
+        center = asked.head.center.cpu()
+        template, covariance = told_from(back, template, covariance, scan.head, center)
     poses = rigid.orthonormalized(poses @ rigid.inverse(poses[reference]))
     poses[reference] = torch.eye(4, dtype=torch.float64)
     status = np.where(way.track.searched, "searched", "ok").astype("<U8")

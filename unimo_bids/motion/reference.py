@@ -23,8 +23,10 @@ from unimo_bids.motion.thresholds import QUALITY, REFERENCE, TRACKING
 from unimo_bids.motion.tracking import Track, follow_images, well_tracked
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial.region import Region
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Rigid
+from unimo_bids.words import Interpolation
 
 _TOLD = (
     "Frame {}, the reference, is unlike the others: frames were compared with frame {}, which "
@@ -123,8 +125,7 @@ def seen_from(scan: Scan, frame: int, pose: Tensor) -> Scan:
     image, mask = frames([frame])[0], of_frame(scan.mask, frame)
     if scan.mask is not None and scan.mask.ndim == 3:
         given = torch.from_numpy(scan.mask.astype(np.float32)).to(image)
-        back = Rigid(rigid.inverse(pose))
-        mask = resample(given, grid, back, interpolation="linear").cpu().numpy()
+        mask = _carried(pose, given, grid, "linear").cpu().numpy()
     head = head_in(image, grid, mask)
     return replace(
         scan,
@@ -145,10 +146,36 @@ def compared_with(scan: Scan, frame: int, track: Track) -> tuple[Scan, Track]:
     return other, replace(track, poses=track.poses @ rigid.inverse(pose))
 
 
+def head_from(pose: Tensor, head: Region) -> Region:
+    """A head in the space of a frame at a pose."""
+    weights = _carried(pose, head.weights, head.grid, "linear")
+    return replace(head, weights=weights, center=_moved(pose, head.center))
+
+
 def told_from(
-    pose: Tensor, template: Tensor, covariance: Tensor, grid: Grid
+    pose: Tensor, template: Tensor, covariance: Tensor, head: Region, center: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A template ``(X, Y, Z)`` and covariances ``(T, 6, 6)`` in the space of a frame at a pose."""
-    moved = resample(template, grid, Rigid(rigid.inverse(pose)))
+    """A template ``(X, Y, Z)`` and covariances ``(T, 6, 6)`` in the space of a frame at a pose.
+
+    Parameters
+    ----------
+    head
+        What shifts were of, before.
+    center
+        ``(3,)`` what they are of, there.
+    """
     turn = torch.block_diag(pose[:3, :3], pose[:3, :3]).to(covariance)
-    return moved, turn @ covariance @ turn.mT
+    # a rotation about another centre shifts this one
+    arm = center.to(pose) - _moved(pose, head.center)
+    shifted = torch.eye(6).to(covariance)
+    shifted[3:, :3] = -rigid.cross_matrix(arm).to(covariance)
+    carried = shifted @ turn
+    return _carried(pose, template, head.grid, "cubic"), carried @ covariance @ carried.mT
+
+
+def _moved(pose: Tensor, point: Tensor) -> Tensor:
+    return rigid.transform(pose, point.to(pose)[None])[0]
+
+
+def _carried(pose: Tensor, image: Tensor, grid: Grid, interpolation: Interpolation) -> Tensor:
+    return resample(image, grid, Rigid(rigid.inverse(pose)), interpolation=interpolation)

@@ -31,6 +31,11 @@ from unimo_bids.words import Population
 
 Report = Callable[[float, str], None]  # told the share done, and what is being done
 
+_COUNTED = (
+    "Where findings name frames, 0 is the reference that was scanned apart, and 1 the first frame "
+    "of the series."
+)
+
 
 def read_echoes(
     paths: Sequence[str | Path], keep: Callable[[Series], None] = lambda _echo: None
@@ -219,6 +224,7 @@ def estimate(
     return replace(
         motion,
         reference=-1,
+        findings=(*motion.findings, _COUNTED) if motion.findings else (),
         poses=motion.poses[1:],
         covariance=motion.covariance[1:],
         similarity=motion.similarity[1:],
