@@ -80,7 +80,7 @@ def test_node_that_cannot_be_sent_to_a_process_fails(tmp_path, notes):
         **SMALL,
         crash_dir=tmp_path,
     )
-    assert "pickle" in failure.reason
+    assert "<lambda>" in failure.reason  # Python words it anew from version to version
     assert times(notes, "fine.ended")
 
 
