@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ from unimo_bids.app import array
 from unimo_bids.app.plan import Estimate
 from unimo_bids.app.scripts import Job, Program, array_script, submit_script
 from unimo_bids.bids.query import BoldRun
-from unimo_bids.errors import InputError
+from unimo_bids.errors import InputError, MachineError
 from unimo_bids.settings import Settings
 
 LABELS = [f"{number:02}" for number in range(1, 21)]
@@ -96,6 +97,20 @@ def test_in_an_image_all_places_are_seen_and_only_outputs_written(tmp_path, sett
         f"{settings.work_dir}:{settings.work_dir}",
     ]
     assert "#SBATCH --gres=gpu:1" in script
+
+
+def test_two_calls_in_one_second_do_not_share_scripts(tmp_path, settings, monkeypatch):
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 11, 30, 12, tzinfo=tz)
+
+    monkeypatch.setattr(datetime, "datetime", Clock)
+    written = array._write(settings, Program(tmp_path / "program"), JOB, LABELS, None)
+    before = (written / "participant.sh").read_text()
+    with pytest.raises(MachineError):
+        array._write(settings, Program(tmp_path / "program"), JOB, LABELS[:1], None)
+    assert (written / "participant.sh").read_text() == before
 
 
 def test_a_place_that_cannot_be_bound_is_refused(tmp_path):
