@@ -94,6 +94,9 @@ def write_study(folder: Path) -> Path:
     func = folder / "sub-01" / "ses-a" / "func"
     image(func / f"{RUNS[0]}_bold.nii.gz", frames(1))
     image(func / f"{RUNS[1]}_bold.nii", frames(2))
+    # as most scanners tell them; the head rests while a frame is taken, so slices are not followed
+    times = [TR * (i % 2 + i / SHAPE[2]) / 2 for i in range(SHAPE[2])]
+    note(func / f"{RUNS[1]}_bold.json", {"SliceTiming": times})
     func = folder / "sub-01" / "ses-b" / "func"
     for echo, (gain, time) in enumerate(((10.0, 0.012), (5.0, 0.03)), start=1):
         name = f"{RUNS[2]}_echo-{echo}"

@@ -214,7 +214,7 @@ def test_reports_have_every_section(done):
             for section in SECTIONS:
                 if section.what == "candidates":
                     continue  # only where there is a choice
-                # only one run was given a mask for each frame; none has slice times, space or field
+                # only one run was given masks; no head moves within frames; no space, no field
                 there = {"masks": run == study.RUNS[0]}
                 there |= dict.fromkeys(("within", "spaces", "bending"), False)
                 there = there.get(section.what, True)

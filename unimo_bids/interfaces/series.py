@@ -72,6 +72,8 @@ class ResampleSeries(SimpleInterface):
         from unimo_bids.pipeline.steps import non_steady_frames
 
         here, inputs, results = Path(runtime.cwd), self.inputs, self._results
+        # an output that is not set takes away the empty default of the input it is connected to
+        results |= {"about_brightness": {}, "history": []}
         motion = read_motion(inputs.motion)
         bends = read_distortion(inputs.distortion) if isdefined(inputs.distortion) else None
         corrected = [here / f"corrected-{number}.nii.gz" for number in range(len(inputs.in_files))]
