@@ -4,9 +4,10 @@ import pytest
 
 from tests.phantom import AFFINE, SHAPE, noise, random_poses, volumes
 from unimo_bids.files.series import read_series, timed
-from unimo_bids.motion.correction import write_corrected
+from unimo_bids.motion.correction import correct_series, moving, seen, write_corrected
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Preceded
+from unimo_bids.spatial.grid import Grid
 
 COUNT = 12
 
@@ -67,6 +68,17 @@ def test_without_two_frames_to_believe_there_is_no_ratio(moved, mask, tmp_path):
     found = corrected(moved, mask, tmp_path / "still.nii.gz", non_steady=COUNT - 1)
     for ratio in found.tsnr():
         np.testing.assert_array_equal(ratio, 0)
+
+
+def test_what_a_frame_saw_is_what_is_not_0_in_the_corrected_series(moved):
+    poses = moved[1].copy()
+    poses[::3, :3, 3] += 40  # mm: far out at times
+    ones = np.ones((*SHAPE, COUNT), dtype=np.float32)
+    frames = np.stack(list(correct_series(ones, AFFINE.numpy(), poses)))
+    inside = np.random.default_rng(0).uniform(size=SHAPE) > 0.5
+    shown = seen(moving(poses), Grid.of(SHAPE, AFFINE), inside)
+    np.testing.assert_array_equal(shown, frames[:, inside] != 0)
+    assert 0.2 < shown[0].mean() < 0.8 < shown[1].mean() < 1
 
 
 def test_a_known_repetition_time_goes_into_the_header(moved, mask, tmp_path):

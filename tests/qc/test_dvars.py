@@ -64,6 +64,22 @@ def test_noise_is_one_however_few_frames_there_are(frames):
     np.testing.assert_allclose(found.std_dvars[1:], 1, atol=0.07)
 
 
+def test_what_leaves_the_field_of_view_is_no_change():
+    series = 1000 + np.random.default_rng(0).normal(0, 5, (20, 20, 20, 40)).astype(np.float32)
+    whole, mask = series_signals(series, np.ones((20, 20, 20))), np.ones((20, 20, 20))
+    seen = np.ones(series.shape, dtype=bool)
+    seen[..., :2, 7] = seen[..., -1, 30:33] = seen[3, 4, 5] = False
+    series[~seen] = 0
+    found = series_signals(series, mask, seen[mask > 0].T)
+    np.testing.assert_allclose(found.std_dvars, whole.std_dvars, atol=0.02)
+    np.testing.assert_allclose(found.global_signal, 1000, atol=0.3)
+    assert series_signals(series, mask).std_dvars[7] > 10
+    # a frame that saw nothing counts as if it had seen that
+    series[..., 12] = seen[..., 12] = False
+    found = series_signals(series, mask, seen[mask > 0].T)
+    assert (found.std_dvars[12:14] > 50).all() and found.global_signal[12] == 0
+
+
 def test_global_signal_is_the_mean_inside():
     series = noisy_series()
     mask = np.zeros(series.shape[:3])

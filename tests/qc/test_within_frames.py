@@ -3,7 +3,7 @@
 import nibabel as nib
 import numpy as np
 
-from unimo_bids.qc.within_frames import SLICE_CONFOUNDS, coverage_of, slice_confounds
+from unimo_bids.qc.within_frames import SLICE_CONFOUNDS, covered_by_slices, slice_confounds
 
 
 def test_what_no_slice_came_near_to_is_not_corrected():
@@ -21,4 +21,5 @@ def test_coverage_is_that_of_the_brain(tmp_path):
     nib.save(nib.Nifti1Image(percent, np.eye(4)), tmp_path / "coverage.nii.gz")
     mask = np.zeros((4, 4, 2))
     mask[1:3, 1:3] = 1
-    assert coverage_of(tmp_path / "coverage.nii.gz", mask).tolist() == [1.0, 0.5, 1.0]
+    covered = covered_by_slices(tmp_path / "coverage.nii.gz", mask)
+    assert covered.shape == (3, 8) and covered.mean(axis=1).tolist() == [1.0, 0.5, 1.0]

@@ -51,6 +51,7 @@ class WriteConfounds(SimpleInterface):
         from unimo_bids.files.series import read_mask, read_series
         from unimo_bids.files.tables import write_table
         from unimo_bids.interfaces.results import read_distortion, read_motion, read_slices
+        from unimo_bids.motion.correction import moving, seen
         from unimo_bids.qc.bending import bending, describe_bending, points_inside
         from unimo_bids.qc.columns import describe_columns
         from unimo_bids.qc.confounds import (
@@ -61,11 +62,18 @@ class WriteConfounds(SimpleInterface):
         )
         from unimo_bids.qc.dvars import series_signals
         from unimo_bids.qc.framewise import framewise_displacement
-        from unimo_bids.qc.within_frames import SLICE_CONFOUNDS, coverage_of, slice_confounds
+        from unimo_bids.qc.within_frames import SLICE_CONFOUNDS, covered_by_slices, slice_confounds
 
         inputs, here = self.inputs, Path(runtime.cwd)
         series, motion = read_series(inputs.in_file), read_motion(inputs.motion)
         residual = read_motion(inputs.residual)
+        mask = read_mask(inputs.mask, series)
+        bends = read_distortion(inputs.distortion) if isdefined(inputs.distortion) else None
+        shown = (
+            covered_by_slices(inputs.coverage, mask)
+            if isdefined(inputs.slices)
+            else seen(moving(motion.poses, bends), series.grid, mask > 0.5)
+        )
         radius = inputs.fd_radius or auto_fd_radius(inputs.brain_radius)
         settings = ConfoundSettings(radius, inputs.fd_threshold, inputs.dvars_threshold)
         remaining = framewise_displacement(residual.poses, residual.center, radius)
@@ -76,7 +84,7 @@ class WriteConfounds(SimpleInterface):
             motion.center,
             status=motion.status,
             similarity=motion.similarity,
-            signals=series_signals(series, read_mask(inputs.mask, series)),
+            signals=series_signals(series, mask, shown),
             remaining=remaining,
             repetition_time=inputs.repetition_time,
             non_steady=inputs.non_steady,
@@ -84,15 +92,13 @@ class WriteConfounds(SimpleInterface):
         )
         described = describe_columns(table, settings)
         if isdefined(inputs.slices):
-            found, mask = read_slices(inputs.slices), read_mask(inputs.mask, series)
-            covered = coverage_of(inputs.coverage, mask)
+            found = read_slices(inputs.slices)
             within = found.within_max, found.within_rms
             history = np.array(inputs.history)
-            table |= slice_confounds(table, *within, covered, history)
+            table |= slice_confounds(table, *within, shown.mean(axis=1), history)
             described |= SLICE_CONFOUNDS
-        if isdefined(inputs.distortion):
-            points = points_inside(read_mask(inputs.mask, series), series.affine)
-            table |= bending(read_distortion(inputs.distortion), motion.poses, points)
+        if bends is not None:
+            table |= bending(bends, motion.poses, points_inside(mask, series.affine))
             described |= describe_bending()
         path, metadata = here / "confounds.tsv", here / "confounds.json"
         write_table(path, table)

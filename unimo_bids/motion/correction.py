@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from unimo_bids.files.writing import SeriesWriter
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.qc.similarity import Likeness
 from unimo_bids.qc.tsnr import TemporalMoments
-from unimo_bids.spatial.grid import Grid
-from unimo_bids.spatial.resampling import resample
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid, inside
+from unimo_bids.spatial.resampling import RIM, resample
 from unimo_bids.spatial.warp import Composed, Rigid, Warp
 from unimo_bids.words import Interpolation
 
@@ -122,6 +123,13 @@ def moving(poses: NDArray[np.float64], distortion: Distortion | None = None) -> 
     """Where the reference is in each frame, by poses ``(T, 4, 4)`` and what bends the head."""
     every = torch.as_tensor(poses)
     return [Rigid(pose) if distortion is None else distortion.warp(pose) for pose in every]
+
+
+def seen(warps: Sequence[Warp], grid: Grid, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which places of a mask ``(X, Y, Z)`` frames on its grid saw, ``(T, V)``: they are not 0."""
+    points = grid.points()[torch.from_numpy(mask).flatten()]
+    places = (rigid.transform(grid.to_index, warp(points)) for warp in warps)
+    return np.stack([inside(place, grid.shape, margin=-RIM).numpy() for place in places])
 
 
 def correct_series(

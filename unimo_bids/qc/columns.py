@@ -99,7 +99,8 @@ def _plain_columns(settings: ConfoundSettings) -> dict[str, dict[str, Any]]:
     }
     return motion | {
         "global_signal": {
-            "Description": "Mean of the corrected series within the brain mask.",
+            "Description": "Mean of the corrected series within the brain mask, of what the frame"
+            " saw.",
             "Units": "arbitrary",
         },
         "std_dvars": {
@@ -112,7 +113,8 @@ def _plain_columns(settings: ConfoundSettings) -> dict[str, dict[str, Any]]:
         },
         "dvars": {
             "Description": "Root mean square change of the corrected series since the frame before,"
-            " within the brain mask whose median is scaled to 1000.",
+            " within the brain mask whose median is scaled to 1000, where both frames saw the"
+            " place.",
             "Method": "Power et al. 2012",
             "Units": "arbitrary",
         },

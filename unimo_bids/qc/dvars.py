@@ -27,7 +27,7 @@ class SeriesSignals:
     Attributes
     ----------
     global_signal
-        ``(T,)`` mean within the mask, in the units of the series.
+        ``(T,)`` mean within the mask of what the frame saw, in the units of the series.
     dvars
         ``(T,)`` root mean square change since the frame before, in thousandths of the median
         within the mask. NaN in the first frame, and throughout where that median is not positive.
@@ -42,7 +42,9 @@ class SeriesSignals:
     std_dvars: Float64
 
 
-def series_signals(series: Any, mask: npt.NDArray[Any]) -> SeriesSignals:
+def series_signals(
+    series: Any, mask: npt.NDArray[Any], seen: npt.NDArray[np.bool_] | None = None
+) -> SeriesSignals:
     """Measure global signal, DVARS and standardised DVARS in one pass over the frames.
 
     With ``d_v(t) = y_v(t) - y_v(t - 1)`` in the voxel v, ``DVARS(t) = √ mean_v d_v(t)²``
@@ -50,7 +52,8 @@ def series_signals(series: Any, mask: npt.NDArray[Any]) -> SeriesSignals:
     the correlation of neighbouring frames and σ the standard deviation, from the interquartile
     range so that a few bad frames do not raise it; `std_dvars` is the ratio. Both are found too
     small or too large in short series, which is undone (`_share_of_noise`). Voxels whose
-    interquartile range is zero take no part.
+    interquartile range is zero take no part. A change is one only where both frames saw the place:
+    a brain whose end leaves the field of view is not a frame gone wrong.
 
     Memory: the masked values of all frames once in float32, and blocks of bounded size.
 
@@ -60,6 +63,8 @@ def series_signals(series: Any, mask: npt.NDArray[Any]) -> SeriesSignals:
         ``(X, Y, Z, T)``, anything that gives a frame for ``series[..., t]``: motion-corrected.
     mask
         ``(X, Y, Z)``, inside where above one half.
+    seen
+        ``(T, V)``, which of the V voxels inside each frame saw; None, or none of a frame: all.
     """
     inside = np.asarray(mask) > 0.5
     voxels, frames = int(inside.sum()), int(series.shape[3])
@@ -69,24 +74,30 @@ def series_signals(series: Any, mask: npt.NDArray[Any]) -> SeriesSignals:
     for t in range(frames):
         values[t] = np.asarray(series[..., t])[inside]
 
+    if seen is None:
+        seen = np.ones((1, voxels), dtype=bool)
+    seen = np.broadcast_to(seen | ~seen.any(axis=1, keepdims=True), values.shape)
     expected, varying = 0.0, 0
-    squares = np.zeros(frames - 1)
-    for block in _voxel_blocks(values):
-        upper, lower = np.percentile(block, (75, 25), axis=1, method="lower")
+    squares, pairs = np.zeros(frames - 1), np.zeros(frames - 1)
+    for block, shown in zip(_voxel_blocks(values), _voxel_blocks(seen), strict=True):
+        mean = (block * shown).sum(axis=1) / np.maximum(shown.sum(axis=1), 1)
+        signal = np.where(shown, block - mean[:, None], 0)
+        upper, lower = np.percentile(signal, (75, 25), axis=1, method="lower")
         varies = upper > lower
         sigma = (upper - lower)[varies] * _SIGMA_PER_IQR
-        signal = block[varies]
-        squares += np.square(np.diff(signal, axis=1)).sum(axis=0)
-        signal -= signal.mean(axis=1, keepdims=True)
+        signal, both = signal[varies], (shown[:, 1:] * shown[:, :-1])[varies]
+        squares += (both * np.square(np.diff(signal, axis=1))).sum(axis=0)
+        pairs += both.sum(axis=0)
         rho = (signal[:, 1:] * signal[:, :-1]).sum(axis=1) / np.square(signal).sum(axis=1)
         expected += float((np.sqrt(2 * (1 - rho)) * sigma).sum())
         varying += len(signal)
 
     change = np.full(frames, np.nan)
-    change[1:] = np.sqrt(squares / varying) if varying else np.nan
+    np.divide(squares, pairs, out=change[1:], where=pairs > 0)
+    change = np.sqrt(change)
     median = _median(values)
     return SeriesSignals(
-        global_signal=values.mean(axis=1, dtype=np.float64),
+        global_signal=values.mean(axis=1, dtype=np.float64, where=seen),
         dvars=change * (_GRAND_MEDIAN / median if median > 0 else np.nan),
         std_dvars=change
         * (varying / expected * _share_of_noise(frames) if expected > 0 else np.nan),
@@ -111,7 +122,7 @@ def _share_of_noise(frames: int) -> float:
     return float(np.sqrt(1 + 1 / frames) * _SIGMA_PER_IQR * (ndtri(upper) - ndtri(lower)))
 
 
-def _voxel_blocks(values: Float32) -> Iterator[Float64]:
+def _voxel_blocks(values: npt.NDArray[Any]) -> Iterator[Float64]:
     """Copies ``(voxels, T)`` of some columns of ``(T, V)`` at a time."""
     step = max(_BLOCK_VALUES // len(values), 1)
     for start in range(0, values.shape[1], step):

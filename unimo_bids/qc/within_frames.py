@@ -37,8 +37,8 @@ SLICE_CONFOUNDS: dict[str, dict[str, Any]] = {  # for their JSON sidecar
 }
 
 
-def coverage_of(path: str | Path, mask: NDArray[Any]) -> NDArray[np.float64]:
-    """Share of the brain that the slices of each frame covered ``(T,)``.
+def covered_by_slices(path: str | Path, mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which places of the brain the slices of each frame covered ``(T, V)``.
 
     Parameters
     ----------
@@ -48,8 +48,7 @@ def coverage_of(path: str | Path, mask: NDArray[Any]) -> NDArray[np.float64]:
         ``(X, Y, Z)``
     """
     image: Any = nib.load(path)
-    covered = np.asanyarray(image.dataobj)[mask > 0.5]
-    return np.asarray((covered >= 50).mean(axis=0), dtype=np.float64)
+    return np.asarray(np.asanyarray(image.dataobj)[mask > 0.5].T >= 50)
 
 
 def slice_confounds(

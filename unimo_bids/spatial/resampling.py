@@ -15,6 +15,10 @@ from unimo_bids.words import Interpolation
 
 _POINTS_AT_ONCE = 1 << 20  # bounds the working memory: about 80 MB
 
+# how far a frame is seen beyond its last centres, voxels: a half, and rounding must not put the
+# border of an unmoved one outside
+RIM = 0.501
+
 
 def resample(
     image: Tensor,
@@ -56,8 +60,7 @@ def resample(
         indices = _indices(grid, warp, onto, block, image.device)
         unseen = torch.zeros(indices.shape[1:], dtype=torch.bool, device=image.device)
         for n, index in zip(grid.shape, indices, strict=True):
-            # 1e-3: rounding must not put the border of an unmoved frame outside
-            unseen |= (index <= -0.501) | (index >= n - 0.499)
+            unseen |= (index <= -RIM) | (index >= n - 1 + RIM)
         at = indices.reshape(3, -1).T[None]
         if interpolation == "cubic":
             read = sample_cubic(values[None], at)
