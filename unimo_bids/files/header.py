@@ -304,13 +304,13 @@ def repetition_time(header: Nifti1Header) -> tuple[float | None, list[str]]:
     """Seconds from frame to frame, None where the header does not say; and what to warn of."""
     stored = float(header["pixdim"][4])
     if not np.isfinite(stored) or stored <= 0:
-        return None, ["The header has no repetition time; it is left as it is."]
+        return None, ["The header has no repetition time."]
     unit = int(header["xyzt_units"]) & 56
     if unit == 0 and stored == 1:  # what nibabel and others write where nobody told them
-        return None, ["The header has no repetition time (1 without a unit); it is left as it is."]
+        return None, ["The header has no repetition time (1 without a unit)."]
     seconds = stored * _SECONDS_PER_UNIT.get(unit, 1.0)
     if seconds > SLOWEST_TR * (1 if unit in _SECONDS_PER_UNIT else 1000):
-        return None, [f"A repetition time of {seconds:g} s cannot be; it is left as it is."]
+        return None, [f"A repetition time of {seconds:g} s, as the header has it, cannot be."]
     if unit in _SECONDS_PER_UNIT or seconds <= LONGEST_TR:
         return seconds, []
     warning = f"A repetition time of {stored:g} s is taken to be milliseconds."
