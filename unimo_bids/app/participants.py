@@ -28,6 +28,8 @@ from unimo_bids.execution.plugins import load_plugin, make_plugin
 from unimo_bids.execution.progress import Progress
 from unimo_bids.execution.resources import resources
 from unimo_bids.settings import Settings
+from unimo_bids.spaces.names import parse_spaces
+from unimo_bids.spaces.templateflow import fetch_templates
 from unimo_bids.workflows.citation import methods_section, read_citation, write_citation
 from unimo_bids.workflows.participant import init_unimo_wf
 
@@ -55,6 +57,8 @@ def run_participants(settings: Settings) -> Outcome:
         write_citation(settings.out_dir, methods, only_markdown=settings.md_only_boilerplate)
         return Outcome()
     check_work(settings.work_dir)
+    if not settings.reports_only:  # else every run would find out for itself, once it is corrected
+        fetch_templates(parse_spaces(settings.output_spaces))
     run_id = f"{datetime.datetime.now():%Y%m%d-%H%M%S}_{uuid.uuid4()}"
     log_folders = {
         str(participant_folder(label)): settings.out_dir / log_folder(label, run_id)
