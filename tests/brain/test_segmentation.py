@@ -81,7 +81,9 @@ def test_the_one_that_is_recognised_is_taken(bright):
 def test_a_fetal_brain_is_taken_rather_than_a_trunk_as_large_as_an_adult_head(bright):
     head, trunk = (60, 60, 90), (200, 180, 90)
     volume = volume_of((head, 30), (trunk, 56))
-    for volumes, center, rivals in (((15, 2300), head, 1), ((600, 2300), trunk, 0)):
+    neither = (900, 2300)
+    asked = (((15, 2300), head, 1), ((600, 2300), trunk, 0), (neither, trunk, 0))
+    for volumes, center, rivals in asked:
         found = segment_brain(volume, SIZES, bright, volumes)
         assert np.abs(_center(found.probability) - center).max() < 1.5
         assert np.abs(found.places[0].center - center).max() < 3

@@ -17,6 +17,7 @@ Float3 = NDArray[np.float32]
 
 # Of its measure of structure
 _RIM_MM, _SMOOTH_MM, _FEWEST = 4.0, 3.0, 50
+_REACH = 4.0  # standard deviations that scipy's Gaussian looks at on either side, and a voxel
 # A ball's section is as wide as the ball. A whole brain is longer than it is high, and its widest
 # section that of a ball larger by this factor.
 _SECTION = 0.9
@@ -143,16 +144,23 @@ def structure(
 
     Noise is smoothed away, and the rim, in whose voxels there are other things as well, left out.
     """
-    inner = ndimage.distance_transform_edt(mask, sampling=sizes) > _RIM_MM
+    if mask.sum() < _FEWEST:
+        return np.inf
+    reach = np.ceil(_REACH * _SMOOTH_MM / np.asarray(sizes)).astype(int) + 1
+    (where,) = ndimage.find_objects(mask.astype(np.uint8))  # a uterus is far larger than a brain
+    first = np.maximum([part.start for part in where] - reach, 0)
+    last = [part.stop for part in where] + reach
+    box = tuple(slice(start, stop) for start, stop in zip(first, last, strict=True))
+    inner = ndimage.distance_transform_edt(mask[box], sampling=sizes) > _RIM_MM
     if inner.sum() < _FEWEST:
         return np.inf
-    within = np.where(inner, np.nan_to_num(np.asarray(volume, dtype=np.float64)), 0)
+    within = np.where(inner, np.nan_to_num(np.asarray(volume[box], dtype=np.float64)), 0)
     smooth, share = (
         ndimage.gaussian_filter(image, _SMOOTH_MM / np.asarray(sizes))[inner]
         for image in (within, inner.astype(np.float64))
     )
     values = smooth / share
-    places = np.argwhere(inner) * np.asarray(sizes)
+    places = (np.argwhere(inner) + first) * np.asarray(sizes)
     x, y, z = ((places - places.mean(axis=0)) / max(places.std(), 1e-6)).T
     field = np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], axis=1)
     fit = field @ np.linalg.lstsq(field, values, rcond=None)[0]
