@@ -10,7 +10,8 @@ from tests.phantom import AFFINE, SHAPE
 from unimo_bids.motion.slices.brightness import fit_history
 from unimo_bids.motion.slices.history import Excitation, SpinHistory, usual_t1
 from unimo_bids.motion.slices.thresholds import HISTORY
-from unimo_bids.spatial.grid import Grid
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.grid import Grid, voxel_centers
 
 TR, T1 = 2.0, 1.4
 GRID = Grid(SHAPE, AFFINE)
@@ -91,3 +92,28 @@ def test_a_task_that_moves_nobody_is_not_eaten():
 
 def test_longer_t1_in_stronger_fields():
     assert usual_t1(1.5) < usual_t1(None) == usual_t1(3.0) < usual_t1(7.0)
+
+
+def test_nothing_of_a_turned_head_is_left_out():
+    """All voxels that show a small head have what they have where everything is head."""
+    small = torch.zeros(SHAPE)
+    i, j, k = (n // 2 for n in SHAPE)
+    small[i - 3 : i + 4, j - 2 : j + 3, k - 2 : k + 2] = 1
+    way = rigid.from_parameters(
+        torch.tensor([[0.0, 0, 0], [0.5, -0.4, 0.3]]).double(),
+        torch.tensor([[0.0, 0, 0], [6.0, -5.0, 4.0]]).double(),
+        torch.zeros(2, 3).double(),
+    )
+    poses = way[:, None].expand(2, SHAPE[2], 4, 4)
+    history = SpinHistory(GRID, 2, OFFSETS, poses, Excitation(80, T1, TR))
+    own, everywhere = (history.of_frame(1, head) for head in (small, torch.ones(SHAPE)))
+    places = rigid.transform(rigid.inverse(way[1]) @ AFFINE, voxel_centers(SHAPE))
+    at = rigid.transform(torch.linalg.inv(AFFINE), places).round().long()
+    x, y, z = at.T
+    inside = ((at >= 0) & (at < torch.tensor(SHAPE))).all(dim=1)
+    shows = torch.zeros(len(at), dtype=torch.bool)
+    shows[inside] = small[x[inside], y[inside], z[inside]] > 0
+    shows = shows.reshape(SHAPE)
+    assert int(shows.sum()) > 100
+    assert float((everywhere[shows] - 1).abs().max()) > 0.05
+    assert torch.equal(own, torch.where(shows, everywhere, 1.0))

@@ -20,7 +20,7 @@ from unimo_bids.motion.slices.history import Excitation
 from unimo_bids.motion.slices.judge import clearly_better, standardised
 from unimo_bids.motion.slices.losses import without_losses
 from unimo_bids.motion.slices.rebuilding import evened, rebuild, values_at
-from unimo_bids.motion.slices.thresholds import CALM, FOLLOWING, JUDGE
+from unimo_bids.motion.slices.thresholds import CALM, FOLLOWING, HISTORY, JUDGE
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory, through_frames
 from unimo_bids.motion.slices.without_history import WithoutHistory, clearly_more_alike
 from unimo_bids.spatial import rigid
@@ -233,9 +233,11 @@ def _without_history(
     poses = torch.stack([trajectory.at(times.of(t)) for t in range(frames.count)])
     steadied = WithoutHistory(frames, head, times, poses, excitation)
     like, even = [], torch.ones(len(times.offsets))  # gains of slices would hold some of it
+    those = np.flatnonzero(good)
+    few = those[np.linspace(0, len(those) - 1, min(len(those), HISTORY.asked)).round().astype(int)]
     for one in (frames, steadied):
         likeness = _Likeness(one, template, head, times)
-        like.append([likeness(t, even, poses[t])[0] for t in np.flatnonzero(good).tolist()])
+        like.append([likeness(t, even, poses[t])[0] for t in few.tolist()])
     return steadied if clearly_more_alike(np.array(like[0]), np.array(like[1])) else frames
 
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.motion.slices.boxes import box_of
 from unimo_bids.motion.slices.rebuilding import SEEN, evened, values_at
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, voxel_centers
@@ -31,6 +32,7 @@ _MEMORY = 3  # frames: of four excitations by 50°, a sixth is left of what was 
 LEAST_SIGNAL = 0.3  # of that at rest: more than threefold nothing is raised
 IN_HEAD = 0.05  # of the head's weight, from which tissue goes with it
 _BESIDE = (-1, 0, 1)  # slices that turn a place: the nearest and those beside it
+_ROUNDED = torch.full((3,), 2.0)  # voxels
 # of a slice's profile, ½ at its borders: 2 is a Gaussian, more is nearer to a box. Convention
 _EDGE = 3
 
@@ -129,7 +131,10 @@ class SpinHistory:
 
     def _voxels(self, t: int, head: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Places in the reference ``(N, 3)`` that a frame's voxels show, their slices, indices."""
-        index = voxel_centers(self.grid.shape)
+        # a voxel goes to the nearest place, half a voxel off along each axis, however it is turned
+        box = box_of(head > IN_HEAD, self.grid, self.warps[t].poses, self.grid, _ROUNDED)
+        low = torch.tensor([part.start for part in box])
+        index = voxel_centers([part.stop - part.start for part in box]) + low
         places = self.warps[t].shown(index)
         at = rigid.transform(self.grid.to_index, places).round().long()
         size = torch.tensor(self.grid.shape)

@@ -6,6 +6,8 @@ a reference may have lost itself.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,11 +17,16 @@ from unimo_bids.motion.frames import Frames, Partial
 from unimo_bids.motion.losses import SignalLoss
 from unimo_bids.motion.scan import CoarseFrames
 from unimo_bids.motion.settings import MotionSettings
+from unimo_bids.motion.slices.boxes import box_of
 from unimo_bids.motion.slices.thresholds import MOST_LOST
 from unimo_bids.motion.thresholds import LOSSES
 from unimo_bids.registration.gauss_newton import register
+from unimo_bids.registration.levels import Level
 from unimo_bids.registration.target import make_target
+from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.region import Region
+
+_RIM = 3  # standard deviations of the window around the head: what it sees of anything
 
 
 def without_losses(
@@ -36,7 +43,7 @@ def without_losses(
     good
         ``(T,)`` which of these are believed.
     """
-    level = CoarseFrames(frames, head, lambda _share, _what: None).level
+    level = _around(head, poses[torch.from_numpy(good)], CoarseFrames(frames, head, _silent).level)
     image, weights = level.image(torch.stack([template, head.weights]))
     look = SignalLoss.at(level, image, weights, head.radius)
     target = make_target(
@@ -60,3 +67,19 @@ def without_losses(
         if float(rest.similarity) > LOSSES.explained and float(rest.in_view) > LOSSES.seen:
             lost[t] = 1 - kept
     return Partial(frames, level.grid, lost) if lost else frames
+
+
+def _around(head: Region, poses: Tensor, level: Level) -> Level:
+    """A level of the places where the head is in the reference, or at poses ``(T, 4, 4)``."""
+    rim = _RIM * LOSSES.window * head.radius / level.grid.sizes
+    poses = torch.cat([torch.eye(4, dtype=torch.float64)[None], poses])
+    box = box_of(head.weights > 0, head.grid, poses, level.grid, rim)
+    x, y, z = (matrix[part] for matrix, part in zip(level.matrices, box, strict=True))
+    moved = torch.eye(4, dtype=torch.float64)
+    moved[:3, 3] = torch.tensor([part.start for part in box])
+    grid = Grid((len(x), len(y), len(z)), level.grid.affine @ moved)
+    return replace(level, matrices=(x, y, z), grid=grid)
+
+
+def _silent(_share: float, _what: str) -> None:
+    """Report no progress."""

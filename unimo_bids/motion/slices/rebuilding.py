@@ -18,7 +18,7 @@ _REACH = 3  # slices either side of the nearest that are looked at
 _WIDTH = 0.6  # slices, of the Gaussian that a slice's weight falls by
 _RIDGE = torch.tensor([1e-6, 0.02, 0.02])  # for what few slices cannot tell: level, slope, bend
 SEEN = 0.5  # of a slice's full weight, that has to come near a place for it to be seen
-_POINTS_AT_ONCE = 1 << 16
+_POINTS_AT_ONCE = 1 << 15
 
 
 def rebuild(frame: Tensor, warp: SliceWise, gains: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,16 +58,16 @@ def values_at(places: Tensor, coefficients: Tensor, warp: SliceWise) -> tuple[Te
     moments = torch.zeros(len(places), 5)
     sums = torch.zeros(len(places), 3)
     size = torch.tensor(warp.grid.shape)
-    for offset in range(-_REACH, _REACH + 1):
-        number = near + offset
-        chosen = number.clamp(0, slices - 1)
-        index = warp.indices(places, chosen)
-        away = index[:, axis] - chosen
-        index[:, axis] = chosen.double()
-        inside = ((index > -0.5) & (index < size - 0.5)).all(dim=1) & (number == chosen)
-        weight = torch.exp(-0.5 * (away / _WIDTH) ** 2) * inside
-        value = sample_cubic(coefficients, index.float()[None])[0, 0]
-        weight, away = weight.float(), away.float()
+    numbers = torch.stack([near + offset for offset in range(-_REACH, _REACH + 1)])
+    chosen = numbers.clamp(0, slices - 1)
+    index = torch.stack([warp.indices(places, one) for one in chosen])
+    apart = index[..., axis] - chosen
+    index[..., axis] = chosen.double()
+    inside = ((index > -0.5) & (index < size - 0.5)).all(dim=2) & (numbers == chosen)
+    weights = (torch.exp(-0.5 * (apart / _WIDTH) ** 2) * inside).float()
+    # all at once: to read a few places of a spline costs as much as to read many
+    values = sample_cubic(coefficients, index.float().reshape(1, -1, 3)).reshape(weights.shape)
+    for weight, away, value in zip(weights, apart.float(), values, strict=True):
         for power in range(5):
             moments[:, power] += weight * away**power
         for power in range(3):

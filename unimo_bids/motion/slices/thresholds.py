@@ -54,6 +54,9 @@ class History:
     )
     fewest: int = convention(8, "frames, of which each half has four")
     least: float = convention(1e-3, "rms change of brightness; less is nothing")
+    asked: int = convention(
+        24, "good frames, before slices are fitted without it; by them all or none are"
+    )
 
 
 @dataclass(frozen=True)

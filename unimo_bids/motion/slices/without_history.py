@@ -41,15 +41,18 @@ class WithoutHistory(Seen):
         excitation: Excitation,
     ) -> None:
         super().__init__(frames)
-        history = SpinHistory(frames.grid, times.axis, times.offsets, poses, excitation)
+        self._history = SpinHistory(frames.grid, times.axis, times.offsets, poses, excitation)
+        self._head = head.weights
         self._signal = on_disk((len(poses), *frames.grid.shape))  # of long series, much memory
-        for t in range(len(poses)):
-            self._signal[t] = history.of_frame(t, head.weights).clamp(min=LEAST_SIGNAL).numpy()
+        self._known = np.zeros(len(poses), dtype=bool)
 
     def __call__(self, indices: Sequence[int]) -> Tensor:
         """Frames at these indices."""
-        signal = torch.from_numpy(np.array(self._signal[np.asarray(indices, dtype=int)]))
-        return self._frames(indices) / signal
+        wanted = np.asarray(indices, dtype=int)
+        for t in wanted[~self._known[wanted]].tolist():  # most are never asked for, if in vain
+            signal = self._history.of_frame(t, self._head)
+            self._signal[t], self._known[t] = signal.clamp(min=LEAST_SIGNAL).numpy(), True
+        return self._frames(indices) / torch.from_numpy(np.array(self._signal[wanted]))
 
 
 def clearly_more_alike(before: NDArray[np.float64], after: NDArray[np.float64]) -> bool:
