@@ -23,12 +23,10 @@ from torch import Tensor
 from unimo_bids.deformation.epi import Distortion, ShiftField, empty_field, part_of
 from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.motion.estimate import MotionEstimate
-from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.held_out import POINTS, STEPS, Ground, Seen, find_ground
 from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, fit_under, head_of, steady
 from unimo_bids.motion.scan import MOST_FRAMES
 from unimo_bids.motion.thresholds import DISTORTION
-from unimo_bids.registration.levels import Level
 from unimo_bids.spatial import rigid
 from unimo_bids.words import GRID_AXES, Deformation
 
@@ -116,7 +114,7 @@ def estimate_distortion(
             said += f"No distortion is corrected: {verdict.said}."
             return Bent(motion, None, said, verdict.less)
         found = _settled(ground, verdict)
-        bent = _under_field(ground.frames, motion, good, found, ground.level)
+        bent = _under_field(ground, motion, good, found)
         whole = found.field.on_whole(ground.region.grid, ground.window)
         fixed, common = whole.without_mean(ground.region.weights)
         under = rigid.inverse(common) @ torch.from_numpy(bent.poses) @ common
@@ -136,13 +134,23 @@ def _settle(
     if measured.field is not None and not measured.doubted:
         return measured, ""
     sought = _seek(ground, axis, how)
-    ahead = sought.field is not None and _clear(sought.gains - measured.gains)
+    ahead = _leaves_less(ground.everywhere, sought, measured)
     return (sought, measured.said) if measured.field is None or ahead else (measured, "")
+
+
+def _leaves_less(seen: Seen, sought: _Verdict, measured: _Verdict) -> bool:
+    """Whether a field of the frames clearly leaves less than a map, where maps are judged."""
+    left = [
+        seen.left_under(one.field, one.poses)
+        for one in (measured, sought)
+        if one.field is not None and one.poses is not None
+    ]
+    return len(left) == 2 and _clear(left[0] - left[1])
 
 
 def _judge_map(ground: Ground, field_map: FieldMap, axis: int) -> _Verdict:
     """How much of a field that was measured frames say there is, and whether that is believed."""
-    seen, amount = ground.judges, 1.0
+    seen, amount = ground.everywhere, 1.0
     for _ in range(2):  # what folds or bends much is not twice as much of the half
         field = field_map.times(amount).on(ground.frames.grid, axis, *ground.box)
         part = part_of(field, 0.0)
@@ -262,19 +270,20 @@ def _settled(ground: Ground, verdict: _Verdict) -> Fit:
     poses[ground.apart] = verdict.poses
     if not verdict.measured:
         few = head_of(region, ground.template, POINTS)
-        found = fit_field(every, poses, distorted, few, level, _MORE_STEPS)
-        distorted, poses = found.field, found.poses
+        poses, distorted = fit_field(every, poses, distorted, few, level, _MORE_STEPS)
     many = head_of(region, ground.template, _POSE_POINTS)
     return fit_under(every, poses, distorted, many, level, _TEMPLATES)
 
 
 def _under_field(
-    frames: Frames, motion: MotionEstimate, good: NDArray[np.int_], found: Fit, level: Level
+    ground: Ground, motion: MotionEstimate, good: NDArray[np.int_], found: Fit
 ) -> MotionEstimate:
     """Motion with the poses that frames have under the field; those that had none keep theirs."""
     poses = torch.as_tensor(motion.poses).clone()
-    for rows in frames.chunks(good.tolist()):
-        sampled = level.sampled(frames(rows))
+    poses[ground.chosen] = found.poses
+    level = ground.level
+    for rows in ground.frames.chunks(good.tolist()):
+        sampled = level.sampled(ground.frames(rows))
         poses[list(rows)] = fit_poses(found, sampled, poses[list(rows)], level, _LAST_STEPS)
     if motion.reference >= 0:
         poses = rigid.orthonormalized(poses @ rigid.inverse(poses[motion.reference]))

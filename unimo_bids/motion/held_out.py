@@ -16,6 +16,7 @@ from unimo_bids.deformation.epi import ShiftField, empty_field
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames, PartOfFrames
 from unimo_bids.motion.pooled import (
+    Fit,
     Head,
     fit_field,
     fit_poses,
@@ -76,15 +77,21 @@ class Ground:
     @cached_property
     def look(self) -> Seen:
         """The first of the frames apart."""
-        return self._steadily(self.read(self.apart[: DISTORTION.looked_at]))
+        return self._seen(DISTORTION.looked_at, self._steady_head)
 
     @cached_property
     def judges(self) -> Seen:
         """All frames apart."""
-        more = self.apart[DISTORTION.looked_at :]
-        if not more:
-            return self.look
-        return self._steadily(torch.cat([self.look.sampled, self.read(more)]))
+        return self._seen(DISTORTION.judges, self._steady_head)
+
+    @cached_property
+    def everywhere(self) -> Seen:
+        """The same frames, looked at in the whole head."""
+        return self._seen(DISTORTION.judges, self.head)
+
+    def _seen(self, most: int, head: Head) -> Seen:
+        which = self.apart[:most]
+        return Seen(self.read(which), self.poses[which], head, self.level)
 
     def read(self, which: Sequence[int]) -> Tensor:
         """Some of the chosen frames, by their places among these, as `Level.sampled`."""
@@ -94,16 +101,17 @@ class Ground:
             self._read.update(zip(some, sampled, strict=True))
         return torch.stack([self._read[one] for one in which])
 
-    def _steadily(self, sampled: Tensor) -> Seen:
-        """Frames apart, looked at where they are nearly alike already.
+    @cached_property
+    def _steady_head(self) -> Head:
+        """Places where frames are nearly alike already, by those of the first look.
 
         Where they are not, signal folds, or what moves meets what stays: a few such places of real
         fetal heads took poses along that were 0.2 mm off before, and the field with them.
         """
-        poses = self.poses[self.apart[: len(sampled)]]
+        which = self.apart[: DISTORTION.looked_at]
         none = empty_field(self.frames.grid, 0, *self.box, self.region.radius)
-        region = steady(sampled, poses, none, self.region, self.level)
-        return Seen(sampled, poses, head_of(region, self.template, POINTS), self.level)
+        region = steady(self.read(which), self.poses[which], none, self.region, self.level)
+        return head_of(region, self.template, POINTS)
 
 
 def find_ground(
@@ -154,8 +162,10 @@ class Seen:
         for part in range(2):
             making, judging = slice(part, None, 2), slice(1 - part, None, 2)
             frames, poses = self.sampled[making], self.poses[making]
-            how = (empty, self.head, self.level, steps, self._template(part, empty))
-            fit = fit_field(frames, poses, *how)
+            how, first = (self.head, self.level), self._template(part, empty)
+            poses, found_field = fit_field(frames, poses, empty, *how, steps, first)
+            target = template_of(frames, poses, found_field, *how) if steps else first
+            fit = Fit(poses, found_field, target)
             judges = self.sampled[judging]
             found = fit_poses(fit, judges, self.poses[judging], self.level, POSE_STEPS)
             if part == 0:
@@ -163,6 +173,18 @@ class Seen:
             fits.append(fit)
             left.append(residuals(fit, judges, found, self.level).log().double())
         return fits[0].field, under, torch.cat(left)
+
+    def left_under(self, field: ShiftField, poses: Tensor) -> Tensor:
+        """Log of what is left in the second half of frames under a field that the first made.
+
+        Poses are those of all frames under it; the first of what `left` gives is the same.
+        """
+        making, judging = slice(0, None, 2), slice(1, None, 2)
+        frames, judges = self.sampled[making], self.sampled[judging]
+        target = template_of(frames, poses[making], field, self.head, self.level)
+        fit = Fit(poses[making], field, target)
+        found = fit_poses(fit, judges, poses[judging], self.level, POSE_STEPS)
+        return residuals(fit, judges, found, self.level).log().double()
 
     def _template(self, part: int, empty: ShiftField) -> Target:
         """Of half of the frames, without a field: the same along all axes."""

@@ -28,13 +28,14 @@ from unimo_bids.motion.template import robust_mean, steadiness
 from unimo_bids.registration.intensity import CAUCHY, gains, modelled
 from unimo_bids.registration.least_squares import robust_scale
 from unimo_bids.registration.levels import Level, make_level
-from unimo_bids.registration.target import Target, make_target
+from unimo_bids.registration.target import LEAST_WEIGHT, Target, make_target
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import sample_linear
 from unimo_bids.spatial.region import Region
 
 _RIM = 3  # voxels around the head, for the derivatives of its template
+_STILL = 2e-3  # mm: a pose that moves by less at the head's surface is found
 _SIZE = 2.0  # mm, of a field before anything is known of it
 _MOST = 0.9  # of the squares that are left, that a step is believed to explain
 _ROUNDS_OF_EVIDENCE = 3  # it changes little after two
@@ -119,6 +120,9 @@ class Reading:
 def read(level: Level, sampled: Tensor, pose: Tensor, field: ShiftField, points: Tensor) -> Reading:
     """Read a frame, ``(X, Y, Z)`` from `Level.sampled`, at points ``(N, 3)`` of the template."""
     indices = rigid.transform(level.grid.to_index @ pose, points.double()).float()
+    if field.is_none:
+        values = level.sample(sampled[None, None], indices[None])[0, 0]
+        return Reading(indices, level.validity(indices), values, torch.zeros_like(values))
     shift = sample_linear(field.seen[None, None], indices[None])[0, 0]
     indices[:, field.axis] += shift / float(field.grid.sizes[field.axis])
     density = sample_linear(field.density[None, None], indices[None])[0, 0]
@@ -179,7 +183,12 @@ def steady(
     window = region.window(_RIM)
     part = region.part(window)
     inside = part.weights.flatten() > 0.5
-    images = _undistorted(sampled, poses, field, part.grid.points(), inside, level)
+    head = (part.weights[None, None] > LEAST_WEIGHT).float()
+    # and what the blur of the variance takes in around it
+    near = max_pool3d(head, 5, stride=1, padding=2).flatten() > 0
+    images = torch.full((len(poses), len(near)), torch.nan)
+    points = part.grid.points()[near]
+    images[:, near] = _undistorted(sampled, poses, field, points, inside[near], level)
     images = images.reshape(-1, *part.grid.shape)
     weights = region.weights.clone()
     weights[window] *= steadiness(images, robust_mean(images), part.weights)
@@ -203,8 +212,8 @@ def fit_field(
     level: Level,
     steps: int,
     target: Target | None = None,
-) -> Fit:
-    """Find field and poses of frames ``(B, X, Y, Z)`` together, from where they are.
+) -> tuple[Tensor, ShiftField]:
+    """Find poses and field of frames ``(B, X, Y, Z)`` together, from where they are.
 
     Parameters
     ----------
@@ -212,15 +221,15 @@ def fit_field(
         Template under the field as it is, if it is known.
     """
     size = _SIZE
-    target = target or template_of(sampled, poses, field, head, level)
     for _ in range(steps):
+        target = target or template_of(sampled, poses, field, head, level)
         points = target.points.double() + target.center
         readings = [
             read(level, frame, pose, field, points)
             for frame, pose in zip(sampled, poses, strict=True)
         ]
         changes = [_change(target, r, p, field) for r, p in zip(readings, poses, strict=True)]
-        common = torch.stack(changes).mean(dim=0)
+        common = sum(changes[1:], start=changes[0]) / len(changes)
         many = common.shape[1]
         hessian = torch.zeros(many, many, dtype=torch.float64)
         gradient = torch.zeros(many, dtype=torch.float64)
@@ -234,9 +243,8 @@ def fit_field(
         coefficients = field.coefficients + step.reshape(field.coefficients.shape)
         field = replace(field, coefficients=coefficients).limited()
         small = torch.stack([back[:6, -1] + back[:6, :-1] @ step for back in eliminated])
-        poses = _moved(poses, small, target)
-        target = template_of(sampled, poses, field, head, level)
-    return Fit(poses, field, target)
+        poses, target = _moved(poses, small, target), None
+    return poses, field
 
 
 def foreseen(
@@ -261,19 +269,18 @@ def foreseen(
     out = []
     for field in fields:
         changes = [_change(target, r, p, field) for r, p in zip(readings, poses, strict=True)]
-        common = torch.stack(changes[making]).mean(dim=0)
-        equations = [
-            _normal_equations(target, reading, change - common)[:2]
-            for reading, change in zip(readings, changes, strict=True)
-        ]
-        hessian = torch.stack([one for one, _ in equations[making]]).sum(dim=0)
-        gradient = torch.stack([one for _, one in equations[making]]).sum(dim=0)
+        first, *others = changes[making]
+        common = sum(others, start=first) / (1 + len(others))
+        made = [_normal_equations(target, readings[t], changes[t] - common)[:2] for t in makes]
+        hessian, gradient = (torch.stack(one).sum(dim=0) for one in zip(*made, strict=True))
         step, _ = _evident_step(hessian, gradient, field, _SIZE)
-        less = torch.stack(
-            [-(2 * g + h @ step) @ step / left[t] for t, (h, g) in enumerate(equations)]
-        )
-        out.append(-0.5 * torch.log1p(-less.clamp(max=_MOST)))
-    return torch.stack(out)[:, asked]
+        less = []
+        for t in asked:
+            change = (changes[t] - common) @ step.float()[:, None]
+            h, g, _ = _normal_equations(target, readings[t], change)
+            less.append(-(2 * g + h[0]).squeeze() / left[t])
+        out.append(-0.5 * torch.log1p(-torch.stack(less).clamp(max=_MOST)))
+    return torch.stack(out)
 
 
 def fit_under(
@@ -287,19 +294,27 @@ def fit_under(
 
 
 def fit_poses(fit: Fit, sampled: Tensor, poses: Tensor, level: Level, steps: int) -> Tensor:
-    """Poses of frames ``(B, X, Y, Z)`` under a field and to a template that stay."""
+    """Poses of frames ``(B, X, Y, Z)`` under a field and to a template that stay.
+
+    Parameters
+    ----------
+    steps
+        At most, of each.
+    """
     target = fit.target
     points = target.points.double() + target.center
     nothing = torch.zeros(len(points), 0)
-    for _ in range(steps):
-        small = torch.stack(
-            [
-                _normal_equations(target, read(level, frame, pose, fit.field, points), nothing)[2]
-                for frame, pose in zip(sampled, poses, strict=True)
-            ]
-        )
-        poses = _moved(poses, small[:, :6, -1], target)
-    return poses
+    found = []
+    for frame, start in zip(sampled, poses, strict=True):
+        pose = start
+        for _ in range(steps):
+            reading = read(level, frame, pose, fit.field, points)
+            small = _normal_equations(target, reading, nothing)[2][:6, -1]
+            pose = _moved(pose[None], small[None], target)[0]
+            if float(small.norm()) < _STILL:
+                break
+        found.append(pose)
+    return torch.stack(found)
 
 
 def residuals(fit: Fit, sampled: Tensor, poses: Tensor, level: Level) -> Tensor:
@@ -328,15 +343,15 @@ def _normal_equations(
     """
     channel = target.channels[0]
     gain, r, w = _unexplained(target, reading)
-    own = torch.cat([(channel.steepest[0] * gain).mT, channel.terms.mT], dim=1)
-    weighted = own * w[:, None]
-    h = (weighted.mT @ own).double()
+    root = w.sqrt()
+    own = torch.cat([(channel.steepest[0] * gain).mT, channel.terms.mT], dim=1) * root[:, None]
+    h = (own.mT @ own).double()
     h += torch.diag(1e-9 * h.diagonal() + 1e-30)  # rounding, where a term is no term
-    change = change * gain[:, None]
-    rhs = torch.cat([weighted.mT @ change, (weighted.mT @ r)[:, None]], dim=1).double()
+    change, r = change * (gain * root)[:, None], r * root
+    rhs = torch.cat([own.mT @ change, (own.mT @ r)[:, None]], dim=1).double()
     back = torch.linalg.solve(h, rhs)
-    hessian = ((change * w[:, None]).mT @ change).double() - rhs[:, :-1].mT @ back[:, :-1]
-    gradient = (change.mT @ (w * r)).double() - rhs[:, :-1].mT @ back[:, -1]
+    hessian = (change.mT @ change).double() - rhs[:, :-1].mT @ back[:, :-1]
+    gradient = (change.mT @ r).double() - rhs[:, :-1].mT @ back[:, -1]
     return hessian, gradient, back
 
 
@@ -353,12 +368,11 @@ def _unexplained(target: Target, reading: Reading) -> tuple[Tensor, Tensor, Tens
 
 def _change(target: Target, reading: Reading, pose: Tensor, field: ShiftField) -> Tensor:
     """What each coefficient changes in a frame at the points, for gain 1, ``(N, K)``."""
-    waves, slopes = field.waves(reading.indices)
     a = pose[:3, :3].mT @ field.direction  # in the template's space
     channel = target.channels[0]
     steepness = channel.steepest[0][3:].mT @ a.float()
-    image = channel.terms[0]
-    return -(steepness[:, None] * waves + image[:, None] * slopes) / (1 + reading.slope)[:, None]
+    squeezed = -1 / (1 + reading.slope)
+    return field.changed(reading.indices, steepness * squeezed, channel.terms[0] * squeezed)
 
 
 def _evident_step(
