@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.thresholds import JUDGE
+from unimo_bids.motion.resolution import mixed, mostly_own
+from unimo_bids.motion.thresholds import JUDGE, RESOLUTION
 from unimo_bids.registration.levels import make_level
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import voxel_centers
@@ -70,8 +71,10 @@ class Judge:
     def __init__(self, frames: Frames, head: Region, usable: NDArray[np.bool_]) -> None:
         self.frames, self.usable = frames, usable
         # a voxel's width of blur: on and off the voxels' centres, noise weighs about the same
-        self.level = make_level(frames.grid, blur=frames.grid.widest, device=frames.device)
-        inside = head.weights.flatten() > 0.5
+        edges = RESOLUTION.blur if mixed(head) else 1.0
+        self.level = make_level(frames.grid, blur=edges * frames.grid.widest, device=frames.device)
+        weights = mostly_own(self.level.image(head.weights)) if mixed(head) else head.weights
+        inside = weights.flatten() > 0.5
         places = voxel_centers(frames.grid.shape, frames.device)[inside]
         chosen = places[:: max(1, len(places) // _POINTS)]
         # beside the voxels' centres: on them, noise would not be averaged, and rest would differ

@@ -15,8 +15,10 @@ from torch import Tensor
 from unimo_bids.brain.head import ADULT_RADIUS, NoImageError, find_head
 from unimo_bids.motion.frames import Frames, empty
 from unimo_bids.motion.guesses import Guesses
+from unimo_bids.motion.resolution import mixed, mostly_own
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.template import align, choose_reference, tears, torn_frames
+from unimo_bids.motion.thresholds import RESOLUTION
 from unimo_bids.registration.intensity import LEAST_VALID
 from unimo_bids.registration.levels import Level, make_level
 from unimo_bids.registration.target import (
@@ -106,8 +108,10 @@ class Scan:
     def fine(self) -> Level:
         """Full resolution."""
         grid = self.frames.grid
-        blur = self.settings.fine_blur * grid.widest
-        return make_level(grid, blur=blur, cubic=True, device=self.frames.device)
+        edges = self.settings.fine_blur
+        if mixed(self.head):
+            edges = min(edges, RESOLUTION.blur)
+        return make_level(grid, blur=edges * grid.widest, cubic=True, device=self.frames.device)
 
     @cached_property
     def window(self) -> Window:
@@ -131,6 +135,8 @@ class Scan:
     def target(self, images: Tensor, level: Level, points: int, model: IntensityModel) -> Target:
         """Target of images ``(J, X, Y, Z)`` at full resolution, any combination of which counts."""
         weights = level.image(self.head.weights * self.steadiness).clamp(0, 1)
+        if mixed(self.head):
+            weights = mostly_own(weights)
         nothing = empty(images[:1])[0]
         if bool(nothing.any()):  # the border of what was seen is no edge of the head
             weights = weights * (level.image(1 - nothing) > LEAST_VALID)
