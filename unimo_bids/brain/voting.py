@@ -127,7 +127,7 @@ def vote(
     best = _most_moving(places, {t: volume(t) for t in seen}, affine) if places else None
     if best is None or best.worth < 0:
         if brain.usable:
-            gone = f"{_listed(list(brains)[1:])} show no brain there"
+            gone = f"{_showing(list(brains)[1:])} no brain there"
             brain = replace(brain, doubts=(*brain.doubts, gone))
         return Vote(brain, reference)
     if _shown(brain, best, affine):
@@ -143,9 +143,9 @@ def _elsewhere(
     """The brain at a place that is not where the reference alone has it."""
     near = sorted(best.candidates, key=lambda t: abs(t - reference))
     outlined = look(reference, best.candidates[near[0]].center)
-    others = _listed(sorted(set(near) - {reference}))
+    others = _showing(sorted(set(near) - {reference}))
     if _shown(outlined, best, affine) and UNCLEAR not in outlined.doubts:
-        warning = f"The brain is where {others} show it, not where the reference alone does."
+        warning = f"The brain is where {others} it, not where the reference alone does."
         return Vote(outlined, reference, [warning])
     for frame in near:
         if frame == reference:
@@ -279,5 +279,7 @@ def _log_odds(candidate: Candidate | None) -> float:
     return math.log(clipped / (1 - clipped))
 
 
-def _listed(frames: Sequence[int]) -> str:
-    return ("frame " if len(frames) == 1 else "frames ") + ", ".join(map(str, frames))
+def _showing(frames: Sequence[int]) -> str:
+    if len(frames) == 1:
+        return f"frame {frames[0]} shows"
+    return f"frames {', '.join(map(str, frames))} show"

@@ -74,10 +74,9 @@ def measure(frames: Representation, reference: int, radius: float, share: float)
         agreed = align(_agreement(fused, agreed)[every], fused)
     mean = _agreement(both, agreed)[every]
     by_image = align(_part(mean, image=True), _part(both, image=True))
-    seen = (weights[:, IMAGE_TERMS[0]] > 0)[:, None].double()
-    by_shape = by_image
-    if bool(seen.any()):
-        by_shape = align(_part(mean, image=False), _part(both, image=False))
+    masked = weights[:, IMAGE_TERMS[0]] > 0
+    seen = masked[:, None].double()
+    by_shape = _where_seen(masked, mean, both, by_image)
     turn, shift = rigid.to_parameters(rigid.inverse(by_image.poses) @ by_shape.poses)
     apart = radius * torch.stack([turn, shift], dim=1) * seen[..., None]
     length = apart.norm(dim=-1)
@@ -96,6 +95,17 @@ def measure(frames: Representation, reference: int, radius: float, share: float)
     return Measured(
         _in_mm(agreed, center, radius), _in_mm(direct, center, radius), evidence, shortened, center
     )
+
+
+def _where_seen(
+    masked: Tensor, mean: Representation, both: Representation, by_image: Alignment
+) -> Alignment:
+    """Alignment by shape of frames that have a mask; of the others that by image, as it is."""
+    poses, evidence = by_image.poses.clone(), by_image.evidence.clone()
+    if bool(masked.any()):  # nothing can be solved from terms that all have no weight
+        found = align(_part(mean[masked], image=False), _part(both[masked], image=False))
+        poses[masked], evidence[masked] = found.poses, found.evidence
+    return Alignment(poses, evidence)
 
 
 def _shares(share: float) -> Tensor:
