@@ -147,7 +147,8 @@ def estimate_slices(
         template = torch.from_numpy(motion.template) / frames.scale
         frame_poses = torch.from_numpy(motion.poses)
         frames = without_losses(frames, template, head, frame_poses, good)
-        fit = SliceProblem(frames, template, head, times, usable, good).fit(start, frame_poses)
+        problem = SliceProblem(frames, template, head, times, usable, good)
+        fit = problem.fit(start, frame_poses)
         moves = clearly_better(standardised(fit.held_out), good) & good
         if moves.any() and good.sum() >= CALM.fewest:
             if excitation is not None:
@@ -166,6 +167,7 @@ def estimate_slices(
             by_slices, by_one = like(t, torch.from_numpy(fit.gains[t]), poses[t], one)
             whole[t] = by_one > by_slices + FOLLOWING.clearly
         poses[torch.from_numpy(whole)] = frame_poses[torch.from_numpy(whole)][:, None]
+        covariance = problem.covariance(fit).numpy()
         to_mm = np.array([motion.radius] * 3 + [1.0] * 3)
         limit = similarity_threshold(fit.similarity[usable])
         return SliceMotion(
@@ -176,8 +178,8 @@ def estimate_slices(
             similarity=fit.similarity,
             explained=usable & (np.nan_to_num(fit.similarity) >= limit),
             whole=whole,
-            covariance=fit.covariance / to_mm[:, None] / to_mm,
-            deviations=_deviations(fit.covariance, motion, whole),
+            covariance=covariance / to_mm[:, None] / to_mm,
+            deviations=_deviations(covariance, motion, whole),
             held_out=held_out,
         )
 

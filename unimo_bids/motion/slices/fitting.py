@@ -15,7 +15,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -37,47 +37,41 @@ from unimo_bids.motion.slices.solving import (
     knot_covariance,
     solved,
 )
+from unimo_bids.motion.slices.stages import STAGES, Stage
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory
+from unimo_bids.motion.slices.uncertainty import between_knots, noise_scale, of_frames
 from unimo_bids.registration.least_squares import solve
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.region import Region
 
-
-@dataclass(frozen=True)
-class Stage:
-    """Of a fit from coarse to fine.
-
-    Attributes
-    ----------
-    blur
-        Voxels in the slices' plane.
-    iterations
-        At most.
-    slack
-        Times that bends may be wider than the series' own.
-    tolerance
-        mm.
-    points
-        Of a frame, those with most information.
-    """
-
-    blur: float
-    iterations: int
-    slack: float
-    tolerance: float
-    points: int
-
-
-_STAGES = (
-    Stage(3.0, 12, 10.0, 0.2, 4_000),
-    Stage(2.0, 8, 5.0, 0.1, 8_000),
-    Stage(1.0, 6, 2.0, 0.05, 8_000),
-    Stage(0.7, 8, 1.0, 0.02, 12_000),
-)
 _AT_ONCE = 4  # frames
 _LEAST_BEND = 0.05  # mm, that the prior always allows
 _LEAST_AWAY = 0.1  # mm, that slices may always be from their frame's pose
 _FREE = 1e6  # mm: where a frame has no pose to believe
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """A trajectory at the end of its last stage.
+
+    Attributes
+    ----------
+    state
+        There.
+    covariance
+        ``(T, S, 6, 6)`` of slices' poses by noise alone, as motions of the reference: turn times
+        radius, shift.
+    model
+        The template of that stage.
+    compared
+        Points of that stage, by a trajectory, or by frames' poses ``(T, 4, 4)`` instead.
+    """
+
+    trajectory: Trajectory
+    state: State
+    covariance: Tensor
+    model: Model
+    compared: Callable[..., Compared]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +86,8 @@ class SliceFit:
         ``(T,)`` correlation of each frame's voxels with the template, as modelled.
     gains
         ``(T, S)`` of slices, relative to their frame's.
-    covariance
-        ``(T, S, 6, 6)`` of slices' poses, as motions of the reference: turn times radius, shift.
+    found
+        What it ended with.
     held_out
         ``(T, S)`` by how much the trajectory, had it not seen a slice, explains it better than its
         frame's one pose does, in observations; NaN where a slice shows nothing of the head.
@@ -102,28 +96,8 @@ class SliceFit:
     trajectory: Trajectory
     similarity: NDArray[np.float64]
     gains: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    found: Followed
     held_out: NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class _Followed:
-    """A trajectory at the end of its last stage.
-
-    Attributes
-    ----------
-    state
-        There.
-    covariance
-        ``(T, S, 6, 6)``
-    state_of
-        Of that stage: of a trajectory, or of frames at poses ``(T, 4, 4)`` instead.
-    """
-
-    trajectory: Trajectory
-    state: State
-    covariance: Tensor
-    state_of: Callable[..., State]
 
 
 class SliceProblem:
@@ -169,11 +143,11 @@ class SliceProblem:
         """
         # what is blurred by as much as heads move between frames shows where they moved
         largest = float(self._believed(start).max()) / self._widest
-        first = max(0, sum(stage.blur >= largest for stage in _STAGES) - 1)
+        first = max(0, sum(stage.blur >= largest for stage in STAGES) - 1)
         begin = across_gaps(
             start, self.frames, self._model(BLUR), self.times, frame_poses, self.usable, self.good
         )
-        return self._judged(self._follow(start, begin, _STAGES[first:]), frame_poses)
+        return self._judged(self._follow(start, begin, STAGES[first:]), frame_poses)
 
     def refit(self, start: Trajectory, frame_poses: Tensor, found: Trajectory) -> SliceFit:
         """Repeat the last stage from what another template gave; stay in the space of that.
@@ -181,14 +155,14 @@ class SliceProblem:
         Two templates of a head do not lie in quite the same place. How far they are apart is how
         far most frames are, as wholes, from their own poses; they are judged as they are there.
         """
-        fine = self._follow(start, found, _STAGES[-1:])
+        fine = self._follow(start, found, STAGES[-1:])
         steps = self._onward(fine, frame_poses)
         apart = self._small(steps[self.good].median(dim=0).values)
         fit = self._judged(fine, frame_poses @ self._small(steps))
         back = fit.trajectory.knots @ rigid.inverse(apart)
         return replace(fit, trajectory=replace(fit.trajectory, knots=back))
 
-    def _follow(self, start: Trajectory, begin: Trajectory, stages: Sequence[Stage]) -> _Followed:
+    def _follow(self, start: Trajectory, begin: Trajectory, stages: Sequence[Stage]) -> Followed:
         """Go through stages; to leave the start costs."""
         trajectory, believed, radius = begin, self._believed(start), self.head.radius
         spread = float(start.bends(radius)[0].norm(dim=1).median())
@@ -198,24 +172,43 @@ class SliceProblem:
             points = self._points(trajectory, model, stage.points)
             sigma: dict[int, Tensor] = {}
             priors = partial(_priors, start, believed, radius, stage.slack * scale)
-            state_of = partial(self._state, model, points, sigma)
+            compared = partial(self._compared, model, points, sigma)
+            state_of = partial(self._state, compared)
             trajectory, state = self._descend(trajectory, priors, state_of, stage)
         covariance = self._slice_covariance(trajectory, state, priors)
-        return _Followed(trajectory, state, covariance, state_of)
+        return Followed(trajectory, state, covariance, model, compared)
 
-    def _judged(self, found: _Followed, frame_poses: Tensor) -> SliceFit:
+    def _judged(self, found: Followed, frame_poses: Tensor) -> SliceFit:
         """Compare a trajectory with one pose a frame."""
-        state, one_pose = found.state, found.state_of(found.trajectory, frame_poses)
+        state, one_pose = found.state, self._state(found.compared, found.trajectory, frame_poses)
         held_out = better_held_out(state, one_pose, found.covariance)
         return SliceFit(
             found.trajectory,
             state.similarity,
             state.gains,
-            found.covariance.numpy(),
+            found,
             held_out.numpy(),
         )
 
-    def _onward(self, found: _Followed, frame_poses: Tensor) -> Tensor:
+    def covariance(self, fit: SliceFit) -> Tensor:
+        """Of slices' poses ``(T, S, 6, 6)``, as motions of the reference: turn times radius, shift.
+
+        See `uncertainty`.
+        """
+        found, good = fit.found, torch.from_numpy(self.good)
+        times = torch.stack([self.times.of(t) for t in range(self.frames.count)])
+        common = torch.zeros(self.frames.count, 6, 6, dtype=torch.float64)
+        for points, of, steepest, at, sigma in found.compared(found.trajectory):
+            common[points.frames] = of_frames(
+                points, found.model.arms(at), *of.linear(steepest, sigma)
+            )
+        return (
+            noise_scale(found.state.of_slices, found.covariance, good) * found.covariance
+            + common[:, None]
+            + between_knots(found.trajectory, times, self.head.radius)
+        )
+
+    def _onward(self, found: Followed, frame_poses: Tensor) -> Tensor:
         """From frames' poses to the one that is nearest to all their slices ``(T, 6)``, mm.
 
         Slices count by what they tell; frames that are not believed have none.
@@ -331,19 +324,38 @@ class SliceProblem:
 
     def _state(
         self,
+        compared: Callable[..., Compared],
+        trajectory: Trajectory,
+        instead: Tensor | None = None,
+    ) -> State:
+        """Cost and normal equations of all knots.
+
+        Slices are where the trajectory has them, or at frames' poses ``(T, 4, 4)`` given instead.
+        """
+        state = State(len(trajectory.knots), self.frames.count, len(self.times.offsets))
+        good = torch.from_numpy(self.good)
+        for chosen, of, steepest, _, sigma in compared(trajectory, instead):
+            equations = of.equations(steepest, sigma, good[chosen.frames])
+            times = self.times.at(chosen.frame, chosen.slice_of)
+            state.add(*trajectory.between(times), equations)
+            state.keep(chosen.frame, chosen.slice_of, equations, of.gains)
+            state.similarity[chosen.frames.numpy()] = of.similarity().numpy()
+        return state
+
+    def _compared(
+        self,
         model: Model,
         points: Sequence[Points],
         sigma: dict[int, Tensor],
         trajectory: Trajectory,
         instead: Tensor | None = None,
-    ) -> State:
-        """Cost and normal equations of all knots; scales of residuals are found once and kept.
+    ) -> Compared:
+        """Points of some frames at a time, their intensities, and what `equations` needs of them.
 
-        Slices are where the trajectory has them, or at frames' poses ``(T, 4, 4)`` given instead.
+        Scales of residuals are found once and kept. With these, where the points are in the
+        template: indices ``(3, M P)``.
         """
-        state = State(len(trajectory.knots), self.frames.count, len(self.times.offsets))
         radius = (self.head.radius / self.frames.grid.sizes).float()
-        good = torch.from_numpy(self.good)
         for number, chosen in enumerate(points):
             times = self.times.at(chosen.frame, chosen.slice_of)
             poses = trajectory.at(times) if instead is None else instead[chosen.frame]
@@ -354,13 +366,10 @@ class SliceProblem:
             of = SliceIntensity(chosen, f, weights * chosen.seen, radius)
             if number not in sigma:
                 sigma[number] = of.scale()
-            equations = of.equations(chosen.steepest(at, model), sigma[number], good[chosen.frames])
-            state.add(*trajectory.between(times), equations)
-            state.keep(chosen.frame, chosen.slice_of, equations, of.gains)
-            state.similarity[chosen.frames.numpy()] = of.similarity().numpy()
-        return state
+            yield chosen, of, chosen.steepest(at, model), at, sigma[number]
 
 
+Compared = Iterator[tuple[Points, SliceIntensity, Tensor, Tensor, Tensor]]
 Priors = Callable[[Trajectory], tuple[BendPrior, AnchorPrior]]
 
 

@@ -78,6 +78,13 @@ class SliceIntensity:
         left = self.of_frames((weights * self.residual**2).sum(dim=1))
         return (1 - left / varies.clamp(min=1e-12)).clamp(0, 1).sqrt()
 
+    def linear(self, steepest: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Jacobian ``(M, 6, P)``, robust weights and residuals ``(M, P)``, as of `equations`."""
+        scale = sigma[self.points.row, None]
+        r = self.residual / scale
+        jacobian = steepest.reshape(6, *r.shape).permute(1, 0, 2) * (-self.gain / scale)[:, None]
+        return jacobian, _COUNT * self.weights / (1 + (r / CAUCHY) ** 2), r
+
     def equations(self, steepest: Tensor, sigma: Tensor, stays: Tensor) -> SliceEquations:
         """Of each slice, and its cost.
 
@@ -91,14 +98,10 @@ class SliceIntensity:
             ``(F,)`` bool: whether the frame's pose is believed: its points then belong to the head,
             and to leave it costs, as far as others do not come in.
         """
-        scale = sigma[self.points.row, None]
-        r = self.residual / scale
-        squared = (r / CAUCHY) ** 2
-        weights = _COUNT * self.weights / (1 + squared)
-        jacobian = steepest.reshape(6, *r.shape).permute(1, 0, 2) * (-self.gain / scale)[:, None]
+        jacobian, weights, r = self.linear(steepest, sigma)
         weighted = jacobian * weights[:, None]
         left = (self.points.weights - self.weights).sum(dim=1).clamp(min=0) * stays[self.points.row]
-        cost = (self.weights * torch.log1p(squared)).sum(dim=1)
+        cost = (self.weights * torch.log1p((r / CAUCHY) ** 2)).sum(dim=1)
         cost = cost + left * math.log1p((_OFF / CAUCHY) ** 2)
         return SliceEquations(
             (weighted @ jacobian.mT).double(),

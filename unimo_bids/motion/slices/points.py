@@ -92,10 +92,13 @@ class Model:
     def steepest(self, at: Tensor) -> Tensor:
         """Change of the template at indices ``(3, N)`` by a motion of the slice, per mm."""
         slopes = sample_linear(self.slopes, at.mT[None])[0]
+        return torch.cat([torch.linalg.cross(self.arms(at), slopes, dim=0), slopes])
+
+    def arms(self, at: Tensor) -> Tensor:
+        """From the head's centre to indices ``(3, N)``, in its radii."""
         to_place = self.grid.affine[:3]
         origin = (to_place[:, 3] - self.head.center).float()[:, None]
-        arm = (to_place[:, :3].float() @ at + origin) / self.head.radius
-        return torch.cat([torch.linalg.cross(arm, slopes, dim=0), slopes])
+        return (to_place[:, :3].float() @ at + origin) / self.head.radius
 
 
 @dataclass(eq=False)
