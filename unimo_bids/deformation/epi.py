@@ -58,14 +58,33 @@ class ShiftField:
         """``(3,)`` unit vector a of the axis in the world."""
         return self.grid.affine[:3, self.axis] / self.grid.sizes[self.axis]
 
-    def waves(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Each cosine at indices ``(N, 3)``, and its slope along a, per mm: ``(N, P·Q·R)``."""
-        factors, slopes = [], []
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing is displaced."""
+        return not bool(self.coefficients.any())
+
+    def changed(self, indices: Tensor, by_shift: Tensor, by_slope: Tensor) -> Tensor:
+        """What each coefficient changes where something changes with shift and slope.
+
+        Parameters
+        ----------
+        indices
+            ``(N, 3)``
+        by_shift, by_slope
+            ``(N,)`` s and t: of a mm of displacement, of its slope along a.
+
+        Returns
+        -------
+        Tensor
+            ``(N, P·Q·R)``: s φ + t ∂φ/∂a of each cosine φ.
+        """
+        factors = []
         for axis, many in enumerate(self.coefficients.shape):
             factor, slope = self.along(axis, indices[:, axis], many)
+            if axis == self.axis:  # all others are factors of both
+                factor = by_shift[:, None] * factor + by_slope[:, None] * slope
             factors.append(factor)
-            slopes.append(slope if axis == self.axis else factor)
-        return _products(factors), _products(slopes)
+        return _products(factors)
 
     @cached_property
     def shift(self) -> Tensor:
@@ -186,11 +205,11 @@ class PartOfField(ShiftField):
         """As of a field that is found in frames: any size of it is expected alike."""
         return torch.ones_like(self.coefficients)
 
-    def waves(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The known field at indices ``(N, 3)``, and its slope along a, per mm: ``(N, 1)``."""
+    def changed(self, indices: Tensor, by_shift: Tensor, by_slope: Tensor) -> Tensor:
+        """As of a field that is found in frames, of the known field, ``(N, 1)``."""
         both = torch.stack([self.known.shift, self.known.density - 1])[None]
         shift, slope = sample_linear(both, indices[None].float())[0]
-        return shift[:, None], slope[:, None]
+        return (by_shift * shift + by_slope * slope)[:, None]
 
     def _on_grid(self, *, sloped: bool) -> Tensor:
         known = self.known.density - 1 if sloped else self.known.shift

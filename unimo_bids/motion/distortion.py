@@ -23,18 +23,20 @@ from torch import Tensor
 from unimo_bids.deformation.epi import Distortion, ShiftField, empty_field, part_of
 from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.motion.estimate import MotionEstimate
-from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.held_out import POINTS, STEPS, Ground, Seen, find_ground
-from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, fit_under, head_of, steady
+from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, fit_under
 from unimo_bids.motion.scan import MOST_FRAMES
 from unimo_bids.motion.thresholds import DISTORTION
-from unimo_bids.registration.levels import Level
+from unimo_bids.motion.undistorted import head_of, steady
 from unimo_bids.spatial import rigid
 from unimo_bids.words import GRID_AXES, Deformation
 
 _HALF_WAVE = 0.75  # radii of the head; 0.6 was no better on simulated heads
 _POSE_POINTS = 32_768  # as in registration; those of the field leave poses 0.01 to 0.04 mm off
-_MORE_STEPS, _TEMPLATES = 2, 1  # from a field of half of the frames, and for their poses then
+# at most, from a field of half of the frames, and of templates for their poses then: severe motion
+# needs all, most series two and one
+_MORE_STEPS, _TEMPLATES = 6, 4
+_STEP = 5e-4  # of what is left, log: severe motion has 1.5e-3 in each, others 3e-4 in the second
 _MAP_STEPS = 3
 _LAST_STEPS = 4  # of each frame's pose: after 2, severe motion was not done
 _NOT_THE_AXIS = "it is not the axis of what is there"
@@ -116,7 +118,7 @@ def estimate_distortion(
             said += f"No distortion is corrected: {verdict.said}."
             return Bent(motion, None, said, verdict.less)
         found = _settled(ground, verdict)
-        bent = _under_field(ground.frames, motion, good, found, ground.level)
+        bent = _under_field(ground, motion, good, found)
         whole = found.field.on_whole(ground.region.grid, ground.window)
         fixed, common = whole.without_mean(ground.region.weights)
         under = rigid.inverse(common) @ torch.from_numpy(bent.poses) @ common
@@ -262,19 +264,20 @@ def _settled(ground: Ground, verdict: _Verdict) -> Fit:
     poses[ground.apart] = verdict.poses
     if not verdict.measured:
         few = head_of(region, ground.template, POINTS)
-        found = fit_field(every, poses, distorted, few, level, _MORE_STEPS)
-        distorted, poses = found.field, found.poses
+        poses, distorted = fit_field(every, poses, distorted, few, level, _MORE_STEPS, worth=_STEP)
     many = head_of(region, ground.template, _POSE_POINTS)
     return fit_under(every, poses, distorted, many, level, _TEMPLATES)
 
 
 def _under_field(
-    frames: Frames, motion: MotionEstimate, good: NDArray[np.int_], found: Fit, level: Level
+    ground: Ground, motion: MotionEstimate, good: NDArray[np.int_], found: Fit
 ) -> MotionEstimate:
     """Motion with the poses that frames have under the field; those that had none keep theirs."""
     poses = torch.as_tensor(motion.poses).clone()
-    for rows in frames.chunks(good.tolist()):
-        sampled = level.sampled(frames(rows))
+    poses[ground.chosen] = found.poses
+    level = ground.level
+    for rows in ground.frames.chunks(good.tolist()):
+        sampled = level.sampled(ground.frames(rows))
         poses[list(rows)] = fit_poses(found, sampled, poses[list(rows)], level, _LAST_STEPS)
     if motion.reference >= 0:
         poses = rigid.orthonormalized(poses @ rigid.inverse(poses[motion.reference]))

@@ -15,18 +15,9 @@ from torch import Tensor
 from unimo_bids.deformation.epi import ShiftField, empty_field
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames, PartOfFrames
-from unimo_bids.motion.pooled import (
-    Head,
-    fit_field,
-    fit_poses,
-    foreseen,
-    head_of,
-    level_of,
-    residuals,
-    steady,
-    template_of,
-)
+from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, foreseen, residuals
 from unimo_bids.motion.thresholds import DISTORTION
+from unimo_bids.motion.undistorted import Head, head_of, level_of, steady, template_of
 from unimo_bids.registration.levels import Level
 from unimo_bids.registration.target import Target
 from unimo_bids.spatial import rigid
@@ -154,8 +145,10 @@ class Seen:
         for part in range(2):
             making, judging = slice(part, None, 2), slice(1 - part, None, 2)
             frames, poses = self.sampled[making], self.poses[making]
-            how = (empty, self.head, self.level, steps, self._template(part, empty))
-            fit = fit_field(frames, poses, *how)
+            how, first = (self.head, self.level), self._template(part, empty)
+            poses, found_field = fit_field(frames, poses, empty, *how, steps, first)
+            target = template_of(frames, poses, found_field, *how) if steps else first
+            fit = Fit(poses, found_field, target)
             judges = self.sampled[judging]
             found = fit_poses(fit, judges, self.poses[judging], self.level, POSE_STEPS)
             if part == 0:

@@ -16,174 +16,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool3d
 
 from unimo_bids.deformation.epi import ShiftField
-from unimo_bids.motion.settings import MotionSettings
-from unimo_bids.motion.template import robust_mean, steadiness
+from unimo_bids.motion.undistorted import Head, Reading, read, template_of
 from unimo_bids.registration.intensity import CAUCHY, gains, modelled
 from unimo_bids.registration.least_squares import robust_scale
-from unimo_bids.registration.levels import Level, make_level
-from unimo_bids.registration.target import Target, make_target
+from unimo_bids.registration.levels import Level
+from unimo_bids.registration.target import Target
 from unimo_bids.spatial import rigid
-from unimo_bids.spatial.grid import Grid
-from unimo_bids.spatial.interpolation import sample_linear
-from unimo_bids.spatial.region import Region
 
-_RIM = 3  # voxels around the head, for the derivatives of its template
+_STILL = 2e-3  # mm: a pose that moves by less at the head's surface is found
+_MOVED = 0.05  # mm at the head's surface, from which poses that moved make another template
 _SIZE = 2.0  # mm, of a field before anything is known of it
 _MOST = 0.9  # of the squares that are left, that a step is believed to explain
 _ROUNDS_OF_EVIDENCE = 3  # it changes little after two
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """What of the template counts.
-
-    Attributes
-    ----------
-    region
-        The head, in the part of the grid that holds it.
-        Its weights are 0 but at the points that are looked at.
-    level
-        The resolution of that part.
-    places
-        Those points, ``(N, 3)`` RAS mm.
-    """
-
-    region: Region
-    level: Level
-    places: Tensor
-
-    @cached_property
-    def near(self) -> Tensor:
-        """Voxels, flat, that gradients at the points need: three to either side along each axis."""
-        weights = self.region.weights[None, None]
-        reached = []
-        for axis in range(3):
-            arm = [7 if one == axis else 1 for one in range(3)]
-            reached.append(max_pool3d(weights, arm, stride=1, padding=[n // 2 for n in arm]))
-        return torch.stack(reached).amax(dim=0).flatten() > 0
-
-
-def head_of(region: Region, template: Tensor, points: int) -> Head:
-    """What of a head is looked at: points with most information, the same throughout.
-
-    Parameters
-    ----------
-    template
-        ``(X, Y, Z)`` mean of the frames, as they are known before.
-    points
-        At most so many.
-    """
-    window = region.window(_RIM)
-    part = region.part(window)
-    level = level_of(part.grid)
-    target = make_target(
-        [level.image(template[window])[None]],
-        part.weights,
-        level,
-        center=part.center,
-        radius=part.radius,
-        max_points=points,
-    )
-    places = target.points.double() + target.center
-    x, y, z = rigid.transform(part.grid.to_index, places).round().long().mT
-    weights = torch.zeros_like(part.weights)
-    weights[x, y, z] = part.weights[x, y, z]
-    return Head(replace(part, weights=weights), level, places)
-
-
-def level_of(grid: Grid) -> Level:
-    """The resolution at which frames are read."""
-    return make_level(grid, blur=MotionSettings().fine_blur * grid.widest, cubic=True)
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """A frame at N points of the template: where it shows them ``(N, 3)``, and what it shows.
-
-    ``values`` are without squeezing, ``slope`` is ``∂d/∂a``, all ``(N,)``.
-    """
-
-    indices: Tensor
-    view: Tensor
-    values: Tensor
-    slope: Tensor
-
-
-def read(level: Level, sampled: Tensor, pose: Tensor, field: ShiftField, points: Tensor) -> Reading:
-    """Read a frame, ``(X, Y, Z)`` from `Level.sampled`, at points ``(N, 3)`` of the template."""
-    indices = rigid.transform(level.grid.to_index @ pose, points.double()).float()
-    shift = sample_linear(field.seen[None, None], indices[None])[0, 0]
-    indices[:, field.axis] += shift / float(field.grid.sizes[field.axis])
-    density = sample_linear(field.density[None, None], indices[None])[0, 0]
-    values = level.sample(sampled[None, None], indices[None])[0, 0]
-    return Reading(indices, level.validity(indices), values / density, density - 1)
-
-
-def template_of(
-    sampled: Tensor, poses: Tensor, field: ShiftField, head: Head, level: Level
-) -> Target:
-    """The mean of frames ``(B, X, Y, Z)`` without motion and distortion, as a target."""
-    region = head.region
-    near = head.near
-    points = region.grid.points()[near]
-    inside = region.weights.flatten()[near] > 0.5
-    mean = torch.zeros(len(near))
-    images = _undistorted(sampled, poses, field, points, inside, level)
-    mean[near] = robust_mean(images[..., None, None])[:, 0, 0]
-    return make_target(
-        [mean.reshape(1, *region.grid.shape)],
-        region.weights,
-        head.level,
-        center=region.center,
-        radius=region.radius,
-        model="bias",
-        max_points=len(head.places),
-    )
-
-
-def _undistorted(
-    sampled: Tensor, poses: Tensor, field: ShiftField, points: Tensor, inside: Tensor, level: Level
-) -> Tensor:
-    """Frames ``(B, X, Y, Z)`` without motion and distortion at points, ``(B, N)``.
-
-    All have the intensity of the first ``inside``, ``(N,)``; NaN where they did not see a point.
-    """
-    images: list[Tensor] = []
-    for frame, pose in zip(sampled, poses, strict=True):
-        found = read(level, frame, pose, field, points)
-        image = torch.where(found.view > 0.5, found.values, torch.nan)
-        if images:
-            both = inside & torch.isfinite(image) & torch.isfinite(images[0])
-            here, there = image[both], images[0][both]
-            gain = there.std() / here.std().clamp(min=1e-12)
-            image = (image - here.mean()) * gain + there.mean()
-        images.append(image)
-    return torch.stack(images)
-
-
-def steady(
-    sampled: Tensor, poses: Tensor, field: ShiftField, region: Region, level: Level
-) -> Region:
-    """A head without the places where a field does not make frames ``(B, X, Y, Z)`` alike.
-
-    Near air signal folds, and fields are sharper than any cosine that is looked for: such places
-    would draw field and poses everywhere else.
-    """
-    window = region.window(_RIM)
-    part = region.part(window)
-    inside = part.weights.flatten() > 0.5
-    images = _undistorted(sampled, poses, field, part.grid.points(), inside, level)
-    images = images.reshape(-1, *part.grid.shape)
-    weights = region.weights.clone()
-    weights[window] *= steadiness(images, robust_mean(images), part.weights)
-    return replace(region, weights=weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,24 +52,29 @@ def fit_field(
     level: Level,
     steps: int,
     target: Target | None = None,
-) -> Fit:
-    """Find field and poses of frames ``(B, X, Y, Z)`` together, from where they are.
+    worth: float = 0.0,
+) -> tuple[Tensor, ShiftField]:
+    """Find poses and field of frames ``(B, X, Y, Z)`` together, from where they are.
 
     Parameters
     ----------
+    steps
+        At most.
     target
         Template under the field as it is, if it is known.
+    worth
+        Of what is left, log, that a step has to explain; with less it is the last.
     """
     size = _SIZE
-    target = target or template_of(sampled, poses, field, head, level)
     for _ in range(steps):
+        target = target or template_of(sampled, poses, field, head, level)
         points = target.points.double() + target.center
         readings = [
             read(level, frame, pose, field, points)
             for frame, pose in zip(sampled, poses, strict=True)
         ]
         changes = [_change(target, r, p, field) for r, p in zip(readings, poses, strict=True)]
-        common = torch.stack(changes).mean(dim=0)
+        common = sum(changes[1:], start=changes[0]) / len(changes)
         many = common.shape[1]
         hessian = torch.zeros(many, many, dtype=torch.float64)
         gradient = torch.zeros(many, dtype=torch.float64)
@@ -234,9 +88,11 @@ def fit_field(
         coefficients = field.coefficients + step.reshape(field.coefficients.shape)
         field = replace(field, coefficients=coefficients).limited()
         small = torch.stack([back[:6, -1] + back[:6, :-1] @ step for back in eliminated])
-        poses = _moved(poses, small, target)
-        target = template_of(sampled, poses, field, head, level)
-    return Fit(poses, field, target)
+        alike = len(poses) * len(points) / target.correlated  # places that tell of their own
+        poses, target = _moved(poses, small, target), None
+        if -float(gradient @ step) / 2 < worth * alike:
+            break
+    return poses, field
 
 
 def foreseen(
@@ -261,45 +117,58 @@ def foreseen(
     out = []
     for field in fields:
         changes = [_change(target, r, p, field) for r, p in zip(readings, poses, strict=True)]
-        common = torch.stack(changes[making]).mean(dim=0)
-        equations = [
-            _normal_equations(target, reading, change - common)[:2]
-            for reading, change in zip(readings, changes, strict=True)
-        ]
-        hessian = torch.stack([one for one, _ in equations[making]]).sum(dim=0)
-        gradient = torch.stack([one for _, one in equations[making]]).sum(dim=0)
+        first, *others = changes[making]
+        common = sum(others, start=first) / (1 + len(others))
+        made = [_normal_equations(target, readings[t], changes[t] - common)[:2] for t in makes]
+        hessian, gradient = (torch.stack(one).sum(dim=0) for one in zip(*made, strict=True))
         step, _ = _evident_step(hessian, gradient, field, _SIZE)
-        less = torch.stack(
-            [-(2 * g + h @ step) @ step / left[t] for t, (h, g) in enumerate(equations)]
-        )
-        out.append(-0.5 * torch.log1p(-less.clamp(max=_MOST)))
-    return torch.stack(out)[:, asked]
+        less = []
+        for t in asked:
+            change = (changes[t] - common) @ step.float()[:, None]
+            h, g, _ = _normal_equations(target, readings[t], change)
+            less.append(-(2 * g + h[0]).squeeze() / left[t])
+        out.append(-0.5 * torch.log1p(-torch.stack(less).clamp(max=_MOST)))
+    return torch.stack(out)
 
 
 def fit_under(
     sampled: Tensor, poses: Tensor, field: ShiftField, head: Head, level: Level, steps: int
 ) -> Fit:
-    """Find poses of frames ``(B, X, Y, Z)`` and their template, under a field that stays."""
+    """Poses of frames ``(B, X, Y, Z)`` and their template under a field that stays.
+
+    Until poses stay, in so many steps at most.
+    """
     for _ in range(steps):
         fit = Fit(poses, field, template_of(sampled, poses, field, head, level))
-        poses = fit_poses(fit, sampled, poses, level, 1)
+        before, poses = poses, fit_poses(fit, sampled, poses, level, 1)
+        moved = rigid.displacement(before, poses, head.region.surface()).mean(dim=-1)
+        if float(moved.max()) < _MOVED:
+            break
     return Fit(poses, field, template_of(sampled, poses, field, head, level))
 
 
 def fit_poses(fit: Fit, sampled: Tensor, poses: Tensor, level: Level, steps: int) -> Tensor:
-    """Poses of frames ``(B, X, Y, Z)`` under a field and to a template that stay."""
+    """Poses of frames ``(B, X, Y, Z)`` under a field and to a template that stay.
+
+    Parameters
+    ----------
+    steps
+        At most, of each.
+    """
     target = fit.target
     points = target.points.double() + target.center
     nothing = torch.zeros(len(points), 0)
-    for _ in range(steps):
-        small = torch.stack(
-            [
-                _normal_equations(target, read(level, frame, pose, fit.field, points), nothing)[2]
-                for frame, pose in zip(sampled, poses, strict=True)
-            ]
-        )
-        poses = _moved(poses, small[:, :6, -1], target)
-    return poses
+    found = []
+    for frame, start in zip(sampled, poses, strict=True):
+        pose = start
+        for _ in range(steps):
+            reading = read(level, frame, pose, fit.field, points)
+            small = _normal_equations(target, reading, nothing)[2][:6, -1]
+            pose = _moved(pose[None], small[None], target)[0]
+            if float(small.norm()) < _STILL:
+                break
+        found.append(pose)
+    return torch.stack(found)
 
 
 def residuals(fit: Fit, sampled: Tensor, poses: Tensor, level: Level) -> Tensor:
@@ -328,15 +197,15 @@ def _normal_equations(
     """
     channel = target.channels[0]
     gain, r, w = _unexplained(target, reading)
-    own = torch.cat([(channel.steepest[0] * gain).mT, channel.terms.mT], dim=1)
-    weighted = own * w[:, None]
-    h = (weighted.mT @ own).double()
+    root = w.sqrt()
+    own = torch.cat([(channel.steepest[0] * gain).mT, channel.terms.mT], dim=1) * root[:, None]
+    h = (own.mT @ own).double()
     h += torch.diag(1e-9 * h.diagonal() + 1e-30)  # rounding, where a term is no term
-    change = change * gain[:, None]
-    rhs = torch.cat([weighted.mT @ change, (weighted.mT @ r)[:, None]], dim=1).double()
+    change, r = change * (gain * root)[:, None], r * root
+    rhs = torch.cat([own.mT @ change, (own.mT @ r)[:, None]], dim=1).double()
     back = torch.linalg.solve(h, rhs)
-    hessian = ((change * w[:, None]).mT @ change).double() - rhs[:, :-1].mT @ back[:, :-1]
-    gradient = (change.mT @ (w * r)).double() - rhs[:, :-1].mT @ back[:, -1]
+    hessian = (change.mT @ change).double() - rhs[:, :-1].mT @ back[:, :-1]
+    gradient = (change.mT @ r).double() - rhs[:, :-1].mT @ back[:, -1]
     return hessian, gradient, back
 
 
@@ -353,12 +222,11 @@ def _unexplained(target: Target, reading: Reading) -> tuple[Tensor, Tensor, Tens
 
 def _change(target: Target, reading: Reading, pose: Tensor, field: ShiftField) -> Tensor:
     """What each coefficient changes in a frame at the points, for gain 1, ``(N, K)``."""
-    waves, slopes = field.waves(reading.indices)
     a = pose[:3, :3].mT @ field.direction  # in the template's space
     channel = target.channels[0]
     steepness = channel.steepest[0][3:].mT @ a.float()
-    image = channel.terms[0]
-    return -(steepness[:, None] * waves + image[:, None] * slopes) / (1 + reading.slope)[:, None]
+    squeezed = -1 / (1 + reading.slope)
+    return field.changed(reading.indices, steepness * squeezed, channel.terms[0] * squeezed)
 
 
 def _evident_step(
