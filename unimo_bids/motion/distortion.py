@@ -40,6 +40,7 @@ _STEP = 5e-4  # of what is left, log: severe motion has 1.5e-3 in each, others 3
 _MAP_STEPS = 3
 _LAST_STEPS = 4  # of each frame's pose: after 2, severe motion was not done
 _NOT_THE_AXIS = "it is not the axis of what is there"
+_OF_SLICES = "motion within frames looks so along the axis of the slices"
 _ANY_AXIS = "the axis cannot be told from others"
 _NOT_SOUGHT = "No distortion was looked for"
 
@@ -208,7 +209,8 @@ def _judge(
     """Whether a field along an axis is worth it, and the axis the one.
 
     Another axis is not to be clearly ahead. That of the slices, along which phase is hardly ever
-    encoded, need not be behind: motion within frames looks as if it were along it.
+    encoded, need not be behind: motion within frames looks as if it were along it. Where it is
+    claimed all the same, more is asked of it.
     """
     less, along = {}, ""
     if how == "auto":
@@ -219,6 +221,8 @@ def _judge(
         along = f"a first step along each axis leaves less by {', '.join(told)}"
         if any(_clear(-gains) for gains in ahead.values()):
             return _Verdict(None, f"{along}: {_NOT_THE_AXIS}", less, steps[axis])
+        if axis == of_slices and float(steps[axis].mean()) < DISTORTION.along_slices:
+            return _Verdict(None, f"{along}: {_OF_SLICES}", less, steps[axis])
         if not all(_clear(gains) for one, gains in ahead.items() if one != of_slices):
             return _Verdict(None, f"{along}: {_ANY_AXIS}", less, steps[axis])
     found, poses, left = seen.left(empty[axis], STEPS)
