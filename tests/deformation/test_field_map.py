@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tests import phantom
 from tests.motion.test_distortion import AXIS, seen, shift
-from unimo_bids.deformation.field_map import FieldMap, _turned
+from unimo_bids.deformation.field_map import _STEEPEST, FieldMap, _gentle, _turned
 from unimo_bids.spatial.grid import Grid, world_points
 
 SHAPE = (40, 38, 32)
@@ -51,6 +51,18 @@ def test_places_stay_in_order_where_the_field_would_fold_signal() -> None:
     assert torch.allclose(back, -e[8:32], atol=0.06)
     _, d = shown(12.0)  # folds
     assert float((x + d).diff().min()) >= 0.0 and float((x + d).diff().max()) < 1 / 0.6 + 1e-6
+
+
+def test_far_from_a_steep_place_its_line_stays_as_it_is() -> None:
+    """Shared over the whole line, what is taken away beside a head would be found in the head."""
+    x = torch.arange(60).double()
+    d = 3 * torch.exp(-(((x - 30) / 3) ** 2)) + 0.01 * x  # falls by up to .85 a voxel
+    gentle = _gentle(d[None, :, None], axis=1)[0, :, 0]
+    assert float(d.diff().min()) < 1.3 * _STEEPEST
+    assert float(gentle.diff().min()) > _STEEPEST - 1e-9
+    far = (x - 30).abs() > 10
+    assert torch.allclose(gentle[far], d[far], atol=1e-9)
+    assert float((gentle - d).abs().max()) < 0.5
 
 
 def test_a_steep_place_is_made_gentle_and_the_rest_of_the_map_is_kept() -> None:

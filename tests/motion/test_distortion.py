@@ -139,6 +139,15 @@ def test_an_axis_has_to_be_clearly_the_one(less, taken, because):
     assert _judge(Frames(*less), {axis: axis for axis in range(3)}, AXIS, "epi", 2).field == AXIS
 
 
+@pytest.mark.parametrize(("less", "taken"), [(0.02, False), (0.20, True)])
+def test_along_the_slices_more_is_asked(less, taken):
+    """Nothing else is there; as much along another axis is enough."""
+    seen, axes = Frames(-0.03, less, -0.03), {axis: axis for axis in range(3)}
+    verdict = _judge(seen, axes, AXIS, "auto", AXIS)
+    assert (verdict.field == AXIS) == taken and ("axis of the slices" in verdict.said) != taken
+    assert _judge(seen, axes, AXIS, "auto", 2).field == AXIS
+
+
 def test_frames_become_the_reference(bent):
     """In place and in brightness; better than by true poses alone."""
     data, found = bent

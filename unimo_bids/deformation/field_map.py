@@ -178,10 +178,7 @@ def _turned(e: Tensor, axis: int) -> Tensor:
     """
     e = e.movedim(axis, -1)
     x = torch.arange(e.shape[-1], dtype=e.dtype)
-    rest = (1 - _LEAST_APART) * x + e  # rises where places are far enough apart
-    above = rest.cummax(dim=-1).values
-    below = rest.flip(-1).cummin(dim=-1).values.flip(-1)
-    y = _LEAST_APART * x + (above + below) / 2
+    y = _LEAST_APART * x + _rising((1 - _LEAST_APART) * x + e)
     after = torch.searchsorted(y.contiguous(), x.expand_as(y).contiguous()).clamp(1, len(x) - 1)
     low, high = y.gather(-1, after - 1), y.gather(-1, after)
     d = after - 1 + ((x - low) / (high - low)).clamp(0, 1) - x
@@ -191,10 +188,14 @@ def _turned(e: Tensor, axis: int) -> Tensor:
 
 
 def _gentle(d: Tensor, axis: int) -> Tensor:
-    """Displacements, voxels, nowhere steeper than is allowed; what is taken away is shared."""
+    """Displacements, voxels, nowhere steeper downwards than is allowed, as near as may be."""
     d = d.movedim(axis, -1)
-    slopes = d.diff(dim=-1)
-    less = torch.zeros_like(d)
-    less[..., 1:] = (slopes.clamp(min=_STEEPEST) - slopes).cumsum(dim=-1)
-    # half of what is taken away before a steep place, half behind it
-    return (d + less - less[..., -1:] / 2).movedim(-1, axis)
+    allowed = _STEEPEST * torch.arange(d.shape[-1], dtype=d.dtype)
+    return (allowed + _rising(d - allowed)).movedim(-1, axis)
+
+
+def _rising(values: Tensor) -> Tensor:
+    """Values that nowhere fall along the last axis: changed only where they fall, and near it."""
+    above = values.cummax(dim=-1).values
+    below = values.flip(-1).cummin(dim=-1).values.flip(-1)
+    return (above + below) / 2

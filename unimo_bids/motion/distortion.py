@@ -24,18 +24,23 @@ from unimo_bids.deformation.epi import Distortion, ShiftField, empty_field, part
 from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.held_out import POINTS, STEPS, Ground, Seen, find_ground
-from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, fit_under, head_of, steady
+from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, fit_under
 from unimo_bids.motion.scan import MOST_FRAMES
 from unimo_bids.motion.thresholds import DISTORTION
+from unimo_bids.motion.undistorted import head_of, steady
 from unimo_bids.spatial import rigid
 from unimo_bids.words import GRID_AXES, Deformation
 
 _HALF_WAVE = 0.75  # radii of the head; 0.6 was no better on simulated heads
 _POSE_POINTS = 32_768  # as in registration; those of the field leave poses 0.01 to 0.04 mm off
-_MORE_STEPS, _TEMPLATES = 2, 1  # from a field of half of the frames, and for their poses then
+# at most, from a field of half of the frames, and of templates for their poses then: severe motion
+# needs all, most series two and one
+_MORE_STEPS, _TEMPLATES = 6, 4
+_STEP = 5e-4  # of what is left, log: severe motion has 1.5e-3 in each, others 3e-4 in the second
 _MAP_STEPS = 3
 _LAST_STEPS = 4  # of each frame's pose: after 2, severe motion was not done
 _NOT_THE_AXIS = "it is not the axis of what is there"
+_OF_SLICES = "motion within frames looks so along the axis of the slices"
 _ANY_AXIS = "the axis cannot be told from others"
 _NOT_SOUGHT = "No distortion was looked for"
 
@@ -134,23 +139,13 @@ def _settle(
     if measured.field is not None and not measured.doubted:
         return measured, ""
     sought = _seek(ground, axis, how)
-    ahead = _leaves_less(ground.everywhere, sought, measured)
+    ahead = sought.field is not None and _clear(sought.gains - measured.gains)
     return (sought, measured.said) if measured.field is None or ahead else (measured, "")
-
-
-def _leaves_less(seen: Seen, sought: _Verdict, measured: _Verdict) -> bool:
-    """Whether a field of the frames clearly leaves less than a map, where maps are judged."""
-    left = [
-        seen.left_under(one.field, one.poses)
-        for one in (measured, sought)
-        if one.field is not None and one.poses is not None
-    ]
-    return len(left) == 2 and _clear(left[0] - left[1])
 
 
 def _judge_map(ground: Ground, field_map: FieldMap, axis: int) -> _Verdict:
     """How much of a field that was measured frames say there is, and whether that is believed."""
-    seen, amount = ground.everywhere, 1.0
+    seen, amount = ground.judges, 1.0
     for _ in range(2):  # what folds or bends much is not twice as much of the half
         field = field_map.times(amount).on(ground.frames.grid, axis, *ground.box)
         part = part_of(field, 0.0)
@@ -214,7 +209,8 @@ def _judge(
     """Whether a field along an axis is worth it, and the axis the one.
 
     Another axis is not to be clearly ahead. That of the slices, along which phase is hardly ever
-    encoded, need not be behind: motion within frames looks as if it were along it.
+    encoded, need not be behind: motion within frames looks as if it were along it. Where it is
+    claimed all the same, more is asked of it.
     """
     less, along = {}, ""
     if how == "auto":
@@ -225,6 +221,8 @@ def _judge(
         along = f"a first step along each axis leaves less by {', '.join(told)}"
         if any(_clear(-gains) for gains in ahead.values()):
             return _Verdict(None, f"{along}: {_NOT_THE_AXIS}", less, steps[axis])
+        if axis == of_slices and float(steps[axis].mean()) < DISTORTION.along_slices:
+            return _Verdict(None, f"{along}: {_OF_SLICES}", less, steps[axis])
         if not all(_clear(gains) for one, gains in ahead.items() if one != of_slices):
             return _Verdict(None, f"{along}: {_ANY_AXIS}", less, steps[axis])
     found, poses, left = seen.left(empty[axis], STEPS)
@@ -270,7 +268,7 @@ def _settled(ground: Ground, verdict: _Verdict) -> Fit:
     poses[ground.apart] = verdict.poses
     if not verdict.measured:
         few = head_of(region, ground.template, POINTS)
-        poses, distorted = fit_field(every, poses, distorted, few, level, _MORE_STEPS)
+        poses, distorted = fit_field(every, poses, distorted, few, level, _MORE_STEPS, worth=_STEP)
     many = head_of(region, ground.template, _POSE_POINTS)
     return fit_under(every, poses, distorted, many, level, _TEMPLATES)
 

@@ -15,19 +15,9 @@ from torch import Tensor
 from unimo_bids.deformation.epi import ShiftField, empty_field
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames, PartOfFrames
-from unimo_bids.motion.pooled import (
-    Fit,
-    Head,
-    fit_field,
-    fit_poses,
-    foreseen,
-    head_of,
-    level_of,
-    residuals,
-    steady,
-    template_of,
-)
+from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, foreseen, residuals
 from unimo_bids.motion.thresholds import DISTORTION
+from unimo_bids.motion.undistorted import Head, head_of, level_of, steady, template_of
 from unimo_bids.registration.levels import Level
 from unimo_bids.registration.target import Target
 from unimo_bids.spatial import rigid
@@ -77,21 +67,15 @@ class Ground:
     @cached_property
     def look(self) -> Seen:
         """The first of the frames apart."""
-        return self._seen(DISTORTION.looked_at, self._steady_head)
+        return self._steadily(self.read(self.apart[: DISTORTION.looked_at]))
 
     @cached_property
     def judges(self) -> Seen:
         """All frames apart."""
-        return self._seen(DISTORTION.judges, self._steady_head)
-
-    @cached_property
-    def everywhere(self) -> Seen:
-        """The same frames, looked at in the whole head."""
-        return self._seen(DISTORTION.judges, self.head)
-
-    def _seen(self, most: int, head: Head) -> Seen:
-        which = self.apart[:most]
-        return Seen(self.read(which), self.poses[which], head, self.level)
+        more = self.apart[DISTORTION.looked_at :]
+        if not more:
+            return self.look
+        return self._steadily(torch.cat([self.look.sampled, self.read(more)]))
 
     def read(self, which: Sequence[int]) -> Tensor:
         """Some of the chosen frames, by their places among these, as `Level.sampled`."""
@@ -101,17 +85,16 @@ class Ground:
             self._read.update(zip(some, sampled, strict=True))
         return torch.stack([self._read[one] for one in which])
 
-    @cached_property
-    def _steady_head(self) -> Head:
-        """Places where frames are nearly alike already, by those of the first look.
+    def _steadily(self, sampled: Tensor) -> Seen:
+        """Frames apart, looked at where they are nearly alike already.
 
         Where they are not, signal folds, or what moves meets what stays: a few such places of real
         fetal heads took poses along that were 0.2 mm off before, and the field with them.
         """
-        which = self.apart[: DISTORTION.looked_at]
+        poses = self.poses[self.apart[: len(sampled)]]
         none = empty_field(self.frames.grid, 0, *self.box, self.region.radius)
-        region = steady(self.read(which), self.poses[which], none, self.region, self.level)
-        return head_of(region, self.template, POINTS)
+        region = steady(sampled, poses, none, self.region, self.level)
+        return Seen(sampled, poses, head_of(region, self.template, POINTS), self.level)
 
 
 def find_ground(
@@ -173,18 +156,6 @@ class Seen:
             fits.append(fit)
             left.append(residuals(fit, judges, found, self.level).log().double())
         return fits[0].field, under, torch.cat(left)
-
-    def left_under(self, field: ShiftField, poses: Tensor) -> Tensor:
-        """Log of what is left in the second half of frames under a field that the first made.
-
-        Poses are those of all frames under it; the first of what `left` gives is the same.
-        """
-        making, judging = slice(0, None, 2), slice(1, None, 2)
-        frames, judges = self.sampled[making], self.sampled[judging]
-        target = template_of(frames, poses[making], field, self.head, self.level)
-        fit = Fit(poses[making], field, target)
-        found = fit_poses(fit, judges, poses[judging], self.level, POSE_STEPS)
-        return residuals(fit, judges, found, self.level).log().double()
 
     def _template(self, part: int, empty: ShiftField) -> Target:
         """Of half of the frames, without a field: the same along all axes."""
