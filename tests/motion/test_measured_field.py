@@ -1,7 +1,5 @@
 """How much of a field map frames say there is; what the map brings is `test_deform`'s."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -59,20 +57,14 @@ def test_how_much_of_a_map_there_is(ground, field, times, doubted):
 def test_a_map_that_is_doubted_gives_way_to_what_gains_clearly_more(
     monkeypatch, doubted, of_frames, taken
 ):
-    ends = torch.zeros(3), torch.full((3,), 20.0)
-    fields = [empty_field(phantom.GRID, AXIS, *ends, 40.0) for _ in range(2)]
-    poses, noise = torch.eye(4).expand(12, 4, 4), torch.linspace(-0.1, 0.1, 12)
-    known = None if doubted is None else fields[0]
-    # what is told of either elsewhere is not compared
-    given = _Verdict(known, "map", {}, torch.zeros(12), poses, True, bool(doubted))
-    own = _Verdict(None if of_frames is None else fields[1], "frames", {}, torch.ones(12), poses)
-
-    def left_under(field, poses):
-        return noise - 0.3 if field is fields[0] else -noise - of_frames
-
-    ground = SimpleNamespace(everywhere=SimpleNamespace(left_under=left_under))
+    field = empty_field(phantom.GRID, AXIS, torch.zeros(3), torch.full((3,), 20.0), 40.0)
+    noise = torch.linspace(-0.1, 0.1, 12)
+    given = _Verdict(
+        None if doubted is None else field, "map", {}, 0.3 + noise, None, True, bool(doubted)
+    )
+    own = _Verdict(None if of_frames is None else field, "frames", {}, (of_frames or 0.3) - noise)
     monkeypatch.setattr(distortion, "_judge_map", lambda *_: given)
     monkeypatch.setattr(distortion, "_seek", lambda *_: own)
-    verdict, refused = _settle(ground, AXIS, "auto", "a map")
+    verdict, refused = _settle("ground", AXIS, "auto", "a map")
     assert (verdict.said, refused) == (taken, "" if taken == "map" else "map")
     assert verdict.measured == (taken == "map")
