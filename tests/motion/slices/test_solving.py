@@ -86,9 +86,7 @@ def cost_of(weights: list[float]) -> float:
     chosen = torch.tensor([[0.4, 1.0, 1.0, 1.0, 1.0, 0.6]])
     seen = torch.ones_like(values)
     points = Points(one, one, one, place, torch.zeros(1, 3).double(), values, seen, chosen)
-    of = SliceIntensity(
-        points, values, torch.tensor([weights]), torch.ones(3), torch.tensor([True])
-    )
+    of = SliceIntensity(points, values, torch.tensor([weights]), torch.ones(3))
     return float(of.equations(torch.zeros(6, 6), torch.ones(1), torch.ones(1).bool()).cost[0])
 
 

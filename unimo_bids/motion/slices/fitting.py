@@ -356,7 +356,6 @@ class SliceProblem:
         template: indices ``(3, M P)``.
         """
         radius = (self.head.radius / self.frames.grid.sizes).float()
-        good = torch.from_numpy(self.good)
         for number, chosen in enumerate(points):
             times = self.times.at(chosen.frame, chosen.slice_of)
             poses = trajectory.at(times) if instead is None else instead[chosen.frame]
@@ -364,7 +363,7 @@ class SliceProblem:
             f, weights = (
                 part.reshape(chosen.values.shape) for part in (model.values(at), model.weights(at))
             )
-            of = SliceIntensity(chosen, f, weights * chosen.seen, radius, good[chosen.frames])
+            of = SliceIntensity(chosen, f, weights * chosen.seen, radius)
             if number not in sigma:
                 sigma[number] = of.scale()
             yield chosen, of, chosen.steepest(at, model), at, sigma[number]

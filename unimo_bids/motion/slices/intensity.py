@@ -9,7 +9,6 @@ from torch import Tensor
 
 from unimo_bids.motion.slices.points import Points
 from unimo_bids.motion.slices.solving import SliceEquations
-from unimo_bids.motion.slices.thresholds import GAINS
 from unimo_bids.registration.intensity import CAUCHY
 from unimo_bids.registration.least_squares import robust_scale, solve
 
@@ -19,7 +18,7 @@ _OFF = 3.0  # standard deviations that a voxel costs by which a slice has left t
 
 
 class SliceIntensity:
-    """Intensities of some frames: gain, its slope in the scanner, offset; gains of slices, slopes.
+    """Intensities of some frames: gain, its slope in the scanner, offset, and gains of slices.
 
     Parameters
     ----------
@@ -29,14 +28,10 @@ class SliceIntensity:
         ``(M, P)`` template and head where the points are now.
     radius
         ``(3,)`` of the head, voxels.
-    believed
-        ``(F,)`` bool: frames whose pose is known so well that gains may change across slices.
     """
 
-    def __init__(
-        self, points: Points, f: Tensor, weights: Tensor, radius: Tensor, believed: Tensor
-    ) -> None:
-        self.points, self.f, self.weights, self.believed = points, f, weights, believed
+    def __init__(self, points: Points, f: Tensor, weights: Tensor, radius: Tensor) -> None:
+        self.points, self.f, self.weights = points, f, weights
         m = points.values
         place = points.index / radius[:, None]
         columns = torch.cat([f[:, None], f[:, None] * place, torch.ones_like(f)[:, None]], dim=1)
@@ -54,26 +49,9 @@ class SliceIntensity:
         top = (weights * explained * rest).sum(dim=1)
         bottom = (weights * explained**2).sum(dim=1)
         self.gains = 1 + top / (bottom + shrink).clamp(min=1e-12)
-        of_slices = self.gains[:, None] + self._tilted(explained, place, shrink)
         slope = (coefficients[:, None, 1:4] @ place)[:, 0]
-        self.gain = (coefficients[:, :1] + slope) * of_slices
-        self.residual = m - of_slices * explained - self.offset
-
-    def _tilted(self, explained: Tensor, place: Tensor, shrink: Tensor) -> Tensor:
-        """By how much slices' gains differ across them, ``(M, P)``: 0 in each slice's middle.
-
-        What comes into a turned slice too early on one side comes too late on the other.
-        """
-        w = self.weights[:, None]
-        middle = (w * place).sum(dim=2, keepdim=True) / w.sum(dim=2, keepdim=True).clamp(min=1e-6)
-        tilted = explained[:, None] * (place - middle)
-        left = self.points.values - self.gains[:, None] * explained - self.offset
-        gram = ((w * tilted) @ tilted.mT).double()
-        ridge = shrink.double() * (_GAIN_SPREAD / GAINS.tilt) ** 2
-        gram = gram + ridge[:, None, None] * torch.eye(3, dtype=torch.float64)
-        tilt = solve(gram, ((w * tilted) @ left[..., None]).double()[..., 0]).float()
-        tilt = tilt * self.believed[self.points.row, None]
-        return (tilt[:, None] @ (place - middle))[:, 0]
+        self.gain = (coefficients[:, :1] + slope) * self.gains[:, None]
+        self.residual = m - self.gains[:, None] * explained - self.offset
 
     def of_frames(self, of_slices: Tensor) -> Tensor:
         """Sums ``(F, …)`` over the slices of each frame ``(M, …)``."""

@@ -46,18 +46,6 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Gains:
-    """How bright slices may be."""
-
-    tilt: float = measured(
-        0.05,
-        "by which a slice's gain may change over the head's radius; with .15 slices of a phantom "
-        "that lost a third of its signal are .23 mm off, with .1 .20, with this less than that",
-        shown=True,
-    )
-
-
-@dataclass(frozen=True)
 class History:
     """Whether spin history is taken away."""
 
@@ -90,7 +78,6 @@ class MostLost:
 FOLLOWING = Following()
 CALM = Calm()
 JUDGE = Judge()
-GAINS = Gains()
 HISTORY = History()
 MOST_LOST = MostLost()
 RECEIVE = Receive()
