@@ -63,7 +63,7 @@ def test_options_that_are_mentioned_exist(page):
 
 def test_every_column_of_the_confounds_is_explained():
     poses, frames = np.tile(np.eye(4), (200, 1, 1)), 200
-    signals = SeriesSignals(np.ones(frames), np.ones(frames), np.ones(frames))
+    signals = SeriesSignals(*np.ones((4, frames)))
     table = confounds_table(
         poses,
         np.tile(np.eye(6), (frames, 1, 1)),

@@ -1,9 +1,12 @@
 """Voxels that are large beside the head: what rests around it must not hold it back."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from tests.phantom import error_mm, f64, grid_affine, head, noise, random_poses
+from unimo_bids.motion.distortion import estimate_distortion
 from unimo_bids.motion.estimation import estimate_motion
 from unimo_bids.motion.resolution import mixed
 from unimo_bids.motion.scan import read_scan
@@ -15,6 +18,7 @@ SHAPE = (44, 48, 14)
 AFFINE = grid_affine((3.0, 3.0, 9.0), shape=SHAPE)
 INSIDE = 4  # places of a slice, whose mean it shows
 COUNT = 6
+_OF_FRAMES = ("poses", "covariance", "similarity", "status")
 QUICK = MotionSettings(search=False, network=False)
 
 
@@ -49,6 +53,10 @@ def test_a_head_in_thick_slices_within_what_rests():
     assert found.status.tolist() == ["ok"] * COUNT
     error = error_mm(torch.from_numpy(found.poses), poses)
     assert error.max() < 1.5, error  # held back by what rests: 3 to 5 mm
+    twice = {name: np.concatenate([getattr(found, name)] * 2) for name in _OF_FRAMES}
+    again = replace(found, **twice)
+    bent = estimate_distortion(np.tile(series, 2), AFFINE.numpy(), again, 1, "epi")
+    assert bent.distortion is None and "voxels are so large" in bent.finding
 
 
 def test_only_where_voxels_are_large():

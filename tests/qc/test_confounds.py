@@ -42,7 +42,7 @@ def wandering(frames=FRAMES, seed=0, size=1.0):
 def still_signals(frames=FRAMES, seed=0):
     random = np.random.default_rng(seed)
     std = np.concatenate([[np.nan], random.normal(1, 0.05, frames - 1)])
-    return SeriesSignals(random.normal(900, 3, frames), 20 * std, std)
+    return SeriesSignals(random.normal(900, 3, frames), 20 * std, std, np.ones(frames))
 
 
 def table_of(poses=None, *, status=None, signals=None, settings=None, **changes):
@@ -138,11 +138,12 @@ def test_what_was_undone_is_no_reason_to_leave_a_frame_out():
     poses = wandering(size=100)  # 5 mm from frame to frame
     signals, remaining = still_signals(), np.full(FRAMES, 0.02)
     signals.std_dvars[70], remaining[[0, 30]] = 1.6, (np.nan, 0.6)
+    signals.coverage[[40, 45]] = 0.85, 0.95
     status = status_with(bridged=[20], lost=[25], searched=[90])
     table = table_of(poses, status=status, signals=signals, remaining=remaining, non_steady=2)
     assert table["censor"][3:].mean() > 0.9
     np.testing.assert_array_equal(
-        np.flatnonzero(table["censor_uncorrected"]), [0, 1, 20, 25, 30, 70]
+        np.flatnonzero(table["censor_uncorrected"]), [0, 1, 20, 25, 30, 40, 70]
     )
 
 

@@ -74,10 +74,25 @@ def test_what_leaves_the_field_of_view_is_no_change():
     np.testing.assert_allclose(found.std_dvars, whole.std_dvars, atol=0.02)
     np.testing.assert_allclose(found.global_signal, 1000, atol=0.3)
     assert series_signals(series, mask).std_dvars[7] > 10
-    # a frame that saw nothing counts as if it had seen that
-    series[..., 12] = seen[..., 12] = False
+    # a frame that saw hardly anything counts as if it had seen that
+    seen[..., 12] = np.arange(20) < 3
+    series[~seen] = 0
     found = series_signals(series, mask, seen[mask > 0].T)
-    assert (found.std_dvars[12:14] > 50).all() and found.global_signal[12] == 0
+    assert (found.std_dvars[12:14] > 50).all() and found.global_signal[12] < 200
+
+
+@pytest.mark.parametrize("unseen", [0.1, 0.35])
+def test_a_place_that_half_of_the_frames_saw_has_its_own_noise(unseen):
+    random = np.random.default_rng(1)
+    series = 1000 + random.normal(0, 5, (20, 20, 20, 80)).astype(np.float32)
+    mask, seen = np.ones((20, 20, 20)), np.ones(series.shape, dtype=bool)
+    seen[: int(20 * unseen) - 1, ..., :40] = False
+    seen[-2:, ..., ::2] = False
+    series[~seen] = 0
+    found, whole = series_signals(series, mask, seen[mask > 0].T), series_signals(series, mask)
+    np.testing.assert_allclose(found.std_dvars[1:], 1, atol=0.04)
+    np.testing.assert_allclose(found.dvars[1:], 5 * 2**0.5, atol=0.3)
+    assert whole.std_dvars[40] > 2
 
 
 def test_global_signal_is_the_mean_inside():

@@ -3,15 +3,7 @@
 import nibabel as nib
 import numpy as np
 
-from unimo_bids.qc.within_frames import SLICE_CONFOUNDS, covered_by_slices, slice_confounds
-
-
-def test_what_no_slice_came_near_to_is_not_corrected():
-    table = {"censor_uncorrected": np.array([1, 0, 0, 0])}
-    coverage, moved = np.array([1.0, 1.0, 0.7, 0.95]), np.linspace(0, 5, 4)
-    columns = slice_confounds(table, moved, moved / 2, coverage, 0.01 * moved)
-    assert columns["censor_uncorrected"].tolist() == [1, 0, 1, 0]
-    assert set(columns) == {*SLICE_CONFOUNDS, "censor_uncorrected"}
+from unimo_bids.qc.within_frames import covered_by_slices
 
 
 def test_coverage_is_that_of_the_brain(tmp_path):

@@ -74,6 +74,7 @@ class WriteConfounds(SimpleInterface):
             if isdefined(inputs.slices)
             else seen(moving(motion.poses, bends), series.grid, mask > 0.5)
         )
+        signals = series_signals(series, mask, shown)
         radius = inputs.fd_radius or auto_fd_radius(inputs.brain_radius)
         settings = ConfoundSettings(radius, inputs.fd_threshold, inputs.dvars_threshold)
         remaining = framewise_displacement(residual.poses, residual.center, radius)
@@ -84,7 +85,7 @@ class WriteConfounds(SimpleInterface):
             motion.center,
             status=motion.status,
             similarity=motion.similarity,
-            signals=series_signals(series, mask, shown),
+            signals=signals,
             remaining=remaining,
             repetition_time=inputs.repetition_time,
             non_steady=inputs.non_steady,
@@ -95,7 +96,7 @@ class WriteConfounds(SimpleInterface):
             found = read_slices(inputs.slices)
             within = found.within_max, found.within_rms
             history = np.array(inputs.history)
-            table |= slice_confounds(table, *within, shown.mean(axis=1), history)
+            table |= slice_confounds(*within, signals.coverage, history)
             described |= SLICE_CONFOUNDS
         if bends is not None:
             table |= bending(bends, motion.poses, points_inside(mask, series.affine))

@@ -25,6 +25,7 @@ from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.held_out import POINTS, STEPS, Ground, Seen, find_ground
 from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, fit_under
+from unimo_bids.motion.resolution import mixed
 from unimo_bids.motion.scan import MOST_FRAMES
 from unimo_bids.motion.thresholds import DISTORTION
 from unimo_bids.motion.undistorted import head_of, steady
@@ -108,6 +109,9 @@ def estimate_distortion(
         return Bent(motion, None, f"{_NOT_SOUGHT}: {len(chosen)} frames are too few.")
     with torch.inference_mode():
         ground = find_ground(series, affine, motion, good, chosen)
+        if mixed(ground.region):
+            why = "voxels are so large that places show much of what is around the head"
+            return Bent(motion, None, f"{_NOT_SOUGHT}: {why}.")
         surface = ground.region.surface()
         moved = rigid.displacement(ground.poses, torch.eye(4).double(), surface)
         if float(moved.mean(dim=-1).median()) < DISTORTION.moved_mm:
@@ -254,7 +258,7 @@ def _told(field: str, gains: Tensor) -> str:
     agreed = float(gains.mean()) / max(_error(gains), 1e-9)
     return (
         f"with {field}, frames that had no part in it have "
-        f"{100 * _less(gains):.1f} % less left ({agreed:.1f} standard errors)"
+        f"{round(100 * _less(gains), 1) + 0:.1f} % less left ({agreed:.1f} standard errors)"
     )
 
 

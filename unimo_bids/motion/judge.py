@@ -70,7 +70,8 @@ class Judge:
 
     def __init__(self, frames: Frames, head: Region, usable: NDArray[np.bool_]) -> None:
         self.frames, self.usable = frames, usable
-        # a voxel's width of blur: on and off the voxels' centres, noise weighs about the same
+        # a voxel's width of blur, if the head allows it: on and off the voxels' centres, noise
+        # weighs about the same
         edges = RESOLUTION.blur if mixed(head) else 1.0
         self.level = make_level(frames.grid, blur=edges * frames.grid.widest, device=frames.device)
         weights = mostly_own(self.level.image(head.weights)) if mixed(head) else head.weights

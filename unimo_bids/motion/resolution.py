@@ -24,7 +24,7 @@ def mostly_own(weights: Tensor) -> Tensor:
     Parameters
     ----------
     weights
-        A soft mask of the head, at the resolution that the images have.
+        A soft mask of the head, less where it is not steady, at the resolution of the images.
     """
     share = weights / weights.max().clamp(min=1e-6)
     return ((share - RESOLUTION.own) / (1 - RESOLUTION.own)).clamp(min=0)

@@ -165,9 +165,9 @@ def _plain_columns(settings: ConfoundSettings) -> dict[str, dict[str, Any]]:
             "Description": "Whether the frame has what correction could not undo: it is not in"
             " steady state, is bridged or lost, still moves in the corrected series by more than"
             f" {settings.fd_threshold:g} mm (framewise_displacement_corrected), has a std_dvars"
-            f" above {settings.dvars_threshold:g}, or, where slices were followed, its slices cover"
-            f" less than {COVERAGE.least:g} of the brain (slice_coverage). Displacement alone is no"
-            " reason, unlike in censor.",
+            f" above {settings.dvars_threshold:g}, or saw less than {COVERAGE.least:g} of the brain"
+            " (slice_coverage, where slices were followed). Displacement alone is no reason, unlike"
+            " in censor.",
             "Levels": {"0": "keep", "1": "leave out"},
         },
     }

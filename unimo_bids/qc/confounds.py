@@ -19,6 +19,7 @@ from unimo_bids.qc.framewise import (
     parameter_covariance,
     rms_displacement,
 )
+from unimo_bids.qc.thresholds import COVERAGE
 
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -157,6 +158,7 @@ def confounds_table(
         | np.isin(status, ("bridged", "lost"))
         | (table["framewise_displacement_corrected"] > settings.fd_threshold)
         | (table["std_dvars"] > settings.dvars_threshold)
+        | (signals.coverage < COVERAGE.least)
     )
     table["censor_uncorrected"] = uncorrected.astype(np.int64)
     return table | _numbered("motion_outlier", _one_hot(outlier))

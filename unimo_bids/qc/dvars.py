@@ -35,11 +35,14 @@ class SeriesSignals:
         ``(T,)`` the same as a multiple of what the voxels' own fluctuations let expect: 1 where
         nothing but noise happens, however short the series. NaN in the first frame, and throughout
         where no voxel varies.
+    coverage
+        ``(T,)`` share of the voxels inside that the frame saw.
     """
 
     global_signal: Float64
     dvars: Float64
     std_dvars: Float64
+    coverage: Float64
 
 
 def series_signals(
@@ -64,7 +67,8 @@ def series_signals(
     mask
         ``(X, Y, Z)``, inside where above one half.
     seen
-        ``(T, V)``, which of the V voxels inside each frame saw; None, or none of a frame: all.
+        ``(T, V)``, which of the V voxels inside each frame saw; None for all. A frame that saw
+        half of them or less counts as if it had seen all: it has gone wrong.
     """
     inside = np.asarray(mask) > 0.5
     voxels, frames = int(inside.sum()), int(series.shape[3])
@@ -74,17 +78,18 @@ def series_signals(
     for t in range(frames):
         values[t] = np.asarray(series[..., t])[inside]
 
-    if seen is None:
-        seen = np.ones((1, voxels), dtype=bool)
-    seen = np.broadcast_to(seen | ~seen.any(axis=1, keepdims=True), values.shape)
+    seen = np.broadcast_to(True if seen is None else seen, values.shape)
+    coverage = seen.mean(axis=1)
+    if (coverage <= 0.5).any():
+        seen = seen | (coverage <= 0.5)[:, None]
     expected, varying = 0.0, 0
     squares, pairs = np.zeros(frames - 1), np.zeros(frames - 1)
     for block, shown in zip(_voxel_blocks(values), _voxel_blocks(seen), strict=True):
         mean = (block * shown).sum(axis=1) / np.maximum(shown.sum(axis=1), 1)
         signal = np.where(shown, block - mean[:, None], 0)
-        upper, lower = np.percentile(signal, (75, 25), axis=1, method="lower")
+        upper, lower = _quartiles(signal, shown > 0)
         varies = upper > lower
-        sigma = (upper - lower)[varies] * _SIGMA_PER_IQR
+        sigma = (upper[varies] - lower[varies]) * _SIGMA_PER_IQR
         signal, both = signal[varies], (shown[:, 1:] * shown[:, :-1])[varies]
         squares += (both * np.square(np.diff(signal, axis=1))).sum(axis=0)
         pairs += both.sum(axis=0)
@@ -95,13 +100,28 @@ def series_signals(
     change = np.full(frames, np.nan)
     np.divide(squares, pairs, out=change[1:], where=pairs > 0)
     change = np.sqrt(change)
-    median = _median(values)
+    median = _median(values if seen.all() else values[seen])
     return SeriesSignals(
         global_signal=values.mean(axis=1, dtype=np.float64, where=seen),
         dvars=change * (_GRAND_MEDIAN / median if median > 0 else np.nan),
         std_dvars=change
         * (varying / expected * _share_of_noise(frames) if expected > 0 else np.nan),
+        coverage=coverage,
     )
+
+
+def _quartiles(signal: Float64, shown: npt.NDArray[np.bool_]) -> tuple[Float64, Float64]:
+    """Upper and lower one of each row ``(V, T)``, of what was seen; the same where nothing was."""
+    if shown.all():
+        upper, lower = np.percentile(signal, (75, 25), axis=1, method="lower")
+        return upper, lower
+    ordered = np.sort(np.where(shown, signal, np.inf), axis=1)
+    last = np.maximum(shown.sum(axis=1, keepdims=True) - 1, 0)
+    upper, lower = (
+        np.take_along_axis(ordered, (share * last).astype(np.intp), axis=1)[:, 0]
+        for share in (0.75, 0.25)
+    )
+    return upper, lower
 
 
 def _share_of_noise(frames: int) -> float:

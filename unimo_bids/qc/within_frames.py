@@ -1,16 +1,13 @@
-"""Confounds that only slices know: motion within frames, coverage, what could not be undone."""
+"""Confounds that only slices know: motion within frames, and what they covered."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-
-from unimo_bids.qc.thresholds import COVERAGE
 
 SLICE_CONFOUNDS: dict[str, dict[str, Any]] = {  # for their JSON sidecar
     "within_frame_max": {
@@ -43,30 +40,24 @@ def covered_by_slices(path: str | Path, mask: NDArray[Any]) -> NDArray[np.bool_]
     Parameters
     ----------
     path
-        4D, per cent; a place is covered from 50 on.
+        4D, per cent; a place is covered above 50.
     mask
         ``(X, Y, Z)``
     """
     image: Any = nib.load(path)
-    return np.asarray(np.asanyarray(image.dataobj)[mask > 0.5].T >= 50)
+    return np.asarray(np.asanyarray(image.dataobj)[mask > 0.5].T > 50)
 
 
 def slice_confounds(
-    table: Mapping[str, NDArray[Any]],
     within_max: NDArray[np.float64],
     within_rms: NDArray[np.float64],
     coverage: NDArray[np.float64],
     history: NDArray[np.float64],
 ) -> dict[str, NDArray[Any]]:
-    """Columns ``(T,)`` beside those of `confounds_table`; `SLICE_CONFOUNDS` explains them.
-
-    What no slice came near to is not corrected either.
-    """
-    uncorrected = (table["censor_uncorrected"] == 1) | (coverage < COVERAGE.least)
+    """Columns ``(T,)`` beside those of `confounds_table`; `SLICE_CONFOUNDS` explains them."""
     return {
         "within_frame_max": within_max,
         "within_frame_rms": within_rms,
         "slice_coverage": coverage,
         "spin_history_rms": history,
-        "censor_uncorrected": uncorrected.astype(np.int64),
     }

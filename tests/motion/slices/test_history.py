@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.phantom import AFFINE, SHAPE
+from tests.phantom import AFFINE, SHAPE, f64
 from unimo_bids.motion.slices.brightness import fit_history
 from unimo_bids.motion.slices.history import Excitation, SpinHistory, usual_t1
 from unimo_bids.motion.slices.thresholds import HISTORY
@@ -92,6 +92,24 @@ def test_a_task_that_moves_nobody_is_not_eaten():
 
 def test_longer_t1_in_stronger_fields():
     assert usual_t1(1.5) < usual_t1(None) == usual_t1(3.0) < usual_t1(7.0)
+
+
+def test_nothing_of_a_turned_head_is_left_out_of_flat_voxels():
+    """Half a slice is many voxels in the plane once the head is turned."""
+    shape, flat = (40, 40, 10), torch.diag(torch.tensor([1.0, 1, 9, 1]).double())
+    flat[:3, 3] = -flat.diagonal()[:3] * (torch.tensor(shape) - 1) / 2
+    small = torch.zeros(shape)
+    small[12:28, 12:28, 4:6] = 1
+    quarter = rigid.from_parameters(f64([np.pi / 2, 0, 0]), f64([0.0, 0, 0]))
+    poses = torch.stack([torch.eye(4).double(), quarter])[:, None].expand(2, 10, 4, 4)
+    grid, offsets = Grid(shape, flat), np.linspace(0, TR, 10, endpoint=False)
+    history = SpinHistory(grid, 2, offsets, poses, Excitation(80, T1, TR))
+    index = history._voxels(1, small)[2]
+    at = torch.linalg.inv(flat) @ torch.linalg.inv(quarter) @ flat
+    places = rigid.transform(at, voxel_centers(shape)).round().long()
+    inside = ((places >= 0) & (places < torch.tensor(shape))).all(dim=1)
+    i, j, k = places[inside].T
+    assert len(index[0]) == int((small[i, j, k] > 0).sum()) > 500
 
 
 def test_nothing_of_a_turned_head_is_left_out():

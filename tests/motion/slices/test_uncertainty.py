@@ -61,6 +61,8 @@ def test_between_knots_a_head_that_walks_at_random_is_as_far_off_as_said():
         assert 0.8 < ratio < 1.25
         assert float(told[:, :3].abs().max()) < 1e-12  # it does not turn
     assert float(between_knots(trajectory, at_knots, 40.0).abs().max()) < 1e-12
+    two = Trajectory(at_knots[:2], poses[:2], torch.zeros(3, dtype=torch.float64))
+    assert between_knots(two, torch.full((2, 3), 0.5).double(), 40.0).shape == (2, 3, 6, 6)
 
 
 def test_noise_is_found_from_gradients():

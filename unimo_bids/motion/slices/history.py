@@ -32,7 +32,6 @@ _MEMORY = 3  # frames: of four excitations by 50°, a sixth is left of what was 
 LEAST_SIGNAL = 0.3  # of that at rest: more than threefold nothing is raised
 IN_HEAD = 0.05  # of the head's weight, from which tissue goes with it
 _BESIDE = (-1, 0, 1)  # slices that turn a place: the nearest and those beside it
-_ROUNDED = torch.full((3,), 2.0)  # voxels
 # of a slice's profile, ½ at its borders: 2 is a Gaussian, more is nearer to a box. Convention
 _EDGE = 3
 
@@ -132,7 +131,8 @@ class SpinHistory:
     def _voxels(self, t: int, head: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Places in the reference ``(N, 3)`` that a frame's voxels show, their slices, indices."""
         # a voxel goes to the nearest place, half a voxel off along each axis, however it is turned
-        box = box_of(head > IN_HEAD, self.grid, self.warps[t].poses, self.grid, _ROUNDED)
+        rim = self.grid.sizes.norm() / 2 / self.grid.sizes + 1
+        box = box_of(head > IN_HEAD, self.grid, self.warps[t].poses, self.grid, rim)
         low = torch.tensor([part.start for part in box])
         index = voxel_centers([part.stop - part.start for part in box]) + low
         places = self.warps[t].shown(index)

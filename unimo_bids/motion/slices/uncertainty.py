@@ -89,6 +89,8 @@ def of_frames(
 def between_knots(trajectory: Trajectory, times: Tensor, radius: float) -> Tensor:
     """Covariance ``(…, 6, 6)`` of the way off the straight line at times ``(…)``."""
     bends = trajectory.bends(radius)[0]
+    if len(bends) == 0:  # two knots
+        return torch.zeros(*times.shape, _NUMBERS, _NUMBERS, dtype=torch.float64)
     squares = bends[:, :, None] * bends[:, None]
     at_knots = torch.cat([squares[:1], squares, squares[-1:]])  # the ends bend as those beside
     before, fraction = trajectory.between(times)
