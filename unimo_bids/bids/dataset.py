@@ -89,7 +89,7 @@ def description(settings: Settings) -> dict[str, Any]:
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": NAME, "Version": version(NAME), **_container(os.environ)}],
         "HowToAcknowledge": "Please cite what logs/CITATION.md lists.",
-        "SourceDatasets": [_source(settings.bids_dir)],
+        "SourceDatasets": [_source(settings)],
         "DatasetLinks": {
             # sidecars of earlier calls, with other --derivatives, still refer to theirs
             **_links(settings.out_dir / "dataset_description.json"),
@@ -117,15 +117,16 @@ def _container(environment: Mapping[str, str]) -> dict[str, Any]:
     return {"Container": {"Type": "docker", "Tag": tag}} if tag else {}
 
 
-def _source(bids_dir: Path) -> dict[str, str]:
+def _source(settings: Settings) -> dict[str, str]:
     """The raw dataset by its DOI if it has one, else by its place."""
+    raw = settings.bids_dir
     try:
-        doi = str(read_object(bids_dir / "dataset_description.json").get("DatasetDOI", ""))
+        doi = str(read_object(raw / "dataset_description.json").get("DatasetDOI", ""))
     except UnimoError:
         doi = ""
     if match := re.search(r"10\.\d{4,}/\S+", doi):
         return {"DOI": f"doi:{match[0]}"}
-    return {"URL": bids_dir.as_uri()}
+    return {"URL": _link(raw, settings.out_dir)}
 
 
 def _link(dataset: Path, out_dir: Path) -> str:
