@@ -29,7 +29,8 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN /opt/uv/bin/uv pip install --no-cache --torch-backend "$TORCH_BACKEND" \
         --constraint constraints.txt --requirement pyproject.toml --extra validate \
     # a fifth of all: what C++ programs need, the tests of others, and what the validator was made from
-    && rm -r /opt/unimo-bids/lib/python3*/site-packages/torch/include \
+    # (-f: builds of PyTorch differ in what they hold)
+    && rm -rf /opt/unimo-bids/lib/python3*/site-packages/torch/include \
         /opt/unimo-bids/lib/python3*/site-packages/torch/test \
         /opt/unimo-bids/lib/python3*/site-packages/bids_validator_deno/bids-validator.js.map \
     && find /opt/unimo-bids/lib/python3*/site-packages/torch/bin \
