@@ -63,6 +63,20 @@ def test_a_dim_brain_is_found_far_from_bright_fluid(bright):
     assert np.abs(_center(found.probability) - (60, 60, 90)).max() < 1.5
 
 
+def test_zeros_around_a_volume_are_not_looked_at(bright):
+    """As a program that resamples leaves them: the same windows, wherever the volume stands."""
+    volume = volume_of(((150, 120, 90), 35)) + 1
+    wide = torch.nn.functional.pad(volume, (12, 20, 30, 40, 35, 25))
+    windows = []
+    bright.find.register_forward_hook(lambda _find, given, _found: windows.append(given[0]))
+    found = [segment_brain(one, SIZES, bright).probability for one in (volume, wide)]
+    alone, padded = windows[: len(windows) // 2], windows[len(windows) // 2 :]
+    assert len(windows) % 2 == 0
+    for one, other in zip(alone, padded, strict=True):
+        assert (one - other).abs().max() < 0.05  # the outermost voxels, nearly dark, fade to zero
+    assert np.abs(found[0] - found[1][35:-25, 30:-40, 12:-20]).max() < 1e-3
+
+
 def test_the_one_that_is_recognised_is_taken(bright):
     """Beside a ball in a dim shell there is one without."""
     volume = volume_of(((60, 60, 90), 34), ((200, 180, 90), 34))

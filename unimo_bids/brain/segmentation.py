@@ -183,7 +183,7 @@ def _found_in_windows(
     volume: Tensor, sizes: Sequence[float], trained: BrainNetworks
 ) -> tuple[NDArray[np.float32], Box]:
     """Probability of brain by *find*: the most that a window says; and where it stands."""
-    whole = covering(volume.shape, sizes, FIND_MM, 1, WINDOW)
+    whole = _shown(volume, sizes)
     image = whole.read(volume, sizes)
     found = torch.zeros_like(image)
     brightest = float(image.max())
@@ -194,6 +194,18 @@ def _found_in_windows(
                 logits = trained.find(normalised(image[window])[None, None])[0, 0]
             found[window] = torch.maximum(found[window], logits.float().sigmoid())
     return found.cpu().numpy(), whole
+
+
+def _shown(volume: Tensor, sizes: Sequence[float]) -> Box:
+    """What *find* looks at: all but planes of zeros around a volume."""
+    low, many = [0, 0, 0], list(volume.shape)
+    for axis in range(3):
+        planes = volume.movedim(axis, 0).flatten(1).any(dim=1).nonzero()
+        if len(planes):
+            low[axis], many[axis] = int(planes[0]), int(planes[-1] - planes[0]) + 1
+    box = covering(many, sizes, FIND_MM, 1, WINDOW)
+    x, y, z = (c + n * size for c, n, size in zip(box.center, low, sizes, strict=True))
+    return Box(box.spacing, box.shape, (x, y, z))
 
 
 def window_starts(many: int) -> NDArray[np.integer]:
