@@ -1,4 +1,4 @@
-"""`unimo-register`: the rigid transform between two volumes of anything."""
+"""`unimo-register`: the transform between two volumes of anything."""
 
 from __future__ import annotations
 
@@ -54,6 +54,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--whole-image",
         action="store_true",
         help="look for no brain: without a mask, all that is not air is registered",
+    )
+    parser.add_argument(
+        "--bend",
+        action="store_true",
+        help="bend the fixed brain, or what is masked, gently onto the moving one, where that "
+        "holds in places that it was not fitted to; also writes OUT_PREFIX_warp.nii.gz (all of the "
+        "way, fixed to moving, a displacement field for ITK and ANTs)",
     )
     add_population(parser)
     parser.add_argument(

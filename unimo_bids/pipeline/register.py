@@ -16,6 +16,7 @@ from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.brain.head import MaskError, NoImageError, foreground
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
+from unimo_bids.files.fields import write_itk_field
 from unimo_bids.files.objects import write_object
 from unimo_bids.files.reopening import check_image
 from unimo_bids.files.series import Series, read_mask, read_series
@@ -24,8 +25,10 @@ from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
 from unimo_bids.qc.confounds import MOTION_NAMES
 from unimo_bids.registration.pair import PairPose, register_volumes
+from unimo_bids.registration.sides import make_side
+from unimo_bids.spaces.deformation import Deformation, find_deformation
 from unimo_bids.spatial.resampling import resample
-from unimo_bids.spatial.warp import Rigid
+from unimo_bids.spatial.warp import Composed, Rigid, Warp
 from unimo_bids.words import Fusion, Population
 
 _SUFFIXES = {
@@ -34,6 +37,7 @@ _SUFFIXES = {
     "moved": "_moved.nii.gz",
     "facts": "_pose.json",
 }
+_WARP = "_warp.nii.gz"
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,22 @@ class Registered:
         The pose, and what is known of it.
     paths
         The outputs that were written.
+    bent
+        What bends the fixed volume before the pose; None where that was not asked for.
     """
 
     fixed: Side
     moving: Side
     pair: PairPose
     paths: dict[str, Path]
+    bent: Deformation | None = None
+
+    @property
+    def warp(self) -> Warp:
+        """Fixed → moving."""
+        pose = Rigid(torch.from_numpy(self.pair.pose))
+        field = None if self.bent is None else self.bent.field
+        return pose if field is None else Composed(field, pose)
 
     @property
     def warnings(self) -> list[str]:
@@ -102,9 +116,11 @@ class Registered:
             "" if pair.confidence is None else f", the network's confidence {pair.confidence:.2f}"
         )
         what = [f"{side.what} ({side.millilitres:.0f} ml)" for side in (self.fixed, self.moving)]
+        bent = self.bent
+        shape = "" if bent is None else f"; not bent: {bent.reason}" if bent.reason else "; bent"
         return (
             f"registered: {' to '.join(what)}\n"
-            f"turned by {angle:.1f}°; similarity {pair.similarity:.3f}{sure}"
+            f"turned by {angle:.1f}°; similarity {pair.similarity:.3f}{sure}{shape}"
         )
 
     def facts(self) -> dict[str, object]:
@@ -131,6 +147,7 @@ class Registered:
             "doubts": list(pair.doubts),
             "start": pair.start,
             "standard_deviations": deviations,
+            **({} if self.bent is None else {"deformation": self.bent.facts()}),
         }
 
 
@@ -146,6 +163,7 @@ def register_files(
     network: bool = True,
     fusion: Fusion = "information",
     refine: bool = True,
+    bend: bool = False,
     device: str = "auto",
     threads: int | None = None,
     overwrite: bool = False,
@@ -154,6 +172,8 @@ def register_files(
     if not (refine or network):
         raise InputError("--no-refine --no-network", "leaves nothing to do", "drop one of them")
     paths = {key: Path(f"{prefix}{suffix}") for key, suffix in _SUFFIXES.items()}
+    if bend:
+        paths["warp"] = Path(f"{prefix}{_WARP}")
     check_free(paths.values(), (fixed, moving, fixed_mask, moving_mask), overwrite)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -167,6 +187,8 @@ def register_files(
         else _brain_side(volume, population, device)
         for volume, mask in volumes
     )
+    if bend and (one.mask is None or other.mask is None):
+        raise InputError("--bend", "looks at brains, or at masks alone", "give both masks")
     try:
         pair = register_volumes(
             one.series.frame(0),
@@ -183,7 +205,7 @@ def register_files(
     except (NoImageError, MaskError) as error:
         remedy = "look at both volumes, and at their masks"
         raise InputError(f"{fixed}, {moving}", str(error), remedy) from error
-    done = Registered(one, other, pair, paths)
+    done = Registered(one, other, pair, paths, _bending(one, other, pair) if bend else None)
     prefix.parent.mkdir(parents=True, exist_ok=True)
     _write(done)
     return done
@@ -215,13 +237,24 @@ def _brain_side(volume: Series, population: Population | None, device: str) -> S
     return Side(volume, "brain found", brain.probability, brain.doubts)
 
 
+def _bending(one: Side, other: Side, pair: PairPose) -> Deformation:
+    fixed, moving = (
+        make_side(side.series.frame(0), side.series.affine, side.mask, "cpu")
+        for side in (one, other)
+    )
+    with torch.inference_mode():
+        return find_deformation(fixed, moving, torch.from_numpy(pair.pose))
+
+
 def _write(done: Registered) -> None:
     paths, fixed, moving = done.paths, done.fixed.series, done.moving.series
     write_itk(paths["transform"], done.pair.pose[None])
     with atomic(paths["pose"]) as temporary, temporary.open("wb") as file:
         np.save(file, done.pair.pose)
-    volume, pose = torch.from_numpy(moving.frame(0)), Rigid(torch.from_numpy(done.pair.pose))
-    moved = np.asarray(resample(volume, moving.grid, pose, onto=fixed.grid))
+    if "warp" in paths:
+        write_itk_field(paths["warp"], done.warp, fixed.grid)
+    volume = torch.from_numpy(moving.frame(0))
+    moved = np.asarray(resample(volume, moving.grid, done.warp, onto=fixed.grid))
     write_volume(paths["moved"], moved, fixed)
     check_image(paths["moved"])
     write_object(paths["facts"], done.facts())
