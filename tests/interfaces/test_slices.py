@@ -84,6 +84,14 @@ def test_slices_of_a_moving_head_make_its_series(tmp_path, monkeypatch, mask):
     assert moving[2:].all()
     assert (columns["within_frame_rms"] < columns["within_frame_max"])[moving].all()
     assert columns["censor"][2:].all() and not columns["censor_uncorrected"].all()
+    step = FollowSlices(
+        in_file=raw,
+        motion=tmp_path / "frames.npz",
+        transforms=tmp_path / "transforms.txt",
+        metadata=METADATA | {"SliceEncodingDirection": "k-"},  # which it is not
+        repetition_time=TR,
+    )
+    assert "even ones first, up" in step.run().outputs.warnings[0]
 
 
 @pytest.mark.slow

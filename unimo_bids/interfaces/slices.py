@@ -68,7 +68,12 @@ class FollowSlices(SimpleInterface):
             saved_by_slices,
         )
         from unimo_bids.pipeline.rebuilt import SliceResult
-        from unimo_bids.pipeline.slices import describe_slices, excitation_of, slice_columns
+        from unimo_bids.pipeline.slices import (
+            describe_slices,
+            excitation_of,
+            order_warnings,
+            slice_columns,
+        )
 
         results = self._results
         motion = read_motion(self.inputs.motion)
@@ -78,10 +83,10 @@ class FollowSlices(SimpleInterface):
         if self.inputs.intensity_correction:
             excitation, unknown = excitation_of(self.inputs.metadata, times.repetition_time)
         slices = estimate_slices(series, series.affine, motion, times, excitation)
+        results["warnings"] = order_warnings(slices)
         if not (self.inputs.required or slices.worth(motion)):
             return
-        if unknown:
-            results["warnings"] = unknown
+        results["warnings"] += unknown
         saved = saved_by_slices(motion, slices)
         results["motion"] = write_arrays(here / "motion.npz", saved)
         results["transforms"] = str(here / "transforms.txt")

@@ -229,10 +229,11 @@ def correct_file(
             summary["distortion"] = about_distortion(bent)
             write_distortion(series, bent, places)
         if times is not None:
-            summary["slices"] = write_slices(
+            summary["slices"], doubts = write_slices(
                 *(series, by_frames, times, places, options.slices, excitation, evenly),
                 receive=options.intensity_correction,
             )
+            summary["warnings"] += doubts
         paths = {key: path for key, path in paths.items() if _is_made(key, summary)}
         places = {key: places[key] for key in paths}
         done = Corrected(series, motion, comparison, columns, summary, paths)

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _REMEDY = "correct the file, or leave --slice-timing out"
 _LARGEST_FLIP = 90.0  # degrees: an inversion has another history
+_OTHER_ORDER = (
+    "Slices would be clearly better explained in another order than SliceTiming has: {} (counted "
+    "from 0 along the file's axis). It was used as it is: look at it and at SliceEncodingDirection."
+)
 _VOLUME_WISE = "Slices were not followed, every frame has one pose: {}."
 
 
@@ -80,10 +84,10 @@ def write_slices(
     excitation: Excitation | None = None,
     evenly: Callable[[Sequence[Warp]], Then | None] = lambda _warps: None,
     receive: bool = False,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[str]]:
     """Estimate where slices were; write them, the frames they make and their coverage.
 
-    Returns what is to be said in the summary.
+    Returns what is to be said in the summary, and warnings.
 
     Parameters
     ----------
@@ -114,7 +118,7 @@ def write_slices(
         write_volume(places["coverage"], frames.coverage, series)
         brightness = frames.about_brightness()
     within = slices.within_frames(motion.radius)
-    return {
+    facts = {
         "within_frame_mm": {
             "median": round(float(np.median(within)), 3),
             "max": round(float(within.max()), 3),
@@ -126,6 +130,12 @@ def write_slices(
         "spin_history": brightness.get("SpinHistory", {}),
         "receive_field": brightness.get("ReceiveField", {}),
     }
+    return facts, order_warnings(slices)
+
+
+def order_warnings(slices: SliceMotion) -> list[str]:
+    """Say in which order slices would be better explained, if there is one."""
+    return [_OTHER_ORDER.format(slices.other_order)] if slices.other_order else []
 
 
 def excitation_of(

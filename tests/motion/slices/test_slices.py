@@ -97,6 +97,19 @@ def test_slices_are_found_where_they_were(moving):
 
 
 @pytest.mark.slow
+def test_slices_told_in_another_order_than_they_were_acquired(moving):
+    way, series, motion, found = moving
+    assert found.other_order == ""
+    by_frame = slice_errors(np.repeat(motion.poses[:, None], SHAPE[2], axis=1), way)
+    ascending = np.arange(SHAPE[2]) / SHAPE[2] * TR
+    for offsets in (ascending, TIMES.offsets[::-1].copy()):
+        told = SliceTimes(2, offsets, TR)
+        wrong = estimate_slices(series, AFFINE.numpy(), motion, told)
+        assert wrong.other_order == "even ones first, up"
+        assert float(slice_errors(wrong.poses, way).median()) < 1.01 * float(by_frame.median())
+
+
+@pytest.mark.slow
 def test_frames_made_from_slices_are_those_of_a_head_at_rest(moving, at_rest, mask):
     _, series, motion, found = moving
     inside = mask.numpy() > 0.9

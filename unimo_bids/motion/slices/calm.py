@@ -48,7 +48,7 @@ def calm_template(
 
     Around the head it is the template of all.
     """
-    poses = torch.stack([trajectory.at(times.of(t)) for t in range(frames.count)])
+    poses = trajectory.at(times.of_all(frames.count))
     within = np.where(good, moved_within(poses, head.surface()), np.inf)
     many = max(1, round(CALM.share * int(good.sum())))
     calm = np.sort(np.argsort(within, kind="stable")[:many])

@@ -19,6 +19,7 @@ from unimo_bids.motion.slices.fitting import SliceProblem
 from unimo_bids.motion.slices.history import Excitation
 from unimo_bids.motion.slices.judge import clearly_better, standardised
 from unimo_bids.motion.slices.losses import without_losses
+from unimo_bids.motion.slices.order import better_order
 from unimo_bids.motion.slices.rebuilding import evened, rebuild, values_at
 from unimo_bids.motion.slices.thresholds import CALM, FOLLOWING, HISTORY, JUDGE
 from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory, through_frames
@@ -60,6 +61,8 @@ class SliceMotion:
     held_out
         ``(T,)`` by how much the trajectory explains slices better than one pose, without having
         seen them: mean over standard error.
+    other_order
+        In which order slices would be clearly better explained, in words; or nothing.
     """
 
     times: SliceTimes
@@ -72,6 +75,7 @@ class SliceMotion:
     covariance: NDArray[np.float64]
     deviations: NDArray[np.float64]
     held_out: NDArray[np.float64]
+    other_order: str
 
     def saved(self, status: NDArray[np.str_]) -> NDArray[np.bool_]:
         """Frames ``(T,)`` that no single pose explains, and their slices do."""
@@ -149,6 +153,8 @@ def estimate_slices(
         frames = without_losses(frames, template, head, frame_poses, good)
         problem = SliceProblem(frames, template, head, times, usable, good)
         fit = problem.fit(start, frame_poses)
+        moving = may_move_within(motion)  # heads at rest tell nothing of orders
+        other = better_order(problem, fit.one_pose, frame_poses) if moving else ""
         moves = clearly_better(standardised(fit.held_out), good) & good
         if moves.any() and good.sum() >= CALM.fewest:
             if excitation is not None:
@@ -158,7 +164,7 @@ def estimate_slices(
             calm = calm_template(frames, template, head, fit.trajectory, times, good)
             problem = SliceProblem(frames, calm, head, times, usable, good)
             fit = problem.refit(start, frame_poses, fit.trajectory)
-        poses = torch.stack([fit.trajectory.at(times.of(t)) for t in range(frames.count)])
+        poses = fit.trajectory.at(times.of_all(frames.count))
         held_out = standardised(fit.held_out)
         whole = good & ~clearly_better(held_out, good)
         like = _Likeness(frames, template, head, times)
@@ -181,6 +187,7 @@ def estimate_slices(
             covariance=covariance / to_mm[:, None] / to_mm,
             deviations=_deviations(covariance, motion, whole),
             held_out=held_out,
+            other_order=other,
         )
 
 
@@ -232,7 +239,7 @@ def _without_history(
     excitation: Excitation,
 ) -> Frames:
     """Frames without spin history, if good ones agree that these are more like the template."""
-    poses = torch.stack([trajectory.at(times.of(t)) for t in range(frames.count)])
+    poses = trajectory.at(times.of_all(frames.count))
     steadied = WithoutHistory(frames, head, times, poses, excitation)
     like, even = [], torch.ones(len(times.offsets))  # gains of slices would hold some of it
     those = np.flatnonzero(good)

@@ -32,13 +32,14 @@ from unimo_bids.motion.slices.points import Model, Points, choose
 from unimo_bids.motion.slices.solving import (
     AnchorPrior,
     BendPrior,
+    SliceEquations,
     State,
     assembled,
     knot_covariance,
     solved,
 )
 from unimo_bids.motion.slices.stages import STAGES, Stage
-from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory
+from unimo_bids.motion.slices.trajectory import SliceTimes, Trajectory, away
 from unimo_bids.motion.slices.uncertainty import between_knots, noise_scale, of_frames
 from unimo_bids.registration.least_squares import solve
 from unimo_bids.spatial import rigid
@@ -88,6 +89,8 @@ class SliceFit:
         ``(T, S)`` of slices, relative to their frame's.
     found
         What it ended with.
+    one_pose
+        The slices' equations at their frames' poses.
     held_out
         ``(T, S)`` by how much the trajectory, had it not seen a slice, explains it better than its
         frame's one pose does, in observations; NaN where a slice shows nothing of the head.
@@ -97,6 +100,7 @@ class SliceFit:
     similarity: NDArray[np.float64]
     gains: NDArray[np.float64]
     found: Followed
+    one_pose: SliceEquations
     held_out: NDArray[np.float64]
 
 
@@ -164,19 +168,24 @@ class SliceProblem:
 
     def _follow(self, start: Trajectory, begin: Trajectory, stages: Sequence[Stage]) -> Followed:
         """Go through stages; to leave the start costs."""
-        trajectory, believed, radius = begin, self._believed(start), self.head.radius
-        spread = float(start.bends(radius)[0].norm(dim=1).median())
-        scale = max(spread, _LEAST_BEND)
+        trajectory = begin
         for stage in stages:
             model = self._model(stage.blur)
             points = self._points(trajectory, model, stage.points)
             sigma: dict[int, Tensor] = {}
-            priors = partial(_priors, start, believed, radius, stage.slack * scale)
+            priors = self.priors(start, stage.slack)
             compared = partial(self._compared, model, points, sigma)
             state_of = partial(self._state, compared)
             trajectory, state = self._descend(trajectory, priors, state_of, stage)
         covariance = self._slice_covariance(trajectory, state, priors)
         return Followed(trajectory, state, covariance, model, compared)
+
+    def priors(self, start: Trajectory, slack: float = 1.0) -> Priors:
+        """Of a trajectory: what bends cost, and leaving the start."""
+        radius = self.head.radius
+        spread = float(start.bends(radius)[0].norm(dim=1).median())
+        scale = slack * max(spread, _LEAST_BEND)
+        return partial(_priors, start, self._believed(start), radius, scale)
 
     def _judged(self, found: Followed, frame_poses: Tensor) -> SliceFit:
         """Compare a trajectory with one pose a frame."""
@@ -187,6 +196,7 @@ class SliceProblem:
             state.similarity,
             state.gains,
             found,
+            one_pose.of_slices,
             held_out.numpy(),
         )
 
@@ -196,7 +206,7 @@ class SliceProblem:
         See `uncertainty`.
         """
         found, good = fit.found, torch.from_numpy(self.good)
-        times = torch.stack([self.times.of(t) for t in range(self.frames.count)])
+        times = self.times.of_all(self.frames.count)
         common = torch.zeros(self.frames.count, 6, 6, dtype=torch.float64)
         for points, of, steepest, at, sigma in found.compared(found.trajectory):
             common[points.frames] = of_frames(
@@ -213,16 +223,10 @@ class SliceProblem:
 
         Slices count by what they tell; frames that are not believed have none.
         """
-        poses = torch.stack(
-            [found.trajectory.at(self.times.of(t)) for t in range(len(frame_poses))]
-        )
-        turn, shift = rigid.to_parameters(
-            rigid.inverse(frame_poses)[:, None] @ poses,
-            self.head.center.expand(*poses.shape[:2], 3),
-        )
-        away = torch.cat([self.head.radius * turn, shift], dim=2)
+        poses = found.trajectory.at(self.times.of_all(len(frame_poses)))
+        apart = away(frame_poses[:, None], poses, self.head.center, self.head.radius)
         told = found.state.of_slices.hessian
-        nearest = solve(told.sum(dim=1), (told @ away[..., None]).sum(dim=1)[..., 0])
+        nearest = solve(told.sum(dim=1), (told @ apart[..., None]).sum(dim=1)[..., 0])
         return nearest * torch.from_numpy(self.good)[:, None]
 
     def _small(self, steps: Tensor) -> Tensor:
@@ -254,10 +258,7 @@ class SliceProblem:
             start.at(start.times - repetition / 2),
             start.at(start.times + repetition / 2),
         )
-        turn, shift = rigid.to_parameters(
-            rigid.inverse(before) @ after, start.center.expand(len(before), 3)
-        )
-        step = torch.cat([self.head.radius * turn, shift], dim=1).norm(dim=1)
+        step = away(before, after, start.center, self.head.radius).norm(dim=1)
         frame = (start.times / repetition + 1e-6).long().clamp(max=self.frames.count - 1)
         believed = torch.from_numpy(self.good)[frame]
         return torch.where(believed, step.square().add(_LEAST_AWAY**2).sqrt(), _FREE)
@@ -266,8 +267,7 @@ class SliceProblem:
         """Of every slice's pose ``(T, S, 6, 6)``, from those of its two knots."""
         blocks, _ = assembled(state, *priors(trajectory))
         own, beside = knot_covariance(blocks)
-        times = torch.stack([self.times.of(t) for t in range(self.frames.count)])
-        before, fraction = trajectory.between(times)
+        before, fraction = trajectory.between(self.times.of_all(self.frames.count))
         a = fraction[..., None, None]
         both = beside[before]
         return (
@@ -285,7 +285,7 @@ class SliceProblem:
         usable = np.flatnonzero(self.usable)
         for start in range(0, len(usable), _AT_ONCE):
             part = usable[start : start + _AT_ONCE].tolist()
-            poses = torch.stack([trajectory.at(self.times.of(t)) for t in part])
+            poses = trajectory.at(torch.stack([self.times.of(t) for t in part]))
             images = self.frames(part)
             grid, axis = self.frames.grid, self.times.axis
             many = max(1, most // max(1, shown))

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unimo_bids.motion.slices.trajectory import Trajectory
-from unimo_bids.spatial import rigid
+from unimo_bids.motion.slices.trajectory import Trajectory, away
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +84,7 @@ class AnchorPrior:
     def __init__(
         self, trajectory: Trajectory, start: Trajectory, scales: Tensor, radius: float
     ) -> None:
-        onward = rigid.inverse(start.knots) @ trajectory.knots
-        turn, shift = rigid.to_parameters(onward, start.center.expand(len(onward), 3))
-        self.away = torch.cat([radius * turn, shift], dim=1)
+        self.away = away(start.knots, trajectory.knots, start.center, radius)
         squared = self.away.square().sum(dim=1)
         self.weights = 1 / (scales**2 + squared / 6)
         self.cost = float(3 * torch.log1p(squared / (6 * scales**2)).sum())

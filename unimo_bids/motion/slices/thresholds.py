@@ -43,6 +43,7 @@ class Judge:
         1.5, "half of that, for the frame in the middle: .6 to 1.1 where heads rest, 4 where not"
     )
     fewest: int = convention(4, "slices")
+    doubted: int = convention(8, "frames, before the order of slices is doubted")
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,10 @@ class SliceTimes:
         """Times ``(S,)`` of a frame's slices, s after the series began."""
         return torch.from_numpy(self.offsets) + frame * self.repetition_time
 
+    def of_all(self, count: int) -> Tensor:
+        """Times ``(T, S)`` of the slices of so many frames."""
+        return torch.stack([self.of(t) for t in range(count)])
+
     def at(self, frames: Tensor, slices: Tensor) -> Tensor:
         """Times ``(N,)`` of slices in frames, both ``(N,)``, s after the series began."""
         return torch.from_numpy(self.offsets)[slices] + frames * self.repetition_time
@@ -86,7 +90,7 @@ class Trajectory:
         return before, ((times - first) / (last - first)).clamp(0, 1)
 
     def at(self, times: Tensor) -> Tensor:
-        """Poses ``(N, 4, 4)`` at times ``(N,)``; beyond the first knot and the last, theirs."""
+        """Poses ``(…, 4, 4)`` at times ``(…)``; beyond the first knot and the last, theirs."""
         before, fraction = self.between(times)
         return rigid.interpolate(self.knots[before], self.knots[before + 1], fraction, self.center)
 
@@ -96,12 +100,10 @@ class Trajectory:
         That is the change of speed times the shorter of the steps beside the knot. Returns also how
         much of it a small motion of the knot before, of this and of the next makes, ``(K - 2, 3)``.
         """
-        onward = rigid.inverse(self.knots[:-1]) @ self.knots[1:]
-        turn, shift = rigid.to_parameters(onward, self.center.expand(len(onward), 3))
+        motion = away(self.knots[:-1], self.knots[1:], self.center, radius)
         steps = self.times.diff()
         shorter = torch.minimum(steps[:-1], steps[1:])
         before, after = shorter / steps[:-1], shorter / steps[1:]
-        motion = torch.cat([radius * turn, shift], dim=1)
         bends = after[:, None] * motion[1:] - before[:, None] * motion[:-1]
         return bends, torch.stack([before, -before - after, after], dim=1)
 
@@ -110,6 +112,13 @@ class Trajectory:
         center = self.center.expand(len(steps), 3)
         small = rigid.from_parameters(steps[:, :3] / radius, steps[:, 3:], center)
         return Trajectory(self.times, rigid.orthonormalized(self.knots @ small), self.center)
+
+
+def away(one: Tensor, other: Tensor, center: Tensor, radius: float) -> Tensor:
+    """Motions ``(…, 6)`` of the reference from poses to others: turn times radius, shift; mm."""
+    onward = rigid.inverse(one) @ other
+    turn, shift = rigid.to_parameters(onward, center.expand(*onward.shape[:-2], 3))
+    return torch.cat([radius * turn, shift], dim=-1)
 
 
 def through_frames(
