@@ -2,9 +2,10 @@
 
 The way of a series: find a still reference frame and the head in it (`scan`) → follow the head
 coarsely through all frames (`trackers`) → average the best aligned frames and refine every frame to
-that template at full resolution (`refinement`) → judge every pose and bridge what failed
-(`quality`). Where contrast changes from frame to frame, frames are tied to each other first, and a
-few images take the template's place (`contrasts`), if frames then agree better (`judge`, `ways`).
+that template at full resolution (`refinement`), by what goes as the head's middle does (`middle`) →
+judge every pose and bridge what failed (`quality`). Where contrast changes from frame to frame,
+frames are tied to each other first, and a few images take the template's place (`contrasts`), if
+frames then agree better (`judge`, `ways`).
 Frames are read a few at a time; what is kept of all of them is a coarse copy.
 """
 
@@ -29,6 +30,7 @@ from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.groups import place_groups
 from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.losses import without_losses
+from unimo_bids.motion.middle import by_middle
 from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
 from unimo_bids.motion.reference import compared_with, head_from, told_from
 from unimo_bids.motion.refinement import refine_to_template
@@ -137,7 +139,11 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
         partial = np.flatnonzero(tracking.partial).tolist()
         scan, finding = without_losses(scan, tracked.poses, partial)
         findings = (*findings, finding)
-    steady, plain, image, contrasts = refine_to_template(scan, tracked)
+    fitted = refine_to_template(scan, tracked)
+    if scan.settings.template and not tracking.contrasts:
+        scan, fitted, told = by_middle(scan, tracked, fitted)
+        findings = (*findings, *told)
+    steady, plain, image, contrasts = fitted
     way = Way(plain, image, tracked)
     stripes = find_stripes(scan, way.images[0], way.refined.poses)
     # what each frame has of its own would be sought in vain in what all have in common

@@ -55,6 +55,22 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Middle:
+    """The middle of a head, beside what is around it."""
+
+    depth: float = measured(
+        0.5,
+        "radii below the head's surface; .25, .4, .5, .6 in half-real heads with rims",
+        shown=True,
+    )
+    beyond: float = derived(16.8, "99 % of chi squared in six parameters")
+    unsteady: float = measured(
+        3.0, "times the usual variance: a place has half its weight; 2, 3, 9, the same", shown=True
+    )
+    left: float = convention(0.5, "of the contradiction, at most, without what is left out")
+
+
+@dataclass(frozen=True)
 class Stripes:
     """Slices whose brightness is not their neighbours'."""
 
@@ -243,6 +259,7 @@ class Distortion:
 FRAMES = Frames()
 RESOLUTION = Resolution()
 REFERENCE = Reference()
+MIDDLE = Middle()
 STRIPES = Stripes()
 BANDS = Bands()
 LOSSES = Losses()

@@ -1,0 +1,125 @@
+"""What does not move as the middle of the head does: a mask that is far too wide, a shifted rim.
+
+Fat that is not suppressed lies several voxels aside along the phase-encode axis; where the head
+turns by R, it goes another way, by (R - 1) d. And surroundings rest. Poses, template and weights by
+all of the mask then agree with each other, and no residual tells. So the middle is registered
+alone. Where it contradicts the whole, chi squared of the six parameters between them by the
+middle's own covariance,
+
+    d(t) = pose(t)⁻¹ pose_middle(t),     χ² = mean over t of dᵀ C(t)⁻¹ d,
+
+places that are not steady at the middle's poses leave the head, if most of the contradiction leaves
+with them. What stays of it is unknown of the poses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from unimo_bids.brain.head import too_small
+from unimo_bids.motion.refinement import Refined, refine, refine_to_template
+from unimo_bids.motion.scan import Scan
+from unimo_bids.motion.template import robust_mean
+from unimo_bids.motion.thresholds import MIDDLE, QUALITY, REFERENCE
+from unimo_bids.motion.tracking import Track
+from unimo_bids.spatial import rigid
+from unimo_bids.spatial.interpolation import gaussian_blur
+
+_LEFT_OUT = (
+    "A part of the mask moves otherwise than the middle of the head, as fat around it and what "
+    "lies beside it do: {:.0f} % of the mask were left out, which moved poses by {:.2f} mm "
+    "(median)."
+)
+_NEAR = 1.0  # voxels, over which the variance of frames is averaged
+_BESIDE = np.ones((3, 3, 3), dtype=bool)
+
+_ROUNDS = 2  # the template's middle is at first as the whole had it, and less of it may be steady
+
+# the scan as it is known, poses, template, whether one image cannot explain the series
+Fitted = tuple[Scan, Refined, Tensor, bool]
+
+
+def by_middle(scan: Scan, track: Track, whole: Fitted) -> tuple[Scan, Fitted, tuple[str, ...]]:
+    """The scan without places that contradict the middle of the head, and poses; what was found.
+
+    Parameters
+    ----------
+    scan, track, whole
+        What `refine_to_template` was given, and what it made of that.
+    """
+    _, refined, template, contrasts = whole
+    explained = scan.usable & (np.nan_to_num(refined.similarity) >= QUALITY.never_failed)
+    middle = _middle(scan)
+    if contrasts or explained.sum() < REFERENCE.fewest or middle is None:
+        return scan, whole, ()
+    judged = scan.spread(explained)
+    among = np.isin(np.arange(len(explained)), judged)
+    inner = refine(middle, template, refined.poses, among, share=0.01)
+    if _apart(scan, inner, refined, judged)[0] < MIDDLE.beyond:
+        return scan, whole, ()
+    poses, of_middle = inner.poses, middle.head.weights
+    for _ in range(_ROUNDS):
+        mean = robust_mean(scan.aligned(poses, judged))
+        template = scan.placed(mean[None], scan.reference_image)
+        inner = refine(middle, template, poses, scan.usable, share=0.01)
+        poses, kept = inner.poses, torch.ones_like(of_middle)
+        steady = _steady(scan.aligned(poses, judged), middle.head.weights[scan.window])
+        kept[scan.window] = steady.to(kept)
+        if _mask_fault(of_middle * kept, scan) is None:
+            middle = replace(middle, head=replace(middle.head, weights=of_middle * kept))
+    rest = scan.head.weights * kept
+    if _mask_fault(of_middle * kept, scan) is not None:
+        return scan, whole, ()
+    trimmed = replace(scan, head=replace(scan.head, weights=rest))
+    found = refine_to_template(trimmed, replace(track, poses=poses))
+    before, _ = _apart(scan, inner, refined, judged)
+    after, squares = _apart(scan, inner, found[1], judged)
+    if after >= MIDDLE.left * before:
+        return scan, whole, ()
+    if after >= MIDDLE.beyond:
+        found[1].covariance += squares
+    share = 100 * (1 - float(rest.sum() / scan.head.weights.sum()))
+    moved = rigid.displacement(found[1].poses, refined.poses, scan.head.surface()).mean(dim=-1)
+    return trimmed, found, (_LEFT_OUT.format(share, float(moved[judged].median())),)
+
+
+def _middle(scan: Scan) -> Scan | None:
+    """The scan with the middle of the head alone; None where that is too little."""
+    head = scan.head
+    mask = (head.weights > 0.5).cpu().numpy()
+    depth = ndimage.distance_transform_edt(mask, sampling=head.grid.sizes.numpy())
+    weights = head.weights * torch.from_numpy(depth > MIDDLE.depth * head.radius).to(head.weights)
+    if _mask_fault(weights, scan) is not None:
+        return None
+    return replace(scan, head=replace(head, weights=weights))
+
+
+def _mask_fault(weights: Tensor, scan: Scan) -> str | None:
+    return too_small((weights > 0.5).cpu().numpy(), scan.head.grid.affine.numpy())
+
+
+def _steady(aligned: Tensor, middle: Tensor) -> Tensor:
+    """Places ``(X, Y, Z)`` that vary over aligned frames as those of the middle do, 0 or 1."""
+    squares = torch.nan_to_num((aligned - robust_mean(aligned)).square()).mean(dim=0)
+    variance = gaussian_blur(squares, [_NEAR] * 3)  # a single voxel's says little
+    steady = variance < MIDDLE.unsteady * variance[middle > 0.5].median()
+    # at full resolution a place shows what is beside it, too
+    return torch.from_numpy(ndimage.binary_erosion(steady.cpu(), _BESIDE, border_value=1))
+
+
+def _apart(scan: Scan, inner: Refined, refined: Refined, judged: list[int]) -> tuple[float, Tensor]:
+    """Chi squared of poses by the middle beside others, and d dᵀ of all frames ``(T, 6, 6)``.
+
+    Up to a motion common to the frames that are judged.
+    """
+    off = rigid.inverse(refined.poses) @ inner.poses
+    center = scan.head.center.to(off).expand(len(off), 3)
+    d = torch.cat(rigid.to_parameters(off, center), dim=1)
+    d = d - d[judged].median(dim=0).values
+    scaled = torch.linalg.solve(inner.covariance[judged], d[judged][..., None])[..., 0]
+    return float((d[judged] * scaled).sum(dim=-1).mean()), d[:, :, None] * d[:, None]
