@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from tests import phantom
-from unimo_bids.deformation.epi import Distortion
+from unimo_bids.deformation.epi import Distortion, empty_field
 from unimo_bids.motion.correction import correct_series
 from unimo_bids.motion.distortion import _judge, estimate_distortion
 from unimo_bids.motion.estimate import MotionEstimate
+from unimo_bids.motion.held_out import GHOST, find_ground
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import world_points
 from unimo_bids.spatial.warp import Rigid, Warp
@@ -109,7 +110,10 @@ def test_along_a_wrong_axis_nothing_is_done(bent, axis):
 
 
 class Frames:
-    """Stands for frames of which a known share is left along each axis, noise apart."""
+    """Stands for frames of which a known share is left along each axis, noise apart.
+
+    And, last, with a ghost.
+    """
 
     def __init__(self, *less: float) -> None:
         self.less = less
@@ -118,34 +122,37 @@ class Frames:
         noise = torch.linspace(-0.04, 0.04, 9).roll(2 * axis)  # means are told to 0.01
         return axis, None, np.log(1 - (self.less[axis] if steps else 0)) + noise
 
-    def foreseen(self, fields: dict[int, int]) -> dict[int, Tensor]:
-        return {axis: self.left(axis, 0)[2] - self.left(axis, 1)[2].roll(axis) for axis in fields}
+    def foreseen(self, fields: dict[int, int], _ghosts: None) -> dict[int, Tensor]:
+        axes = [*fields, GHOST]
+        return {axis: self.left(axis, 0)[2] - self.left(axis, 1)[2].roll(axis) for axis in axes}
 
 
 @pytest.mark.parametrize(
     ("less", "taken", "because"),
     [
-        ((0.02, 0.20, 0.03), True, "20.0 % less left"),
-        ((0.15, 0.20, 0.03), True, "15.0 % along i"),
-        ((0.195, 0.20, 0.03), False, "cannot be told from others"),
-        ((0.03, 0.20, 0.195), True, "19.5 % along k"),  # of the slices
-        ((0.02, 0.20, 0.30), False, "not the axis of what is there"),
-        ((-0.03, 0.008, -0.03), False, "0.8 % less left"),
+        ((0.02, 0.20, 0.03, 0.02), True, "20.0 % less left"),
+        ((0.15, 0.20, 0.03, 0.02), True, "15.0 % along i"),
+        ((0.195, 0.20, 0.03, 0.02), False, "cannot be told from others"),
+        ((0.03, 0.20, 0.195, 0.02), True, "19.5 % along k"),  # of the slices
+        ((0.02, 0.20, 0.30, 0.02), False, "not the axis of what is there"),
+        ((0.02, 0.20, 0.03, 0.195), False, "as a ghost by 19.5 %"),
+        ((-0.03, 0.008, -0.03, -0.03), False, "0.8 % less left"),
     ],
 )
 def test_an_axis_has_to_be_clearly_the_one(less, taken, because):
-    verdict = _judge(Frames(*less), {axis: axis for axis in range(3)}, AXIS, "auto", 2)
+    verdict = _judge(Frames(*less), {axis: axis for axis in range(3)}, AXIS, "auto", 2, None)
     assert (verdict.field == AXIS) == taken and because in verdict.said
-    assert _judge(Frames(*less), {axis: axis for axis in range(3)}, AXIS, "epi", 2).field == AXIS
+    forced = _judge(Frames(*less), {axis: axis for axis in range(3)}, AXIS, "epi", 2, None)
+    assert forced.field == AXIS
 
 
 @pytest.mark.parametrize(("less", "taken"), [(0.02, False), (0.20, True)])
 def test_along_the_slices_more_is_asked(less, taken):
     """Nothing else is there; as much along another axis is enough."""
-    seen, axes = Frames(-0.03, less, -0.03), {axis: axis for axis in range(3)}
-    verdict = _judge(seen, axes, AXIS, "auto", AXIS)
+    seen, axes = Frames(-0.03, less, -0.03, -0.03), {axis: axis for axis in range(3)}
+    verdict = _judge(seen, axes, AXIS, "auto", AXIS, None)
     assert (verdict.field == AXIS) == taken and ("axis of the slices" in verdict.said) != taken
-    assert _judge(seen, axes, AXIS, "auto", 2).field == AXIS
+    assert _judge(seen, axes, AXIS, "auto", 2, None).field == AXIS
 
 
 def test_frames_become_the_reference(bent):
@@ -189,6 +196,19 @@ def test_without_distortion_nothing_is_done():
     found = estimate_distortion(data, phantom.AFFINE.numpy(), motion, AXIS)
     assert found.distortion is None and found.motion is motion
     assert found.finding.startswith("No distortion is corrected")
+
+
+@pytest.mark.parametrize(("size", "ghost"), [(0.0, 0.08), (1.0, 0.0)])
+def test_a_ghost_is_told_from_a_field(size, ghost):
+    """It goes with the head, half of the field of view off, and a field explains some of it."""
+    data = series(size)
+    data += ghost * np.roll(data, data.shape[AXIS] // 2, axis=AXIS)
+    motion, frames = known(POSES, data[..., 0]), np.arange(COUNT)
+    ground = find_ground(data, phantom.AFFINE.numpy(), motion, frames, frames)
+    empty = empty_field(ground.frames.grid, AXIS, *ground.box, 0.75 * phantom.RADIUS)
+    less = ground.judges.foreseen({AXIS: empty}, ground.ghosts(AXIS))
+    as_field, as_ghost = (float(less[one].mean()) for one in (AXIS, GHOST))
+    assert as_ghost > as_field + 0.02 if ghost else as_field > as_ghost + 0.02
 
 
 def test_a_head_at_rest_is_left_alone():

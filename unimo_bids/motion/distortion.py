@@ -23,7 +23,7 @@ from torch import Tensor
 from unimo_bids.deformation.epi import Distortion, ShiftField, empty_field, part_of
 from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.motion.estimate import MotionEstimate
-from unimo_bids.motion.held_out import POINTS, STEPS, Ground, Seen, find_ground
+from unimo_bids.motion.held_out import GHOST, POINTS, STEPS, Ground, Seen, find_ground
 from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, fit_under
 from unimo_bids.motion.resolution import mixed
 from unimo_bids.motion.scan import MOST_FRAMES
@@ -43,6 +43,7 @@ _LAST_STEPS = 4  # of each frame's pose: after 2, severe motion was not done
 _NOT_THE_AXIS = "it is not the axis of what is there"
 _OF_SLICES = "motion within frames looks so along the axis of the slices"
 _ANY_AXIS = "the axis cannot be told from others"
+_A_GHOST = "a ghost explains as much"
 _NOT_SOUGHT = "No distortion was looked for"
 
 
@@ -183,10 +184,11 @@ def _seek(ground: Ground, axis: int, how: Deformation) -> _Verdict:
     grid, half_wave = ground.frames.grid, _HALF_WAVE * ground.region.radius
     empty = {one: empty_field(grid, one, *ground.box, half_wave) for one in range(3)}
     if how == "auto":
-        gains = ground.look.foreseen({axis: empty[axis]})[axis]
+        gains = ground.look.foreseen({axis: empty[axis]}, None)[axis]
         if float(gains.mean()) < DISTORTION.promising:
             return _Verdict(None, _told(_a_field(axis), gains), {axis: _less(gains)}, gains)
-    return _judge(ground.judges, empty, axis, how, ground.frames.slice_axis)
+    ghosts = ground.ghosts(axis) if how == "auto" else None
+    return _judge(ground.judges, empty, axis, how, ground.frames.slice_axis, ghosts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,17 +210,24 @@ class _Verdict:
 
 
 def _judge(
-    seen: Seen, empty: Mapping[int, ShiftField], axis: int, how: Deformation, of_slices: int
+    seen: Seen,
+    empty: Mapping[int, ShiftField],
+    axis: int,
+    how: Deformation,
+    of_slices: int,
+    ghosts: Tensor | None,
 ) -> _Verdict:
     """Whether a field along an axis is worth it, and the axis the one.
 
     Another axis is not to be clearly ahead. That of the slices, along which phase is hardly ever
     encoded, need not be behind: motion within frames looks as if it were along it. Where it is
-    claimed all the same, more is asked of it.
+    claimed all the same, more is asked of it. And a ghost, the frame itself half of the field of
+    view away, is to explain less: it moves as a head does that bends.
     """
     less, along = {}, ""
     if how == "auto":
-        steps = seen.foreseen(empty)
+        steps = seen.foreseen(empty, ghosts)
+        ghost = steps.pop(GHOST)
         ahead = {one: steps[axis] - steps[one] for one in steps if one != axis}
         less = {one: _less(gains) for one, gains in steps.items()}
         told = [f"{100 * part:.1f} % along {GRID_AXES[one]}" for one, part in less.items()]
@@ -229,6 +238,9 @@ def _judge(
             return _Verdict(None, f"{along}: {_OF_SLICES}", less, steps[axis])
         if not all(_clear(gains) for one, gains in ahead.items() if one != of_slices):
             return _Verdict(None, f"{along}: {_ANY_AXIS}", less, steps[axis])
+        if not _clear(steps[axis] - ghost):
+            said = f"{along}, as a ghost by {100 * _less(ghost):.1f} %: {_A_GHOST}"
+            return _Verdict(None, said, less, steps[axis])
     found, poses, left = seen.left(empty[axis], STEPS)
     gains = seen.left(empty[axis], 0)[2] - left
     less = less or {axis: _less(gains)}

@@ -103,6 +103,13 @@ class PartOfFrames(Frames):
         part = [np.asarray(self._series[..., int(t)][self._window], np.float32) for t in indices]
         return self._clean(torch.from_numpy(np.stack(part)))
 
+    def ghosts(self, indices: Sequence[int], axis: int) -> Tensor:
+        """The part as a ghost shows it: what is half of the field of view away along an axis."""
+        off = self._series.shape[axis] // 2
+        whole = [np.asarray(self._series[..., int(t)], np.float32) for t in indices]
+        part = [np.roll(frame, off, axis)[self._window] for frame in whole]
+        return self._clean(torch.from_numpy(np.stack(part)))
+
 
 class Seen(Frames):
     """Frames of a series in another way; the same places of them have no signal."""

@@ -26,6 +26,7 @@ from unimo_bids.spatial.region import Region
 
 POINTS = 4096  # of a template; twice as many change fields by hundredths of a millimetre
 STEPS, POSE_STEPS = 2, 2  # of a field from none, and of poses under one
+GHOST = -1  # no axis: what the frame itself explains, half of the field of view away
 _FARTHER = 20.0  # mm that distortion may carry signal, and what splines need besides
 
 
@@ -37,7 +38,7 @@ class Ground:
     the template are on the whole grid.
     """
 
-    frames: Frames
+    frames: PartOfFrames
     window: Window
     chosen: NDArray[np.int_]
     poses: Tensor
@@ -76,6 +77,11 @@ class Ground:
         if not more:
             return self.look
         return self._steadily(torch.cat([self.look.sampled, self.read(more)]))
+
+    def ghosts(self, axis: int) -> Tensor:
+        """Of all frames apart, as if phase were encoded along an axis, as `Level.sampled`."""
+        frames = self.frames.ghosts(self.chosen[self.apart].tolist(), axis)
+        return self.level.sampled(frames)
 
     def read(self, which: Sequence[int]) -> Tensor:
         """Some of the chosen frames, by their places among these, as `Level.sampled`."""
@@ -127,14 +133,18 @@ class Seen:
     level: Level
     _templates: dict[int, Target] = field(default_factory=dict)
 
-    def foreseen(self, empty: Mapping[int, ShiftField]) -> dict[int, Tensor]:
-        """How much less a first step of each half leaves in the other, log, along each axis."""
+    def foreseen(self, empty: Mapping[int, ShiftField], ghosts: Tensor | None) -> dict[int, Tensor]:
+        """How much less a first step of each half leaves in the other, log, along each axis.
+
+        And, by the key `GHOST`, how much less so much of ``ghosts``, as `sampled`.
+        """
         fields, less = list(empty.values()), []
         for part in range(2):
             making, target = slice(part, None, 2), self._template(part, fields[0])
-            rest = (fields, target, self.level, making)
+            rest = (fields, target, self.level, making, ghosts)
             less.append(foreseen(self.sampled, self.poses, *rest).double())
-        return dict(zip(empty, torch.cat(less, dim=1), strict=True))
+        keys = [*empty, *([] if ghosts is None else [GHOST])]
+        return dict(zip(keys, torch.cat(less, dim=1), strict=True))
 
     def left(self, empty: ShiftField, steps: int) -> tuple[ShiftField, Tensor, Tensor]:
         """Log of what is left in each frame if the other half made field and template.

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unimo_bids.deformation.epi import ShiftField
+from unimo_bids.deformation.epi import ShiftField, part_of
 from unimo_bids.motion.undistorted import Head, Reading, read, template_of
 from unimo_bids.registration.intensity import CAUCHY, gains, modelled
 from unimo_bids.registration.least_squares import robust_scale
@@ -102,21 +102,23 @@ def foreseen(
     target: Target,
     level: Level,
     making: slice,
+    ghosts: Tensor | None,
 ) -> Tensor:
     """How much less of frames is left, log, after one step from none towards each field.
 
-    Frames ``making`` have made the target and make the step; the others are asked. ``(F, B)``
+    Frames ``making`` have made the target and make the step; the others are asked. Where there are
+    ``ghosts``, as `sampled`, the last is of so much of them. ``(F, B)``
     """
     points = target.points.double() + target.center
-    readings = [read(level, f, p, fields[0], points) for f, p in zip(sampled, poses, strict=True)]
+    none = fields[0]
+    readings = [read(level, f, p, none, points) for f, p in zip(sampled, poses, strict=True)]
     left = torch.stack(
         [(w * r**2).sum() for _, r, w in (_unexplained(target, one) for one in readings)]
     )
     makes = range(len(poses))[making]
     asked = [t for t in range(len(poses)) if t not in makes]
-    out = []
-    for field in fields:
-        changes = [_change(target, r, p, field) for r, p in zip(readings, poses, strict=True)]
+
+    def explained(changes: list[Tensor], field: ShiftField) -> Tensor:
         first, *others = changes[making]
         common = sum(others, start=first) / (1 + len(others))
         made = [_normal_equations(target, readings[t], changes[t] - common)[:2] for t in makes]
@@ -127,7 +129,16 @@ def foreseen(
             change = (changes[t] - common) @ step.float()[:, None]
             h, g, _ = _normal_equations(target, readings[t], change)
             less.append(-(2 * g + h[0]).squeeze() / left[t])
-        out.append(-0.5 * torch.log1p(-torch.stack(less).clamp(max=_MOST)))
+        return -0.5 * torch.log1p(-torch.stack(less).clamp(max=_MOST))
+
+    out = []
+    for field in fields:
+        changes = [_change(target, r, p, field) for r, p in zip(readings, poses, strict=True)]
+        out.append(explained(changes, field))
+    if ghosts is not None:
+        pairs = zip(ghosts, poses, strict=True)
+        changes = [read(level, ghost, p, none, points).values[:, None] for ghost, p in pairs]
+        out.append(explained(changes, part_of(none, 0.0)))
     return torch.stack(out)
 
 
