@@ -8,7 +8,7 @@ import pytest
 from unimo_bids.brain import epi
 from unimo_bids.brain.advice import advised, runners_up
 from unimo_bids.brain.extraction import NOTHING
-from unimo_bids.brain.finder import METHOD, UNCLEAR
+from unimo_bids.brain.finder import IN_BODY, METHOD, UNCLEAR
 from unimo_bids.brain.mask import BrainMask, Candidate
 
 ONE = Candidate((1, 2, 3), 245, 0.9)
@@ -38,6 +38,7 @@ def test_one_place_is_told_once():
     [
         (TWINS, (ONE, TWIN), "choose one with --brain-center=12,-30,44"),
         (CUT, (ONE,), "go on if the outline follows what is in view, else draw a mask"),
+        (IN_BODY, (ONE,), "say so if it is that of a fetus (--population fetal), else draw a mask"),
         (UNCLEAR, (ONE, TWIN), "give --brain-center=12,-30,44 if the brain is there, draw a mask"),
     ],
 )

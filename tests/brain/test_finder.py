@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.brain.bright import volume_of
-from unimo_bids.brain.finder import METHOD, BrainFinder
+from unimo_bids.brain.finder import IN_BODY, METHOD, BrainFinder
 from unimo_bids.words import Population
 
 
@@ -34,6 +34,22 @@ def test_size_depends_on_who_is_scanned(finder, radius, population, doubt):
 
 def test_half_a_brain_is_told(finder):
     assert _doubts(finder, volume_of(((150, 120, 0), 50)), None) == "the field of view cuts it"
+
+
+@pytest.mark.parametrize(
+    ("radius", "population", "told"),
+    [(40, "infant", True), (40, "fetal", False), (40, None, False), (55, None, True)],
+)
+def test_what_lies_in_a_body_is_of_a_fetus(finder, radius, population, told):
+    """Only a fetus' brain is in one; in air it is anybody's. Skull and scalp are no body."""
+    center = (150, 120, 90)
+    volume = volume_of((center, radius)).numpy()
+    found = finder.find(volume)
+    for reach, doubted in ((0, False), (15, False), (60, told)):
+        around = 0.4 * volume_of((center, radius + reach), structure=0).numpy()
+        judged = finder.judged(found, np.maximum(volume, around), population)
+        assert judged is not None
+        assert (IN_BODY in judged.doubts) is doubted
 
 
 def test_a_shape_that_no_brain_has_is_told(finder):

@@ -52,14 +52,6 @@ def test_a_destroyed_reference_does_not_lose_the_brain(bright, frames, scale):
     assert "The brain was not found in 1 frame (4)." in found.warnings
 
 
-@pytest.mark.parametrize(("radius", "told"), [(38.0, True), (50.0, False)])
-def test_an_infant_as_small_as_a_fetus_is_told_of(bright, radius, told):
-    volume = volume_of((HEAD[0], radius)).numpy()
-    found = find_series_brain(_series([volume] * 2), 0, population="infant")
-    assert found.population == "infant" and not found.brain.doubts
-    assert any("as small as one before birth" in one for one in found.warnings) is told
-
-
 def test_noise_in_all_frames_is_no_brain(bright):
     for part in ("find", "segment"):
         bright.add_module(part, Blind())

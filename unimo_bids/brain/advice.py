@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from unimo_bids.brain.extraction import NOTHING
-from unimo_bids.brain.finder import CUT, METHOD
+from unimo_bids.brain.finder import CUT, IN_BODY, METHOD
 from unimo_bids.brain.mask import BrainMask, Candidate, ball_radius
 from unimo_bids.brain.place import OPTION, option_for
 from unimo_bids.brain.thresholds import ADVICE
@@ -17,6 +17,7 @@ _MOST = 3  # that are told
 _SEVERAL = "like a brain as well"
 _IN_VIEW = {
     CUT: "go on if the outline follows what is in view",
+    IN_BODY: "say so if it is that of a fetus (--population fetal)",
     "part of it is dark": "go on if the outline keeps to the brain",
 }
 

@@ -16,6 +16,7 @@ from unimo_bids.brain.mask import (
     Float3,
     ball_volume,
     brain_radius,
+    in_body,
     solidity,
     structure,
 )
@@ -31,6 +32,7 @@ METHOD = "neural networks"
 UNCLEAR = "its outline is not clear"
 UNSURE = "it may be no brain"
 CUT = "the field of view cuts it"
+IN_BODY = "it lies in a body, as only that of a fetus does"
 
 # ml: from 18 weeks; newborns to two years; the largest skulls. A rim and fluid included.
 _VOLUMES: dict[Population | None, tuple[float, float]] = {
@@ -144,6 +146,9 @@ class BrainFinder:
             doubts.append("its shape is not that of a brain")
         if structure(volume, mask, self._sizes) < DOUBTS.flat:
             doubts.append("there is nothing to see in it (a phantom?)")
+        unborn = population == "fetal" or (population is None and size <= RANKING.largest_unborn_ml)
+        if not unborn and in_body(volume, mask, self._sizes) > DOUBTS.most_tissue:
+            doubts.append(IN_BODY)
         if _dark_share(volume, mask) > DOUBTS.most_dark:
             doubts.append("part of it is dark (face, neck, or lost signal)")
         return doubts

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unimo_bids.brain.head import MaskError
+from unimo_bids.brain.thresholds import DOUBTS
 from unimo_bids.words import Population
 
 Bool3 = NDArray[np.bool_]
@@ -18,6 +19,7 @@ Float3 = NDArray[np.float32]
 # Of its measure of structure
 _RIM_MM, _SMOOTH_MM, _FEWEST = 4.0, 3.0, 50
 _REACH = 4.0  # standard deviations that scipy's Gaussian looks at on either side, and a voxel
+_BEYOND_MM = 25.0, 40.0  # from a brain: skull and scalp of any head end before
 # A ball's section is as wide as the ball. A whole brain is longer than it is high, and its widest
 # section that of a ball larger by this factor.
 _SECTION = 0.9
@@ -147,10 +149,7 @@ def structure(
     if mask.sum() < _FEWEST:
         return np.inf
     reach = np.ceil(_REACH * _SMOOTH_MM / np.asarray(sizes)).astype(int) + 1
-    (where,) = ndimage.find_objects(mask.astype(np.uint8))  # a uterus is far larger than a brain
-    first = np.maximum([part.start for part in where] - reach, 0)
-    last = [part.stop for part in where] + reach
-    box = tuple(slice(start, stop) for start, stop in zip(first, last, strict=True))
+    box = _about(mask, reach)
     inner = ndimage.distance_transform_edt(mask[box], sampling=sizes) > _RIM_MM
     if inner.sum() < _FEWEST:
         return np.inf
@@ -160,11 +159,32 @@ def structure(
         for image in (within, inner.astype(np.float64))
     )
     values = smooth / share
-    places = (np.argwhere(inner) + first) * np.asarray(sizes)
+    places = (np.argwhere(inner) + [part.start for part in box]) * np.asarray(sizes)
     x, y, z = ((places - places.mean(axis=0)) / max(places.std(), 1e-6)).T
     field = np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, y * z, z * x], axis=1)
     fit = field @ np.linalg.lstsq(field, values, rcond=None)[0]
     return float((values - fit).std() / max(values.mean(), 1e-9))
+
+
+def in_body(
+    volume: NDArray[np.generic], mask: Bool3, sizes: Sequence[float] | NDArray[np.float64]
+) -> float:
+    """How much of what lies just beyond the head of a brain is no air; 0 if that is out of view."""
+    box = _about(mask, np.ceil(_BEYOND_MM[1] / np.asarray(sizes)).astype(int))
+    away = ndimage.distance_transform_edt(~mask[box], sampling=sizes)
+    beyond = (away > _BEYOND_MM[0]) & (away < _BEYOND_MM[1])
+    if not beyond.any():
+        return 0.0
+    smooth = ndimage.gaussian_filter(np.nan_to_num(np.asarray(volume[box], dtype=np.float32)), 1)
+    return float((smooth[beyond] > DOUBTS.tissue * np.median(smooth[mask[box]])).mean())
+
+
+def _about(mask: Bool3, reach: NDArray[np.integer]) -> tuple[slice, ...]:
+    """What of a volume is within so many voxels of a mask's box: a uterus is far larger."""
+    (where,) = ndimage.find_objects(mask.astype(np.uint8))
+    return tuple(
+        slice(max(part.start - n, 0), part.stop + n) for part, n in zip(where, reach, strict=True)
+    )
 
 
 def solidity(mask: Bool3, sizes: Sequence[float] | NDArray[np.float64]) -> float:

@@ -13,7 +13,7 @@ from unimo_bids.brain.advice import advised
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.brain.finder import METHOD, BrainFinder
 from unimo_bids.brain.head import refusing, too_small
-from unimo_bids.brain.mask import BrainMask, ball_volume, population_of_size
+from unimo_bids.brain.mask import BrainMask, population_of_size
 from unimo_bids.brain.place import OPTION, locate
 from unimo_bids.brain.propagation import follow_series
 from unimo_bids.brain.voting import Vote, vote
@@ -126,14 +126,7 @@ def _find(
         warnings.append(
             "Motion is that of all tissue in view. If that is not the head's, give brain masks."
         )
-    of_size = population_of_size(brain.radius_mm)
-    if population == "infant" and of_size == "fetal" and brain.usable:
-        warnings.append(
-            f"The brain, about {ball_volume(brain.radius_mm):.0f} ml, is as small as one before "
-            "birth. If it is that of a fetus, say so (fetal instead of infant): then it is "
-            "followed through all frames."
-        )
-    whose = population or of_size
+    whose = population or population_of_size(brain.radius_mm)
     followed = (follow or whose == "fetal") and series.shape[3] > 1
     if not (followed and brain.usable and brain.method == METHOD):
         return SeriesBrain(brain, whose, warnings=warnings)

@@ -9,8 +9,9 @@ boxes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -197,15 +198,16 @@ def _found_in_windows(
 
 
 def _shown(volume: Tensor, sizes: Sequence[float]) -> Box:
-    """What *find* looks at: all but planes of zeros around a volume."""
+    """All of a volume; without planes of zeros around it if fewer windows then cover it."""
     low, many = [0, 0, 0], list(volume.shape)
     for axis in range(3):
         planes = volume.movedim(axis, 0).flatten(1).any(dim=1).nonzero()
         if len(planes):
             low[axis], many[axis] = int(planes[0]), int(planes[-1] - planes[0]) + 1
-    box = covering(many, sizes, FIND_MM, 1, WINDOW)
-    x, y, z = (c + n * size for c, n, size in zip(box.center, low, sizes, strict=True))
-    return Box(box.spacing, box.shape, (x, y, z))
+    boxes = [covering(shape, sizes, FIND_MM, 1, WINDOW) for shape in (volume.shape, many)]
+    x, y, z = (c + n * size for c, n, size in zip(boxes[1].center, low, sizes, strict=True))
+    boxes[1] = replace(boxes[1], center=(x, y, z))
+    return min(boxes, key=lambda box: math.prod(len(window_starts(n)) for n in box.shape))
 
 
 def window_starts(many: int) -> NDArray[np.integer]:
