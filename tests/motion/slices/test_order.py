@@ -1,8 +1,14 @@
 """In which orders slices may have been acquired."""
 
-import numpy as np
+from types import SimpleNamespace
+from typing import Any, cast
 
-from unimo_bids.motion.slices.order import usual_orders
+import numpy as np
+import pytest
+
+from unimo_bids.motion.slices import order
+from unimo_bids.motion.slices.order import better_order, usual_orders
+from unimo_bids.motion.slices.trajectory import SliceTimes
 
 
 def acquired(offsets: np.ndarray) -> str:
@@ -30,3 +36,27 @@ def test_slices_acquired_at_once_stay_so():
     found = {words: acquired(offsets) for words, offsets in usual_orders(told)}
     assert found["one after the other, down"] == "37 26 15 04"
     assert list(usual_orders(np.array([0.0, 0.0, 1.0, 1.0, 1.0]))) == []  # groups of two and three
+
+
+@pytest.mark.parametrize(
+    ("told", "down", "frames", "found"),
+    [
+        (0.0, -10.0, 8, "one after the other, down"),
+        (0.0, -10.0, 7, ""),  # too few to agree
+        (-20.0, -10.0, 8, ""),  # the told order is better still
+        (40.0, 20.0, 8, ""),  # neither is better than one pose a frame
+        (0.0, -0.5, 8, ""),  # frames do not agree
+    ],
+)
+def test_another_order_is_clearly_better_than_the_told_one_and_than_one_pose(
+    monkeypatch, told, down, frames, found
+):
+    spread = np.linspace(-1, 1, frames)
+
+    def costs(_problem, _one_pose, _poses, times):
+        first = times.offsets[0]
+        return {0.0: told, 5.0: down}.get(first, 50.0) + spread * (1 + first)
+
+    monkeypatch.setattr(order, "_costs", costs)
+    problem = SimpleNamespace(times=SliceTimes(2, np.arange(6.0), 6.0), good=np.ones(frames, bool))
+    assert better_order(cast(Any, problem), cast(Any, None), cast(Any, None)) == found
