@@ -98,7 +98,8 @@ def test_a_bulge_is_bent_back_and_nothing_else(tmp_path, capsys, height):
         return
     truth = rigid.transform(POSE, true[inside]).numpy()
     off = [np.linalg.norm(one - truth, axis=1).mean() for one in (found, rigidly)]
-    assert off[0] < 0.8 * off[1]  # 0.71: the phantom is flat in wide parts, where nothing tells
+    # 0.71, as the phantom is flat in wide parts, where nothing tells; 0.78 if the pose came first
+    assert off[0] < 0.75 * off[1]
 
 
 def test_bare_network_has_no_standard_deviations(volumes, tmp_path):
