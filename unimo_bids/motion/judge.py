@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.resolution import mixed, mostly_own
-from unimo_bids.motion.thresholds import JUDGE, RESOLUTION
+from unimo_bids.motion.thresholds import JUDGE
 from unimo_bids.registration.levels import make_level
+from unimo_bids.registration.resolution import mixed, mostly_own
+from unimo_bids.registration.thresholds import RESOLUTION
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import voxel_centers
 from unimo_bids.spatial.region import Region

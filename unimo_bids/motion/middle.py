@@ -25,8 +25,9 @@ from unimo_bids.brain.head import too_small
 from unimo_bids.motion.refinement import Refined, refine, refine_to_template
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.template import robust_mean
-from unimo_bids.motion.thresholds import MIDDLE, QUALITY, REFERENCE
+from unimo_bids.motion.thresholds import MIDDLE, QUALITY
 from unimo_bids.motion.tracking import Track
+from unimo_bids.registration.resolution import mixed
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import gaussian_blur
 
@@ -55,7 +56,8 @@ def by_middle(scan: Scan, track: Track, whole: Fitted) -> tuple[Scan, Fitted, tu
     _, refined, template, contrasts = whole
     explained = scan.usable & (np.nan_to_num(refined.similarity) >= QUALITY.never_failed)
     middle = _middle(scan)
-    if contrasts or explained.sum() < REFERENCE.fewest or middle is None:
+    few = explained.sum() < MIDDLE.fewest
+    if contrasts or few or middle is None or mixed(scan.head):
         return scan, whole, ()
     judged = scan.spread(explained)
     among = np.isin(np.arange(len(explained)), judged)

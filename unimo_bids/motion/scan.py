@@ -15,16 +15,16 @@ from torch import Tensor
 from unimo_bids.brain.head import ADULT_RADIUS, NoImageError, find_head
 from unimo_bids.motion.frames import Frames, empty
 from unimo_bids.motion.guesses import Guesses
-from unimo_bids.motion.resolution import mixed, mostly_own
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.template import align, choose_reference, tears, torn_frames
-from unimo_bids.motion.thresholds import RESOLUTION
 from unimo_bids.registration.intensity import LEAST_VALID
 from unimo_bids.registration.levels import Level, make_level
+from unimo_bids.registration.resolution import mixed, mostly_own
 from unimo_bids.registration.target import (
     Target,
     make_target,
 )
+from unimo_bids.registration.thresholds import RESOLUTION
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, Window, voxel_centers
 from unimo_bids.spatial.region import Region

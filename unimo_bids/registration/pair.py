@@ -23,10 +23,11 @@ from unimo_bids.registration.doubts import Evidence, Rivals, doubts
 from unimo_bids.registration.gauss_newton import Registration, register
 from unimo_bids.registration.levels import Level, make_level
 from unimo_bids.registration.pose_finder import PoseFinder
+from unimo_bids.registration.resolution import mixed, mostly_own
 from unimo_bids.registration.search import search_poses
 from unimo_bids.registration.sides import REACH, Side, make_side
 from unimo_bids.registration.target import make_target
-from unimo_bids.registration.thresholds import PAIR
+from unimo_bids.registration.thresholds import PAIR, RESOLUTION
 from unimo_bids.registration.uncertainty import block_covariance
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, inside
@@ -325,11 +326,14 @@ def _fine(
     model: IntensityModel = "gain",
     last: bool = False,
 ) -> Registration:
-    blur = _FINE_BLUR * max(side.grid.widest for side in (fixed, moving))
+    large = mixed(fixed.head) or mixed(moving.head)
+    edges = RESOLUTION.blur if large else _FINE_BLUR
+    blur = edges * max(side.grid.widest for side in (fixed, moving))
     levels = [side.level(blur, cubic=True) for side in (fixed, moving)]
+    weights = levels[0].image(fixed.head.weights).clamp(0, 1)
     target = make_target(
         [levels[0].image(_images(fixed, tissues=tissues))],
-        levels[0].image(fixed.head.weights).clamp(0, 1),
+        mostly_own(weights) if large else weights,
         levels[0],
         center=fixed.head.center,
         radius=fixed.head.radius,

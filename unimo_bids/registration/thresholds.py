@@ -8,6 +8,19 @@ from unimo_bids.origins import convention, derived, measured
 
 
 @dataclass(frozen=True)
+class Resolution:
+    """Voxels that are large beside the head, so that blur mixes it with what is around."""
+
+    large: float = measured(
+        0.125,
+        "radii of the head, a voxel's widest edge; half-real fetal heads in slices of 3 to 9 mm "
+        "(stacks 30 and 38, docs/notes/series.md)",
+    )
+    blur: float = measured(0.5, "widest edges of a voxel; the same, stacks 15 and 30")
+    own: float = measured(0.5, "of what a place shows; with less it does not count; the same")
+
+
+@dataclass(frozen=True)
 class Pair:
     """Two volumes alone: which of several poses is taken."""
 
@@ -69,6 +82,7 @@ class Contrast:
     )
 
 
+RESOLUTION = Resolution()
 PAIR = Pair()
 DOUBTS = Doubts()
 CONTRAST = Contrast()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from unimo_bids.motion.thresholds import RESOLUTION
+from unimo_bids.registration.thresholds import RESOLUTION
 from unimo_bids.spatial.region import Region
 
 
