@@ -2,11 +2,9 @@
 
 The way of a series: find a still reference frame and the head in it (`scan`) → follow the head
 coarsely through all frames (`trackers`) → average the best aligned frames and refine every frame to
-that template at full resolution (`refinement`), by what goes as the head's middle does (`middle`) →
-judge every pose and bridge what failed (`quality`). Where contrast changes from frame to frame,
-frames are tied to each other first, and a few images take the template's place (`contrasts`), if
-frames then agree better (`judge`, `ways`).
-Frames are read a few at a time; what is kept of all of them is a coarse copy.
+that template at full resolution (`refinement`), or explain them otherwise (`explanations`), if they
+then agree better (`judge`, `ways`) → judge every pose and bridge what failed (`quality`). Frames
+are read a few at a time; what is kept of all of them is a coarse copy.
 """
 
 from __future__ import annotations
@@ -19,27 +17,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.bands import unbanded
-from unimo_bids.motion.contrasts import ROUNDS, tie, ways_by_contrast
 from unimo_bids.motion.cycles import contrast_cycle, cycle_finding, most_different, without_cycle
-from unimo_bids.motion.estimate import (
-    MotionEstimate,
-    Tracking,
-)
+from unimo_bids.motion.estimate import MotionEstimate, Tracking
+from unimo_bids.motion.explanations import explain
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.groups import place_groups
 from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.losses import without_losses
-from unimo_bids.motion.middle import by_middle
 from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
 from unimo_bids.motion.reference import compared_with, head_from, told_from
-from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Progress, Scan, read_scan, scout
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.spaer import by_attention, predict
-from unimo_bids.motion.stripes import find_stripes, unstriped
 from unimo_bids.motion.thresholds import QUALITY
-from unimo_bids.motion.tissues import by_tissues
 from unimo_bids.motion.torn import torn_reference
 from unimo_bids.motion.trackers import Tracker, chosen
 from unimo_bids.motion.tracking import Track, well_tracked
@@ -139,42 +129,11 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
         partial = np.flatnonzero(tracking.partial).tolist()
         scan, finding = without_losses(scan, tracked.poses, partial)
         findings = (*findings, finding)
-    fitted = refine_to_template(scan, tracked)
-    if scan.settings.template and not tracking.contrasts:
-        scan, fitted, told = by_middle(scan, tracked, fitted)
-        findings = (*findings, *told)
-    steady, plain, image, contrasts = fitted
-    way = Way(plain, image, tracked)
-    stripes = find_stripes(scan, way.images[0], way.refined.poses)
-    # what each frame has of its own would be sought in vain in what all have in common
-    own = stripes is not None and stripes.own
-    banded = striped = None
-    if own or tracking.contrasts:
-        striped = unstriped(scan, way, stripes)
-    if striped is None and not tracking.contrasts:
-        banded = unbanded(scan, way)
-        if banded is not None:
-            scan, steady, way, contrasts = banded.scan, banded.steady, banded.way, banded.contrasts
-            findings = (*findings, banded.told)
-            stripes = find_stripes(scan, way.images[0], way.refined.poses)
-        if banded is not None or not own:
-            striped = unstriped(scan, way, stripes)
-    ways: dict[Mode, Way] = {}
-    if striped is not None:
-        scan, ways["plain"], finding = striped
-        findings = (*findings, finding)
-    elif tracking.contrasts:  # one image has lost already, in tracking
-        ways = ways_by_contrast(scan, tracked, ROUNDS[-1:])
-    else:
-        scan = steady
-        ways["plain"], told = by_tissues(scan, way)
-        findings = (*findings, *told)
-        if contrasts:
-            poses = way.refined.poses
-            ways |= ways_by_contrast(scan, tie(scan, poses), ROUNDS, poses)
+    explained = explain(scan, tracked, tracking.contrasts)
+    scan, ways = explained.scan, explained.ways
     judge = Judge(scan.frames, scan.head, scan.usable)
     mode, way, readings, compared = best_way(judge, ways, scan.head.center)
-    findings = (*findings, *compared)
+    findings = (*findings, *explained.findings, *compared)
     if mode in ("common", "tied"):
         way, moved = place_groups(scan, judge, way)
         if moved:

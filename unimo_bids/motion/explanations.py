@@ -1,0 +1,71 @@
+"""What frames show beside motion, found in turn; the ways that are left to explain them.
+
+What goes otherwise than the middle of the head is left out (`middle`). Slices whose brightness
+differs, in all frames alike (`bands`) or in each (`stripes`), are divided by that; a tissue that is
+brighter in some frames is an image of its own (`tissues`). Where contrast changes, a few images may
+take the template's place, or frames are tied to each other (`contrasts`): which of these ways is
+taken, the judge says (`ways`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unimo_bids.motion.bands import unbanded
+from unimo_bids.motion.contrasts import ROUNDS, tie, ways_by_contrast
+from unimo_bids.motion.middle import by_middle
+from unimo_bids.motion.refinement import refine_to_template
+from unimo_bids.motion.scan import Scan
+from unimo_bids.motion.stripes import find_stripes, unstriped
+from unimo_bids.motion.tissues import by_tissues
+from unimo_bids.motion.tracking import Track
+from unimo_bids.motion.ways import Way
+from unimo_bids.words import Mode
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """Ways to explain a scan, as it is seen by then; a sentence for all that was found."""
+
+    scan: Scan
+    ways: dict[Mode, Way]
+    findings: tuple[str, ...]
+
+
+def explain(scan: Scan, tracked: Track, contrasts: bool) -> Explanations:
+    """Find poses in all ways that the frames ask for.
+
+    Parameters
+    ----------
+    contrasts
+        One image has lost already, in tracking.
+    """
+    findings: tuple[str, ...] = ()
+    fitted = refine_to_template(scan, tracked)
+    if scan.settings.template and not contrasts:
+        scan, fitted, findings = by_middle(scan, tracked, fitted)
+    steady, refined, image, changing = fitted
+    way = Way(refined, image, tracked)
+    stripes = find_stripes(scan, way.images[0], way.refined.poses)
+    # what each frame has of its own would be sought in vain in what all have in common
+    own = stripes is not None and stripes.own
+    striped = unstriped(scan, way, stripes) if own or contrasts else None
+    if striped is None and not contrasts:
+        banded = unbanded(scan, way)
+        if banded is not None:
+            scan, steady, way, changing = banded.scan, banded.steady, banded.way, banded.contrasts
+            findings = (*findings, banded.told)
+            stripes = find_stripes(scan, way.images[0], way.refined.poses)
+        if banded is not None or not own:
+            striped = unstriped(scan, way, stripes)
+    if striped is not None:
+        scan, way, told = striped
+        return Explanations(scan, {"plain": way}, (*findings, told))
+    if contrasts:
+        return Explanations(scan, ways_by_contrast(scan, tracked, ROUNDS[-1:]), findings)
+    plain, told_tissues = by_tissues(steady, way)
+    ways: dict[Mode, Way] = {"plain": plain}
+    if changing:
+        poses = way.refined.poses
+        ways |= ways_by_contrast(steady, tie(steady, poses), ROUNDS, poses)
+    return Explanations(steady, ways, (*findings, *told_tissues))
