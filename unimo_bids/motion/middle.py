@@ -60,10 +60,11 @@ def by_middle(scan: Scan, track: Track, whole: Fitted) -> tuple[Scan, Fitted, tu
     if contrasts or few or middle is None or mixed(scan.head):
         return scan, whole, ()
     judged = scan.spread(explained)
-    among = np.isin(np.arange(len(explained)), judged)
-    inner = refine(middle, template, refined.poses, among, share=0.01)
-    if _apart(scan, inner, refined, judged)[0] < MIDDLE.beyond:
-        return scan, whole, ()
+    for some in (judged[:: max(1, len(judged) // MIDDLE.fewest)], judged):
+        among = np.isin(np.arange(len(explained)), some)
+        inner = refine(middle, template, refined.poses, among, share=0.01)
+        if _apart(scan, inner, refined, some)[0] < MIDDLE.beyond:
+            return scan, whole, ()
     poses, of_middle = inner.poses, middle.head.weights
     for _ in range(_ROUNDS):
         mean = robust_mean(scan.aligned(poses, judged))
