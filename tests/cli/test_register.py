@@ -95,6 +95,8 @@ def test_a_bulge_is_bent_back_and_nothing_else(tmp_path, capsys, height):
     rigidly = rigid.transform(pose, points[inside]).numpy()
     if height == 0:
         np.testing.assert_allclose(found, rigidly, atol=1e-3)  # single precision on disk
+        main([files[0], files[2], str(prefix), *masks, "--no-network", "--overwrite"])
+        assert not Path(f"{prefix}_warp.nii.gz").exists()  # it went with another pose
         return
     truth = rigid.transform(POSE, true[inside]).numpy()
     off = [np.linalg.norm(one - truth, axis=1).mean() for one in (found, rigidly)]

@@ -6,6 +6,8 @@ import torch
 from tests.phantom import AFFINE, SHAPE, error_mm, f64, head_mask, noise, random_poses, volume
 from unimo_bids.motion.estimation import estimate_motion
 from unimo_bids.motion.settings import MotionSettings
+from unimo_bids.motion.slices.estimation import estimate_slices
+from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import world_points
 
@@ -27,16 +29,24 @@ def _rim(pose, aside):
     return 150 * (torch.sigmoid(depth) * torch.sigmoid(6 - depth)).reshape(SHAPE).float()
 
 
+def _depth_in(pose):
+    return _depth(rigid.transform(rigid.inverse(pose), POINTS)).reshape(SHAPE)
+
+
 def _within_what_rests(pose):
-    depth = _depth(rigid.transform(rigid.inverse(pose), POINTS)).reshape(SHAPE)
+    depth = _depth_in(pose)
     waves = torch.sin(POINTS / f64([9.0, 8.0, 10.0]) + f64([0.3, 1.1, 2.0])).sum(dim=-1)
     inside = torch.sigmoid(depth)
     return (inside * volume(pose) + (1 - inside) * (60 + 25 * waves.reshape(SHAPE))).float()
 
 
+def _series(frames):
+    noisy = torch.stack(frames) + noise((COUNT, *SHAPE), 1.0, 5)
+    return np.ascontiguousarray(noisy.permute(1, 2, 3, 0).numpy())
+
+
 def _measured(frames, mask):
-    frames = torch.stack(frames) + noise((COUNT, *SHAPE), 1.0, 5)
-    series = np.ascontiguousarray(frames.permute(1, 2, 3, 0).numpy())
+    series = _series(frames)
     found = estimate_motion(series, AFFINE.numpy(), mask=mask, reference=0, settings=QUICK)
     left_out = any("middle of the head" in finding for finding in found.findings)
     return error_mm(torch.from_numpy(found.poses), POSES), found, left_out
@@ -55,12 +65,28 @@ def test_a_rim_that_is_shifted():
 
 def test_a_mask_far_too_wide():
     wide = (_depth(POINTS) > -14).reshape(SHAPE).numpy()
-    error, _, left_out = _measured([_within_what_rests(pose) for pose in POSES], wide)
+    frames = [_within_what_rests(pose) for pose in POSES]
+    error, found, left_out = _measured(frames, wide)
     assert left_out
     assert error.max() < 0.3, error  # millimetres, by all that the mask holds
+    # nor do slices look there: they would find motion within frames that are at rest
+    times = SliceTimes(2, np.arange(SHAPE[2]) * 2.0 / SHAPE[2], 2.0)
+    slices = estimate_slices(_series(frames), AFFINE.numpy(), found, times)
+    assert not slices.worth(found)
+    assert slices.other_order == ""
+
+
+def test_a_middle_without_signal():
+    frames = [volume(pose) * (_depth_in(pose) < 14) for pose in POSES]
+    series = np.ascontiguousarray(torch.stack(frames).permute(1, 2, 3, 0).numpy())
+    mask = head_mask().numpy() > 0.5
+    found = estimate_motion(series, AFFINE.numpy(), mask=mask, reference=0, settings=QUICK)
+    error = error_mm(torch.from_numpy(found.poses), POSES)
+    assert found.moving is None
+    assert error.max() < 0.15, error
 
 
 def test_nothing_is_left_out_of_a_head_that_is_whole():
-    error, _, left_out = _measured([volume(pose) for pose in POSES], head_mask().numpy() > 0.5)
-    assert not left_out
+    error, found, left_out = _measured([volume(pose) for pose in POSES], head_mask().numpy() > 0.5)
+    assert not left_out and found.moving is None
     assert error.max() < 0.15, error

@@ -176,7 +176,9 @@ def in_body(
     if not beyond.any():
         return 0.0
     smooth = ndimage.gaussian_filter(np.nan_to_num(np.asarray(volume[box], dtype=np.float32)), 1)
-    return float((smooth[beyond] > DOUBTS.tissue * np.median(smooth[mask[box]])).mean())
+    air = np.percentile(smooth, 1)
+    tissue = air + DOUBTS.tissue * (np.median(smooth[mask[box]]) - air)
+    return float((smooth[beyond] > tissue).mean())
 
 
 def _about(mask: Bool3, reach: NDArray[np.integer]) -> tuple[slice, ...]:

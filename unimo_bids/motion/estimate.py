@@ -76,7 +76,7 @@ class MotionEstimate:
     template
         ``(X, Y, Z)`` float32 robust mean of aligned frames, on the grid of the series.
     mask
-        ``(X, Y, Z)`` float32 soft weights that registration used.
+        ``(X, Y, Z)`` float32 soft weights of the head.
     reference
         Index of the frame that all poses are relative to.
     center
@@ -88,6 +88,8 @@ class MotionEstimate:
         which change are made of; ``tied``, other frames, a pair at a time; ``rest``, no motion.
     findings
         What was decided about the series and by how much, a sentence each.
+    moving
+        ``(X, Y, Z)`` float32 what of the mask goes with the head; None: all of it.
     """
 
     poses: NDArray[np.float64]
@@ -101,6 +103,12 @@ class MotionEstimate:
     radius: float
     mode: Mode = "plain"
     findings: tuple[str, ...] = ()
+    moving: NDArray[np.float32] | None = None
+
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """What registration looks at, ``(X, Y, Z)``."""
+        return self.mask if self.moving is None else self.moving
 
     @property
     def registered(self) -> NDArray[np.bool_]:

@@ -35,6 +35,7 @@ from unimo_bids.motion.trackers import Tracker, chosen
 from unimo_bids.motion.tracking import Track, well_tracked
 from unimo_bids.motion.ways import Way, best_way, do_no_harm
 from unimo_bids.spatial import rigid
+from unimo_bids.spatial.region import Region
 from unimo_bids.words import Mode
 
 _UNLIKE = (
@@ -129,7 +130,7 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
         partial = np.flatnonzero(tracking.partial).tolist()
         scan, finding = without_losses(scan, tracked.poses, partial)
         findings = (*findings, finding)
-    explained = explain(scan, tracked, tracking.contrasts)
+    whole, explained = scan.head, explain(scan, tracked, tracking.contrasts)
     scan, ways = explained.scan, explained.ways
     judge = Judge(scan.frames, scan.head, scan.usable)
     mode, way, readings, compared = best_way(judge, ways, scan.head.center)
@@ -143,7 +144,7 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
         do_no_harm(scan, judge, way, readings)
     elif tracking.compared is not None:  # the others rest, but not where that frame has the head
         way.refined.poses[asked.reference] = way.track.poses[asked.reference]
-    return _judged(scan, way, mode, findings, "tied" in ways and mode != "rest", asked)
+    return _judged(scan, way, mode, findings, "tied" in ways and mode != "rest", asked, whole)
 
 
 def _unrefined(
@@ -163,7 +164,13 @@ def _unrefined(
 
 
 def _judged(
-    scan: Scan, way: Way, mode: Mode, findings: tuple[str, ...], contrasts: bool, asked: Scan
+    scan: Scan,
+    way: Way,
+    mode: Mode,
+    findings: tuple[str, ...],
+    contrasts: bool,
+    asked: Scan,
+    whole: Region,
 ) -> MotionEstimate:
     """Which poses to believe; bridges across the others; all relative to the reference.
 
@@ -171,6 +178,8 @@ def _judged(
     ----------
     asked
         The scan relative to whose reference motion is told.
+    whole
+        The head, before anything of it was left out.
     """
     refined, usable, reference = way.refined, scan.usable, asked.reference
     explained = usable & (refined.similarity >= QUALITY.never_failed)
@@ -200,11 +209,12 @@ def _judged(
     # the reference's own pose in the template is no better known than the others'
     covariance = covariance + torch.nan_to_num(covariance[reference])
     covariance[reference] = 0.0
-    template = way.images[0]
+    template, moving = way.images[0], scan.head
     if scan.reference != reference:
         back = poses[reference]
+        moving = head_from(back, moving)
         if scan.mask is None:
-            asked = replace(asked, head=head_from(back, scan.head))
+            asked = replace(asked, head=head_from(back, whole))
         template = template * (scan.frames.scale / asked.frames.scale)
         center = asked.head.center.cpu()
         template, covariance = told_from(back, template, covariance, scan.head, center)
@@ -213,7 +223,10 @@ def _judged(
     status = np.where(way.track.searched, "searched", "ok").astype("<U8")
     status[~good] = "lost"
     status[bridged] = "bridged"
-    return _estimate(asked, poses, covariance, refined.similarity, status, template, mode, findings)
+    rows = poses, covariance, refined.similarity, status
+    found = _estimate(asked, *rows, template, mode, findings)
+    trimmed = None if scan.head is whole else moving.weights.cpu().numpy()
+    return replace(found, moving=trimmed)
 
 
 def _contrast_over_time(scan: Scan, poses: Tensor) -> NDArray[np.float64]:

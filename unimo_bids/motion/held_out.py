@@ -176,7 +176,7 @@ class Seen:
 
 
 def _region(frames: Frames, motion: MotionEstimate) -> Region:
-    weights, center = torch.from_numpy(motion.mask), torch.from_numpy(motion.center)
+    weights, center = torch.from_numpy(motion.weights), torch.from_numpy(motion.center)
     return Region(frames.grid, weights, center, motion.radius)
 
 

@@ -21,7 +21,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from unimo_bids.brain.head import too_small
+from unimo_bids.brain.head import MaskError, too_small
 from unimo_bids.motion.refinement import Refined, refine, refine_to_template
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.template import robust_mean
@@ -32,9 +32,9 @@ from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import gaussian_blur
 
 _LEFT_OUT = (
-    "A part of the mask moves otherwise than the middle of the head, as fat around it and what "
-    "lies beside it do: {:.0f} % of the mask were left out, which moved poses by {:.2f} mm "
-    "(median)."
+    "Parts of the mask move otherwise than the middle of the head, as fat around it and what lies "
+    "beside it do. They were left out with what is too near to be told from them, {:.0f} % of the "
+    "mask, which moved poses by {:.2f} mm (median)."
 )
 _NEAR = 1.0  # voxels, over which the variance of frames is averaged
 _BESIDE = np.ones((3, 3, 3), dtype=bool)
@@ -55,17 +55,26 @@ def by_middle(scan: Scan, track: Track, whole: Fitted) -> tuple[Scan, Fitted, tu
     """
     _, refined, template, contrasts = whole
     explained = scan.usable & (np.nan_to_num(refined.similarity) >= QUALITY.never_failed)
-    middle = _middle(scan)
-    few = explained.sum() < MIDDLE.fewest
-    if contrasts or few or middle is None or mixed(scan.head):
+    if contrasts or explained.sum() < MIDDLE.fewest or mixed(scan.head):
         return scan, whole, ()
     judged = scan.spread(explained)
-    for some in (judged[:: max(1, len(judged) // MIDDLE.fewest)], judged):
-        among = np.isin(np.arange(len(explained)), some)
-        inner = refine(middle, template, refined.poses, among, share=0.01)
-        if _apart(scan, inner, refined, some)[0] < MIDDLE.beyond:
-            return scan, whole, ()
-    poses, of_middle = inner.poses, middle.head.weights
+    try:
+        middle = _middle(scan)
+        for some in (judged[:: max(1, len(judged) // MIDDLE.fewest)], judged):
+            among = np.isin(np.arange(len(explained)), some)
+            inner = refine(middle, template, refined.poses, among, share=0.01)
+            if not _apart(scan, inner, refined, some)[0] >= MIDDLE.beyond:
+                return scan, whole, ()
+        return _trimmed(scan, track, whole, middle, inner.poses, judged)
+    except MaskError:  # too little is left, or it has no signal
+        return scan, whole, ()
+
+
+def _trimmed(
+    scan: Scan, track: Track, whole: Fitted, middle: Scan, poses: Tensor, judged: list[int]
+) -> tuple[Scan, Fitted, tuple[str, ...]]:
+    """As `by_middle`, where the middle's poses of the frames ``judged`` contradict the whole."""
+    refined, of_middle = whole[1], middle.head.weights
     for _ in range(_ROUNDS):
         mean = robust_mean(scan.aligned(poses, judged))
         template = scan.placed(mean[None], scan.reference_image)
@@ -73,37 +82,35 @@ def by_middle(scan: Scan, track: Track, whole: Fitted) -> tuple[Scan, Fitted, tu
         poses, kept = inner.poses, torch.ones_like(of_middle)
         steady = _steady(scan.aligned(poses, judged), middle.head.weights[scan.window])
         kept[scan.window] = steady.to(kept)
-        if _mask_fault(of_middle * kept, scan) is None:
-            middle = replace(middle, head=replace(middle.head, weights=of_middle * kept))
-    rest = scan.head.weights * kept
-    if _mask_fault(of_middle * kept, scan) is not None:
-        return scan, whole, ()
-    trimmed = replace(scan, head=replace(scan.head, weights=rest))
+        middle = _with_weights(scan, of_middle * kept)
+    trimmed = _with_weights(scan, scan.head.weights * kept)
     found = refine_to_template(trimmed, replace(track, poses=poses))
     before, _ = _apart(scan, inner, refined, judged)
     after, squares = _apart(scan, inner, found[1], judged)
-    if after >= MIDDLE.left * before:
+    if not after < MIDDLE.left * before:
         return scan, whole, ()
     if after >= MIDDLE.beyond:
         found[1].covariance += squares
-    share = 100 * (1 - float(rest.sum() / scan.head.weights.sum()))
+    share = 100 * (1 - float(trimmed.head.weights.sum() / scan.head.weights.sum()))
     moved = rigid.displacement(found[1].poses, refined.poses, scan.head.surface()).mean(dim=-1)
     return trimmed, found, (_LEFT_OUT.format(share, float(moved[judged].median())),)
 
 
-def _middle(scan: Scan) -> Scan | None:
-    """The scan with the middle of the head alone; None where that is too little."""
+def _middle(scan: Scan) -> Scan:
+    """The scan with the middle of the head alone."""
     head = scan.head
     mask = (head.weights > 0.5).cpu().numpy()
     depth = ndimage.distance_transform_edt(mask, sampling=head.grid.sizes.numpy())
-    weights = head.weights * torch.from_numpy(depth > MIDDLE.depth * head.radius).to(head.weights)
-    if _mask_fault(weights, scan) is not None:
-        return None
-    return replace(scan, head=replace(head, weights=weights))
+    deep = torch.from_numpy(depth > MIDDLE.depth * head.radius)
+    return _with_weights(scan, head.weights * deep.to(head.weights))
 
 
-def _mask_fault(weights: Tensor, scan: Scan) -> str | None:
-    return too_small((weights > 0.5).cpu().numpy(), scan.head.grid.affine.numpy())
+def _with_weights(scan: Scan, weights: Tensor) -> Scan:
+    """The scan with less of its head; refuses what is too little to register."""
+    fault = too_small((weights > 0.5).cpu().numpy(), scan.head.grid.affine.numpy())
+    if fault is not None:
+        raise MaskError(fault)
+    return replace(scan, head=replace(scan.head, weights=weights))
 
 
 def _steady(aligned: Tensor, middle: Tensor) -> Tensor:

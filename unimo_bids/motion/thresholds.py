@@ -50,9 +50,13 @@ class Middle:
         "radii below the head's surface; .25, .4, .5, .6 in half-real heads with rims",
         shown=True,
     )
-    beyond: float = derived(16.8, "99 % of chi squared in six parameters")
+    beyond: float = convention(
+        16.8, "mean chi squared of six parameters; 99 % of a single frame's are less"
+    )
     unsteady: float = measured(
-        3.0, "times the usual variance: a place has half its weight; 2, 3, 9, the same", shown=True
+        3.0,
+        "times the middle's median variance: a place is left out; 2, 3, 9, the same",
+        shown=True,
     )
     fewest: int = measured(
         8,

@@ -172,9 +172,10 @@ def register_files(
     if not (refine or network):
         raise InputError("--no-refine --no-network", "leaves nothing to do", "drop one of them")
     paths = {key: Path(f"{prefix}{suffix}") for key, suffix in _SUFFIXES.items()}
+    warp = Path(f"{prefix}{_WARP}")
+    check_free([*paths.values(), warp], (fixed, moving, fixed_mask, moving_mask), overwrite)
     if bend:
-        paths["warp"] = Path(f"{prefix}{_WARP}")
-    check_free(paths.values(), (fixed, moving, fixed_mask, moving_mask), overwrite)
+        paths["warp"] = warp
     if threads is not None:
         torch.set_num_threads(threads)
     device = torch_device(device)
@@ -208,6 +209,8 @@ def register_files(
     done = Registered(one, other, pair, paths, _bending(one, other, pair) if bend else None)
     prefix.parent.mkdir(parents=True, exist_ok=True)
     _write(done)
+    if not bend:  # that of an earlier call would belong to another pose
+        warp.unlink(missing_ok=True)
     return done
 
 

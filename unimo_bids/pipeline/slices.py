@@ -30,7 +30,7 @@ _REMEDY = "correct the file, or leave --slice-timing out"
 _LARGEST_FLIP = 90.0  # degrees: an inversion has another history
 _OTHER_ORDER = (
     "Slices would be clearly better explained in another order than SliceTiming has: {} (counted "
-    "from 0 along the file's axis). It was used as it is: look at it and at SliceEncodingDirection."
+    "from 0 along the file's axis). It was not changed: look at it and at SliceEncodingDirection."
 )
 _VOLUME_WISE = "Slices were not followed, every frame has one pose: {}."
 

@@ -296,7 +296,7 @@ def _prepared(
     frames = Frames(series, affine, torch.device("cpu"))
     frames.scale = float(np.quantile(np.abs(motion.template), 0.98)) or 1.0
     center = torch.from_numpy(motion.center)
-    head = Region(frames.grid, torch.from_numpy(motion.mask), center, motion.radius)
+    head = Region(frames.grid, torch.from_numpy(motion.weights), center, motion.radius)
     return frames, head
 
 

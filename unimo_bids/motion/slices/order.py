@@ -60,7 +60,8 @@ def usual_orders(offsets: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np
     ordered = np.sort(offsets)
     shared = ordered[np.append(True, np.diff(ordered) > AT_ONCE)]
     many = len(shared)
-    if len(offsets) % many:
+    together = (np.abs(offsets[:, None] - shared) <= AT_ONCE).sum(axis=0)
+    if (together != together[0]).any():
         return
     number = np.arange(many)
     even, odd = number[::2], number[1::2]
@@ -75,7 +76,7 @@ def usual_orders(offsets: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np
 def _costs(
     problem: SliceProblem, one_pose: SliceEquations, frame_poses: Tensor, times: SliceTimes
 ) -> NDArray[np.float64]:
-    """Of good frames' slices ``(N,)``, relative to one pose a frame: negative is better."""
+    """Of the slices of each good frame ``(N,)``, relative to one pose: negative is better."""
     good, center = torch.from_numpy(problem.good), problem.head.center
     start = through_frames(frame_poses, problem.good, times, center)
     when = times.of_all(len(frame_poses))
