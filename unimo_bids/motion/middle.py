@@ -53,9 +53,9 @@ def by_middle(scan: Scan, track: Track, whole: Fitted) -> tuple[Scan, Fitted, tu
     scan, track, whole
         What `refine_to_template` was given, and what it made of that.
     """
-    _, refined, template, contrasts = whole
+    _, refined, template, _ = whole
     explained = scan.usable & (np.nan_to_num(refined.similarity) >= QUALITY.never_failed)
-    if contrasts or explained.sum() < MIDDLE.fewest or mixed(scan.head):
+    if explained.sum() < MIDDLE.fewest or mixed(scan.head):
         return scan, whole, ()
     judged = scan.spread(explained)
     try:
