@@ -27,7 +27,7 @@ def steps(path: str) -> list[list[str]]:
     text = re.sub(r"^\s*#.*\n", "", (ROOT / path).read_text(), flags=re.M).replace("\\\n", " ")
     text = text.replace("$site", "/opt/unimo-bids/lib/python3*/site-packages").replace('"', "")
     found = re.findall(
-        r"(?:^|&&|RUN)\s*((?:/opt|find|rm -r /opt/unimo|mkdir).*?)(?=&&|$)", text, re.M
+        r"(?:^|&&|RUN)\s*((?:/opt|find|rm -rf /opt/unimo|mkdir).*?)(?=&&|$)", text, re.M
     )
     return [one.split() for one in found]
 

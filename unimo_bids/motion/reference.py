@@ -96,8 +96,10 @@ def explained_better(scan: Scan, track: Track) -> Usual | None:
         found = follow_images(other, other.reference_image[None], starts)
         own = _pose(found, usable, scan.reference, usual)
         pose, starts = rigid.inverse(own), found.poses
-    before, after = (1 - one.similarity[others] ** 2 for one in (track, found))
-    left = float(np.median(after / before.clip(1e-12)))
+        before, after = (1 - one.similarity[others] ** 2 for one in (track, found))
+        left = float(np.median(after / before.clip(1e-12)))
+        if left >= 1:  # it does not even do as well
+            return None
     if left > 1 - REFERENCE.worth:
         return None
     told = _TOLD.format(scan.reference, usual, 100 * left)

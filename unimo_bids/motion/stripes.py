@@ -87,9 +87,12 @@ def unstriped(scan: Scan, way: Way, first: Stripes | None) -> tuple[Scan, Way, s
         track = follow_images(frames, found.images, found.refined.poses)
         steady, refined, image, contrasts = refine_to_template(frames, track)
         found = Way(refined, image, track)
-    before, after = (1 - one.refined.similarity[scan.usable] ** 2 for one in (way, found))
-    worth = np.mean(after < (1 - STRIPES.worth) * before) > 0.5  # in the median frame
-    return (steady, found, str(first)) if worth and not contrasts else None
+        before, after = (1 - one.refined.similarity[scan.usable] ** 2 for one in (way, found))
+        # what has not brought half of it by now will not bring it
+        asked = STRIPES.worth if number == _ROUNDS - 1 else STRIPES.worth / 2
+        if np.mean(after < (1 - asked) * before) <= 0.5:  # in the median frame
+            return None
+    return None if contrasts else (steady, found, str(first))
 
 
 def find_stripes(scan: Scan, template: Tensor, poses: Tensor) -> Stripes | None:
