@@ -15,9 +15,12 @@ class Resolution:
         0.125,
         "radii of the head, a voxel's widest edge; half-real fetal heads in slices of 3 to 9 mm "
         "(stacks 30 and 38, docs/notes/series.md)",
+        shown=True,
     )
-    blur: float = measured(0.5, "widest edges of a voxel; the same, stacks 15 and 30")
-    own: float = measured(0.5, "of what a place shows; with less it does not count; the same")
+    blur: float = measured(0.5, "widest edges of a voxel; the same, stacks 15 and 30", shown=True)
+    own: float = measured(
+        0.5, "of what a place shows; with less it does not count; the same", shown=True
+    )
 
 
 @dataclass(frozen=True)
