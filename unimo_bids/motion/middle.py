@@ -34,8 +34,8 @@ from unimo_bids.spatial.interpolation import gaussian_blur
 _LEFT_OUT = (
     "Parts of the mask move otherwise than the middle of the head, as fat around it and what lies "
     "beside it do. They were left out with what is too near to be told from them, {:.0f} % of the "
-    "mask, which moved poses by {:.2f} mm (median). Look at the mask: tSNR and all else that is told "
-    "of the brain is of all of it."
+    "mask, which moved poses by {:.2f} mm (median). Look at the mask: tSNR and all else that is "
+    "told of the brain is of all of it."
 )
 _NEAR = 1.0  # voxels, over which the variance of frames is averaged
 _BESIDE = np.ones((3, 3, 3), dtype=bool)
