@@ -158,11 +158,12 @@ def _add_training(
 
 
 def _pack(arguments: argparse.Namespace) -> None:
-    from unimo_bids.training.anatomies import Packed, gather, save
+    from unimo_bids.training.anatomies import Packed, gather
+    from unimo_bids.training.packing import pack
     from unimo_bids.training.stacks import Stack, gather_stacks
 
     heads = gather(arguments.folders, arguments.procedural, arguments.surroundings)
-    save(_said(chain[Packed | Stack](gather_stacks(arguments.stacks), heads)), arguments.out)
+    pack(_said(chain[Packed | Stack](gather_stacks(arguments.stacks), heads)), arguments.out)
     print(arguments.out)
 
 
@@ -188,11 +189,12 @@ def _deform(arguments: argparse.Namespace) -> None:
 
 def _watch(arguments: argparse.Namespace) -> None:
     from unimo_bids.training.anatomies import load
-    from unimo_bids.training.sequences import gather, save
+    from unimo_bids.training.packing import pack
+    from unimo_bids.training.sequences import gather
     from unimo_bids.training.trajectories import recorded
 
     recordings = recorded(arguments.trajectories)
-    save(_said(gather(load(arguments.data), recordings, arguments.series)), arguments.out)
+    pack(_said(gather(load(arguments.data), recordings, arguments.series)), arguments.out)
     print(arguments.out)
 
 
