@@ -37,12 +37,10 @@ def device_name(device: str) -> str:
 
 def write_arrays(path: Path, result: Tracking | MotionEstimate | SliceResult) -> str:
     """Keep a result of the library, but what is None; the path as nipype wants it."""
-    import numpy as np
+    from unimo_bids.files import arrays
 
-    from unimo_bids.files.staging import atomic
-
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{name: one for name, one in asdict(result).items() if one is not None})
+    known = {name: one for name, one in asdict(result).items() if one is not None}
+    arrays.write_arrays(path, known)
     return str(path)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unimo_bids.errors import InputError
-from unimo_bids.files.staging import atomic
+from unimo_bids.files.arrays import write_arrays
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,8 +31,7 @@ def pack(objects: Sequence[DataclassInstance], path: Path) -> None:
         arrays |= {f"{name}_{n}": value for name, value in own.items()}
         facts.append({name: value for name, value in values.items() if name not in own})
     arrays["facts"] = np.array(json.dumps(facts))
-    with atomic(path) as staged, staged.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    write_arrays(path, arrays, compressed=True)
 
 
 def unpacked(path: Path, make: Callable[..., Made], what: str, command: str) -> list[Made]:
