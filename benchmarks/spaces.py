@@ -163,11 +163,11 @@ def _epi(data: Path, _count: int) -> Iterator[Case]:
 
 
 @cache
-def mni152(spacing: int = 2) -> Head:
+def mni152() -> Head:
     """The MNI152 2009a, symmetric, that comes with nilearn."""
     from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
-    image, mask = load_mni152_template(spacing), load_mni152_brain_mask(spacing)
+    image, mask = load_mni152_template(2), load_mni152_brain_mask(2)
     volumes = (np.asarray(one.dataobj).astype(np.float32) for one in (image, mask))
     return Head(*volumes, Grid.of(image.shape, image.affine))
 
