@@ -29,6 +29,7 @@ from scipy import ndimage
 
 from benchmarks import oddities
 from benchmarks.headless import without_head
+from benchmarks.metrics import dice
 from benchmarks.table import markdown_table
 from unimo_bids.brain.extraction import NOTHING, extract_brain
 from unimo_bids.brain.finder import BrainFinder
@@ -160,7 +161,7 @@ def _drawn(
         volumes = [f"{one.sum() * sizes.prod() / 1000:.0f}" for one in (found.mask, mask, bare)]
         wide = widened(found.mask, sizes, _SCALP_MM)
         pairs = ((found.mask, mask), (wide, mask), (found.mask, bare))
-        dices = [f"{_dice(one, other):.3f}" for one, other in pairs]
+        dices = [f"{dice(one, other):.3f}" for one, other in pairs]
         name = path.name.split(".")[0]
         headless = without_head(series.frame(0), mask, sizes)
         left = _said(_found(headless, series.affine, "fetal", trained))
@@ -200,8 +201,8 @@ def _adult(folder: Path, out: Path) -> list[list[str]]:
         sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
         lines.append(
             [
-                *(name, f"{_dice(found.mask, others[0] & others[1]):.3f}"),
-                *(f"{_dice(found.mask, other):.3f}" for other in others),
+                *(name, f"{dice(found.mask, others[0] & others[1]):.3f}"),
+                *(f"{dice(found.mask, other):.3f}" for other in others),
                 *(found.method, f"{found.mask.sum() * sizes.prod() / 1000:.0f}"),
                 *("; ".join(found.doubts), f"{seconds:.2f}"),
             ]
@@ -260,10 +261,6 @@ def _dipy(volume: NDArray[np.float32]) -> Bool3:
 
 def _at(mask: Bool3, point: NDArray[np.float64]) -> bool:
     return bool(mask[tuple(np.round(point).astype(int))])
-
-
-def _dice(one: Bool3, other: Bool3) -> float:
-    return float(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
 
 
 def _picture(

@@ -12,11 +12,11 @@ error is the displacement of the brain between the true and the estimated pose.
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -148,14 +148,14 @@ def _sought(
     axes: Sequence[str],
     maps: Sequence[FieldMap] = (),
 ) -> Iterator[_Sought]:
-    begun = _cpu_seconds()
+    begun = process_time()
     motion = estimate_motion(series, affine, mask=mask, reference=0)
-    known = _cpu_seconds() - begun
+    known = process_time() - begun
     for axis, given in product(axes, maps or [None]):
-        begun = _cpu_seconds()
+        begun = process_time()
         bent = estimate_distortion(series, affine, motion, GRID_AXES.index(axis), field_map=given)
         said = axis if given is None else f"{axis}, map {'taken' if bent.measured else 'refused'}"
-        yield _Sought(said, motion, bent, (known, _cpu_seconds() - begun))
+        yield _Sought(said, motion, bent, (known, process_time() - begun))
 
 
 def _pose_errors(
@@ -239,8 +239,3 @@ def _seen(series: SimulatedSeries, points: Tensor, t: int) -> Tensor:
     for _ in range(_ROUNDS):
         seen[:, AXIS] = points[:, AXIS] - part.displacement(seen, scene.moment(t, _PLACE))
     return seen
-
-
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

@@ -58,14 +58,11 @@ def run(data: Path, out: Path, before: Path | None) -> int:
 def _cases(data: Path, folder: Path) -> Mapping[str, tuple[str, list[str]]]:
     """The command and the arguments of each case; it writes to a folder of its name."""
     demo = folder / "bids"
+    onto = ["--participant-label", "02", "--reference", "3"]
     cases = {
-        "app": ("run", [str(demo), str(folder / "app"), "participant"]),
-        "app-onto-reference": (
-            "run",
-            [str(demo), str(folder / "app-onto-reference"), "participant"],
-        ),
+        name: ("run", [str(demo), str(folder / name), "participant", *more])
+        for name, more in (("app", []), ("app-onto-reference", onto))
     }
-    cases["app-onto-reference"][1].extend(["--participant-label", "02", "--reference", "3"])
     series = {
         "contrast": (data / "phantom" / "contrast-head-s11" / "bold.nii.gz", "none"),
         "womb": (data / "phantom" / "womb-brain-s11" / "bold.nii.gz", "auto"),

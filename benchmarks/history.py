@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.scenarios import ADULT_GRID, COMMON, VOXEL_MM, WOMB_GRID, fetal_artefacts
-from benchmarks.slices import STEPS, TR, way_of
+from benchmarks.scenarios import COMMON, fetal_artefacts
+from benchmarks.slices import STEPS, TR, moving_head, way_of
 from benchmarks.table import markdown_table, number
 from unimo_bids.brain.run import find_series_brain
 from unimo_bids.files.series import Series, read_mask, read_series
@@ -29,13 +29,9 @@ from unimo_bids.motion.slices.history import Excitation, usual_t1
 from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.pipeline.rebuilt import Rebuilt, SliceResult
 from unimo_bids.pipeline.slices import excitation_of, read_slice_times
-from unimo_bids.simulation.anatomy import adult_head
 from unimo_bids.simulation.artefacts import Artefact, ContinuousMotion, acquisition_times
 from unimo_bids.simulation.excitation import ADULT_T1, FETAL_T1, SliceExcitation
-from unimo_bids.simulation.fetal import fetal_head
 from unimo_bids.simulation.physiology import Activation
-from unimo_bids.simulation.series import simulate
-from unimo_bids.simulation.uterus import fetal_surroundings
 from unimo_bids.spatial.grid import Grid
 
 KINDS = ("typical", "severe", "task", "semireal", "real")
@@ -123,7 +119,6 @@ def _simulated(kind: str, seed: int, frames: int, data: Path) -> Scan:
     adult = kind == "task"
     frames = _TASK_FRAMES if adult else frames
     way = way_of("adult-nod" if adult else kind, seed, frames, data)
-    shape = ADULT_GRID if adult else WOMB_GRID
     moves = ContinuousMotion(way, STEPS)
     excited = SliceExcitation(moves, _FLIP, ADULT_T1 if adult else FETAL_T1, memory=4)
     more: tuple[Artefact, ...] = (
@@ -131,18 +126,7 @@ def _simulated(kind: str, seed: int, frames: int, data: Path) -> Scan:
         if adult
         else fetal_artefacts(0.0, 0.0, 40 if kind == "typical" else 25)
     )
-    weeks = float(np.random.default_rng([seed, 40]).uniform(24, 36))
-    head = adult_head(skull=True) if adult else fetal_head(round(weeks, 1), seed=seed)
-    made = simulate(
-        head,
-        way[STEPS // 2 :: STEPS][:frames],
-        shape=shape,
-        voxel_sizes=VOXEL_MM,
-        surroundings=None if adult else fetal_surroundings(seed, head_radius=1.3 * head.radius),
-        artefacts=(moves, excited, *more),
-        repetition_time=TR,
-        seed=seed,
-    )
+    made = moving_head(way, (moves, excited, *more), seed, adult=adult)
     mask = (made.brain > 0.5).astype(np.float32)
     active = made.activation
     return Scan(
@@ -150,7 +134,7 @@ def _simulated(kind: str, seed: int, frames: int, data: Path) -> Scan:
         made.data,
         Grid.of(made.data.shape, made.affine),
         estimate_motion(made.data, made.affine, mask=mask, reference=0),
-        SliceTimes(2, acquisition_times(shape[2]) * TR, TR),
+        SliceTimes(2, acquisition_times(made.data.shape[2]) * TR, TR),
         Excitation(_FLIP, usual_t1(None), TR),
         None if active is None else (active.regressor, active.map > 0.01),
     )

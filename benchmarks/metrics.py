@@ -129,7 +129,7 @@ def _corrected(series: BenchmarkSeries, poses: Float) -> tuple[dict[str, float],
     grid = Grid.of(series.data.shape, series.affine)
     brain = series.brain > 0.5
     moments = TemporalMoments(series.data.shape[:3])
-    dice, signal = [], []
+    overlaps, signal = [], []
     for t, pose in enumerate(torch.as_tensor(poses)):
         raw = torch.from_numpy(np.ascontiguousarray(series.data[..., t]))
         frame = resample(raw, grid, Rigid(pose)).numpy()
@@ -139,10 +139,10 @@ def _corrected(series: BenchmarkSeries, poses: Float) -> tuple[dict[str, float],
         if t != series.reference:
             mask = torch.from_numpy(series.masks[..., t].astype(np.float32))
             moved = resample(mask, grid, Rigid(pose), interpolation="linear").numpy() > 0.5
-            dice.append(2 * (moved & brain).sum() / max(moved.sum() + brain.sum(), 1))
+            overlaps.append(dice(moved, brain))
     numbers = {
         "tsnr": float(np.median(moments.tsnr(True)[brain])),
-        "dice": float(np.mean(dice)),
+        "dice": float(np.mean(overlaps)),
     }
     if not len(series.regressor):
         return numbers, None
@@ -150,6 +150,26 @@ def _corrected(series: BenchmarkSeries, poses: Float) -> tuple[dict[str, float],
     true = series.activation[brain]
     numbers["activation_correlation"] = float(np.corrcoef(found, true)[0, 1])
     return numbers, found
+
+
+def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Overlap of two masks, 0 of two empty ones."""
+    return float(2 * (one & other).sum() / max(one.sum() + other.sum(), 1))
+
+
+def kabsch(points: Float, onto: Float) -> Float:
+    """Rigid pose ``(4, 4)`` that carries points ``(N, 3)`` onto others, by least squares."""
+    middle, there = points.mean(axis=0), onto.mean(axis=0)
+    moments = (onto - there).T @ (points - middle)
+    rotation = rigid.nearest_rotation(torch.from_numpy(moments)).numpy()
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, there - rotation @ middle
+    return pose
+
+
+def angle(one: Float, other: Float) -> float:
+    """Between the rotations of two poses ``(4, 4)``, degrees."""
+    return float(rigid.rotation_angle(torch.from_numpy(one), torch.from_numpy(other)))
 
 
 def activation_map(signal: NDArray[np.float32], regressor: Float) -> Float:

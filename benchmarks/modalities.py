@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.metrics import Float, pose_errors
+from benchmarks.metrics import Float, dice, pose_errors
 from benchmarks.table import markdown_table
 from benchmarks.tools import TOOLS, Problem, Tool
 from unimo_bids.networks.pose import RIGHT_DEG
@@ -140,10 +140,10 @@ def judge(objects: Sequence[str] | None, count: int, threads: int, peers: bool) 
                 poses = [way(pair) for pair in pairs]
                 found = [errors_of(pair, pose) for pair, pose in zip(pairs, poses, strict=True)]
                 mm, degrees = np.array(found).T
-                dice = np.mean([_dice(*both) for both in zip(pairs, poses, strict=True)])
+                overlap = np.mean([_dice(*both) for both in zip(pairs, poses, strict=True)])
                 within = 100 * np.mean(degrees < RIGHT_DEG)
                 lines[-1].append(
-                    f"{np.median(mm):.2f}, {np.median(degrees):.2f}, {dice:.3f}, {within:.0f} %"
+                    f"{np.median(mm):.2f}, {np.median(degrees):.2f}, {overlap:.3f}, {within:.0f} %"
                 )
             print(lines[-1], flush=True)
     print(markdown_table(lines))
@@ -254,5 +254,4 @@ def _dice(pair: RenderedPair, pose: Float) -> float:
         Grid.of(pair.masks[1].shape, pair.affine),
         Rigid(torch.from_numpy(pose)),
     ).numpy()
-    both = pair.masks[0] > 0.5, carried > 0.5
-    return float(2 * (both[0] & both[1]).sum() / (both[0].sum() + both[1].sum()))
+    return dice(pair.masks[0] > 0.5, carried > 0.5)

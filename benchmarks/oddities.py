@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.metrics import dice
 from benchmarks.table import markdown_table
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.simulation.anatomy import adult_head
@@ -147,11 +148,7 @@ def judge(count: int) -> None:
                 tally[1] += 1
             else:
                 tally[2] += 1
-                tally[3] += brain is None or _dice(found.mask, brain > 0.5) < 0.7
+                tally[3] += brain is None or dice(found.mask, brain > 0.5) < 0.7
         lines.append([name, f"{count}", *map(str, tally)])
         print(lines[-1], flush=True)
     print(markdown_table(lines))
-
-
-def _dice(mask: NDArray[np.bool_], brain: NDArray[np.bool_]) -> float:
-    return float(2 * (mask & brain).sum() / max(mask.sum() + brain.sum(), 1))

@@ -9,7 +9,6 @@ counts is the deviation over time in the brain before and after, and framewise d
 from __future__ import annotations
 
 import json
-import resource
 import shlex
 import sys
 from collections import Counter
@@ -19,12 +18,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from multiprocessing import get_context
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import circumstances
+from benchmarks.metrics import kabsch
 from benchmarks.moved import brain_of
 from benchmarks.results import Figure
 from benchmarks.table import markdown_table, number
@@ -89,14 +90,14 @@ def measure(case: Case, reference: str, mask: bool, threads: int) -> dict[str, A
 
     torch.set_num_threads(threads)
     series = read_series(case.path)
-    before = _cpu_seconds()
+    before = process_time()
     frame = find_reference(series, series.affine) if reference == "auto" else int(reference)
     if mask and case.mask is not None:
         where = read_mask(case.mask, series)
     else:
         where = find_series_brain(series, frame).motion_mask
     motion = estimate_motion(series, series.affine, mask=where, reference=frame)
-    spent = _cpu_seconds() - before
+    spent = process_time() - before
     raw = series[..., :]
     corrected = np.stack(list(correct_series(raw, series.affine, motion.poses)), axis=-1)
     inside = motion.mask > 0.5
@@ -117,11 +118,6 @@ def measure(case: Case, reference: str, mask: bool, threads: int) -> dict[str, A
         scored = np.ones(len(fd) + 1, dtype=bool) if case.scored is None else case.scored
         row |= _errors(motion, case.truth, points, scored)
     return row
-
-
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def _deviation(
@@ -174,14 +170,7 @@ def _common(poses: Float64, truth: Float64, points: Float64) -> Float64:
     """The motion that, put before all poses, brings the median frame nearest to the truth."""
     onto = np.linalg.inv(poses) @ truth
     moved = points @ onto[:, :3, :3].mT + onto[:, None, :3, 3]
-    middle = np.median(moved, axis=0)
-    a, b = points - points.mean(axis=0), middle - middle.mean(axis=0)
-    u, _, vh = np.linalg.svd(b.T @ a)
-    u[:, 2] *= np.linalg.det(u @ vh)
-    gauge = np.eye(4)
-    gauge[:3, :3] = u @ vh
-    gauge[:3, 3] = middle.mean(axis=0) - gauge[:3, :3] @ points.mean(axis=0)
-    return gauge
+    return kabsch(points, np.median(moved, axis=0))
 
 
 def run(

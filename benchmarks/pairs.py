@@ -19,15 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.metrics import Float, angle, kabsch
 from benchmarks.table import markdown_table
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.files.series import Series, read_series
 from unimo_bids.registration.pair import register_volumes
-from unimo_bids.spatial import rigid
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Rigid
-
-Float = NDArray[np.float64]
 
 # numbers of the stacks, by fetus
 _FETUSES = [range(1, 10), (15, 16), (17, 18, 19), (29, 30), (38, 39)]
@@ -55,18 +53,8 @@ def judge(data: Path, out: Path, threads: int, masked: bool) -> int:
         name: extract_brain(stack.frame(0), stack.affine, "unimo") if masked else None
         for name, stack in stacks.items()
     }
-    columns = [
-        "way",
-        "pairs",
-        "refused",
-        f"within {_RIGHT_DEG:g}°",
-        "degrees, median",
-        "eyes off, mm",
-        "wrong, not doubted",
-        "right, doubted",
-        "s",
-    ]
-    lines = [columns]
+    columns = ["way", "pairs", "refused", f"within {_RIGHT_DEG:g}°", "degrees, median"]
+    lines = [[*columns, "eyes off, mm", "wrong, not doubted", "right, doubted", "s"]]
     for way, options in WAYS.items():
         judged, refused = [], 0
         for pair in _PAIRS:
@@ -91,7 +79,7 @@ def judge(data: Path, out: Path, threads: int, masked: bool) -> int:
             carried = fixed @ found.pose[:3, :3].T + found.pose[:3, 3]
             one = _Judged(
                 name=f"{pair[0][5:7]}-{pair[1][5:7]}",
-                angle=_angle(found.pose, kabsch(fixed, moving)),
+                angle=angle(found.pose, kabsch(fixed, moving)),
                 eyes=float(np.linalg.norm(carried - moving, axis=1)[1:].mean()),
                 doubted=bool(found.doubts),
                 seconds=seconds,
@@ -158,20 +146,6 @@ def landmarks(path: Path, stacks: dict[str, Series]) -> dict[str, Float]:
             affine = stacks[row["file"]].affine
             places[row["file"]] = indices @ affine[:3, :3].T + affine[:3, 3]
     return places
-
-
-def kabsch(fixed: Float, moving: Float) -> Float:
-    """Rigid pose ``(4, 4)`` that carries points onto others."""
-    means = fixed.mean(axis=0), moving.mean(axis=0)
-    moments = (moving - means[1]).T @ (fixed - means[0])
-    rotation = rigid.nearest_rotation(torch.from_numpy(moments)).numpy()
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, means[1] - rotation @ means[0]
-    return pose
-
-
-def _angle(one: Float, other: Float) -> float:
-    return float(rigid.rotation_angle(torch.from_numpy(one), torch.from_numpy(other)))
 
 
 def _picture(

@@ -24,7 +24,7 @@ from benchmarks.table import markdown_table
 from unimo_bids.networks.alignment import Representation, align
 from unimo_bids.networks.pose import Seen, Volumes, box_places
 from unimo_bids.spatial import rigid
-from unimo_bids.training import judged
+from unimo_bids.training import track
 from unimo_bids.training.anatomies import load
 from unimo_bids.training.loop import Schedule, train
 from unimo_bids.training.pairs import Pairs
@@ -200,7 +200,7 @@ def _errors(one: Watched) -> Tensor:
     shift = place - rigid.transform(truth, center[None])[:, 0]
     errors = torch.stack([one.radius * turn, shift], dim=1)
     turned = torch.rad2deg(turn.norm(dim=-1))
-    told = torch.stack([judged.displacement(errors), turned, shift.norm(dim=-1)], dim=1)
+    told = torch.stack([track.displacement(errors), turned, shift.norm(dim=-1)], dim=1)
     return told[torch.arange(len(told)) != reference]
 
 

@@ -17,7 +17,6 @@ from benchmarks.modalities import (
     MODALITIES,
     RANGES,
     Modality,
-    RenderedPair,
     errors_of,
     rendered_pair,
 )
@@ -41,16 +40,8 @@ _WITHIN = 1.96  # standard deviations, of 95 in 100 normal errors
 def judge(count: int, seed: int, threads: int) -> int:
     """Print the table: errors, doubts, and how many errors the 95 % intervals hold."""
     torch.set_num_threads(threads)
-    columns = [
-        "pairs of",
-        "pairs",
-        f"within {RIGHT_DEG:g}°",
-        "mm",
-        "degrees",
-        "wrong, not doubted",
-        "right, doubted",
-        "in 95 %: translation, rotation",
-    ]
+    columns = ["pairs of", "pairs", f"within {RIGHT_DEG:g}°", "mm", "degrees"]
+    columns += ["wrong, not doubted", "right, doubted", "in 95 %: translation, rotation"]
     lines = [columns]
     for kind, (fixed, moving) in KINDS.items():
         known = fixed == moving or {fixed, moving} <= {"T1-like head", "T2-like head"}
@@ -62,7 +53,9 @@ def judge(count: int, seed: int, threads: int) -> int:
                 *RANGES["any rotation"],
                 seed=1000 * seed + number,
             )
-            found = _registered(pair)
+            masks = dict(zip(("fixed_mask", "moving_mask"), pair.masks, strict=True))
+            volumes = (pair.volumes[0], pair.affine, pair.volumes[1], pair.affine)
+            found = register_volumes(*volumes, **masks)
             errors.append(errors_of(pair, found.pose) if known else (np.inf, 180.0))
             doubted.append(bool(found.doubts))
             held.append(np.abs(_off(found, pair.pose)) < _WITHIN * _deviations(found))
@@ -89,15 +82,6 @@ def _cells(errors: Float, doubted: Float, held: Float, known: bool) -> list[str]
         *(undoubted, f"{np.sum(right & doubted)} of {np.sum(right)}"),
         f"{shifts:.0f}, {turns:.0f} %",
     ]
-
-
-def _registered(pair: RenderedPair) -> PairPose:
-    volumes, masks = pair.volumes, pair.masks
-    return register_volumes(
-        *(volumes[0], pair.affine, volumes[1], pair.affine),
-        fixed_mask=masks[0],
-        moving_mask=masks[1],
-    )
 
 
 def _off(found: PairPose, pose: Float) -> Float:

@@ -16,11 +16,9 @@ import numpy as np
 from benchmarks.machine import circumstances
 from benchmarks.metrics import correction_quality, pose_errors, summary
 from benchmarks.scenarios import SCENARIOS
-from benchmarks.series import ROOT, BenchmarkSeries, cached
+from benchmarks.series import ROOT, cached
 from benchmarks.tools import TOOLS
 from benchmarks.tools.base import thread_environment
-
-MASKS = ("none", "reference", "oracle")
 
 
 @dataclass(frozen=True)
@@ -53,24 +51,19 @@ class Options:
     timeout: float = 3600.0
 
 
-def simulated(scenario: str, seed: int, options: Options) -> tuple[BenchmarkSeries, Path]:
-    """Find or make the series of a scenario, and its file in the cache."""
-    what = SCENARIOS[scenario]
-    frames = options.frames or what.frames
-    return cached(
-        lambda: what.make(frames, seed, options.data), options.cache, scenario, seed, frames
-    )
-
-
 def run(tool: str, scenario: str, seed: int, options: Options, command: str) -> Path:
     """Run a tool on a scenario; its JSON's path."""
-    series, file = simulated(scenario, seed, options)
+    what = SCENARIOS[scenario]
+    frames = options.frames or what.frames
+    series, file = cached(
+        lambda: what.make(frames, seed, options.data), options.cache, scenario, seed, frames
+    )
     record: dict[str, Any] = {
         "tool": tool,
         "tool_version": TOOLS[tool].version(),
         "tool_options": TOOLS[tool].options,
         "scenario": scenario,
-        "scenario_description": SCENARIOS[scenario].description,
+        "scenario_description": what.description,
         "seed": seed,
         "frames": len(series.poses),
         "shape": list(series.data.shape[:3]),

@@ -9,15 +9,16 @@ points in it, up to a motion common to all, as the reference is torn as well. Of
 from __future__ import annotations
 
 import json
-import resource
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from benchmarks.metrics import kabsch
 from benchmarks.scenarios import (
     ADULT_GRID,
     COMMON,
@@ -35,7 +36,7 @@ from unimo_bids.motion.slices.estimation import correct_slices, estimate_slices
 from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.pipeline.slices import read_slice_times
 from unimo_bids.simulation.anatomy import adult_head
-from unimo_bids.simulation.artefacts import ContinuousMotion, acquisition_times
+from unimo_bids.simulation.artefacts import Artefact, ContinuousMotion, acquisition_times
 from unimo_bids.simulation.fetal import fetal_head
 from unimo_bids.simulation.kinematics import poses_from, within_frames
 from unimo_bids.simulation.series import SimulatedSeries, simulate
@@ -76,10 +77,8 @@ def judge(
         print(markdown_table([columns, *rows]))
     if "real" not in chosen:
         return 0
-    found = [
-        one for name in _REAL for one in sorted((data / "epi").glob(f"{name}/func/*_bold.nii*"))
-    ]
-    real = [row for path in found if (row := _real(path)) is not None]
+    paths = (sorted((data / "epi").glob(f"{name}/func/*_bold.nii*")) for name in _REAL)
+    real = [row for path in chain(*paths) if (row := _real(path)) is not None]
     columns = ["run", "lost", "by frames, least / median", "by slices", "CPU s"]
     print(markdown_table([columns, *real]))
     return 0
@@ -88,34 +87,40 @@ def judge(
 def _simulated(kind: str, seed: int, frames: int, data: Path) -> list[str]:
     bands = _BANDS if kind == "multiband" else 1
     way = way_of(kind, seed, frames, data)
-    adult = kind == "adult-nod"
-    weeks = float(np.random.default_rng([seed, 40]).uniform(24, 36))
-    head = adult_head(skull=True) if adult else fetal_head(round(weeks, 1), seed=seed)
-    shape = ADULT_GRID if adult else WOMB_GRID
-    series = simulate(
-        head,
-        way[STEPS // 2 :: STEPS][:frames],
-        shape=shape,
-        voxel_sizes=VOXEL_MM,
-        surroundings=None if adult else fetal_surroundings(seed, head_radius=1.3 * head.radius),
-        artefacts=(ContinuousMotion(way, STEPS, bands=bands), *_ARTEFACTS[kind]),
-        repetition_time=TR,
-        seed=seed,
-    )
-    mask = (series.brain > 0.5).astype(np.float32)
-    times = SliceTimes(2, acquisition_times(shape[2], bands=bands) * TR, TR)
-    begun = _cpu_seconds()
+    moves = ContinuousMotion(way, STEPS, bands=bands)
+    series = moving_head(way, (moves, *_ARTEFACTS[kind]), seed, adult=kind == "adult-nod")
+    mask, many = (series.brain > 0.5).astype(np.float32), series.data.shape[2]
+    times = SliceTimes(2, acquisition_times(many, bands=bands) * TR, TR)
+    begun = process_time()
     motion = estimate_motion(series.data, series.affine, mask=mask, reference=0)
-    between = _cpu_seconds()
+    between = process_time()
     slices = estimate_slices(series.data, series.affine, motion, times)
-    ended = _cpu_seconds()
-    by_frames = np.repeat(motion.poses[:, None], shape[2], axis=1)
+    ended = process_time()
+    by_frames = np.repeat(motion.poses[:, None], many, axis=1)
     compared = [_compared(series, poses) for poses in (by_frames, slices.poses)]
     told = [f"{number(np.median(e))} / {number(np.quantile(e, 0.95))}" for e, *_ in compared]
     _, shown, common = compared[1]
     held = _held(series, slices.poses @ common, slices.covariance)[shown & ~slices.whole[:, None]]
     hold = f"{100 * held.mean():.0f} %" if held.size else "-"
     return [kind, str(seed), *told, hold, f"{ended - begun:.1f}", f"{ended - between:.1f}"]
+
+
+def moving_head(
+    way: NDArray[np.float64], artefacts: Sequence[Artefact], seed: int, *, adult: bool
+) -> SimulatedSeries:
+    """Series of a head on its way (`way_of`): an adult's in air, or a fetus' in its uterus."""
+    weeks = float(np.random.default_rng([seed, 40]).uniform(24, 36))
+    head = adult_head(skull=True) if adult else fetal_head(round(weeks, 1), seed=seed)
+    return simulate(
+        head,
+        way[STEPS // 2 :: STEPS],
+        shape=ADULT_GRID if adult else WOMB_GRID,
+        voxel_sizes=VOXEL_MM,
+        surroundings=None if adult else fetal_surroundings(seed, head_radius=1.3 * head.radius),
+        artefacts=artefacts,
+        repetition_time=TR,
+        seed=seed,
+    )
 
 
 def way_of(kind: str, seed: int, frames: int, data: Path) -> NDArray[np.float64]:
@@ -144,14 +149,13 @@ def _compared(
     depth = rigid.transform(torch.linalg.inv(torch.from_numpy(series.affine)), there)[..., 2]
     shown = (depth - torch.arange(depth.shape[1])[None, :, None]).abs() < 0.5
     found = torch.from_numpy(poses)
-    common = _fitted(
-        points.expand_as(there)[shown], rigid.transform(rigid.inverse(found), there)[shown]
-    )
-    apart = (rigid.transform(found @ common, points) - there).norm(dim=-1)
+    back = rigid.transform(rigid.inverse(found), there)[shown]
+    common = kabsch(points.expand_as(there)[shown].numpy(), back.numpy())
+    apart = (rigid.transform(found @ torch.from_numpy(common), points) - there).norm(dim=-1)
     many = shown.sum(dim=-1)
     errors = (apart * shown).sum(dim=-1) / many.clamp(min=1)
     enough = many > _FEWEST
-    return errors[enough].numpy(), enough.numpy(), common.numpy()
+    return errors[enough].numpy(), enough.numpy(), common
 
 
 def _true_poses(series: SimulatedSeries) -> NDArray[np.float64]:
@@ -172,13 +176,6 @@ def _held(
     return np.asarray(np.abs(error.numpy()) <= INTERVAL * deviation)
 
 
-def _fitted(points: Tensor, onto: Tensor) -> Tensor:
-    """The rigid motion ``(4, 4)`` that carries points ``(N, 3)`` onto others, by least squares."""
-    a, b = points.mean(dim=0), onto.mean(dim=0)
-    rotation = rigid.nearest_rotation((onto - b).T @ (points - a))
-    return rigid.from_rotation(rotation, b - rotation @ a)
-
-
 def _real(path: Path) -> list[str] | None:
     sidecar = path.with_name(path.name.split(".")[0] + ".json")
     if "SliceTiming" not in json.loads(sidecar.read_text()):
@@ -186,34 +183,24 @@ def _real(path: Path) -> list[str] | None:
     series = read_series(path)
     times = read_slice_times(sidecar, series)
     reference = find_reference(series, series.affine)
-    begun = _cpu_seconds()
+    begun = process_time()
     mask = find_series_brain(series, reference).motion_mask
     motion = estimate_motion(series, series.affine, mask=mask, reference=reference)
     slices = estimate_slices(series, series.affine, motion, times)
-    spent = _cpu_seconds() - begun
+    spent = process_time() - begun
     inside = motion.mask > 0.9
 
     def likeness(frame: NDArray[np.float32]) -> float:
         shown = inside & (frame != 0)
         return float(np.corrcoef(frame[shown], motion.template[shown])[0, 1])
 
-    ways = (
-        list(correct_series(series, series.affine, motion.poses)),
-        [
-            frame
-            for frame, _ in correct_slices(
-                series, series.affine, slices.poses, slices.gains, times.axis
-            )
-        ],
-    )
+    made = correct_slices(series, series.affine, slices.poses, slices.gains, times.axis)
     told = []
-    for frames in ways:
+    for frames in (
+        correct_series(series, series.affine, motion.poses),
+        (frame for frame, _ in made),
+    ):
         alike = np.array([likeness(frame) for frame in frames])
         told.append(f"{alike.min():.3f} / {np.median(alike):.3f}")
     lost = ", ".join(map(str, np.flatnonzero(motion.status == "lost"))) or "none"
     return [path.name.split("_")[0], lost, *told, f"{spent:.1f}"]
-
-
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.metrics import Float
+from benchmarks.metrics import Float, angle, kabsch
 from benchmarks.modalities import T1, T2, Modality, rendered
-from benchmarks.pairs import kabsch, landmarks
+from benchmarks.pairs import landmarks
 from benchmarks.table import markdown_table
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.files.series import read_series
@@ -96,23 +96,8 @@ def judge(data: Path, only: Sequence[str], count: int, threads: int) -> int:
     parts = {"epi": _epi, "adult": _adult, "fetal": _fetal, "stacks": _stacks}
     for part in only or PARTS:
         cases = []
-        lines = [
-            [
-                "",
-                "mm",
-                "affine",
-                "degrees",
-                "Dice",
-                "affine",
-                "gain",
-                "bent",
-                "seen",
-                "lead, nats",
-                "start",
-                "doubts",
-                "s",
-            ]
-        ]
+        columns = ["", "mm", "affine", "degrees", "Dice", "affine", "gain", "bent", "seen"]
+        lines = [[*columns, "lead, nats", "start", "doubts", "s"]]
         for case in parts[part](data, count):
             found = case.found
             cases.append(case)
@@ -178,11 +163,11 @@ def _epi(data: Path, _count: int) -> Iterator[Case]:
 
 
 @cache
-def mni152(spacing: int = 2) -> Head:
+def mni152() -> Head:
     """The MNI152 2009a, symmetric, that comes with nilearn."""
     from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
-    image, mask = load_mni152_template(spacing), load_mni152_brain_mask(spacing)
+    image, mask = load_mni152_template(2), load_mni152_brain_mask(2)
     volumes = (np.asarray(one.dataobj).astype(np.float32) for one in (image, mask))
     return Head(*volumes, Grid.of(image.shape, image.affine))
 
@@ -191,10 +176,10 @@ def mni152(spacing: int = 2) -> Head:
 def _adult(data: Path, count: int) -> Iterator[Case]:
     paths = sorted((data / "labels" / "adult_synthseg").glob("*_dseg.nii.gz"))
     first, *others = paths[: 1 + count]
-    anatomy, places = _labelled(first, _STRUCTURES, _ADULT_BRAIN)
+    anatomy, places = _labelled(first)
     template = Head(*rendered(_whole(anatomy, T1), np.eye(4), _GRID, _noise(0)), _grid())
     for number, path in enumerate(others):
-        anatomy, there = _labelled(path, _STRUCTURES, _ADULT_BRAIN)
+        anatomy, there = _labelled(path)
         for contrast, values in _CONTRASTS.items():
             seed = 10 * number + len(contrast)
             pose = kinematics.haar(1, 20.0, seed)[0]
@@ -271,23 +256,20 @@ def _stacks(data: Path, _count: int) -> Iterator[Case]:
             print(f"{name}: no brain was found, or no landmarks are known", flush=True)
             continue
         found, seconds = _timed(template, Head(stack.frame(0), brain.probability, stack.grid))
-        rotation = kabsch(expected, places[name])[:3, :3]
         apart, stiff = _apart(found, expected, places[name])
-        degrees = _angle(_rotation(found.matrix), rotation)
+        degrees = _turned(found.matrix, kabsch(expected, places[name]))
         yield Case(name, found, seconds, apart, degrees, stiff)
 
 
 # ------------------------------------------------------------------------------------------ truth
-def _labelled(
-    path: Path, structures: tuple[int, ...], brain: tuple[int, ...]
-) -> tuple[Anatomy, Float]:
-    """An anatomy, and the centroids of structures in its own space, ``(N, 3)`` mm."""
+def _labelled(path: Path) -> tuple[Anatomy, Float]:
+    """An adult's anatomy, and the centroids of structures in its own space, ``(N, 3)`` mm."""
     image = nib.funcs.as_closest_canonical(nib.nifti1.Nifti1Image.from_filename(path))
     codes = np.asarray(image.dataobj).astype(np.int64)
     affine = np.asarray(image.affine, dtype=np.float64)
     centers = [
         np.argwhere(np.isin(codes, some)).mean(axis=0)
-        for some in (brain, *([one] for one in structures))
+        for some in (_ADULT_BRAIN, *([one] for one in _STRUCTURES))
     ]
     world = np.array(centers) @ affine[:3, :3].T + affine[:3, 3]
     return read_label_map(path), world[1:] - world[0]
@@ -301,7 +283,7 @@ def _judged(
     apart, stiff = _apart(found, fixed, truth)
     whole = np.column_stack([fixed, np.ones(len(fixed))])
     left = truth - whole @ np.linalg.lstsq(whole, truth, rcond=None)[0]
-    degrees = _angle(_rotation(found.matrix), kabsch(fixed, truth)[:3, :3])
+    degrees = _turned(found.matrix, kabsch(fixed, truth))
     return Case(name, found, seconds, apart, degrees, stiff, np.linalg.norm(left, axis=1))
 
 
@@ -326,12 +308,11 @@ def _whole(anatomy: Anatomy, values: NDArray[np.float32]) -> Modality:
     return Modality(anatomy, values, anatomy.brain_labels)
 
 
-def _rotation(matrix: Float) -> Float:
-    return rigid.nearest_rotation(torch.from_numpy(matrix[:3, :3])).numpy()
-
-
-def _angle(a: Float, b: Float) -> float:
-    return float(np.degrees(np.arccos(np.clip((np.trace(a.T @ b) - 1) / 2, -1, 1))))
+def _turned(affine: Float, pose: Float) -> float:
+    """Angle of an affine's rotation from a pose's, degrees."""
+    rotation = np.eye(4)
+    rotation[:3, :3] = rigid.nearest_rotation(torch.from_numpy(affine[:3, :3])).numpy()
+    return angle(rotation, pose)
 
 
 def _noise(seed: int) -> np.random.Generator:

@@ -26,7 +26,15 @@ from unimo_bids.spatial import rigid
 from unimo_bids.training import judged
 from unimo_bids.training.judged import Case, Ways, cases, cells, compare, relative_exact
 from unimo_bids.training.sequences import Watched, load
-from unimo_bids.training.track import Track, borrowed, off, off_by, part, tracks
+from unimo_bids.training.track import (
+    Track,
+    borrowed,
+    displacement,
+    off,
+    off_by,
+    part,
+    tracks,
+)
 
 LENGTHS = (10, 20, 40, 80, 140, 200)  # of recordings
 _RECORDINGS = 12
@@ -85,8 +93,8 @@ def _from_best_known(network: TemporalNetwork, some: Sequence[Case]) -> list[Cas
     out = []
     for one in some:
         with torch.inference_mode():
-            turn, shift = network(one.drawn.known).deviation[0].square().unbind(-1)
-        out.append(replace(one, reference=int((judged.BALL * turn + shift).argmin())))
+            deviation = network(one.drawn.known).deviation[0]
+        out.append(replace(one, reference=int(displacement(deviation[..., None]).argmin())))
     return out
 
 

@@ -67,21 +67,18 @@ class Problem:
     def write_series(self) -> Path:
         """Write the series as peers see it, NIfTI float32."""
         data = self.data if self.frame_masks is None else self.data * self.frame_masks
-        return self._write("series.nii", data, (self.repetition_time,))
+        return self.write_image("series.nii", data, (self.repetition_time,))
 
     def write_frame(self, t: int) -> Path:
         """Write one frame as peers see it, NIfTI float32."""
-        return self._write(f"frame{t:04d}.nii", self.frame(t))
+        return self.write_image(f"frame{t:04d}.nii", self.frame(t))
 
     def write_mask(self) -> Path | None:
         """Write the mask of the reference frame, NIfTI float32."""
-        return None if self.mask is None else self._write("mask.nii", self.mask)
+        return None if self.mask is None else self.write_image("mask.nii", self.mask)
 
-    def write_image(self, name: str, data: NDArray[np.float32]) -> Path:
-        """Write any volume on the plain grid, NIfTI float32."""
-        return self._write(name, data)
-
-    def _write(self, name: str, data: NDArray[np.float32], more: Sequence[float] = ()) -> Path:
+    def write_image(self, name: str, data: NDArray[np.float32], more: Sequence[float] = ()) -> Path:
+        """Write any volume, or a series, on the plain grid, NIfTI float32."""
         path = self.folder / name
         image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), self.plain)
         image.header.set_xyzt_units("mm", "sec")

@@ -7,13 +7,13 @@ import pytest
 from tests.training.conftest import ball
 from unimo_bids.cli.train import main
 from unimo_bids.training import brain
-from unimo_bids.training.anatomies import save
+from unimo_bids.training.packing import pack
 
 
 def test_a_training_is_stopped_by_the_clock_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(brain, "WINDOW", 32)
     data, out = tmp_path / "pack.npz", tmp_path / "out"
-    save([ball("adult", 60), ball("fetal", 35), ball("surroundings", 40)], data)
+    pack([ball("adult", 60), ball("fetal", 35), ball("surroundings", 40)], data)
     options = ["--steps", "2", "--batch", "1", "--validate", "1", "--device", "cpu"]
     assert main(["brain", str(data), str(out), *options, "--minutes", "0.0001"]) == 0
     assert "call again" in capsys.readouterr().out

@@ -9,11 +9,12 @@ from scipy import ndimage
 
 from unimo_bids.errors import InputError
 from unimo_bids.simulation.fetal import BONE, BRAIN_LABELS, EYE, FLUID, MARROW, SOFT, fetal_head
-from unimo_bids.training.anatomies import IN_BRAIN, gather, load, save
+from unimo_bids.training.anatomies import IN_BRAIN, gather, load
+from unimo_bids.training.packing import pack
 
 
 def test_what_is_loaded_is_what_was_saved(balls, tmp_path):
-    save(balls, tmp_path / "pack.npz")
+    pack(balls, tmp_path / "pack.npz")
     for before, after in zip(balls, load(tmp_path / "pack.npz"), strict=True):
         assert np.array_equal(before.labels, after.labels)
         assert np.array_equal(before.origin, after.origin)

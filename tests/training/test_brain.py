@@ -11,8 +11,8 @@ from unimo_bids.brain.network import BrainNetworks, Recognise, segment_box
 from unimo_bids.brain.outline import Outline, Region
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.training import brain
-from unimo_bids.training.anatomies import save
 from unimo_bids.training.loop import Schedule
+from unimo_bids.training.packing import pack
 from unimo_bids.training.recipe import follow
 from unimo_bids.training.scenes import Example, Scenes
 
@@ -20,7 +20,7 @@ from unimo_bids.training.scenes import Example, Scenes
 @pytest.mark.slow
 def test_the_recipe_leaves_weights_that_load_and_a_card(balls, tmp_path, monkeypatch):
     monkeypatch.setattr(brain, "_LESSONS", 4)
-    save(balls, tmp_path / "pack.npz")
+    pack(balls, tmp_path / "pack.npz")
     table = follow(
         brain.RECIPE, tmp_path / "pack.npz", tmp_path, Schedule(2), batch=1, validation=6
     )

@@ -11,8 +11,8 @@ from unimo_bids.networks.deformation import DeformationNetwork
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.spatial import rigid
 from unimo_bids.training import deform
-from unimo_bids.training.anatomies import save
 from unimo_bids.training.loop import Schedule
+from unimo_bids.training.packing import pack
 from unimo_bids.training.recipe import follow
 from unimo_bids.training.scanner import Grid
 
@@ -20,7 +20,7 @@ from unimo_bids.training.scanner import Grid
 @pytest.mark.slow
 def test_the_recipe_resumes_and_leaves_weights_that_load_and_a_card(balls, tmp_path, monkeypatch):
     monkeypatch.setattr(deform, "_TRIALS", dict(list(deform._TRIALS.items())[:1]))
-    save(balls, tmp_path / "pack.npz")
+    pack(balls, tmp_path / "pack.npz")
     options = {"batch": 1, "validation": 2}
     said = follow(
         deform.RECIPE, tmp_path / "pack.npz", tmp_path, Schedule(2), minutes=0.0, **options

@@ -11,8 +11,8 @@ from unimo_bids.networks.pose import PoseNetwork
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.spatial import rigid
 from unimo_bids.training import pose
-from unimo_bids.training.anatomies import save
 from unimo_bids.training.loop import Schedule
+from unimo_bids.training.packing import pack
 from unimo_bids.training.pairs import Pair, Pairs
 from unimo_bids.training.recipe import follow
 
@@ -21,7 +21,7 @@ from unimo_bids.training.recipe import follow
 def test_the_recipe_leaves_weights_that_load_and_a_card(balls, tmp_path, monkeypatch):
     monkeypatch.setattr(pose, "_CALIBRATION", 3)
     monkeypatch.setattr(pose, "_TRIALS", dict(list(pose._TRIALS.items())[:1]))
-    save(balls, tmp_path / "pack.npz")
+    pack(balls, tmp_path / "pack.npz")
     tables = follow(
         pose.RECIPE, tmp_path / "pack.npz", tmp_path, Schedule(2), batch=1, validation=2
     )

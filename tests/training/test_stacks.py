@@ -12,7 +12,8 @@ import torch
 from unimo_bids.errors import InputError
 from unimo_bids.spatial.boxes import Box
 from unimo_bids.training import stacks
-from unimo_bids.training.anatomies import load, save
+from unimo_bids.training.anatomies import load
+from unimo_bids.training.packing import pack
 from unimo_bids.training.scanner import Grid
 from unimo_bids.training.stacks import BRAIN, HEAD, Placed, Stack, channels, gather_stacks
 
@@ -88,7 +89,7 @@ def test_a_marked_brain_is_outlined_without_its_eyes_and_what_is_dark(folder, mo
 
 
 def test_what_is_packed_comes_back(stack, tmp_path):
-    save([stack], tmp_path / "pack.npz")
+    pack([stack], tmp_path / "pack.npz")
     (again,) = load(tmp_path / "pack.npz")
     assert isinstance(again, Stack)
     assert np.array_equal(again.image, stack.image)

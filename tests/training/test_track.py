@@ -14,8 +14,9 @@ from unimo_bids.networks.weights import load_weights
 from unimo_bids.spatial import rigid
 from unimo_bids.training import judged, track
 from unimo_bids.training.loop import Schedule
+from unimo_bids.training.packing import pack
 from unimo_bids.training.recipe import follow
-from unimo_bids.training.sequences import load, save, unwatched, watch
+from unimo_bids.training.sequences import load, unwatched, watch
 from unimo_bids.training.trajectories import Recording, adult_like, recorded, window
 
 
@@ -43,7 +44,7 @@ def test_representations_move_as_the_head_does(watched):
 
 def test_a_file_of_series_is_what_was_saved(watched, tmp_path):
     way = unwatched(turning(), 2.0 * np.arange(20), 40.0, "fetal")
-    save([watched, way], tmp_path / "series.npz")
+    pack([watched, way], tmp_path / "series.npz")
     first, second = load(tmp_path / "series.npz")
     np.testing.assert_array_equal(first.points, watched.points)
     assert (first.name, first.held_back) == (watched.name, False)
@@ -131,7 +132,7 @@ def test_each_part_is_left_out_and_judged(watched, tmp_path, monkeypatch):
     monkeypatch.setattr(track, "_CALIBRATION", 2)
     monkeypatch.setattr(judged, "LENGTHS", ())
     several = [replace(watched, name=f"{n}", held_back=n > 6) for n in range(8)]
-    save(several, tmp_path / "series.npz")
+    pack(several, tmp_path / "series.npz")
     table = ablations.ablate(tmp_path / "series.npz", tmp_path / "out", Schedule(1), batch=2)
     assert [row.split(" | ")[0][2:] for row in table.splitlines()[2:]] == [*ablations.VARIANTS]
     assert (tmp_path / "out" / "ablations.md").read_text() == table
@@ -144,7 +145,7 @@ def test_the_recipe_leaves_weights_that_load_and_a_card(watched, tmp_path, monke
     monkeypatch.setattr(judged, "LENGTHS", ())
     kept = unwatched(turning("020203", True), 2.0 * np.arange(30), 40.0, "fetal")
     several = [replace(watched, name=f"{n}", held_back=n > 6) for n in range(8)]
-    save([*several, kept], tmp_path / "series.npz")
+    pack([*several, kept], tmp_path / "series.npz")
     tables = follow(
         judged.RECIPE, tmp_path / "series.npz", tmp_path, Schedule(2), batch=2, validation=1
     )

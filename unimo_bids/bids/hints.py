@@ -9,7 +9,7 @@ from typing import Any
 
 from unimo_bids.bids.participants import cell, tables
 from unimo_bids.brain.place import FORM, OPTION, read_place
-from unimo_bids.files.objects import read_object
+from unimo_bids.files.objects import is_number, read_object
 from unimo_bids.settings import Settings
 
 KEY, COLUMN = "BrainCenter", "brain_center"
@@ -74,11 +74,7 @@ def _said(
 def _place(value: Any) -> str:
     """A place as text, from text or a list of numbers."""
     if isinstance(value, list):
-        value = ",".join(f"{one:g}" if _is_number(one) else "?" for one in value)
+        value = ",".join(f"{one:g}" if is_number(one) else "?" for one in value)
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is neither text nor a list")
     return read_place(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

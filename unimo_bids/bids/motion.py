@@ -31,6 +31,10 @@ class GivenMotion:
 
 # of the sidecar, what poses cannot be used without; of its values, what they are read as
 _ABOUT = {"ReferenceFrame": int, "Center": list, "Radius": float, "Mode": str, "Findings": list}
+_BY_SLICES = "its frames were made from slices, of which transforms hold one pose a frame"
+_UNDER_FIELD = (
+    "its transforms are those under a distortion field, and do not align frames without it"
+)
 
 
 def find_motion(
@@ -55,22 +59,15 @@ def find_motion(
     """
     names = run_names(entities, echoes, "minimal")
     wanted = (names.transforms, names.boldref, names.brain, names.confounds)
+    beside = {names.slices: _BY_SLICES, names.distortion: _UNDER_FIELD}
     warnings: list[str] = []
     for label, dataset in derivatives.items():
         transforms, boldref, brain, confounds = (dataset / name for name in wanted)
         if not all((dataset / name).is_file() for name in wanted):
             continue
-        if (dataset / names.slices).exists():
-            warnings.append(
-                f"The motion of {label} is not taken: its frames were made from slices, of which "
-                "transforms hold one pose a frame."
-            )
-            continue
-        if (dataset / names.distortion).exists():
-            warnings.append(
-                f"The motion of {label} is not taken: its transforms are those under a distortion "
-                "field, and do not align frames without it."
-            )
+        reasons = (why for name, why in beside.items() if (dataset / name).exists())
+        if why_not := next(reasons, None):
+            warnings.append(f"The motion of {label} is not taken: {why_not}.")
             continue
         about = _about(dataset / sidecar(names.transforms))
         return GivenMotion(transforms, boldref, brain, confounds, about), tuple(warnings)

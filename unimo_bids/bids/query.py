@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,7 +92,7 @@ class Selection:
     """Runs to do, by participant's label, in the order of their names; and what to warn of."""
 
     participants: Mapping[str, tuple[BoldRun, ...]]
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
     @property
     def runs(self) -> tuple[BoldRun, ...]:
@@ -202,9 +202,8 @@ def _by_label(
     unknown = [one for one in labels if spelled(one) not in map(spelled, known)]
     if unknown:
         asked = ", ".join(f"{entity}-{one}" for one in unknown)
-        finding = f"there is no BOLD run of {asked}" + (
-            " among those chosen otherwise" if entity != "sub" else ""
-        )
+        where = " among those chosen otherwise" if entity != "sub" else ""
+        finding = f"there is no BOLD run of {asked}{where}"
         listed = ", ".join(known) if known else f"none (no name has {entity}-)"
         raise InputError(option, finding, f"known are {listed}")
     wanted = {spelled(one) for one in labels}
@@ -285,12 +284,5 @@ def _echo_time(metadata: Mapping[str, Any]) -> float | None:
 
 def _reference_of(entities: Entities, references: Mapping[Path, Entities]) -> Path | None:
     """Single-band reference with the same entities; its part may be left out."""
-    wanted = {name: value for name, value in entities.items() if name != "part"}
-    return next(
-        (
-            path
-            for path, one in references.items()
-            if {name: value for name, value in one.items() if name != "part"} == wanted
-        ),
-        None,
-    )
+    wanted = entities | {"part": ""}
+    return next((path for path, one in references.items() if one | {"part": ""} == wanted), None)

@@ -12,6 +12,7 @@ from nibabel.nifti1 import Nifti1Header
 
 from unimo_bids.errors import InputError, UnimoError
 from unimo_bids.files.header import LONGEST_TR, SLOWEST_TR, data_shape, read_header, repetition_time
+from unimo_bids.files.objects import is_number
 from unimo_bids.files.voxels import opened
 
 # Headers round to float32 or to whole milliseconds.
@@ -88,7 +89,7 @@ def _seconds(metadata: Mapping[str, Any], warnings: list[str]) -> float | None:
     if said is None:
         return None
     # some write milliseconds
-    if not _is_number(said) or not 0 < said <= 1000 * SLOWEST_TR:
+    if not is_number(said) or not 0 < said <= 1000 * SLOWEST_TR:
         warnings.append(f"The sidecar's RepetitionTime, {said!r}, is no time; it is not used.")
         return None
     if said > LONGEST_TR:
@@ -103,7 +104,7 @@ def _uneven(
     said = metadata.get("VolumeTiming")
     if said is None:
         return None
-    if not isinstance(said, list) or not all(_is_number(one) for one in said):
+    if not isinstance(said, list) or not all(map(is_number, said)):
         warnings.append("The sidecar's VolumeTiming is no list of times; it is not used.")
     elif not all(abs(one) <= _LATEST_S for one in said):
         warnings.append("The sidecar's VolumeTiming has times that cannot be; it is not used.")
@@ -116,7 +117,3 @@ def _uneven(
     else:
         return tuple(float(one) for one in said)
     return None
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

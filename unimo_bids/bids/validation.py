@@ -17,6 +17,7 @@ from typing import Any
 from unimo_bids.errors import InputError
 
 _PROGRAM = "bids-validator-deno"
+_OPTIONS = ("--ignoreWarnings", "--ignoreNiftiHeaders", "--prune")
 _SECONDS = 600
 _SHOWN = 3
 
@@ -86,14 +87,7 @@ def validate(program: str, bids_dir: Path) -> list[Finding]:
         # Its JavaScript engine wants to write at home, which may be read-only
         environment = os.environ | {"DENO_DIR": scratch, "DENO_NO_UPDATE_CHECK": "1"}
         done = subprocess.run(
-            [
-                program,
-                str(bids_dir),
-                "--format=json",
-                "--ignoreWarnings",
-                "--ignoreNiftiHeaders",
-                "--prune",
-            ],
+            [program, str(bids_dir), "--format=json", *_OPTIONS],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -25,9 +25,9 @@ PLACES_FIRST = "place BIDS_DIR OUT_DIR and the level before the options"
 def positive(text: str) -> float:
     """Read a number above 0."""
     number = _number(text)
-    if number is not None and 0 < number < float("inf"):
-        return number
-    raise ArgumentTypeError(f"{text!r} is not a number above 0")
+    if number is None or not 0 < number < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
 
 
 def positive_int(text: str) -> int:
@@ -75,10 +75,11 @@ def moment(text: str) -> float:
 
 def millimetres_or_auto(text: str) -> float | str:
     """Read a length in mm above 0, or ``auto``."""
-    number = _number(text)
-    if text == "auto" or (number is not None and 0 < number < float("inf")):
-        return text if number is None else number
-    raise ArgumentTypeError(f"{text!r} is neither a number of mm above 0 nor 'auto'")
+    try:
+        return text if text == "auto" else positive(text)
+    except ArgumentTypeError:
+        finding = f"{text!r} is neither a number of mm above 0 nor 'auto'"
+        raise ArgumentTypeError(finding) from None
 
 
 def place(text: str) -> str:
@@ -200,15 +201,20 @@ def joined(words: Sequence[str]) -> list[str]:
     return found
 
 
-def add_machine(parser: ArgumentParser, threads: str = "all") -> None:
-    """Where to compute, what to do with files that exist, and what every command has."""
+def add_device(parser: _ActionsContainer) -> None:
+    """Add the option that says where to compute."""
     parser.add_argument(
         "--device",
         metavar="auto|cpu|cuda[:i]",
         type=device,
-        default="auto",
         help="device to compute on (default: auto, a GPU if there is one)",
     )
+
+
+def add_machine(parser: ArgumentParser, threads: str = "all") -> None:
+    """Where to compute, what to do with files that exist, and what every command has."""
+    add_device(parser)
+    parser.set_defaults(device="auto")
     parser.add_argument(
         "--threads", metavar="N", type=positive_int, help=f"CPU threads (default: {threads})"
     )

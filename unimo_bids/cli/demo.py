@@ -76,18 +76,11 @@ def _demonstrate(arguments: argparse.Namespace) -> int:
 
 
 def _simulated(frames: int, seed: int) -> dict[str, SimulatedSeries]:
-    from unimo_bids.simulation import (
-        adult_head,
-        artefacts,
-        fetal_head,
-        fetal_surroundings,
-        kinematics,
-        simulate,
-    )
+    from unimo_bids import simulation
+    from unimo_bids.simulation import artefacts, kinematics, simulate
 
-    fetus = fetal_head(weeks=30, seed=seed)
-    womb = fetal_surroundings(seed=seed)
-    adult = adult_head()
+    fetus = simulation.fetal_head(weeks=30, seed=seed)
+    womb, adult = simulation.fetal_surroundings(seed=seed), simulation.adult_head()
     runs = {}
     for session in (1, 2):
         noise = (artefacts.RicianNoise(sigma=1000 / 40),)

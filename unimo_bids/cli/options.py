@@ -32,10 +32,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         # what is not said is left to the defaults of Settings
         super().__init__(
-            prog="unimo-bids",
-            allow_abbrev=False,
-            argument_default=argparse.SUPPRESS,
-            **options,
+            prog="unimo-bids", allow_abbrev=False, argument_default=argparse.SUPPRESS, **options
         )
 
     def error(self, message: str) -> NoReturn:
@@ -78,12 +75,7 @@ def _add_selection(parser: Parser) -> None:
     _labels(add, "--session-label", prefix="ses-")
     _labels(add, "-t", "--task-id", prefix="task-")
     _labels(add, "--run-id", prefix="run-")
-    add(
-        "--echo-idx",
-        metavar="N",
-        type=arguments.positive_int,
-        help="use only this echo",
-    )
+    add("--echo-idx", metavar="N", type=arguments.positive_int, help="use only this echo")
     add(
         "--bids-filter-file",
         metavar="FILE",
@@ -104,15 +96,12 @@ def _add_selection(parser: Parser) -> None:
         type=arguments.path,
         help="folder of a PyBIDS index; created if missing, otherwise used as it is",
     )
-    _flag(
-        add,
-        "--skip-bids-validation",
-        help="do not validate the dataset",
-    )
+    _flag(add, "--skip-bids-validation", help="do not validate the dataset")
 
 
 def _add_resources(parser: Parser) -> None:
-    add = parser.add_argument_group("resources").add_argument
+    group = parser.add_argument_group("resources")
+    add = group.add_argument
     add(
         "--nprocs",
         "--nthreads",
@@ -136,12 +125,7 @@ def _add_resources(parser: Parser) -> None:
         help="memory limit: 16G, or 16000 in MB (default: all)",
     )
     _flag(add, "--low-mem", help="run one step at a time, to use the least memory")
-    add(
-        "--device",
-        metavar="auto|cpu|cuda[:i]",
-        type=arguments.device,
-        help="device to compute on (default: auto, a GPU if there is one)",
-    )
+    arguments.add_device(group)
     add(
         "--gpus",
         metavar="N",
@@ -288,13 +272,7 @@ def _add_diagnostics(parser: Parser) -> None:
     _flag(add, "--stop-on-first-crash", help="stop everything when a step fails")
     _flag(add, "--write-graph", help="draw the workflow")
     _flag(add, "--resource-monitor", help="record memory and processor use of each step")
-    add(
-        "-v",
-        "--verbose",
-        dest="verbosity",
-        action="count",
-        help="more messages; -vv even more",
-    )
+    add("-v", "--verbose", dest="verbosity", action="count", help="more messages; -vv even more")
     _flag(add, "--debug", help="show tracebacks")
 
 

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from unimo_bids.errors import MachineError
+
+if TYPE_CHECKING:
+    from unimo_bids.app.outcome import Outcome
+
+
+def tell(outcome: Outcome) -> int:
+    """Print how a call of the app ended; its exit code."""
+    for complaint in outcome.complaints:
+        print(complaint, file=sys.stderr)
+    if outcome.results:
+        say(*outcome.results)
+    return outcome.code
 
 
 def say(*lines: object) -> None:

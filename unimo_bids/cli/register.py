@@ -64,10 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_population(parser)
     parser.add_argument(
-        "--no-network",
-        dest="network",
-        action="store_false",
-        help="search and refinement alone",
+        "--no-network", dest="network", action="store_false", help="search and refinement alone"
     )
     add_network(parser)
     parser.set_defaults(fusion="information")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unimo_bids.cli.guard import guarded
 from unimo_bids.cli.parser import parse
-from unimo_bids.cli.printing import say
+from unimo_bids.cli.printing import tell
 
 if TYPE_CHECKING:
     from unimo_bids.settings import Settings
@@ -38,12 +38,7 @@ def _run(settings: Settings) -> int:
     else:
         from unimo_bids.app.participants import run_participants as run
 
-    outcome = run(settings)
-    for complaint in outcome.complaints:
-        print(complaint, file=sys.stderr)
-    if outcome.results:
-        say(*outcome.results)
-    return outcome.code
+    return tell(run(settings))
 
 
 if __name__ == "__main__":

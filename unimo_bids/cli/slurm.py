@@ -11,7 +11,7 @@ from pathlib import Path
 from unimo_bids.cli import arguments
 from unimo_bids.cli.guard import guarded
 from unimo_bids.cli.parser import parse
-from unimo_bids.cli.printing import say
+from unimo_bids.cli.printing import tell
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,18 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from unimo_bids.app.array import submit_array
         from unimo_bids.app.scripts import Program
 
-        outcome = submit_array(
-            settings,
-            Program(Path(sys.executable).with_name("unimo-bids"), own.image, own.first),
-            options=own.sbatch,
-            at_once=own.at_once,
-            everyone=own.everyone,
-            submit=own.submit,
-        )
-        for complaint in outcome.complaints:
-            print(complaint, file=sys.stderr)
-        say(*outcome.results)
-        return outcome.code
+        program = Program(Path(sys.executable).with_name("unimo-bids"), own.image, own.first)
+        how = {name: getattr(own, name) for name in ("at_once", "everyone", "submit")}
+        return tell(submit_array(settings, program, options=own.sbatch, **how))
 
     return guarded(run, debug=settings.debug)
 

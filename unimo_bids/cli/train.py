@@ -38,7 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pack(commands.add_parser("pack", help="gather anatomies into one compact file"))
     _add_brain(commands.add_parser("brain", help="train brain extraction"))
     _add_pose(commands.add_parser("pose", help="train the pose network"))
-    _add_deform(commands.add_parser("deform", help="train the deformation network"))
+    deform = commands.add_parser("deform", help="train the deformation network")
+    deform.set_defaults(action=_deform)
+    _add_training(deform, steps=2000, learning_rate=1e-2, batch="pairs", validate=100)
     _add_watch(commands.add_parser("watch", help="render series and let the pose network see them"))
     _add_track(commands.add_parser("track", help="train tracking through time"))
     return parser
@@ -88,11 +90,6 @@ def _add_pose(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action=_pose)
     _add_training(parser, steps=8000, learning_rate=2e-2, batch="pairs", validate=100)
     _add_without(parser, get_args(NetworkPart))
-
-
-def _add_deform(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(action=_deform)
-    _add_training(parser, steps=2000, learning_rate=1e-2, batch="pairs", validate=100)
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
@@ -158,11 +155,12 @@ def _add_training(
 
 
 def _pack(arguments: argparse.Namespace) -> None:
-    from unimo_bids.training.anatomies import Packed, gather, save
+    from unimo_bids.training.anatomies import Packed, gather
+    from unimo_bids.training.packing import pack
     from unimo_bids.training.stacks import Stack, gather_stacks
 
     heads = gather(arguments.folders, arguments.procedural, arguments.surroundings)
-    save(_said(chain[Packed | Stack](gather_stacks(arguments.stacks), heads)), arguments.out)
+    pack(_said(chain[Packed | Stack](gather_stacks(arguments.stacks), heads)), arguments.out)
     print(arguments.out)
 
 
@@ -188,11 +186,12 @@ def _deform(arguments: argparse.Namespace) -> None:
 
 def _watch(arguments: argparse.Namespace) -> None:
     from unimo_bids.training.anatomies import load
-    from unimo_bids.training.sequences import gather, save
+    from unimo_bids.training.packing import pack
+    from unimo_bids.training.sequences import gather
     from unimo_bids.training.trajectories import recorded
 
     recordings = recorded(arguments.trajectories)
-    save(_said(gather(load(arguments.data), recordings, arguments.series)), arguments.out)
+    pack(_said(gather(load(arguments.data), recordings, arguments.series)), arguments.out)
     print(arguments.out)
 
 

@@ -11,6 +11,11 @@ from unimo_bids.errors import InputError
 from unimo_bids.files.staging import machine_error, write_text
 
 
+def is_number(value: object) -> bool:
+    """Whether a JSON value is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def as_text(content: Mapping[str, Any]) -> str:
     """A JSON object for readers."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -10,7 +10,6 @@ from nipype.interfaces.base import (
     File,
     SimpleInterface,
     TraitedSpec,
-    isdefined,
     traits,
 )
 
@@ -68,11 +67,11 @@ class WriteConfounds(SimpleInterface):
         series, motion = read_series(inputs.in_file), read_motion(inputs.motion)
         residual = read_motion(inputs.residual)
         mask = read_mask(inputs.mask, series)
-        bends = read_distortion(inputs.distortion) if isdefined(inputs.distortion) else None
+        bends, slices = read_distortion(inputs.distortion), read_slices(inputs.slices)
         shown = (
-            covered_by_slices(inputs.coverage, mask)
-            if isdefined(inputs.slices)
-            else seen(moving(motion.poses, bends), series.grid, mask > 0.5)
+            seen(moving(motion.poses, bends), series.grid, mask > 0.5)
+            if slices is None
+            else covered_by_slices(inputs.coverage, mask)
         )
         signals = series_signals(series, mask, shown)
         radius = inputs.fd_radius or auto_fd_radius(inputs.brain_radius)
@@ -92,10 +91,8 @@ class WriteConfounds(SimpleInterface):
             settings=settings,
         )
         described = describe_columns(table, settings)
-        if isdefined(inputs.slices):
-            found = read_slices(inputs.slices)
-            within = found.within_max, found.within_rms
-            history = np.array(inputs.history)
+        if slices is not None:
+            within, history = (slices.within_max, slices.within_rms), np.array(inputs.history)
             table |= slice_confounds(*within, signals.coverage, history)
             described |= SLICE_CONFOUNDS
         if bends is not None:

@@ -55,8 +55,7 @@ class SeekDistortion(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from unimo_bids.files.mapped import open_series
-        from unimo_bids.files.transforms import write_itk
-        from unimo_bids.interfaces.results import read_motion, write_arrays
+        from unimo_bids.interfaces.results import read_motion, write_motion
         from unimo_bids.pipeline.distortion import (
             UNDER_SLICES,
             about_distortion,
@@ -78,9 +77,7 @@ class SeekDistortion(SimpleInterface):
         results["about"] = about_distortion(bent)
         if bent.distortion is None:
             return runtime
-        results["motion"] = write_arrays(here / "motion.npz", bent.motion)
-        results["transforms"] = str(here / "transforms.txt")
-        write_itk(results["transforms"], bent.motion.poses)
+        results |= write_motion(here, bent.motion)
         places = {"distortion": here / "distortion.json", "shift": here / "displacement.nii.gz"}
         write_distortion(series, bent, places)
         results["distortion"], results["displacement"] = map(str, places.values())
@@ -96,7 +93,7 @@ class SeekDistortion(SimpleInterface):
         if not isdefined(inputs.field_map):
             return None, ""
         magnitude = Path(inputs.magnitude) if isdefined(inputs.magnitude) else None
-        paths = tuple(Path(one) for one in inputs.field_map)
+        paths = tuple(map(Path, inputs.field_map))
         measured = MeasuredField(inputs.kind, paths, magnitude, inputs.scale, inputs.readout)
         try:
             return read_field_map(measured), ""

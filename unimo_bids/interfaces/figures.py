@@ -74,7 +74,7 @@ class DrawRun(SimpleInterface):
         import numpy as np
 
         from unimo_bids.files.tables import read_columns
-        from unimo_bids.interfaces.results import read_motion, read_slices
+        from unimo_bids.interfaces.results import given, read_motion, read_slices
         from unimo_bids.motion.quality import warnings_of
         from unimo_bids.pipeline.summary import run_numbers, still_moving
         from unimo_bids.qc.confounds import MOTION_NAMES, around, largest_move
@@ -90,14 +90,11 @@ class DrawRun(SimpleInterface):
         move = largest_move(motion.poses, motion.center, inputs.fd_radius, lost)
         mask, affine, _ = read_image(inputs.mask)
         brain = mask > 0
-        tsnr_before, tsnr_after = (
-            float(np.median(read_image(path)[0][brain]))
-            for path in (inputs.tsnr_before, inputs.tsnr_after)
-        )
+        before_after = (inputs.tsnr_before, inputs.tsnr_after)
+        tsnr = [float(np.median(read_image(path)[0][brain])) for path in before_after]
         brain_ml = float(brain.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
         censored = columns["censor"] == 1
         uncorrected = columns["censor_uncorrected"] == 1
-        tsnr = tsnr_before, tsnr_after
         numbers = run_numbers(motion.status, before, after, tsnr, censored, uncorrected)
         numbers |= {"brain_ml": brain_ml, "largest_move": None if move is None else move.mm}
         similarity = json.loads(Path(inputs.similarity).read_text())
@@ -125,10 +122,8 @@ class DrawRun(SimpleInterface):
             reference=motion.reference,
             candidates=candidates,
             chosen=chosen,
-            reference_volume=(
-                Path(inputs.reference_volume) if isdefined(inputs.reference_volume) else None
-            ),
-            motion_mask=Path(inputs.motion_mask) if isdefined(inputs.motion_mask) else None,
+            reference_volume=given(inputs.reference_volume),
+            motion_mask=given(inputs.motion_mask),
             facts={**inputs.facts, **self._facts(motion), "Largest move": str(move or "n/a")},
             warnings=[
                 *inputs.known_warnings,
@@ -143,7 +138,7 @@ class DrawRun(SimpleInterface):
             ],
             numbers=numbers,
             bending=_bending(inputs, columns) if isdefined(inputs.displacement) else None,
-            slices=read_slices(inputs.slices) if isdefined(inputs.slices) else None,
+            slices=read_slices(inputs.slices),
             coverage=columns.get("slice_coverage"),
             track=_track(inputs.tracking, motion) if isdefined(inputs.tracking) else None,
         )

@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from unimo_bids.interfaces.results import OnDevice
+from unimo_bids.interfaces.results import OnDevice, given
 from unimo_bids.words import Fusion, TrackerName
 
 if TYPE_CHECKING:
@@ -80,9 +80,8 @@ class EstimateMotion(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         from unimo_bids.devices import torch_device
-        from unimo_bids.files.transforms import write_itk
         from unimo_bids.files.writing import write_volume
-        from unimo_bids.interfaces.results import device_name, read_tracking, write_arrays
+        from unimo_bids.interfaces.results import device_name, read_tracking, write_motion
         from unimo_bids.pipeline.given import motion_facts
         from unimo_bids.pipeline.steps import estimate, still
 
@@ -94,11 +93,9 @@ class EstimateMotion(SimpleInterface):
         motion = estimate(head, reference, tracking, settings=settings, device=device)
         results["device_used"] = device_name(device)
         results["about_motion"] = motion_facts(motion)
-        results["motion"] = write_arrays(here / "motion.npz", motion)
+        results |= write_motion(here, motion)
         results["boldref"] = str(here / "boldref.nii.gz")
         write_volume(results["boldref"], motion.template, head.series)
-        results["transforms"] = str(here / "transforms.txt")
-        write_itk(results["transforms"], motion.poses)
         return runtime
 
 
@@ -108,7 +105,7 @@ def _given(inputs: Any) -> tuple[Head, MotionSettings]:
     from unimo_bids.motion.settings import MotionSettings
     from unimo_bids.pipeline.steps import read_head
 
-    files = (path if isdefined(path) else None for path in (inputs.mask, inputs.reference_file))
+    files = map(given, (inputs.mask, inputs.reference_file))
     settings = MotionSettings(fusion=inputs.fusion, refine=inputs.refine, tracker=inputs.tracker)
     return read_head(open_series(inputs.in_file), *files), settings
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, traits
+from nipype.interfaces.base import BaseInterfaceInputSpec, isdefined, traits
 
 if TYPE_CHECKING:
     from unimo_bids.deformation.epi import Distortion
@@ -23,6 +23,11 @@ class OnDevice(BaseInterfaceInputSpec):
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
 
+def given(value: Any) -> Any:
+    """Value of an input; None where nothing was given."""
+    return value if isdefined(value) else None
+
+
 def device_name(device: str) -> str:
     """What readers call a device."""
     import torch
@@ -32,13 +37,20 @@ def device_name(device: str) -> str:
 
 def write_arrays(path: Path, result: Tracking | MotionEstimate | SliceResult) -> str:
     """Keep a result of the library, but what is None; the path as nipype wants it."""
-    import numpy as np
+    from unimo_bids.files import arrays
 
-    from unimo_bids.files.staging import atomic
-
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{name: one for name, one in asdict(result).items() if one is not None})
+    known = {name: one for name, one in asdict(result).items() if one is not None}
+    arrays.write_arrays(path, known)
     return str(path)
+
+
+def write_motion(folder: Path, motion: MotionEstimate) -> dict[str, str]:
+    """Keep an estimate, and its poses as other programs read them; the outputs by their names."""
+    from unimo_bids.files.transforms import write_itk
+
+    transforms = folder / "transforms.txt"
+    write_itk(transforms, motion.poses)
+    return {"motion": write_arrays(folder / "motion.npz", motion), "transforms": str(transforms)}
 
 
 def read_tracking(path: str) -> Tracking:
@@ -56,19 +68,19 @@ def read_motion(path: str) -> MotionEstimate:
     return MotionEstimate(**_arrays(path))
 
 
-def read_slices(path: str) -> SliceResult:
-    """Read what FollowSlices left."""
+def read_slices(path: Any) -> SliceResult | None:
+    """Read what FollowSlices left; None where that input is not given."""
     from unimo_bids.pipeline.rebuilt import SliceResult
 
-    return SliceResult(**_arrays(path))
+    return SliceResult(**_arrays(path)) if isdefined(path) else None
 
 
-def read_distortion(path: str) -> Distortion:
-    """Read what SeekDistortion left."""
+def read_distortion(path: Any) -> Distortion | None:
+    """Read what SeekDistortion left; None where that input is not given."""
     from unimo_bids.deformation.epi import Distortion
     from unimo_bids.files.fields import read_shift_field
 
-    return Distortion(read_shift_field(Path(path)))
+    return Distortion(read_shift_field(Path(path))) if isdefined(path) else None
 
 
 def _arrays(path: str) -> dict[str, Any]:

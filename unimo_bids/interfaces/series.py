@@ -12,7 +12,6 @@ from nipype.interfaces.base import (
     OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
-    isdefined,
     traits,
 )
 
@@ -75,20 +74,19 @@ class ResampleSeries(SimpleInterface):
         # an output that is not set takes away the empty default of the input it is connected to
         results |= {"about_brightness": {}, "history": []}
         motion = read_motion(inputs.motion)
-        bends = read_distortion(inputs.distortion) if isdefined(inputs.distortion) else None
+        bends, slices = read_distortion(inputs.distortion), read_slices(inputs.slices)
         corrected = [here / f"corrected-{number}.nii.gz" for number in range(len(inputs.in_files))]
         for path, raw in zip(corrected, inputs.in_files, strict=True):
             series = timed(open_series(raw), inputs.repetition_time)
             if path == corrected[0]:
                 results["non_steady"] = non_steady_frames(series, inputs.dummy_scans)
-            frames = None
-            if isdefined(inputs.slices):
-                found = read_slices(inputs.slices)
-                frames = Rebuilt(series, series.grid, found, motion)
+            frames, warps = None, moving(motion.poses, bends)
+            if slices is not None:
+                frames = Rebuilt(series, series.grid, slices, motion)
+                warps = [*slices.warps(series.grid)]
             even, why_not = even_times(inputs.metadata, series, inputs.slice_time_ref)
             results["warnings"] = why_not
             results["about_time"] = {} if even is None else about_time(even)
-            warps = moving(motion.poses, bends) if frames is None else found.warps(series.grid)
             comparison = write_corrected(
                 path,
                 series,

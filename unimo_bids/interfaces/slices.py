@@ -60,8 +60,7 @@ class FollowSlices(SimpleInterface):
     def _follow(self, here: Path, series: Any, times: Any) -> None:
         from unimo_bids.files.objects import write_object
         from unimo_bids.files.tables import write_table
-        from unimo_bids.files.transforms import write_itk
-        from unimo_bids.interfaces.results import read_motion, write_arrays
+        from unimo_bids.interfaces.results import read_motion, write_arrays, write_motion
         from unimo_bids.motion.slices.estimation import (
             estimate_slices,
             may_move_within,
@@ -87,10 +86,7 @@ class FollowSlices(SimpleInterface):
         if not (self.inputs.required or slices.worth(motion)):
             return
         results["warnings"] += unknown
-        saved = saved_by_slices(motion, slices)
-        results["motion"] = write_arrays(here / "motion.npz", saved)
-        results["transforms"] = str(here / "transforms.txt")
-        write_itk(results["transforms"], saved.poses)
+        results |= write_motion(here, saved_by_slices(motion, slices))
         corrected = self.inputs.intensity_correction
         found = SliceResult.of(slices, motion, excitation, receive=corrected)
         results["slices"] = write_arrays(here / "slices.npz", found)

@@ -10,7 +10,6 @@ from nipype.interfaces.base import (
     OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
-    isdefined,
     traits,
 )
 
@@ -56,8 +55,7 @@ class CarryToSpaces(SimpleInterface):
 
         here, inputs = Path(runtime.cwd), self.inputs
         motion, device = read_motion(inputs.motion), torch_device(inputs.device)
-        bends = read_distortion(inputs.distortion) if isdefined(inputs.distortion) else None
-        slices = read_slices(inputs.slices) if isdefined(inputs.slices) else None
+        bends, slices = read_distortion(inputs.distortion), read_slices(inputs.slices)
         how: dict[str, Any] = {"slices": slices, "distortion": bends, "device": device}
         asked, anatomy = inputs.output_spaces, inputs.anatomy
         templates = read_templates(asked, inputs.template, inputs.age, anatomy)

@@ -19,10 +19,11 @@ from unimo_bids.brain.run import SeriesBrain, find_series_brain
 from unimo_bids.deformation.epi import Distortion
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
+from unimo_bids.files.arrays import write_array
 from unimo_bids.files.objects import write_object
 from unimo_bids.files.reopening import check_image
 from unimo_bids.files.series import Series, read_series
-from unimo_bids.files.staging import atomic, check_free, staged
+from unimo_bids.files.staging import check_free, staged
 from unimo_bids.files.tables import write_table
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
@@ -37,13 +38,7 @@ from unimo_bids.pipeline.distortion import (
 )
 from unimo_bids.pipeline.in_time import about_time, even_times, in_time
 from unimo_bids.pipeline.slices import slices_to_follow, write_slices
-from unimo_bids.pipeline.spaces import (
-    Carried,
-    carry,
-    read_templates,
-    write_carried,
-    write_images,
-)
+from unimo_bids.pipeline.spaces import Carried, carry, read_templates, write_carried, write_images
 from unimo_bids.pipeline.steps import (
     Head,
     Report,
@@ -89,11 +84,7 @@ _SLICE_SUFFIXES = {
     "rebuilt": "_rebuilt.nii.gz",
     "coverage": "_coverage.nii.gz",
 }
-_IN_SPACE = {
-    "corrected": "corrected.nii.gz",
-    "template": "template.nii.gz",
-    "mask": "mask.nii.gz",
-}
+_IN_SPACE = {what: f"{what}.nii.gz" for what in ("corrected", "template", "mask")}
 _DISTORTION_SUFFIXES = {"distortion": "_distortion.json", "shift": "_shift.nii.gz"}
 
 
@@ -368,15 +359,11 @@ def _write(done: Corrected, places: Mapping[str, Path], draw: Draw | None, start
     """Write all that has not been, the summary last; open all images once more."""
     series, motion = done.series, done.estimate
     write_itk(places["transforms"], motion.poses)
-    with atomic(places["poses"]) as temporary, temporary.open("wb") as file:
-        np.save(file, np.asarray(motion.poses, dtype=np.float64))
+    write_array(places["poses"], motion.poses)
     before, after = done.comparison.tsnr()
-    for name, volume in (
-        ("template", motion.template.astype(np.float32)),
-        ("mask", motion.mask.astype(np.float32)),
-        ("tsnr_before", before),
-        ("tsnr_after", after),
-    ):
+    volumes = {"template": motion.template.astype(np.float32), "tsnr_before": before}
+    volumes |= {"mask": motion.mask.astype(np.float32), "tsnr_after": after}
+    for name, volume in volumes.items():
         write_volume(places[name], volume, series)
     write_table(places["motion"], done.columns)
     if draw is not None:

@@ -16,11 +16,12 @@ from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.brain.head import MaskError, NoImageError, foreground
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
+from unimo_bids.files.arrays import write_array
 from unimo_bids.files.fields import write_itk_field
 from unimo_bids.files.objects import write_object
 from unimo_bids.files.reopening import check_image
 from unimo_bids.files.series import Series, read_mask, read_series
-from unimo_bids.files.staging import atomic, check_free
+from unimo_bids.files.staging import check_free
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
 from unimo_bids.qc.confounds import MOTION_NAMES
@@ -99,13 +100,11 @@ class Registered:
     @property
     def warnings(self) -> list[str]:
         """A sentence each."""
-        warnings = [
-            f"{side.series.path}: the brain mask is uncertain: {'; '.join(side.doubts)}"
-            for side in (self.fixed, self.moving)
-            if side.doubts
-        ]
-        return warnings + [
-            f"{self.paths['pose']}: the pose is doubted: {doubt}" for doubt in self.pair.doubts
+        sides = [side for side in (self.fixed, self.moving) if side.doubts]
+        brain, pose = "the brain mask is uncertain", f"{self.paths['pose']}: the pose is doubted"
+        return [
+            *(f"{side.series.path}: {brain}: {'; '.join(side.doubts)}" for side in sides),
+            *(f"{pose}: {doubt}" for doubt in self.pair.doubts),
         ]
 
     def __str__(self) -> str:
@@ -179,15 +178,16 @@ def register_files(
     if threads is not None:
         torch.set_num_threads(threads)
     device = torch_device(device)
-    volumes = [(_volume(fixed), fixed_mask), (_volume(moving), moving_mask)]
-    one, other = (
-        _masked_side(volume, mask)
-        if mask is not None
-        else Side(volume, "whole image", None)
-        if whole_image
-        else _brain_side(volume, population, device)
-        for volume, mask in volumes
-    )
+
+    def side(path: Path, mask: Path | None) -> Side:
+        volume = _volume(path)
+        if mask is not None:
+            return _masked_side(volume, mask)
+        if whole_image:
+            return Side(volume, "whole image", None)
+        return _brain_side(volume, population, device)
+
+    one, other = side(fixed, fixed_mask), side(moving, moving_mask)
     if bend and (one.mask is None or other.mask is None):
         raise InputError("--bend", "looks at brains, or at masks alone", "give both masks")
     try:
@@ -252,8 +252,7 @@ def _bending(one: Side, other: Side, pair: PairPose) -> Deformation:
 def _write(done: Registered) -> None:
     paths, fixed, moving = done.paths, done.fixed.series, done.moving.series
     write_itk(paths["transform"], done.pair.pose[None])
-    with atomic(paths["pose"]) as temporary, temporary.open("wb") as file:
-        np.save(file, done.pair.pose)
+    write_array(paths["pose"], done.pair.pose)
     if "warp" in paths:
         write_itk_field(paths["warp"], done.warp, fixed.grid)
     volume = torch.from_numpy(moving.frame(0))

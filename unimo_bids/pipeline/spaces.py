@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,13 +143,13 @@ def carry(
 
     mask = np.asarray(probability, dtype=np.float32)
     run = Head(np.asarray(motion.template, dtype=np.float32), mask, grid)
-    ways = _Ways(run, anatomy, device)
+    through_anatomy = _through(anatomy, run, device)
     poses: dict[str, SpacePose] = {}
     found = []
     for one in templates:
         target = one.space.target  # the way there is the same at any resolution
         if target not in poses:
-            known = ways.through_anatomy(one)
+            known = through_anatomy(one)
             poses[target] = known or find_space(one.head, run, device=device)
         through = anatomy.name if anatomy and poses[target].before is not None else None
         found.append(_carried(one, poses[target], one.grid(grid), run, through))
@@ -161,35 +161,30 @@ def carry(
     return found
 
 
-class _Ways:
-    """From a run to what an anatomical image leads to."""
+def _through(
+    anatomy: Anatomy | None, run: Head, device: str
+) -> Callable[[Template], SpacePose | None]:
+    """From a run to an anatomical image, or by way of it to what that leads to; else None."""
+    from unimo_bids.files.composite import read_composite
+    from unimo_bids.spaces.standard import find_space, through
+    from unimo_bids.spaces.templates import anatomy_template
 
-    def __init__(self, run: Head, anatomy: Anatomy | None, device: str) -> None:
-        self._run, self._anatomy, self._device = run, anatomy, device
+    @cache
+    def there(anatomy: Anatomy) -> SpacePose:
+        return find_space(anatomy_template(anatomy).head, run, same_head=True, device=device)
 
-    def through_anatomy(self, template: Template) -> SpacePose | None:
-        """The pose of the anatomical image itself, or of a space by way of it; None without."""
-        from unimo_bids.files.composite import read_composite
-        from unimo_bids.spaces.standard import through
-
-        anatomy, target = self._anatomy, template.space.target
+    def pose(template: Template) -> SpacePose | None:
+        target = template.space.target
         if anatomy is None or target not in (anatomy.name, *anatomy.transforms):
             return None
         if target == anatomy.name:
-            return self._pose
-        if self._pose.doubts:
+            return there(anatomy)
+        if there(anatomy).doubts:
             return None
         before = read_composite(anatomy.transforms[target])
-        return through(self._pose, before, template.head, self._run)
+        return through(there(anatomy), before, template.head, run)
 
-    @cached_property
-    def _pose(self) -> SpacePose:
-        from unimo_bids.spaces.standard import find_space
-        from unimo_bids.spaces.templates import anatomy_template
-
-        assert self._anatomy is not None
-        head = anatomy_template(self._anatomy).head
-        return find_space(head, self._run, same_head=True, device=self._device)
+    return pose
 
 
 def _carried(

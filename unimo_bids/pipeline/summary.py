@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -121,7 +121,7 @@ def run_numbers(
     status: NDArray[np.str_],
     fd_before: NDArray[np.float64],
     fd_after: NDArray[np.float64],
-    tsnr: tuple[float, float],
+    tsnr: Sequence[float],
     censored: NDArray[np.bool_],
     uncorrected: NDArray[np.bool_],
 ) -> dict[str, float | int | None]:

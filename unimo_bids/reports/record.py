@@ -131,8 +131,8 @@ class RunRecord:
     uncorrected: npt.NDArray[np.bool_]
     fd_threshold: float
     reference: int
-    motion_mask: Path | None = None
-    reference_volume: Path | None = None
+    motion_mask: str | Path | None = None
+    reference_volume: str | Path | None = None
     candidates: Sequence[Candidate] = ()
     chosen: bool = False
     slices: SliceResult | None = None

@@ -172,9 +172,8 @@ def _wrap_adult(labels: NDArray[np.uint8], affine: NDArray[np.float64], seed: in
     brain = labels > 0
     axes = axes_mm(labels.shape, affine)
     outside = distance_mm(closed(brain, 6), 1.0)
-    uneven = smooth_noise(labels.shape, 14, rng).clip(
-        -2, 2
-    )  # thickness varies over a few centimetres
+    # thickness varies over a few centimetres
+    uneven = smooth_noise(labels.shape, 14, rng).clip(-2, 2)
     bone_from, bone_to = 2.5 + 0.5 * uneven, 8.5 + 1.2 * uneven
     head = outside < bone_to + 6.0 + 1.5 * smooth_noise(labels.shape, 18, rng)
     # Places in mm from the brain's centre, read off an average adult head

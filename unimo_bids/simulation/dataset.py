@@ -32,7 +32,6 @@ The true poses, brain masks and activations are in sourcedata/truth/: `*_poses.n
 def write_bids_dataset(
     folder: str | Path,
     series: Mapping[str, SimulatedSeries],
-    name: str = "Simulated fMRI with known motion",
     participants: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Path:
     """Write series as BIDS, with the truth in ``sourcedata/truth``.
@@ -47,10 +46,9 @@ def write_bids_dataset(
     folder = Path(folder)
     parsed = {entities: _parsed(entities) for entities in series}
     folder.mkdir(parents=True, exist_ok=True)
-    write_object(
-        folder / "dataset_description.json",
-        {"Name": name, "BIDSVersion": "1.9.0", "DatasetType": "raw", "License": "CC0"},
-    )
+    about = {"Name": "Simulated fMRI with known motion", "BIDSVersion": "1.9.0"}
+    about |= {"DatasetType": "raw", "License": "CC0"}
+    write_object(folder / "dataset_description.json", about)
     (folder / "README").write_text(_README)
     subjects = sorted({match["sub"] for match in parsed.values()})
     known = participants or {}
@@ -104,10 +102,8 @@ def _write_run(folder: Path, entities: str, task: str, series: SimulatedSeries) 
     image = _image(data, series.affine)
     image.header.set_zooms((*image.header.get_zooms()[:3], series.repetition_time))
     image.to_filename(folder / f"{entities}_bold.nii.gz")
-    write_object(
-        folder / f"{entities}_bold.json",
-        {"TaskName": task, "RepetitionTime": series.repetition_time},
-    )
+    about = {"TaskName": task, "RepetitionTime": series.repetition_time}
+    write_object(folder / f"{entities}_bold.json", about)
 
 
 def _write_truth(folder: Path, entities: str, series: SimulatedSeries) -> None:

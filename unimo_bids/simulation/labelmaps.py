@@ -25,7 +25,7 @@ _ADULT_TISSUES: dict[int, tuple[int, ...]] = {
 }
 
 
-def read_label_map(path: str | Path, seed: int = 0) -> Anatomy:
+def read_label_map(path: str | Path) -> Anatomy:
     """Anatomy from a label map, the kind told by its codes.
 
     SynthSeg's adult maps (FreeSurfer codes, 501-530 outside the brain) are taken as they are;
@@ -39,17 +39,17 @@ def read_label_map(path: str | Path, seed: int = 0) -> Anatomy:
     affine = np.asarray(canonical.affine, dtype=np.float64)
     name = Path(path).name.split(".")[0]
     if found <= set(range(9)) and fetal.WHITE in found:
-        return fetal.wrapped_brain(codes.astype(np.uint8), affine, name, seed)
+        return fetal.wrapped_brain(codes.astype(np.uint8), affine, name, seed=0)
     if not {2, 3, 41, 42} <= found:
         raise InputError(
             path,
             f"codes {sorted(found)[:12]} … are neither SynthSeg's nor those of fetal tissues 1-8",
             "relabel it",
         )
-    return _adult(codes, affine, name, seed)
+    return _adult(codes, affine, name)
 
 
-def _adult(codes: NDArray[np.int64], affine: NDArray[np.float64], name: str, seed: int) -> Anatomy:
+def _adult(codes: NDArray[np.int64], affine: NDArray[np.float64], name: str) -> Anatomy:
     lookup = np.zeros(int(codes.max()) + 1, dtype=np.uint8)
     for label, members in _ADULT_TISSUES.items():
         lookup[[code for code in members if code < len(lookup)]] = label
@@ -62,7 +62,7 @@ def _adult(codes: NDArray[np.int64], affine: NDArray[np.float64], name: str, see
         affine=recentered(affine, brain),
         intensities=np.array(adult.ADULT_INTENSITIES, dtype=np.float32),
         brain_labels=brain_labels,
-        texture=tissue_texture(labels, adult.ADULT_UNEVEN, seed, voxel_mm),
+        texture=tissue_texture(labels, adult.ADULT_UNEVEN, 0, voxel_mm),
         name=name,
         radius=ball_radius(brain, voxel_mm),
     )

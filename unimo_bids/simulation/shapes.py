@@ -62,9 +62,8 @@ def smooth_noise(
         lower = position.astype(int)
         fraction = (position - lower).astype(np.float32)
         fraction = fraction.reshape([-1 if i == axis else 1 for i in range(3)])
-        field = np.take(field, lower, axis) * (1 - fraction) + np.take(field, lower + 1, axis) * (
-            fraction
-        )
+        below, above = np.take(field, lower, axis), np.take(field, lower + 1, axis)
+        field = below * (1 - fraction) + above * fraction
     field -= field.mean()
     return np.asarray(field / max(float(field.std()), 1e-6), dtype=np.float32)
 

@@ -25,15 +25,11 @@ AMNION, PLACENTA, WALL, TRUNK, LUNG, LIVER, BONE, MUSCLE, BOWEL, GAS, FAT, FLUID
 INTENSITIES = np.array(
     [0, 1500, 950, 480, 620, 950, 330, 220, 300, 480, 20, 170, 1500, 120], dtype=np.float32
 )
+_EXTENT_MM = (380.0, 340.0, 300.0)
 _UNEVEN = {PLACENTA: 0.15, TRUNK: 0.25, MUSCLE: 0.2, BOWEL: 0.35, FAT: 0.35, WALL: 0.2, AMNION: 0.1}
 
 
-def fetal_surroundings(
-    seed: int = 0,
-    head_radius: float = 45.0,
-    extent_mm: Sequence[float] = (380.0, 340.0, 300.0),
-    voxel_mm: float = 2.5,
-) -> Anatomy:
+def fetal_surroundings(seed: int = 0, head_radius: float = 45.0, voxel_mm: float = 2.5) -> Anatomy:
     """Uterus and maternal body around a head at the world's origin; the mother lies on her back.
 
     Parameters
@@ -44,7 +40,7 @@ def fetal_surroundings(
         Resolution; surroundings are smooth, and need less than the head.
     """
     rng = np.random.default_rng([seed, 60])
-    shape = tuple(int(np.ceil(e / voxel_mm)) for e in extent_mm)
+    shape = tuple(int(np.ceil(e / voxel_mm)) for e in _EXTENT_MM)
     affine = centered_affine(shape, voxel_mm)
     x, y, z = axes_mm(shape, affine)
     # one smooth warp for everything: nothing in a body is an ellipsoid
@@ -98,11 +94,9 @@ def _mother(
     labels[inner & (gut > 1.5)] = GAS
     labels[inner & (gut < -1.7)] = FLUID
     back = middle - 92
-    psoas = np.minimum(
-        ellipsoid((x, y, 0 * z), (center[0] - 45, back + 8, 0), (24, 24, 1e6)),
-        ellipsoid((x, y, 0 * z), (center[0] + 45, back + 8, 0), (24, 24, 1e6)),
-    )
-    labels[psoas < 0] = MUSCLE
+    for side in (-45, 45):  # psoas
+        place = (center[0] + side, back + 8, 0)
+        labels[ellipsoid((x, y, 0 * z), place, (24, 24, 1e6)) < 0] = MUSCLE
     spine = np.hypot(x - center[0], y - back)
     labels[spine < 22] = BONE
     labels[(spine < 22) & (np.mod(z, 36) < 9)] = MUSCLE  # discs

@@ -6,9 +6,8 @@ surroundings are procedural. Every fourth of each kind is held back for validati
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unimo_bids.errors import InputError
-from unimo_bids.files.staging import atomic
 from unimo_bids.simulation.anatomy import ADULT_FLUID, Anatomy, adult_head
 from unimo_bids.simulation.fetal import FLUID, fetal_head
 from unimo_bids.simulation.labelmaps import read_label_map
 from unimo_bids.simulation.shapes import closed
 from unimo_bids.simulation.uterus import fetal_surroundings
+from unimo_bids.training.packing import unpacked
 from unimo_bids.training.stacks import Stack
 
 Kind = Literal["adult", "fetal", "surroundings"]
@@ -128,41 +127,12 @@ def _within_skull(
     return np.asarray(pieces == np.bincount(pieces[hull]).argmax())
 
 
-def save(objects: Sequence[Packed | Stack], path: Path) -> None:
-    """Write the compact file (compressed npz): arrays by their names, all else as JSON."""
-    arrays: dict[str, NDArray[np.generic]] = {}
-    facts = []
-    for n, thing in enumerate(objects):
-        fact = {}
-        for field in fields(thing):
-            value = getattr(thing, field.name)
-            if isinstance(value, np.ndarray) and value.ndim == 3:
-                arrays[f"{field.name}_{n}"] = value
-            else:
-                fact[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
-        facts.append(fact)
-    arrays["facts"] = np.array(json.dumps(facts))
-    with atomic(path) as staged, staged.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
-
-
 def load(path: Path) -> list[Packed | Stack]:
-    """Read the compact file."""
-    try:
-        with np.load(path) as file:
-            facts = json.loads(str(file["facts"]))
-            return [_unpacked(file, n, fact) for n, fact in enumerate(facts)]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(
-            path, f"is no file of packed anatomies ({error})", "make one: unimo-train pack"
-        ) from None
+    """Read the compact file that `pack` has made."""
+    return unpacked(path, _object, "packed anatomies", "unimo-train pack")
 
 
-def _unpacked(file: Mapping[str, Any], number: int, fact: dict[str, Any]) -> Packed | Stack:
-    labels = file[f"labels_{number}"]
-    if fact["kind"] == "stack":
-        sizes = tuple(fact.pop("sizes"))
-        return Stack(image=file[f"image_{number}"], labels=labels, sizes=sizes, **fact)
-    origin = np.array(fact.pop("origin"))
-    intensities = np.array(fact.pop("intensities"), dtype=np.float32)
-    return Packed(labels=labels, origin=origin, intensities=intensities, **fact)
+def _object(**fields: Any) -> Packed | Stack:
+    if fields["kind"] == "stack":
+        return Stack(**fields | {"sizes": tuple(fields["sizes"])})
+    return Packed(**fields)

@@ -360,7 +360,6 @@ RECIPE = Recipe(
     ground=Bendings,
     draw=draw,
     losses=losses,
-    finish=lambda _network, _bendings: None,
     validate=validate,
     about=lambda _network: _ABOUT,
     examples="pairs",

@@ -19,6 +19,7 @@ from unimo_bids.training.track import (
     Ground,
     Track,
     calibrate,
+    displacement,
     draw,
     losses,
     make_ground,
@@ -26,7 +27,6 @@ from unimo_bids.training.track import (
 )
 
 LENGTHS = (10, 16, 24, 36, 48, 96, 200)  # frames of the series that are judged
-BALL = 0.4  # mean square displacement of a ball by a turn of 1 at its radius
 _UNKNOWN = 1e4  # mm
 
 
@@ -74,12 +74,6 @@ def relative(one: Case, rotation: Tensor, place: Tensor) -> Tensor:
     """Errors ``(N, 2, 3)`` mm of poses relative to the reference's."""
     errors = off(rotation, place, one.drawn)[0]
     return errors - errors[one.reference]
-
-
-def displacement(errors: Tensor) -> Tensor:
-    """Of a ball, root mean square, mm, ``(N,)``."""
-    turn, shift = errors.square().sum(-1).unbind(-1)
-    return (BALL * turn + shift).sqrt()
 
 
 def relative_exact(one: Case, rotation: Tensor, place: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ _ADAM_SIZE = 0.2  # root mean square of an entry of Adam's steps, relative to it
 class Muon(torch.optim.Optimizer):
     """For the kernels of convolutions; their first axis is the output's."""
 
-    def __init__(self, kernels: Iterable[nn.Parameter], momentum: float = 0.95) -> None:
-        super().__init__(kernels, {"lr": 1e-2, "momentum": momentum})
+    def __init__(self, kernels: Iterable[nn.Parameter]) -> None:
+        super().__init__(kernels, {"lr": 1e-2, "momentum": 0.95})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:

@@ -130,11 +130,11 @@ class Pairs:
         grid = _draw_grid(rng, radius, shift)
         grids = [grid, _draw_grid(rng, radius, shift) if rng.random() < _OTHER_GRID else grid]
         labels = torch.from_numpy(thing.labels).to(self.device)
-        scans = []
-        for look, pose, own_grid in zip(looks, poses, grids, strict=True):
-            scan = _Scan(own_grid, pose, rng, self.device, clean)
-            crowded = rng.random() < _CROWDED
-            scans.append(scan.render(thing, labels, look, stretch / scale, crowded, _APART[what]))
+        shrink, how = stretch / scale, {"apart": _APART[what], "clean": clean}
+        scans = [
+            _scan(thing, labels, look, pose, shrink, own_grid, rng, **how)
+            for look, pose, own_grid in zip(looks, poses, grids, strict=True)
+        ]
         return _as_read(scans, poses, masked, what, radius, rng, clean)
 
     def _head(self, rng: Random, what: What) -> Packed:
@@ -185,49 +185,38 @@ def _draw_grid(rng: Random, radius: float, shift: float) -> Grid:
     return Grid.of(shape, sizes, slices)
 
 
-class _Scan:
-    """One volume: how the scanner sees an object in a pose."""
-
-    def __init__(
-        self,
-        grid: Grid,
-        pose: tuple[Tensor, Tensor],
-        rng: Random,
-        device: torch.device,
-        clean: bool,
-    ) -> None:
-        self.grid, self.pose, self.rng, self.clean = grid, pose, rng, clean
-        self.device = device
-        self.generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
-
-    def render(
-        self,
-        thing: Packed,
-        labels: Tensor,
-        look: np.ndarray,
-        shrink: Tensor,
-        crowded: bool,
-        apart: float,
-    ) -> tuple[Tensor, Tensor, Grid]:
-        """Image and brain ``(X, Y, Z)`` on the grid."""
-        rng, grid, generator = self.rng, self.grid, self.generator
-        points, groups = grid.points(self.device), 1
-        squeeze: Tensor | float = 1.0
-        if not self.clean:
-            points, squeeze = distorted(points, _DISTORTION_MM, rng, generator)
-            groups = int(rng.integers(2, 5)) if rng.random() < _IN_PARTS else 1
-        amount = apart * rng.uniform(0, 1)
-        own = slices_apart(points, self.pose, groups, amount, rng, grid, centered=True)
-        own = own @ shrink.to(points)
-        lookup = torch.from_numpy(look).to(self.device)
-        width = min(grid.sizes) * float(shrink.det().abs()) ** (1 / 3)
-        image, present, brain = sampled(thing, labels, lookup, own, width)
-        if crowded:
-            image = image + (1 - present) * shapes(grid, rng, generator, float(rng.uniform(12, 60)))
-        if not self.clean:
-            image = image * squeeze * sensitivity(grid, rng, generator, _SENSITIVITY)
-            image = scanned(image, grid, rng, generator)
-        return image, brain, grid
+def _scan(
+    thing: Packed,
+    labels: Tensor,
+    look: np.ndarray,
+    pose: tuple[Tensor, Tensor],
+    shrink: Tensor,
+    grid: Grid,
+    rng: Random,
+    *,
+    apart: float,
+    clean: bool,
+) -> tuple[Tensor, Tensor, Grid]:
+    """Image and brain ``(X, Y, Z)``: how the scanner sees an object in a pose, on its grid."""
+    generator = torch.Generator(labels.device).manual_seed(int(rng.integers(2**62)))
+    crowded = rng.random() < _CROWDED
+    points, groups = grid.points(labels.device), 1
+    squeeze: Tensor | float = 1.0
+    if not clean:
+        points, squeeze = distorted(points, _DISTORTION_MM, rng, generator)
+        groups = int(rng.integers(2, 5)) if rng.random() < _IN_PARTS else 1
+    amount = apart * rng.uniform(0, 1)
+    own = slices_apart(points, pose, groups, amount, rng, grid, centered=True)
+    own = own @ shrink.to(points)
+    lookup = torch.from_numpy(look).to(labels.device)
+    width = min(grid.sizes) * float(shrink.det().abs()) ** (1 / 3)
+    image, present, brain = sampled(thing, labels, lookup, own, width)
+    if crowded:
+        image = image + (1 - present) * shapes(grid, rng, generator, float(rng.uniform(12, 60)))
+    if not clean:
+        image = image * squeeze * sensitivity(grid, rng, generator, _SENSITIVITY)
+        image = scanned(image, grid, rng, generator)
+    return image, brain, grid
 
 
 def _as_read(

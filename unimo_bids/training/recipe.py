@@ -48,10 +48,10 @@ class Recipe:
     ground: Callable[[list[Any], str], Any]
     draw: Callable[[Any, int, np.random.Generator], Any]
     losses: Callable[[Any, Any], dict[str, Tensor]]
-    finish: Callable[[Any, Any], None]
     validate: Callable[[Any, Any, int], str]
     about: Callable[[Any], str]
     examples: str
+    finish: Callable[[Any, Any], None] = lambda _network, _ground: None
     load: Callable[[Path], list[Any]] = load
 
 
@@ -135,9 +135,8 @@ def follow(
     recipe.finish(averaged.eval(), grounds[0])
     weights = folder / f"{recipe.name}.safetensors"
     save_weights(averaged, weights)
-    shipped = load_weights(
-        recipe.network(), weights
-    )  # judged as it will be used, in half precision
+    # judged as it will be used, in half precision
+    shipped = load_weights(recipe.network(), weights)
     tables = recipe.validate(shipped.to(device), grounds[1], validation)
     first = " and ".join(f"those whose SHA-256 begins with {checksum(path)}" for path in begin)
     first = f"the mean of {first}" if len(begin) > 1 else first or "random ones"

@@ -8,7 +8,6 @@ places in the world, and the truth.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unimo_bids.errors import InputError
-from unimo_bids.files.staging import atomic
 from unimo_bids.networks.measuring import stacked
 from unimo_bids.networks.pose import VOXELS, WIDTH, seen
 from unimo_bids.networks.weights import quick_arithmetic
@@ -27,6 +24,7 @@ from unimo_bids.registration.pose_finder import pose_network
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.boxes import Box
 from unimo_bids.training.anatomies import Kind, Packed, heads_of
+from unimo_bids.training.packing import unpacked
 from unimo_bids.training.pairs import roughened
 from unimo_bids.training.scanner import (
     Grid,
@@ -61,9 +59,6 @@ PATTERN: tuple[tuple[Kind, bool, int], ...] = (
 )
 _MADE_UP = 0.15  # of the fetal series to train on
 _WAYS, _WAY_FRAMES = 36, 160  # made up, that nobody watches
-
-_ARRAYS = ("points", "vectors", "weights", "poses", "times", "shown")
-_FACTS = ("radius", "kind", "name", "held_back")
 
 
 @dataclass(frozen=True)
@@ -315,28 +310,6 @@ class _Scanner:
         return image, brain
 
 
-def save(series: Sequence[Watched], path: Path) -> None:
-    """Write the file (npz): arrays by their names, all else as JSON."""
-    arrays: dict[str, NDArray[np.generic]] = {}
-    for n, one in enumerate(series):
-        for name in _ARRAYS:
-            arrays[f"{name}_{n}"] = getattr(one, name)
-    facts = [{name: getattr(one, name) for name in _FACTS} for one in series]
-    arrays["facts"] = np.array(json.dumps(facts))
-    with atomic(path) as staged, staged.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
-
-
 def load(path: Path) -> list[Watched]:
-    """Read the file."""
-    try:
-        with np.load(path) as file:
-            facts = json.loads(str(file["facts"]))
-            return [
-                Watched(**{name: file[f"{name}_{n}"] for name in _ARRAYS}, **fact)
-                for n, fact in enumerate(facts)
-            ]
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(
-            path, f"is no file of watched series ({error})", "make one: unimo-train watch"
-        ) from None
+    """Read the file that `pack` has made of series."""
+    return unpacked(path, Watched, "watched series", "unimo-train watch")

@@ -37,7 +37,6 @@ _OF_FRAMES = (
     *("rotation", "place", "evidence", "disagreement", "direct_rotation", "direct_place"),
     *("true_rotation", "true_place", "times"),
 )
-_BALL = 0.4  # mean square of a ball's displacement by a turn of 1 at its radius
 
 
 @dataclass(frozen=True)
@@ -236,9 +235,8 @@ def _varied(one: Track, registered: bool, rng: Random) -> Drawn:
     evidence, deviation = one.evidence[chosen], torch.zeros(many, 2).double()
     lost = torch.from_numpy(missing(rng, many))
     if registered:
-        sizes = np.exp(rng.uniform(np.log(0.02), np.log(0.5))) * np.exp(
-            0.4 * rng.standard_normal(2)
-        )
+        usual = np.exp(rng.uniform(np.log(0.02), np.log(0.5)))
+        sizes = usual * np.exp(0.4 * rng.standard_normal(2))
         own = torch.as_tensor(sizes * np.exp(0.3 * rng.standard_normal((many, 2))))
         found = off_by(true_rotation, true_place, own, one.radius, rng)
         rough = lost[:, None] & torch.tensor(one.watched and rng.random() < 0.5)
@@ -287,6 +285,17 @@ def off(rotation: Tensor, place: Tensor, drawn: Drawn) -> Tensor:
     return torch.stack([turn, shift], dim=2).float()
 
 
+def displacement(errors: Tensor) -> Tensor:
+    """Of a ball as large as the head, root mean square, mm, of errors ``(…, 2, 3)``."""
+    return square_displacement(errors).sqrt()
+
+
+def square_displacement(errors: Tensor) -> Tensor:
+    """The mean square of the same; that of a turn of 1 at its radius is 0.4."""
+    turn, shift = errors.square().sum(-1).unbind(-1)
+    return 0.4 * turn + shift
+
+
 def losses(network: TemporalNetwork, drawn: Drawn) -> dict[str, Tensor]:
     """How far answers are off, relative to several references, and how well they know."""
     known = drawn.known
@@ -302,8 +311,7 @@ def losses(network: TemporalNetwork, drawn: Drawn) -> dict[str, Tensor]:
         chosen = torch.multinomial(known.measured.float(), 1)[:, 0]
         rows = torch.arange(len(chosen))
         relative = away - away[rows, chosen][:, None]
-        square = _BALL * relative[:, :, 0].square().sum(-1) + relative[:, :, 1].square().sum(-1)
-        length = (square + (0.05 * scale[:, None]).square()).sqrt()
+        length = (square_displacement(relative) + (0.05 * scale[:, None]).square()).sqrt()
         displacement.append((length / scale[:, None].sqrt()).mean())
         variance = answer.deviation.square()
         variance = variance + variance[rows, chosen][:, None]
@@ -348,8 +356,7 @@ def _fit_worth(network: TemporalNetwork, drawn: Sequence[Drawn], answers: Sequen
     for one, answer in zip(drawn, answers, strict=True):
         away = off(answer.way.rotation, answer.way.place, one)
         left = away - shares[:, None, None, None, None] * answer.correction
-        turn, shift = left.square().sum(-1).unbind(-1)
-        errors.append((_BALL * turn + shift).sqrt())
+        errors.append(displacement(left))
     for row, column, here in _wheres(drawn):
         found = torch.stack([e[:, w].sum(1) for e, w in zip(errors, here, strict=True)]).sum(0)
         network.worth[row, column] = shares[int(found.argmin())]
@@ -387,12 +394,8 @@ def _fit_deviations(
 def _wheres(drawn: Sequence[Drawn]) -> Iterator[tuple[int, int, list[Tensor]]]:
     """Rows and columns of what is fitted, and which times ``(B, N)`` count."""
     for row, column in itertools.product((0, 1), (0, 1, 2)):
-        yield (
-            row,
-            column,
-            [
-                (kinds(one.known.measured) == column)
-                & (from_registration(one.known) == row)[:, None]
-                for one in drawn
-            ],
-        )
+        where = [
+            (kinds(one.known.measured) == column) & (from_registration(one.known) == row)[:, None]
+            for one in drawn
+        ]
+        yield row, column, where

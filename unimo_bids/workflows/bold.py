@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 from nipype.pipeline import engine as pe
@@ -47,7 +47,6 @@ def init_bold_wf(
     use_gpu: bool = False,
     omp_nthreads: int = 1,
     series_gb: float = 0.1,
-    parameters: Mapping[str, Any] | None = None,
 ) -> DescribedWorkflow:
     """Correct the motion of a run, and write its derivatives and figures.
 
@@ -63,8 +62,6 @@ def init_bold_wf(
         Of a fetus, weeks; None if it is not known.
     use_gpu
         Whether nodes that can use a GPU take one of its slots.
-    parameters
-        How the motion is estimated, for the sidecars.
 
     Outputs
     -------
@@ -96,13 +93,8 @@ def init_bold_wf(
         prepare.inputs.given_mask = str(run.mask)
     if run.hint is not None and _searches_brain(run, settings):
         prepare.inputs.center, prepare.inputs.center_reason = run.hint.place, run.hint.reason
-    how = {
-        "tracker": settings.tracker,
-        "fusion": settings.fusion,
-        "refine": settings.refine,
-        **apart,
-        **device,
-    }
+    names = ("tracker", "fusion", "refine")
+    how = {name: getattr(settings, name) for name in names} | apart | device
     motion = pe.Node(
         EstimateMotion(**how)
         if run.motion is None
@@ -148,7 +140,7 @@ def init_bold_wf(
         **memory,
     )
     save = pe.Node(
-        SaveDerivatives(run=run, settings=settings, parameters=dict(parameters or {})),
+        SaveDerivatives(run=run, settings=settings, parameters=_parameters(settings)),
         name="save",
         **memory,
     )
@@ -199,6 +191,15 @@ def init_bold_wf(
     hand_on(confounds, save, "confounds", metadata="confounds_metadata")
     hand_on(figures, save, "figures")
     return workflow
+
+
+def _parameters(settings: Settings) -> dict[str, Any]:
+    """How the motion is estimated, for the sidecars."""
+    return {
+        "SoftwareVersion": version("unimo-bids"),
+        "Reference": settings.reference,
+        "Interpolation": "cubic",
+    }
 
 
 def step_gb(series_gb: float) -> float:

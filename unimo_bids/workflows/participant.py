@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 
@@ -24,27 +21,10 @@ _BEST_COMPRESSION = 1032
 def init_unimo_wf(
     selection: Selection, settings: Settings, *, use_gpu: bool = False, omp_nthreads: int = 1
 ) -> DescribedWorkflow:
-    """Correct all runs that were selected."""
-    workflow = DescribedWorkflow("unimo_bids_wf")
-    for label, runs in selection.participants.items():
-        workflow.add_nodes(
-            [init_participant_wf(label, runs, settings, use_gpu=use_gpu, omp_nthreads=omp_nthreads)]
-        )
-    return workflow
+    """Correct all runs that were selected, each on its own, by participant."""
 
-
-def init_participant_wf(
-    label: str,
-    runs: tuple[BoldRun, ...],
-    settings: Settings,
-    *,
-    use_gpu: bool = False,
-    omp_nthreads: int = 1,
-) -> DescribedWorkflow:
-    """Correct the runs of a participant, each on its own."""
-    workflow = DescribedWorkflow(f"{workflow_name(f'sub-{label}')}_wf")
-    for run in runs:
-        bold = init_bold_wf(
+    def bold(run: BoldRun) -> DescribedWorkflow:
+        return init_bold_wf(
             run,
             settings,
             population=_population(run, settings),
@@ -52,9 +32,13 @@ def init_participant_wf(
             use_gpu=use_gpu,
             omp_nthreads=omp_nthreads,
             series_gb=series_gb(run.paths[0]),
-            parameters=_parameters(settings),
         )
-        workflow.add_nodes([bold])
+
+    workflow = DescribedWorkflow("unimo_bids_wf")
+    for label, runs in selection.participants.items():
+        participant = DescribedWorkflow(f"{workflow_name(f'sub-{label}')}_wf")
+        participant.add_nodes([bold(run) for run in runs])
+        workflow.add_nodes([participant])
     return workflow
 
 
@@ -76,11 +60,3 @@ def _population(run: BoldRun, settings: Settings) -> tuple[str | None, str]:
     if settings.population != "auto":
         return settings.population, "--population"
     return population_of(settings.bids_dir, run.participant, run.session)
-
-
-def _parameters(settings: Settings) -> Mapping[str, Any]:
-    return {
-        "SoftwareVersion": version("unimo-bids"),
-        "Reference": settings.reference,
-        "Interpolation": "cubic",
-    }

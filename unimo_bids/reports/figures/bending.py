@@ -7,8 +7,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from unimo_bids.reports.figures import style
@@ -46,9 +44,7 @@ def draw_bending(path: Path, record: RunRecord, mask: Bool, view: View) -> None:
             at -= tall
             show(figure.add_axes((0, at / height, _SHARE, (tall - 0.03) / height)), row)
         bar = figure.add_axes((_SHARE + 0.015, at / height, 0.012, (cuts - 0.03) / height))
-        bar.grid(visible=False)
-        scale = ScalarMappable(Normalize(-top, top), style.CHANGE)
-        figure.colorbar(scale, cax=bar, label=f"mm along {bending.axis}").outline.set_visible(False)
+        style.color_bar(bar, (-top, top), style.CHANGE, f"mm along {bending.axis}")
         _draw_axes(figure, bending, (0.82, (at + 0.35) / height, 0.17, (cuts - 0.75) / height))
         ax = figure.add_axes((0.062, 0.42 / height, 0.933, 1.2 / height))
         frames = np.arange(len(bending.mean))
@@ -59,9 +55,8 @@ def draw_bending(path: Path, record: RunRecord, mask: Bool, view: View) -> None:
             ax.plot(frames, values, color=color, label=name)
         ax.set(title="How far the brain was bent in each frame, mm", ylim=(0, None))
         ax.legend(loc="lower right", ncols=2, bbox_to_anchor=(1.005, 0.97), handlelength=1.4)
-        style.shade(ax, np.asarray(record.uncorrected), style.UNCORRECTED)
-        style.frames_axis(ax, len(frames))
-        ax.set_xlabel("frame", loc="left", labelpad=1)
+        style.shade_uncorrected(ax, record)
+        style.frames_axis(ax, len(frames), labelled=True)
 
 
 def _draw_axes(

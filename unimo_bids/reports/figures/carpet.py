@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap
 
 from unimo_bids.reports.figures import style
 from unimo_bids.reports.record import RunRecord
@@ -52,7 +51,7 @@ def _draw(
         for values, color in ((record.fd_before, style.BEFORE), (record.fd_after, style.AFTER)):
             top.plot(np.arange(frames), values, color=color, lw=1)
         top.axhline(record.fd_threshold, color=style.THRESHOLD, lw=0.9, ls=(0, (5, 3)))
-        style.shade(top, np.asarray(record.uncorrected), style.UNCORRECTED)
+        style.shade_uncorrected(top, record)
         style.frames_axis(top, frames)
         top.set(ylabel="FD, mm")
         top.set_ylim(bottom=0)
@@ -69,11 +68,8 @@ def _draw(
         axes[0].tick_params(labelbottom=False)
         top.tick_params(labelbottom=False)
         axes[1].set_xlabel("frame", loc="left", labelpad=2)
-        bar = figure.add_subplot(grid[1:, 1])
-        bar.grid(visible=False)
-        scale = figure.colorbar(ScalarMappable(Normalize(-limit, limit), cmap), cax=bar)
-        scale.outline.set_visible(False)
-        scale.set_label("change, %", labelpad=1)
+        bar = style.color_bar(figure.add_subplot(grid[1:, 1]), (-limit, limit), cmap)
+        bar.set_label("change, %", labelpad=1)
         figure.align_ylabels([top, *axes])
 
 

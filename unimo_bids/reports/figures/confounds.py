@@ -64,11 +64,8 @@ def draw_confounds(path: Path, table: Path) -> None:
             colors = [style.AXES[1][1] if with_global[i] > 0 else style.AXES[0][1] for i in order]
             bars.barh(np.arange(len(order)), np.abs(with_global[order]), color=colors, height=0.62)
             bars.set_yticks(np.arange(len(order)), [others[i] for i in order])
-            bars.set(
-                title="|r| with global_signal",
-                xlim=(0, 1),
-                ylim=(len(order) - 0.4, -0.6),
-            )
+            ylim = (len(order) - 0.4, -0.6)
+            bars.set(title="|r| with global_signal", xlim=(0, 1), ylim=ylim)
             bars.grid(visible=False, axis="y")
 
 

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from contourpy import contour_generator
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
@@ -142,11 +141,10 @@ def draw_masks(
         volumes = voxel_ml * np.array([(masks[..., t] > 0.5).sum() for t in range(frames)])
         ax.plot(np.arange(frames), volumes, color=style.INK)
         ax.plot(shown, volumes[shown], "o", color=style.INK, markersize=3)
-        style.shade(ax, np.asarray(record.uncorrected), style.UNCORRECTED)
+        style.shade_uncorrected(ax, record)
         ax.axvline(record.reference, color=style.QUIET, lw=0.9, ls=(0, (1, 2)), zorder=0.6)
         ax.set(title="Volume of the masks, ml", ylim=(0, 1.12 * volumes.max()))
-        style.frames_axis(ax, frames)
-        ax.set_xlabel("frame", loc="left", labelpad=2)
+        style.frames_axis(ax, frames, labelled=True)
 
 
 def _outlined(
@@ -207,10 +205,7 @@ def draw_tsnr(path: Path, before: Array, after: Array, mask: Bool, view: View) -
             ax = figure.add_subplot(grid[number, 0])
             show(ax, image)
             ax.set_ylabel(name, color=style.QUIET)
-            bar = figure.add_subplot(grid[number, 1])
-            bar.grid(visible=False)
-            scale = ScalarMappable(Normalize(*limits), cmap)
-            figure.colorbar(scale, cax=bar).outline.set_visible(False)
+            style.color_bar(figure.add_subplot(grid[number, 1]), limits, cmap)
         _histogram(figure, grid[:, 2].get_position(figure).bounds, values, top)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -23,6 +25,7 @@ from PIL import Image
 
 from unimo_bids.files.staging import write_text
 from unimo_bids.reports.figures import palette
+from unimo_bids.reports.record import RunRecord
 
 Array = npt.NDArray[np.floating]
 
@@ -138,10 +141,17 @@ def _as_webp(found: re.Match[str]) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def frames_axis(ax: Axes, frames: int) -> None:
+def frames_axis(ax: Axes, frames: int, *, labelled: bool = False) -> None:
     """Let an axis run over the frames of a series."""
     ax.set_xlim(-0.5, frames - 0.5)
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+    if labelled:
+        ax.set_xlabel("frame", loc="left", labelpad=2)
+
+
+def shade_uncorrected(ax: Axes, record: RunRecord) -> None:
+    """Shade the frames that have what correction could not undo."""
+    shade(ax, np.asarray(record.uncorrected), UNCORRECTED)
 
 
 def shade(ax: Axes, frames: npt.NDArray[np.bool_], color: str, alpha: float = 0.17) -> None:
@@ -151,9 +161,9 @@ def shade(ax: Axes, frames: npt.NDArray[np.bool_], color: str, alpha: float = 0.
         ax.axvspan(start - 0.5, stop - 0.5, color=color, alpha=alpha, lw=0, zorder=0.5)
 
 
-def status_strip(ax: Axes, status: Sequence[str], uncorrected: npt.NDArray[np.bool_]) -> None:
+def status_strip(ax: Axes, record: RunRecord) -> None:
     """Mark below an axis of frames which were searched, bridged, lost, or not corrected."""
-    given = np.asarray(status)
+    given, uncorrected = np.asarray(record.status), np.asarray(record.uncorrected)
     handles = []
     for kind, color in STATUS.items():
         found = given == kind
@@ -169,16 +179,20 @@ def status_strip(ax: Axes, status: Sequence[str], uncorrected: npt.NDArray[np.bo
     ax.spines[:].set_visible(False)
     if handles:
         ax.legend(handles=handles, loc="upper right", bbox_to_anchor=(1.005, -1.6), ncols=4)
-    ax.text(
-        -0.012,
-        0.5,
-        "status",
-        transform=ax.transAxes,
-        ha="right",
-        va="center",
-        color=QUIET,
-        size=8.5,
-    )
+    place = {"transform": ax.transAxes, "ha": "right", "va": "center"}
+    ax.text(-0.012, 0.5, "status", color=QUIET, size=8.5, **place)
+    frames_axis(ax, len(given), labelled=True)
+
+
+def color_bar(
+    ax: Axes, limits: tuple[float, float], cmap: Colormap, label: str = "", **where: Any
+) -> Colorbar:
+    """Draw the scale of a map into axes of its own."""
+    ax.grid(visible=False)
+    scale = ScalarMappable(Normalize(*limits), cmap)
+    bar = ax.figure.colorbar(scale, cax=ax, label=label, **where)
+    bar.outline.set_visible(False)
+    return bar
 
 
 def no_axis(ax: Axes) -> None:

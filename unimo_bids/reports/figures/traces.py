@@ -17,27 +17,22 @@ _BINS = 300  # of frames that a page has room for: three pixels each
 
 def draw_motion(path: Path, record: RunRecord) -> None:
     """Draw six motion traces with their uncertainty, and displacement from frame to frame."""
-    frames = len(record.status)
     with style.svg_figure(path, 10, 6.3) as figure:
         axes = figure.subplots(4, 1, sharex=True, height_ratios=(3, 3, 2.6, 0.22))
         figure.subplots_adjust(left=0.062, right=0.995, top=0.955, bottom=0.075, hspace=0.33)
-        _three(axes[0], record.parameters[:, :3], record.deviations[:, :3])
+        shift, shift_sd = record.parameters[:, :3], record.deviations[:, :3]
+        three_traces(axes[0], shift, shift, 2 * shift_sd)
         axes[0].set(title="Translation of the brain's centre, mm")
-        _three(axes[1], np.rad2deg(record.parameters[:, 3:]), np.rad2deg(record.deviations[:, 3:]))
+        turn, turn_sd = (np.rad2deg(part[:, 3:]) for part in (record.parameters, record.deviations))
+        three_traces(axes[1], turn, turn, 2 * turn_sd)
         axes[1].set(title="Rotation about the brain's centre, degrees")
         axes[0].legend(loc="lower right", ncols=3, bbox_to_anchor=(1.005, 0.97), handlelength=1.4)
         _displacement(axes[2], record)
         for ax in axes[:3]:
-            style.shade(ax, np.asarray(record.uncorrected), style.UNCORRECTED)
+            style.shade_uncorrected(ax, record)
             ax.axvline(record.reference, color=style.QUIET, lw=0.9, ls=(0, (1, 2)), zorder=0.6)
-        style.status_strip(axes[3], record.status, np.asarray(record.uncorrected))
-        style.frames_axis(axes[3], frames)
-        axes[3].set_xlabel("frame", loc="left", labelpad=2)
+        style.status_strip(axes[3], record)
         figure.align_ylabels(axes)
-
-
-def _three(ax: Axes, values: Array, deviations: Array) -> None:
-    three_traces(ax, values, values, 2 * deviations)
 
 
 def three_traces(ax: Axes, values: Array, middle: Array, spread: Array) -> None:
@@ -74,7 +69,6 @@ def _displacement(ax: Axes, record: RunRecord) -> None:
 
 def draw_similarity(path: Path, record: RunRecord) -> None:
     """Draw how alike each frame is to the template, before and after."""
-    frames = len(record.status)
     pairs = (
         (np.asarray(record.similarity_before), style.BEFORE, "before"),
         (np.asarray(record.similarity_after), style.AFTER, "after"),
@@ -85,12 +79,10 @@ def draw_similarity(path: Path, record: RunRecord) -> None:
         for values, color, name in pairs:
             median = float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
             curve(ax, values, color, f"{name}, median {median:.3f}")
-        style.shade(ax, np.asarray(record.uncorrected), style.UNCORRECTED)
+        style.shade_uncorrected(ax, record)
         ax.set(title="Correlation with the template")
         ax.legend(loc="lower right", ncols=2, bbox_to_anchor=(1.005, 0.94), handlelength=1.4)
-        style.status_strip(strip, record.status, np.asarray(record.uncorrected))
-        style.frames_axis(strip, frames)
-        strip.set_xlabel("frame", loc="left", labelpad=2)
+        style.status_strip(strip, record)
 
 
 def curve(ax: Axes, values: Array, color: str, name: str | None = None) -> None:

@@ -41,9 +41,7 @@ def draw_tracking(path: Path, record: RunRecord, track: TrackRecord) -> None:
         unregistered = np.isin(np.asarray(record.status), ("bridged", "lost"))
         for ax in axes[:panels]:
             style.shade(ax, unregistered, style.STATUS["lost"])
-        style.status_strip(axes[-1], record.status, np.asarray(record.uncorrected))
-        style.frames_axis(axes[-1], len(record.status))
-        axes[-1].set_xlabel("frame", loc="left", labelpad=2)
+        style.status_strip(axes[-1], record)
 
 
 def _surprise(ax: Axes, surprise: Array) -> None:

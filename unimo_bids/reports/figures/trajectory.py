@@ -6,7 +6,6 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
@@ -37,16 +36,13 @@ def draw_trajectory(path: Path, record: RunRecord) -> None:
         ax.add_collection(
             LineCollection(pieces, array=times, cmap=style.TIME, norm=norm, linewidths=1.5)
         )
-        style.shade(ax, np.asarray(record.uncorrected), style.UNCORRECTED)
-        style.frames_axis(ax, len(poses))
+        style.shade_uncorrected(ax, record)
+        style.frames_axis(ax, len(poses), labelled=True)
         top = float(np.nanmax(angle, initial=0.1))
         ax.set(title="Angle from the reference, degrees", ylim=(-0.03 * top, 1.08 * top))
         bar = figure.add_axes((0.56, 0.075, 0.435, 0.028))
-        bar.grid(visible=False)
-        scale = figure.colorbar(ScalarMappable(norm, style.TIME), cax=bar, orientation="horizontal")
-        scale.outline.set_visible(False)
+        style.color_bar(bar, (norm.vmin, norm.vmax), style.TIME, orientation="horizontal")
         bar.set(xticks=[])
-        ax.set_xlabel("frame", loc="left", labelpad=1)
 
 
 def _pieces(points: Array) -> tuple[list[Array], Array]:

@@ -48,8 +48,7 @@ def draw_within(
         curve(covered, 100 * np.asarray(record.coverage), style.AXES[2][1])
         covered.set(title="Brain that slices came near to, per cent", ylim=(0, 105))
         for ax in (way, within, covered):
-            style.frames_axis(ax, frames)
-        covered.set_xlabel("frame", loc="left", labelpad=1)
+            style.frames_axis(ax, frames, labelled=ax is covered)
         worst = int(np.argmax(slices.within_max))
         _draw_frame(figure, grid, record, worst, boldref, view, window)
 
