@@ -215,9 +215,7 @@ def _without_echo(entities: Entities) -> str:
 
 
 def _run(
-    series: Mapping[Path, Entities],
-    references: Mapping[Path, Entities],
-    settings: Settings,
+    series: Mapping[Path, Entities], references: Mapping[Path, Entities], settings: Settings
 ) -> BoldRun:
     """Put the echoes of a run together."""
     twice = len(series) - len({entities.get("echo") for entities in series.values()})

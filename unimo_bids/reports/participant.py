@@ -154,9 +154,7 @@ def _shown(run: _Run, found: Mapping[str, Mapping[str, Path]]) -> _Run:
     files = found.get(run.entities, {})
     figures = (_read_figure(section, run.anchor, files) for section in SECTIONS)
     return replace(
-        run,
-        href=f"#{run.anchor}",
-        figures=[figure for figure in figures if figure is not None],
+        run, href=f"#{run.anchor}", figures=[figure for figure in figures if figure is not None]
     )
 
 

@@ -110,9 +110,7 @@ def train(
     if kernels:
         optimisers["muon"] = Muon(kernels)
     averaged = torch.optim.swa_utils.AveragedModel(
-        network,
-        multi_avg_fn=partial(_average, schedule.averaging),
-        use_buffers=True,
+        network, multi_avg_fn=partial(_average, schedule.averaging), use_buffers=True
     )
     state: dict[str, _Stateful] = {"network": network, "averaged": averaged, **optimisers}
     first = _resumed(folder / CHECKPOINT, state, schedule)

@@ -130,9 +130,9 @@ class Pairs:
         grid = _draw_grid(rng, radius, shift)
         grids = [grid, _draw_grid(rng, radius, shift) if rng.random() < _OTHER_GRID else grid]
         labels = torch.from_numpy(thing.labels).to(self.device)
-        shrink, how = stretch / scale, {"apart": _APART[what], "clean": clean}
+        shrink, apart = stretch / scale, _APART[what]
         scans = [
-            _scan(thing, labels, look, pose, shrink, own_grid, rng, **how)
+            _scan(thing, labels, look, pose, shrink, own_grid, rng, apart=apart, clean=clean)
             for look, pose, own_grid in zip(looks, poses, grids, strict=True)
         ]
         return _as_read(scans, poses, masked, what, radius, rng, clean)
