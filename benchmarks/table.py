@@ -111,8 +111,6 @@ def _mm(values: np.ndarray, q: float) -> str:
 def number(value: float) -> str:
     """Two significant digits, but no more than three behind the point.
 
-    Examples
-    --------
     >>> [number(v) for v in (0.0312, 0.0004, 0.25, 3.14, 31.4)]
     ['0.031', '0.000', '0.25', '3.1', '31']
     """

@@ -31,10 +31,7 @@ def sidecars(
     about_brain
         How the brain was found, as JSON can hold it: method, doubts, other places that may be it.
 
-    Returns
-    -------
-    dict
-        Content by path of the JSON file, relative to the output folder.
+    Returns content by path of the JSON file, relative to the output folder.
     """
     raw = [raw_uri(path, settings) for path in run.paths]
     given = [raw_uri(run.motion.transforms, settings)] if run.motion else []

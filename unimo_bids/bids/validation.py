@@ -44,10 +44,7 @@ def check_dataset(bids_dir: Path, used: Collection[Path]) -> str | None:
     used
         Its files from which anything will be known; what is wrong with others does not matter.
 
-    Returns
-    -------
-    str or None
-        What to warn of, in one sentence: errors elsewhere, or why the dataset was not checked.
+    Returns what to warn of, in one sentence: errors elsewhere, or why the dataset was not checked.
     """
     program = _find()
     if program is None:

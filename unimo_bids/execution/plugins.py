@@ -65,13 +65,7 @@ def load_plugin(path: str | Path) -> PluginChoice:
 
 
 def make_plugin(choice: PluginChoice, args: dict[str, Any]) -> Any:
-    """Build a plugin that records its failures.
-
-    Parameters
-    ----------
-    choice
-        Which one; its arguments win.
-    """
+    """Build a plugin that records its failures; the arguments of its choice win."""
     try:
         return _made(choice, args | choice.args)
     except (TypeError, ValueError) as error:

@@ -217,8 +217,6 @@ def _title(step: _Step) -> str:
 def _duration(seconds: float) -> str:
     """Say a time in one or two units.
 
-    Examples
-    --------
     >>> _duration(7.2), _duration(65), _duration(7300)
     ('7 s', '1 min 05 s', '2 h 01 min')
     """

@@ -21,15 +21,7 @@ _ALONE_GB = 0.1
 
 @dataclass(frozen=True)
 class Resources:
-    """What the nodes of a run may take together, and each of them.
-
-    Attributes
-    ----------
-    nprocs, mem_gb, n_gpu
-        All together.
-    omp_nthreads
-        Threads of one node.
-    """
+    """What the nodes of a run may take together, and how many threads each of them."""
 
     nprocs: int
     mem_gb: float

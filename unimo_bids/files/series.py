@@ -207,10 +207,7 @@ def read_mask(path: str | Path, series: Series) -> npt.NDArray[Any]:
         A 3D NIfTI file, or a 4D one with a mask for each frame. Integers are inside where they
         are above 0; fractions are soft, divided by their maximum where that is above 1 (percent).
 
-    Returns
-    -------
-    ndarray
-        ``(X, Y, Z)`` float32, or ``(X, Y, Z, T)`` in a type no wider than needed, within 0 … 1.
+    Returns ``(X, Y, Z)`` float32, or ``(X, Y, Z, T)`` in a type no wider than needed, within 0 … 1.
     """
     path = Path(path)
     with opened(path) as stream:

@@ -46,8 +46,6 @@ def leading_outliers(signal: Float64) -> int:
     signal
         ``(T,)`` one value per frame.
 
-    Examples
-    --------
     >>> steady = np.tile([100.0, 101.0, 100.0, 99.0], 10)
     >>> leading_outliers(np.concatenate([[150, 120, 108], steady]))
     3

@@ -78,10 +78,7 @@ def write_participant_report(
         With more than these, each session has a page of its own, ``<participant>_ses-1.html``, to
         which the participant's leads.
 
-    Returns
-    -------
-    Path
-        ``<out_dir>/<participant>.html``
+    Returns ``<out_dir>/<participant>.html``.
     """
     out_dir = Path(out_dir)
     if Path(participant).name != participant or not participant.startswith("sub-"):

@@ -37,17 +37,7 @@ _AROUND = 20.0  # mm of surroundings that are shown of an upright head
 
 @dataclass(frozen=True)
 class Head:
-    """An image of a head, and the brain in it.
-
-    Attributes
-    ----------
-    image
-        ``(X, Y, Z)``
-    mask
-        ``(X, Y, Z)`` soft, 0 … 1.
-    grid
-        Of both.
-    """
+    """An image of a head ``(X, Y, Z)``, a soft mask of its brain (0 … 1), and the grid of both."""
 
     image: NDArray[np.floating]
     mask: NDArray[np.floating]
