@@ -81,7 +81,7 @@ class Progress:
             self._live.stop()
             self._live = None
         if self._steps:
-            self._say(self._summary())
+            self._say(f"{self._counts()} in {_duration(time.monotonic() - self._began)}")
 
     def begin(self, graph: Any) -> None:
         """Learn which nodes there are."""
@@ -167,9 +167,6 @@ class Progress:
     def _counts_and_time_left(self) -> str:
         said, left = self._counts(), self.remaining_s()
         return said if left is None or left < 1 else f"{said}, about {_duration(left)} left"
-
-    def _summary(self) -> str:
-        return f"{self._counts()} in {_duration(time.monotonic() - self._began)}"
 
     def remaining_s(self) -> float | None:
         """Estimate the seconds left; None as long as nothing is known.
