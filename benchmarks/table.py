@@ -35,10 +35,7 @@ def read_record(path: Path) -> Record:
 def markdown(records: Sequence[Record], order: Sequence[str] = ()) -> str:
     """Table, how to read it, and how it came about.
 
-    Parameters
-    ----------
-    order
-        Scenarios in the order of the lines; others follow.
+    `order`: scenarios in the order of the lines; others follow.
     """
     if not records:
         return "No results yet: `python -m benchmarks short`, or `run`, makes some.\n"

@@ -103,10 +103,8 @@ class Selection:
 def find_runs(settings: Settings) -> Selection:
     """Find the runs that the settings ask for.
 
-    Raises
-    ------
-    InputError
-        A label is not in the dataset, a name is not BIDS, or nothing is left to do.
+    Raises `InputError`: a label is not in the dataset, a name is not BIDS, or nothing is left to
+    do.
     """
     filters = read_filters(settings.bids_filter_file) if settings.bids_filter_file else {}
     check_names(settings)

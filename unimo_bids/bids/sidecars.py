@@ -37,7 +37,7 @@ def sidecars(
     given = [raw_uri(run.motion.transforms, settings)] if run.motion else []
     boldref, motion = own_uri(names.boldref), own_uri(names.transforms)
     of_brain = [*([raw_uri(run.mask, settings)] if run.mask else []), boldref]
-    method = {"MotionCorrection": dict(parameters)}
+    method: dict[str, Any] = {"MotionCorrection": dict(parameters)}
     described = {
         names.boldref: _about(
             "Robust mean of the frames after motion correction", raw, SkullStripped=False, **method
@@ -127,7 +127,10 @@ def space_sidecars(
     """
     boldref, template = own_uri(names.boldref), about["Template"]
     ways = [own_uri(in_space.transform), *([raw_uri(way, settings)] if way else [])]
-    method = {"MotionCorrection": dict(parameters), "SpatialNormalization": dict(about)}
+    method: dict[str, Any] = {
+        "MotionCorrection": dict(parameters),
+        "SpatialNormalization": dict(about),
+    }
     described = {
         in_space.boldref: _about(
             "Robust mean of the frames after motion correction, in a standard space",

@@ -30,10 +30,7 @@ class PluginChoice:
 def load_plugin(path: str | Path) -> PluginChoice:
     """Read a plugin file as fMRIPrep takes it.
 
-    Parameters
-    ----------
-    path
-        A YAML file with ``plugin`` (a name) and perhaps ``plugin_args`` (a mapping).
+    `path`: a YAML file with ``plugin`` (a name) and perhaps ``plugin_args`` (a mapping).
     """
     import yaml
 

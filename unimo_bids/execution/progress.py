@@ -46,11 +46,8 @@ class Progress:
 
     A context: the display is up inside it. May be told and shown from any thread.
 
-    Parameters
-    ----------
-    console
-        Where to show it; stderr by default. On a terminal the display is live, one row for each
-        run at work; elsewhere it is a line with the time when a step begins and when it ends.
+    `console`: where to show it; stderr by default. On a terminal the display is live, one row for
+    each run at work; elsewhere it is a line with the time when a step begins and when it ends.
     """
 
     def __init__(self, console: Console | None = None) -> None:

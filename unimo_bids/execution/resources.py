@@ -32,10 +32,7 @@ class Resources:
 def resources(settings: Settings) -> Resources:
     """Decide what was not given: all processors, and nine tenths of the memory there is for us.
 
-    Raises
-    ------
-    MachineError
-        A GPU is asked for where there is none.
+    Raises `MachineError`: a GPU is asked for where there is none.
     """
     if settings.device.startswith("cuda") and not _has_gpu():
         finding = "there is no CUDA device here, or PyTorch was installed without CUDA"

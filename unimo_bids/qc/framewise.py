@@ -91,8 +91,13 @@ def framewise_displacement(
     `motion_parameters`. For large turns, where rotation vectors do not add up, `rms_displacement`
     is the exact measure.
 
-    Returns ``(T,)`` mm, NaN for the first frame.
+    Returns
+    -------
+    ndarray
+        ``(T,)`` mm, NaN for the first frame.
 
+    Examples
+    --------
     >>> poses = np.tile(np.eye(4), (3, 1, 1))
     >>> poses[1:, 0, 3] = 2
     >>> framewise_displacement(poses, np.zeros(3)).tolist()

@@ -73,10 +73,7 @@ def haar(frames: int, translation_mm: float, seed: int) -> Poses:
 def replay(path: str | Path, name: str, frames: int | None = None, start: int = 0) -> Poses:
     """Play back a recorded trajectory, at rest in its frame ``start``.
 
-    Parameters
-    ----------
-    path
-        ``.npz`` with ``<name>_rotvec_rad (T, 3)`` and ``<name>_trans_mm (T, 3)``.
+    `path`: ``.npz`` with ``<name>_rotvec_rad (T, 3)`` and ``<name>_trans_mm (T, 3)``.
     """
     with np.load(path) as recordings:
         names = sorted(

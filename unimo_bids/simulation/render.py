@@ -148,10 +148,7 @@ def render(
 ) -> NDArray[np.float32]:
     """One volume of an object alone, without any artefact.
 
-    Parameters
-    ----------
-    pose
-        ``(4, 4)`` RAS mm: the object's point ``x`` appears at ``pose @ x``.
+    `pose`: ``(4, 4)`` RAS mm: the object's point ``x`` appears at ``pose @ x``.
 
     Returns ``(X, Y, Z)`` float32.
     """

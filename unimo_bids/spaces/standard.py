@@ -138,10 +138,7 @@ def find_space(
 ) -> SpacePose:
     """Find the affine from a template to a run's image of any orientation and contrast.
 
-    Parameters
-    ----------
-    same_head
-        The template is an image of who is scanned: nothing is stretched or bent.
+    `same_head`: the template is an image of who is scanned: nothing is stretched or bent.
     """
     size = 1.0 if same_head else run.radius / template.radius
     small = template.coarser(_FINEST * template.radius)
@@ -251,10 +248,7 @@ def _all_rotations(fixed: Side, moving: Side, size: float) -> list[Tensor]:
 def upright(found: SpacePose, center: Tensor) -> SpacePose:
     """The same pose without stretches: a head in its own size along the template's axes.
 
-    Parameters
-    ----------
-    center
-        ``(3,)`` RAS mm, of the brain in the run; it becomes the origin.
+    `center`: ``(3,)`` RAS mm, of the brain in the run; it becomes the origin.
     """
     turn = rigid.nearest_rotation(torch.from_numpy(found.matrix[:3, :3]))
     matrix = rigid.from_rotation(turn, center.to(turn)).numpy()
