@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -33,14 +32,6 @@ sys.exit(code)
 """
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Of one call: processor seconds, and peak memory in MiB."""
-
-    seconds: float
-    mib: float
-
-
 def measure(data: Path, volumes: Sequence[int]) -> int:
     """Print a table of both heads."""
     lines = [["head", *(f"{n} volumes, CPU s" for n in volumes), "a further one", "peak, MiB"]]
@@ -48,9 +39,10 @@ def measure(data: Path, volumes: Sequence[int]) -> int:
         with tempfile.TemporaryDirectory() as folder:
             whole = _written(head, max(volumes), data, Path(folder))
             costs = [_cost(_first(whole, n), Path(folder) / "out") for n in volumes]
-        more = (costs[-1].seconds - costs[0].seconds) / max(1, volumes[-1] - volumes[0])
-        seconds = (f"{cost.seconds:.1f}" for cost in costs)
-        lines.append([head, *seconds, f"{more:.3f}", ", ".join(f"{c.mib:.0f}" for c in costs)])
+        seconds, mib = zip(*costs, strict=True)
+        more = (seconds[-1] - seconds[0]) / max(1, volumes[-1] - volumes[0])
+        told = [f"{one:.1f}" for one in seconds]
+        lines.append([head, *told, f"{more:.3f}", ", ".join(f"{one:.0f}" for one in mib)])
     print(markdown_table(lines))
     return 0
 
@@ -69,7 +61,8 @@ def _first(path: Path, volumes: int) -> Path:
     return part
 
 
-def _cost(path: Path, out: Path) -> Cost:
+def _cost(path: Path, out: Path) -> tuple[float, float]:
+    """Processor seconds of a call, and its peak memory, MiB."""
     command = [sys.executable, "-c", _CORRECT, str(path), str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     before = os.times()
@@ -77,4 +70,4 @@ def _cost(path: Path, out: Path) -> Cost:
     after = os.times()
     seconds = after.children_user - before.children_user
     seconds += after.children_system - before.children_system
-    return Cost(seconds, int(done.stdout.split()[-1]) / 1024)
+    return seconds, int(done.stdout.split()[-1]) / 1024

@@ -68,10 +68,7 @@ def _cases(data: Path, folder: Path) -> Mapping[str, tuple[str, list[str]]]:
         "womb": (data / "phantom" / "womb-brain-s11" / "bold.nii.gz", "auto"),
         "typical": (data / "semireal" / "inutero-typical-c2" / "bold.nii.gz", "auto"),
         "severe": (data / "semireal" / "inutero-severe-c0" / "bold.nii.gz", "auto"),
-        "rest": (
-            data / "epi/sub-feedsmoved/func/sub-feedsmoved_task-rest_bold.nii.gz",
-            "auto",
-        ),
+        "rest": (data / "epi/sub-feedsmoved/func/sub-feedsmoved_task-rest_bold.nii.gz", "auto"),
     }
     for name, (path, brain) in series.items():
         arguments = [str(path), str(folder / name), "--brain-extraction", brain, "--no-figure"]

@@ -44,10 +44,7 @@ _TASK_FRAMES = 40
 class Scan:
     """A series and how it was acquired.
 
-    Attributes
-    ----------
-    task
-        ``(T,)`` regressor, and where it activates ``(X, Y, Z)`` in the reference; or None.
+    `task`: ``(T,)`` regressor, and where it activates ``(X, Y, Z)`` in the reference; or None.
     """
 
     name: str

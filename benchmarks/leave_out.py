@@ -15,7 +15,7 @@ from benchmarks import brain
 from unimo_bids.brain.network import BrainNetworks, Recognise
 from unimo_bids.networks.weights import FOLDER, load_weights
 from unimo_bids.training.anatomies import load
-from unimo_bids.training.brain import Lessons, fit, lessons
+from unimo_bids.training.brain import fit, lessons
 from unimo_bids.training.scenes import Scenes
 from unimo_bids.training.stacks import Stack
 
@@ -38,14 +38,10 @@ def judge(data: Path, pack: Path, out: Path, threads: int) -> int:
     for fetus, own in names.items():
         left = seen.without(fetus)
         print(f"{fetus}: {len(left.right)} of {len(seen.right)} outlines", flush=True)
-        _fit_anew(trained, left)
+        trained.recognise = Recognise(left.features.shape[1])
+        fit(trained.recognise, left)
         found = brain.of_fetuses(data, out, trained, own)
         tables = [[*all_, *rows[bool(all_) :]] for all_, rows in zip(tables, found, strict=True)]
     brain.print_tables(tables)
     print(f"Pictures: {out}")
     return 0
-
-
-def _fit_anew(trained: BrainNetworks, learned: Lessons) -> None:
-    trained.recognise = Recognise(learned.features.shape[1])
-    fit(trained.recognise, learned)

@@ -59,8 +59,6 @@ class Errors:
 def pose_errors(estimated: Float, true: Float, brain_points: Float) -> Errors:
     """Compare poses ``(T, 4, 4)`` over brain points ``(N, 3)``.
 
-    Examples
-    --------
     >>> true = np.tile(np.eye(4), (2, 1, 1))
     >>> estimated = true.copy()
     >>> estimated[1, 0, 3] = 0.3
@@ -96,8 +94,6 @@ def summary(errors: Errors) -> dict[str, float]:
 def percentile(values: Float, q: float) -> float:
     """Percentile of errors that may be infinite.
 
-    Examples
-    --------
     >>> percentile(np.array([0.0, 1.0, np.inf]), 50), percentile(np.array([0.0, np.inf]), 95)
     (1.0, inf)
     """

@@ -154,16 +154,7 @@ def judge(objects: Sequence[str] | None, count: int, threads: int, peers: bool) 
 class RenderedPair:
     """Two volumes of one thing, its soft masks in them, and the pose that carries it over.
 
-    Attributes
-    ----------
-    volumes, masks
-        Two ``(X, Y, Z)`` each.
-    affine
-        ``(4, 4)`` of both.
-    pose
-        ``(4, 4)`` RAS mm, fixed → moving.
-    points
-        ``(N, 3)`` mm, within the fixed mask.
+    The pose ``(4, 4)`` is RAS mm, fixed → moving; points ``(N, 3)`` mm lie within the fixed mask.
     """
 
     volumes: list[NDArray[np.float32]]

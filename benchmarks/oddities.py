@@ -38,12 +38,7 @@ def _noisy(clean: Volume, seed: int) -> Volume:
     return np.hypot(clean + real, imaginary).astype(np.float32)
 
 
-def _nothing(seed: int) -> Drawn:
-    return np.zeros(_SHAPE, dtype=np.float32), _AFFINE, None
-
-
-def _noise(seed: int) -> Drawn:
-    return _noisy(np.zeros(_SHAPE, dtype=np.float32), seed), _AFFINE, None
+_NOTHING = np.zeros(_SHAPE, dtype=np.float32)
 
 
 def _phantom(seed: int) -> Drawn:
@@ -123,8 +118,8 @@ ODDITIES: dict[str, tuple[Callable[[int], Drawn], Population]] = {
     "twins": (_twins, "fetal"),
     "a uterus without a head": (_uterus, "fetal"),
     "a phantom": (_phantom, "adult"),
-    "noise": (_noise, "fetal"),
-    "nothing": (_nothing, "fetal"),
+    "noise": (lambda seed: (_noisy(_NOTHING, seed), _AFFINE, None), "fetal"),
+    "nothing": (lambda _seed: (_NOTHING, _AFFINE, None), "fetal"),
 }
 
 

@@ -121,10 +121,7 @@ def measure(case: Case, reference: str, mask: bool, threads: int) -> dict[str, A
 
 
 def _deviation(
-    raw: NDArray[np.float32],
-    corrected: NDArray[np.float32],
-    inside: NDArray[np.bool_],
-    which: int,
+    raw: NDArray[np.float32], corrected: NDArray[np.float32], inside: NDArray[np.bool_], which: int
 ) -> float:
     """Median over the brain of the standard deviation over time, in percent of the mean."""
     seen = (raw[inside] > 0).all(axis=1) & (corrected[inside] > 0).all(axis=1)

@@ -155,10 +155,7 @@ def _picture(
     import matplotlib.pyplot as plt
 
     moved = resample(
-        torch.from_numpy(b.frame(0)),
-        b.grid,
-        Rigid(torch.from_numpy(pose)),
-        onto=a.grid,
+        torch.from_numpy(b.frame(0)), b.grid, Rigid(torch.from_numpy(pose)), onto=a.grid
     ).numpy()
     within = np.ones(a.shape[:3], bool) if mask is None else mask > 0.5
     inside = np.argwhere(within)

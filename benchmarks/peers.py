@@ -114,10 +114,7 @@ def _losses(peers: nn.ModuleList, batch: tuple[Seen, Tensor, Tensor]) -> dict[st
 class Turned:
     """Pairs rendered once, then turned with their boxes in any of the 24 ways a cube fits.
 
-    Parameters
-    ----------
-    rendered
-        As of `training.pose.draw`: fixed ones before moving ones.
+    `rendered`: as of `training.pose.draw`: fixed ones before moving ones.
     """
 
     def __init__(self, rendered: tuple[Seen, Tensor, Tensor]) -> None:

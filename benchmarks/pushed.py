@@ -109,11 +109,7 @@ def errors(head: Head, poses: Array, warps: list[Warp]) -> str:
 
 
 def judge(
-    data: Path,
-    heads: Sequence[str],
-    sizes: Sequence[float],
-    seeds: Sequence[int],
-    maps: bool,
+    data: Path, heads: Sequence[str], sizes: Sequence[float], seeds: Sequence[int], maps: bool
 ) -> int:
     """Print the table: by each map the error, and what was said of it."""
     torch.set_num_threads(1)
@@ -147,14 +143,7 @@ def judge(
     return 0
 
 
-_MAPS = (
-    ("", 0.0),
-    ("field", 1.0),
-    ("phase", 1.0),
-    ("field", 0.5),
-    ("field", 2.0),
-    ("field", -1.0),
-)
+_MAPS = (("", 0.0), ("field", 1.0), ("phase", 1.0), ("field", 0.5), ("field", 2.0), ("field", -1.0))
 
 
 def _warps(bent: Bent) -> list[Warp]:

@@ -13,13 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.metrics import Float
-from benchmarks.modalities import (
-    MODALITIES,
-    RANGES,
-    Modality,
-    errors_of,
-    rendered_pair,
-)
+from benchmarks.modalities import MODALITIES, RANGES, Modality, errors_of, rendered_pair
 from benchmarks.table import markdown_table
 from unimo_bids.networks.pose import RIGHT_DEG
 from unimo_bids.registration.pair import PairPose, register_volumes

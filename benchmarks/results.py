@@ -42,8 +42,6 @@ class Figure:
     def met(self) -> bool | None:
         """Whether the target is met; None without one.
 
-        Examples
-        --------
         >>> Figure("found", 17, of=21, at_least=85).met
         False
         """

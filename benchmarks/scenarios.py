@@ -157,10 +157,6 @@ def _any_rotation(frames: int, seed: int) -> Poses:
     return _at_rest_first(kinematics.haar(frames, 30.0, seed))
 
 
-def _still(frames: int, seed: int) -> Poses:
-    return kinematics.still(frames)
-
-
 # Of all stretches of the recorded trajectories, ordered by their mean step, these shares
 _STRETCHES = {"mild": (0.0, 0.33), "typical": (0.4, 0.8), "severe": (0.9, 1.0)}
 
@@ -196,7 +192,7 @@ def _ranked_stretches(path: Path, frames: int) -> list[tuple[str, int]]:
     return [(name, start) for _, name, start in sorted(ranked)]
 
 
-def _any_fetal_rotation(frames: int, seed: int, data: Path) -> Poses:
+def _fetal_rotation(frames: int, seed: int, data: Path) -> Poses:
     return _any_rotation(frames, seed)
 
 
@@ -242,7 +238,7 @@ _INUTERO: dict[str, tuple[str, Callable[[int, int, Path], Poses], Sequence[Artef
     "typical": ("some distortion and spin history", fetal_motion("typical"), _TYPICAL),
     "severe": ("lively; distortion, spin history, torn frames", fetal_motion("severe"), _SEVERE),
     "contrast": ("contrast changes in every frame", fetal_motion("typical"), _CHANGING),
-    "haar": ("any rotation, ±30 mm", _any_fetal_rotation, _TYPICAL),
+    "haar": ("any rotation, ±30 mm", _fetal_rotation, _TYPICAL),
 }
 
 
@@ -258,7 +254,10 @@ def _all_scenarios() -> dict[str, Scenario]:
         fetus = partial(_inutero, motion=fetal_motion, artefacts=parts)
         found[f"inutero-{name}"] = Scenario(f"fetal head in a still body: {what}", fetus)
     adult = partial(_adult, skull=True, shape=ADULT_GRID)
-    found["still"] = Scenario("adult head that does not move", partial(adult, motion=_still))
+    found["still"] = Scenario(
+        "adult head that does not move",
+        partial(adult, motion=lambda frames, _seed: kinematics.still(frames)),
+    )
     found["activation"] = Scenario(
         "adult head: 1 mm, 1°, and a block task",
         partial(adult, motion=_small(1, 1), artefacts=(Activation(), *COMMON)),

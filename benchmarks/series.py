@@ -21,22 +21,10 @@ class BenchmarkSeries:
 
     Attributes
     ----------
-    data
-        ``(X, Y, Z, T)`` float32.
-    affine
-        ``(4, 4)`` indices → RAS mm.
-    poses
-        ``(T, 4, 4)`` float64 RAS mm, reference → volume.
-    brain
-        ``(X, Y, Z)`` float32, fraction of brain in the reference frame.
-    brain_points
-        ``(N, 3)`` RAS mm, points of the brain in the reference frame.
+    data, affine, poses, brain, brain_points, reference, repetition_time
+        As of `unimo_bids.simulation.SimulatedSeries`.
     masks
-        ``(X, Y, Z, T)`` uint8, brain in every frame.
-    reference
-        Frame that the poses are relative to.
-    repetition_time
-        Seconds.
+        ``(X, Y, Z, T)`` brain in every frame.
     activation, regressor
         ``(X, Y, Z)`` relative change and ``(T,)`` how active, both empty where nothing is.
     """

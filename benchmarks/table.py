@@ -35,10 +35,7 @@ def read_record(path: Path) -> Record:
 def markdown(records: Sequence[Record], order: Sequence[str] = ()) -> str:
     """Table, how to read it, and how it came about.
 
-    Parameters
-    ----------
-    order
-        Scenarios in the order of the lines; others follow.
+    `order`: scenarios in the order of the lines; others follow.
     """
     if not records:
         return "No results yet: `python -m benchmarks short`, or `run`, makes some.\n"
@@ -111,8 +108,6 @@ def _mm(values: np.ndarray, q: float) -> str:
 def number(value: float) -> str:
     """Two significant digits, but no more than three behind the point.
 
-    Examples
-    --------
     >>> [number(v) for v in (0.0312, 0.0004, 0.25, 3.14, 31.4)]
     ['0.031', '0.000', '0.25', '3.1', '31']
     """

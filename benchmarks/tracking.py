@@ -26,15 +26,7 @@ from unimo_bids.spatial import rigid
 from unimo_bids.training import judged
 from unimo_bids.training.judged import Case, Ways, cases, cells, compare, relative_exact
 from unimo_bids.training.sequences import Watched, load
-from unimo_bids.training.track import (
-    Track,
-    borrowed,
-    displacement,
-    off,
-    off_by,
-    part,
-    tracks,
-)
+from unimo_bids.training.track import Track, borrowed, displacement, off, off_by, part, tracks
 
 LENGTHS = (10, 20, 40, 80, 140, 200)  # of recordings
 _RECORDINGS = 12
@@ -116,10 +108,7 @@ def _alone(network: TemporalNetwork, one: Track) -> list[str]:
 
 
 def _rows(
-    network: TemporalNetwork,
-    title: str,
-    series: Sequence[Track],
-    also: Ways,
+    network: TemporalNetwork, title: str, series: Sequence[Track], also: Ways
 ) -> list[list[str]]:
     """All frames, lost ones, and the next one."""
     rows = []

@@ -24,14 +24,8 @@ class Problem:
 
     Parameters
     ----------
-    data
-        ``(X, Y, Z, T)`` float32.
-    affine
-        ``(4, 4)`` indices → RAS mm.
-    reference
-        Frame that poses are relative to.
-    repetition_time
-        Seconds.
+    data, affine, reference, repetition_time
+        As of `BenchmarkSeries`.
     mask
         ``(X, Y, Z)`` brain of the reference frame, or None.
     frame_masks

@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from benchmarks.metrics import (
-    activation_map,
-    correction_quality,
-    pose_errors,
-    summary,
-)
+from benchmarks.metrics import activation_map, correction_quality, pose_errors, summary
 from benchmarks.series import BenchmarkSeries
 
 

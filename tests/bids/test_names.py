@@ -4,13 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from unimo_bids.bids.names import (
-    files_in_spaces,
-    parse_series,
-    run_names,
-    sidecar,
-    space_names,
-)
+from unimo_bids.bids.names import files_in_spaces, parse_series, run_names, sidecar, space_names
 from unimo_bids.errors import InputError
 from unimo_bids.spaces.names import Space
 

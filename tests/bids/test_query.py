@@ -274,9 +274,7 @@ def test_database(several, tmp_path):
 
 def test_phase_is_left_out(tmp_path):
     folder = dataset(
-        tmp_path,
-        "sub-01_task-rest_part-mag_bold.nii.gz",
-        "sub-01_task-rest_part-phase_bold.nii.gz",
+        tmp_path, "sub-01_task-rest_part-mag_bold.nii.gz", "sub-01_task-rest_part-phase_bold.nii.gz"
     )
     assert names(find_runs(settings(folder))) == ["sub-01_task-rest_part-mag"]
 

@@ -38,12 +38,7 @@ def test_what_is_given_counts(no_gpu):
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [
-        ({}, 1),
-        ({"gpus": 3}, 3),
-        ({"device": "cuda:1"}, 1),
-        ({"device": "cpu"}, 0),
-    ],
+    [({}, 1), ({"gpus": 3}, 3), ({"device": "cuda:1"}, 1), ({"device": "cpu"}, 0)],
 )
 def test_slots_of_gpus(gpu, options, expected):
     assert resources(asked(**options)).n_gpu == expected

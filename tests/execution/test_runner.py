@@ -3,16 +3,7 @@ import time
 
 import pytest
 
-from tests.execution.workflows import (
-    SMALL,
-    die,
-    fail,
-    node,
-    run_of,
-    times,
-    whole,
-    work,
-)
+from tests.execution.workflows import SMALL, die, fail, node, run_of, times, whole, work
 from unimo_bids.execution import multiproc
 from unimo_bids.execution.runner import run_workflow
 
@@ -29,10 +20,7 @@ pytestmark = pytest.mark.timeout(60)
 )
 def test_node_whose_process_dies_fails_and_others_go_on(tmp_path, notes, how, said):
     bad = run_of(
-        "01",
-        "rest",
-        node(die, "motion", notes, mem_gb=3, how=how),
-        node(work, "behind", notes),
+        "01", "rest", node(die, "motion", notes, mem_gb=3, how=how), node(work, "behind", notes)
     )
     good = run_of("02", "rest", node(work, "slow", notes, seconds=1), node(work, "last", notes))
     begin = time.monotonic()

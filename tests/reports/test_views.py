@@ -3,12 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unimo_bids.reports.figures.views import (
-    PLANES,
-    intensity_window,
-    to_bytes,
-    view_around,
-)
+from unimo_bids.reports.figures.views import PLANES, intensity_window, to_bytes, view_around
 
 
 def test_left_is_left_and_up_is_up_whatever_the_grid():

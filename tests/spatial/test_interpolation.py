@@ -6,9 +6,7 @@ import torch
 from scipy import ndimage
 
 from tests.spatial.cases import AFFINES, f64
-from unimo_bids.spatial import (
-    grid as grids,
-)
+from unimo_bids.spatial import grid as grids
 from unimo_bids.spatial import interpolation as ip
 
 SHAPES = [(9, 12, 10), (8, 5, 1), (1, 7, 6), (6, 1, 1), (2, 3, 2)]

@@ -24,9 +24,7 @@ both = pytest.mark.parametrize("interpolation", ["cubic", "linear"])
 @both
 @pytest.mark.parametrize("shift", [(2, 0, 0), (0, -3, 1), (-1, 2, -2)], ids=str)
 @pytest.mark.parametrize(
-    "affine",
-    [AFFINE, grid_affine((-2.5, 3.0, 4.0), (0.3, -0.5, 0.2))],
-    ids=["plain", "oblique"],
+    "affine", [AFFINE, grid_affine((-2.5, 3.0, 4.0), (0.3, -0.5, 0.2))], ids=["plain", "oblique"]
 )
 def test_undoing_a_whole_voxel_shift_copies(interpolation, shift, affine):
     frame = torch.randn(14, 15, 13)

@@ -83,11 +83,7 @@ def test_the_nearest_rotation_to_a_mirror_image_is_no_mirror_image():
 
 
 def test_a_quarter_turn_about_a_center_is_known():
-    pose = rigid.from_parameters(
-        f64([0, 0, math.pi / 2]),
-        f64([0.0, 0, 5]),
-        f64([10.0, 0, 0]),
-    )
+    pose = rigid.from_parameters(f64([0, 0, math.pi / 2]), f64([0.0, 0, 5]), f64([10.0, 0, 0]))
     points = f64([[10.0, 0, 0], [11, 0, 0], [10, 1, 2]])
     expected = f64([[10.0, 0, 5], [10, 1, 5], [9, 0, 7]])
     assert_same(rigid.transform(pose, points), expected)

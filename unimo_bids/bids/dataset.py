@@ -27,10 +27,7 @@ _IGNORED = (
 def prepare_dataset(settings: Settings) -> tuple[str, ...]:
     """Make the output folder with its description; what to warn of, a sentence each.
 
-    Raises
-    ------
-    InputError
-        The folder holds another program's results, or raw data.
+    Raises `InputError`: the folder holds another program's results, or raw data.
     """
     out = settings.out_dir
     warnings = check_output(out)

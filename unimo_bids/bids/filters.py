@@ -18,11 +18,8 @@ _ENTITIES = (*FULL_ENTITIES, "datatype", "suffix", "extension", "regex_search")
 def read_filters(path: str | Path) -> dict[str, dict[str, Any]]:
     """Read filters; refuse what is none.
 
-    Returns
-    -------
-    dict
-        For each of ``bold`` and ``sbref``, values by entity (or, with a capital letter, by
-        metadata field) as the file has them: null stands for "without", ``"*"`` for "with any".
+    Returns, for each of ``bold`` and ``sbref``, values by entity (or, with a capital letter, by
+    metadata field) as the file has them: null stands for "without", ``"*"`` for "with any".
     """
     path = Path(path)
     remedy = 'write it like {"bold": {"task": "rest", "acquisition": null}}'

@@ -16,10 +16,7 @@ from unimo_bids.errors import InputError
 class GivenMotion:
     """Files of an earlier call of this program about one run.
 
-    Attributes
-    ----------
-    about
-        How the motion was estimated: the sidecar of the transforms.
+    `about`: how the motion was estimated: the sidecar of the transforms.
     """
 
     transforms: Path
@@ -52,10 +49,7 @@ def find_motion(
     warnings
         About motion that is there and not taken, a sentence each.
 
-    Raises
-    ------
-    InputError
-        It is all there, but does not say what it is relative to.
+    Raises `InputError`: it is all there, but does not say what it is relative to.
     """
     names = run_names(entities, echoes, "minimal")
     wanted = (names.transforms, names.boldref, names.brain, names.confounds)

@@ -184,10 +184,8 @@ def space_names(
 ) -> SpaceNames:
     """Name the derivatives of a run in a standard space; the rest as of `run_names`.
 
-    Parameters
-    ----------
-    through
-        The anatomical image that the transform leads to; another program's leads on from there.
+    `through`: the anatomical image that the transform leads to; another program's leads on from
+    there.
     """
     way = space if through is None else Space(through)
     folder, run = func_folder(entities), stem(entities)

@@ -82,11 +82,8 @@ def population_of(
 ) -> tuple[str | None, str]:
     """Tell fetal, infant and adult participants apart by age.
 
-    Parameters
-    ----------
-    participant, session
-        Labels. The session's own table (`sub-X_sessions.tsv`) is asked before
-        `participants.tsv`.
+    `participant`, `session`: labels. The session's own table (`sub-X_sessions.tsv`) is asked before
+    `participants.tsv`.
 
     Returns
     -------

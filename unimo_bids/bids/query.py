@@ -103,10 +103,8 @@ class Selection:
 def find_runs(settings: Settings) -> Selection:
     """Find the runs that the settings ask for.
 
-    Raises
-    ------
-    InputError
-        A label is not in the dataset, a name is not BIDS, or nothing is left to do.
+    Raises `InputError`: a label is not in the dataset, a name is not BIDS, or nothing is left to
+    do.
     """
     filters = read_filters(settings.bids_filter_file) if settings.bids_filter_file else {}
     check_names(settings)
@@ -215,9 +213,7 @@ def _without_echo(entities: Entities) -> str:
 
 
 def _run(
-    series: Mapping[Path, Entities],
-    references: Mapping[Path, Entities],
-    settings: Settings,
+    series: Mapping[Path, Entities], references: Mapping[Path, Entities], settings: Settings
 ) -> BoldRun:
     """Put the echoes of a run together."""
     twice = len(series) - len({entities.get("echo") for entities in series.values()})

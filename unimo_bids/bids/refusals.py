@@ -24,10 +24,7 @@ def check_bold(bids_dir: Path) -> None:
 
     The validator would look through all of it, and speak of faults of other data.
 
-    Raises
-    ------
-    InputError
-        It holds results of another program, or no BOLD.
+    Raises `InputError`: it holds results of another program, or no BOLD.
     """
     series = [path for folder in bids_dir.glob("sub-*/") for path in named_bold(folder)]
     if any(parse_series(path) is not None for path in series):

@@ -31,66 +31,52 @@ def sidecars(
     about_brain
         How the brain was found, as JSON can hold it: method, doubts, other places that may be it.
 
-    Returns
-    -------
-    dict
-        Content by path of the JSON file, relative to the output folder.
+    Returns content by path of the JSON file, relative to the output folder.
     """
     raw = [raw_uri(path, settings) for path in run.paths]
-    mask = [raw_uri(run.mask, settings)] if run.mask else []
     given = [raw_uri(run.motion.transforms, settings)] if run.motion else []
-    here = {one: own_uri(one) for one in names.all}
-    boldref = here[names.boldref]
-    method = {"MotionCorrection": dict(parameters)}
-    described: dict[Path, dict[str, Any]] = {
-        names.boldref: {
-            "Description": "Robust mean of the frames after motion correction",
-            "Sources": raw,
-            "SkullStripped": False,
-            **method,
-        },
-        names.mask: {
-            "Description": "Brain mask in the space of the reference",
-            "Type": "Brain",
-            "Sources": [*mask, boldref],
-            "SpatialReference": boldref,
+    boldref, motion = own_uri(names.boldref), own_uri(names.transforms)
+    of_brain = [*([raw_uri(run.mask, settings)] if run.mask else []), boldref]
+    method: dict[str, Any] = {"MotionCorrection": dict(parameters)}
+    described = {
+        names.boldref: _about(
+            "Robust mean of the frames after motion correction", raw, SkullStripped=False, **method
+        ),
+        names.mask: _about(
+            "Brain mask in the space of the reference",
+            of_brain,
+            boldref,
+            Type="Brain",
             **about_brain,
-        },
-        names.brain: {
-            "Description": "Soft brain mask in the space of the reference, from 0 to 1",
-            "Sources": [*mask, boldref],
-            "SpatialReference": boldref,
-        },
-        names.transforms: {
-            "Description": "Rigid transforms, one per frame, that take points of the reference to "
-            "the frame (ITK convention, LPS, mm)",
-            "Sources": [*given, *raw, boldref],
+        ),
+        names.brain: _about(
+            "Soft brain mask in the space of the reference, from 0 to 1", of_brain, boldref
+        ),
+        names.transforms: _about(
+            "Rigid transforms, one per frame, that take points of the reference to the frame (ITK "
+            "convention, LPS, mm)",
+            [*given, *raw, boldref],
             **about_motion,
             **method,
-        },
+        ),
+        names.tsnr_before: _about(_TSNR.format("before"), raw[:1], boldref),
+        names.tsnr_after: _about(_TSNR.format("after"), [*raw[:1], motion], boldref),
     }
-    motion = here[names.transforms]
     for number, path in enumerate(names.bold):
-        described[path] = {
-            **_corrected(run, number),
-            "Sources": [raw[number], motion, boldref],
-            "SpatialReference": boldref,
-            **method,
-        }
-    described[names.tsnr_before] = _tsnr("before", raw[:1], boldref)
-    described[names.tsnr_after] = _tsnr("after", [*raw[:1], motion], boldref)
+        sources = [raw[number], motion, boldref]
+        described[path] = _corrected(run, number, sources, boldref) | method
     return {sidecar(path): content for path, content in described.items()}
 
 
 def slice_sidecars(run: BoldRun, names: RunNames, settings: Settings) -> dict[Path, dict[str, Any]]:
     """Describe what only a run has whose slices were followed; the table knows its columns."""
-    coverage = {
-        "Description": "How closely slices came to each place in each frame, per cent: 100 as in a"
-        " frame at rest; below 50 the corrected series is 0",
-        "Sources": [raw_uri(run.paths[0], settings), own_uri(names.slices)],
-        "SpatialReference": own_uri(names.boldref),
-        "Units": "percent",
-    }
+    coverage = _about(
+        "How closely slices came to each place in each frame, per cent: 100 as in a frame at rest; "
+        "below 50 the corrected series is 0",
+        [raw_uri(run.paths[0], settings), own_uri(names.slices)],
+        own_uri(names.boldref),
+        Units="percent",
+    )
     return {sidecar(names.coverage): coverage}
 
 
@@ -105,20 +91,19 @@ def distortion_sidecars(
     sources = [raw_uri(run.paths[0], settings), own_uri(names.boldref)]
     if run.field_map is not None and about.get("field_map"):
         sources += [raw_uri(path, settings) for path in run.field_map.paths]
-    field = {
-        "Description": "Distortion fixed in the scanner, D(y) = y + d(y) a: what is at x in the "
-        "reference is seen at D^-1(T D(x)) in a frame whose transform in "
-        f"{names.transforms.name} is T",
-        "Sources": [*sources, own_uri(names.transforms)],
+    field = _about(
+        "Distortion fixed in the scanner, D(y) = y + d(y) a: what is at x in the reference is seen "
+        f"at D^-1(T D(x)) in a frame whose transform in {names.transforms.name} is T",
+        [*sources, own_uri(names.transforms)],
         **coefficients,
-    }
-    displacement = {
-        "Description": "How far along the phase-encode axis a voxel's signal is from where it "
-        "belongs, up to what no motion shows",
-        "Sources": [own_uri(names.distortion)],
-        "SpatialReference": own_uri(names.boldref),
-        "Units": "mm",
-    }
+    )
+    displacement = _about(
+        "How far along the phase-encode axis a voxel's signal is from where it belongs, up to what "
+        "no motion shows",
+        [own_uri(names.distortion)],
+        own_uri(names.boldref),
+        Units="mm",
+    )
     return {names.distortion: field, sidecar(names.displacement): displacement}
 
 
@@ -140,61 +125,64 @@ def space_sidecars(
     way
         Another program's transform, on from the anatomical image that the run's leads to.
     """
-    boldref = own_uri(names.boldref)
+    boldref, template = own_uri(names.boldref), about["Template"]
     ways = [own_uri(in_space.transform), *([raw_uri(way, settings)] if way else [])]
-    method = {"MotionCorrection": dict(parameters), "SpatialNormalization": dict(about)}
-    reference = {"SpatialReference": about["Template"]}
-    described: dict[Path, dict[str, Any]] = {
-        in_space.boldref: {
-            "Description": "Robust mean of the frames after motion correction, in a standard space",
-            "Sources": [boldref, *ways],
-            "SkullStripped": False,
-            **reference,
+    method: dict[str, Any] = {
+        "MotionCorrection": dict(parameters),
+        "SpatialNormalization": dict(about),
+    }
+    described = {
+        in_space.boldref: _about(
+            "Robust mean of the frames after motion correction, in a standard space",
+            [boldref, *ways],
+            template,
+            SkullStripped=False,
             **method,
-        },
-        in_space.mask: {
-            "Description": "Brain mask of the run in a standard space",
-            "Type": "Brain",
-            "Sources": [own_uri(names.brain), *ways],
-            **reference,
-        },
-        in_space.transform: {
-            "Description": f"Takes points of {about.get('Through', 'the standard space')} to the "
-            f"reference (ITK convention, LPS, mm), {about['TransformType']}",
-            "Sources": [boldref],
+        ),
+        in_space.mask: _about(
+            "Brain mask of the run in a standard space",
+            [own_uri(names.brain), *ways],
+            template,
+            Type="Brain",
+        ),
+        in_space.transform: _about(
+            f"Takes points of {about.get('Through', 'the standard space')} to the reference (ITK "
+            f"convention, LPS, mm), {about['TransformType']}",
+            [boldref],
             **about,
-        },
+        ),
     }
     for number, path in enumerate(in_space.bold):
-        described[path] = {
-            **_corrected(run, number),
-            "Sources": [raw_uri(run.paths[number], settings), own_uri(names.transforms), *ways],
-            **reference,
-            **method,
-        }
+        sources = [raw_uri(run.paths[number], settings), own_uri(names.transforms), *ways]
+        described[path] = _corrected(run, number, sources, template) | method
     return {sidecar(path): content for path, content in described.items()}
 
 
-def _corrected(run: BoldRun, echo: int) -> dict[str, Any]:
+_TSNR = (
+    "Temporal signal-to-noise ratio {} motion correction, of the frames that could be registered "
+    "and are in steady state"
+)
+
+
+def _about(text: str, sources: list[str], space: str | None = None, **more: Any) -> dict[str, Any]:
+    """What every sidecar says, and more; the space is the image that a volume lies on."""
+    about = {"Description": text, "Sources": sources}
+    return about | ({} if space is None else {"SpatialReference": space}) | more
+
+
+def _corrected(run: BoldRun, echo: int, sources: list[str], space: str) -> dict[str, Any]:
     """What is known of a corrected series whatever it was made of."""
-    return {
-        "Description": "Motion-corrected series, resampled once from the raw frames",
-        "SkullStripped": False,
-        "SliceTimingCorrected": False,
-        "StartTime": 0.0,
-        "TaskName": run.metadata.get("TaskName", run.entities["task"]),
+    return _about(
+        "Motion-corrected series, resampled once from the raw frames",
+        sources,
+        space,
+        SkullStripped=False,
+        SliceTimingCorrected=False,
+        StartTime=0.0,
+        TaskName=run.metadata.get("TaskName", run.entities["task"]),
         **_timing(run),
         **_echo_time(run, echo),
-    }
-
-
-def _tsnr(when: str, sources: list[str], boldref: str) -> dict[str, Any]:
-    return {
-        "Description": f"Temporal signal-to-noise ratio {when} motion correction, of the frames "
-        "that could be registered and are in steady state",
-        "Sources": sources,
-        "SpatialReference": boldref,
-    }
+    )
 
 
 def raw_uri(path: Path, settings: Settings) -> str:
@@ -202,9 +190,8 @@ def raw_uri(path: Path, settings: Settings) -> str:
     datasets = {"raw": settings.bids_dir, **settings.derivatives}
     holding = {name: one for name, one in datasets.items() if path.is_relative_to(one)}
     if not holding:
-        raise InputError(
-            path, "it lies in none of the datasets", "add its dataset to --derivatives"
-        )
+        remedy = "add its dataset to --derivatives"
+        raise InputError(path, "it lies in none of the datasets", remedy)
     # derivatives may lie within the raw dataset: the innermost is meant
     name = max(holding, key=lambda one: len(holding[one].parts))
     return f"bids:{name}:{path.relative_to(holding[name]).as_posix()}"

@@ -39,15 +39,9 @@ class Finding:
 def check_dataset(bids_dir: Path, used: Collection[Path]) -> str | None:
     """Refuse a dataset in which the validator finds errors that matter.
 
-    Parameters
-    ----------
-    used
-        Its files from which anything will be known; what is wrong with others does not matter.
+    `used`: its files from which anything will be known; what is wrong with others does not matter.
 
-    Returns
-    -------
-    str or None
-        What to warn of, in one sentence: errors elsewhere, or why the dataset was not checked.
+    Returns what to warn of, in one sentence: errors elsewhere, or why the dataset was not checked.
     """
     program = _find()
     if program is None:

@@ -33,10 +33,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
-    Returns
-    -------
-    int
-        0 done (also with frames flagged as lost), 1 the machine did not allow it, 2 bad input.
+    Returns 0 done (also with frames flagged as lost), 1 the machine did not allow it, 2 bad input.
     """
     arguments = build_parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
     return guarded(lambda: _run(arguments), debug=arguments.debug)

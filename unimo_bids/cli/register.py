@@ -16,10 +16,7 @@ from unimo_bids.cli.printing import say
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
-    Returns
-    -------
-    int
-        4 where the pose is doubted; else as `unimo-correct`.
+    Returns 4 where the pose is doubted; else as `unimo-correct`.
     """
     arguments = build_parser().parse_args(argv)
     return guarded(lambda: _run(arguments), debug=arguments.debug)

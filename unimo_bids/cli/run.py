@@ -17,11 +17,8 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
-    Returns
-    -------
-    int
-        0 all runs done and their reports written, 1 a run failed or the machine did not allow it,
-        2 bad input, 3 only a report failed, 130 interrupted, 143 terminated.
+    Returns 0 all runs done and their reports written, 1 a run failed or the machine did not allow
+    it, 2 bad input, 3 only a report failed, 130 interrupted, 143 terminated.
     """
     settings = parse(argv)
     return guarded(

@@ -45,8 +45,6 @@ def reason(text: str) -> str:
     Nipype puts a node's traceback, indented, into the message of another exception: so it is the
     line after the innermost place in the source.
 
-    Examples
-    --------
     >>> reason('Traceback …\n  File "a.py", line 3, in f\n    g()\nValueError: no mask\nat all')
     'ValueError: no mask'
     >>> reason("OSError: [Errno 28] No space left on device: 'a.npz'")

@@ -45,10 +45,7 @@ def locked(participants: Iterable[str], folders: Iterable[Path]) -> Iterator[Non
     folders
         Output and work folder; made if they do not exist.
 
-    Raises
-    ------
-    MachineError
-        A living program holds one of them; it says which, where, and since when.
+    Raises `MachineError`: a living program holds one of them; it says which, where, and since when.
     """
     with contextlib.ExitStack() as held:
         for folder in sorted({folder.resolve() for folder in folders}):

@@ -140,7 +140,8 @@ class RobustMultiProcPlugin(RecordsFailures, MultiProcPlugin):  # type: ignore[m
         printed, stdout = self._context.Pipe(duplex=False)
         os.set_blocking(printed.fileno(), False)
         gpu = self._idlest_gpu(node)
-        surroundings = Surroundings(self._cwd, _workflow_log_level(), gpu)
+        level = logging.getLogger("nipype.workflow").getEffectiveLevel()
+        surroundings = Surroundings(self._cwd, level, gpu)
         process = self._context.Process(
             target=work, args=(node, updatehash, surroundings, send, stdout)
         )
@@ -197,10 +198,6 @@ class RobustMultiProcPlugin(RecordsFailures, MultiProcPlugin):  # type: ignore[m
         peak_gb = max(task.peak_gb, answer.peak_gb)
         node = task.node
         self.usage.append(Usage(node.fullname, seconds, peak_gb, node.mem_gb, node.n_procs))
-
-
-def _workflow_log_level() -> int:
-    return logging.getLogger("nipype.workflow").getEffectiveLevel()
 
 
 def _listen(task: _Task) -> None:

@@ -13,8 +13,6 @@ _PLUS = "PLUS"
 def workflow_name(label: str) -> str:
     """Make of a BIDS name what nipype and file systems take, and two names of two.
 
-    Examples
-    --------
     >>> workflow_name("sub-01"), workflow_name("sub-a+b")
     ('sub_01', 'sub_aPLUSb')
     """
@@ -24,13 +22,8 @@ def workflow_name(label: str) -> str:
 def run_and_step(fullname: str) -> tuple[str, str]:
     """Read the BIDS entities out of a node's full name.
 
-    Returns
-    -------
-    tuple
-        The run and the step.
+    Returns the run and the step.
 
-    Examples
-    --------
     >>> run_and_step("unimo_bids_wf.sub_01_wf.ses_1_task_rest_wf.motion_wf.estimate")
     ('sub-01 ses-1 task-rest', 'motion estimate')
     >>> run_and_step("unimo_bids_wf.sub_01_wf.report")
@@ -49,8 +42,6 @@ def run_and_step(fullname: str) -> tuple[str, str]:
 def participant(fullname: str) -> str:
     """Which participant a node works for.
 
-    Examples
-    --------
     >>> participant("unimo_bids_wf.sub_01_wf.ses_1_task_rest_wf.motion")
     'sub-01'
     >>> participant("group_wf.table")

@@ -30,10 +30,7 @@ class PluginChoice:
 def load_plugin(path: str | Path) -> PluginChoice:
     """Read a plugin file as fMRIPrep takes it.
 
-    Parameters
-    ----------
-    path
-        A YAML file with ``plugin`` (a name) and perhaps ``plugin_args`` (a mapping).
+    `path`: a YAML file with ``plugin`` (a name) and perhaps ``plugin_args`` (a mapping).
     """
     import yaml
 
@@ -65,13 +62,7 @@ def load_plugin(path: str | Path) -> PluginChoice:
 
 
 def make_plugin(choice: PluginChoice, args: dict[str, Any]) -> Any:
-    """Build a plugin that records its failures.
-
-    Parameters
-    ----------
-    choice
-        Which one; its arguments win.
-    """
+    """Build a plugin that records its failures; the arguments of its choice win."""
     try:
         return _made(choice, args | choice.args)
     except (TypeError, ValueError) as error:

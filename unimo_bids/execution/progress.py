@@ -46,11 +46,8 @@ class Progress:
 
     A context: the display is up inside it. May be told and shown from any thread.
 
-    Parameters
-    ----------
-    console
-        Where to show it; stderr by default. On a terminal the display is live, one row for each
-        run at work; elsewhere it is a line with the time when a step begins and when it ends.
+    `console`: where to show it; stderr by default. On a terminal the display is live, one row for
+    each run at work; elsewhere it is a line with the time when a step begins and when it ends.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -81,7 +78,7 @@ class Progress:
             self._live.stop()
             self._live = None
         if self._steps:
-            self._say(self._summary())
+            self._say(f"{self._counts()} in {_duration(time.monotonic() - self._began)}")
 
     def begin(self, graph: Any) -> None:
         """Learn which nodes there are."""
@@ -168,9 +165,6 @@ class Progress:
         said, left = self._counts(), self.remaining_s()
         return said if left is None or left < 1 else f"{said}, about {_duration(left)} left"
 
-    def _summary(self) -> str:
-        return f"{self._counts()} in {_duration(time.monotonic() - self._began)}"
-
     def remaining_s(self) -> float | None:
         """Estimate the seconds left; None as long as nothing is known.
 
@@ -217,8 +211,6 @@ def _title(step: _Step) -> str:
 def _duration(seconds: float) -> str:
     """Say a time in one or two units.
 
-    Examples
-    --------
     >>> _duration(7.2), _duration(65), _duration(7300)
     ('7 s', '1 min 05 s', '2 h 01 min')
     """

@@ -21,15 +21,7 @@ _ALONE_GB = 0.1
 
 @dataclass(frozen=True)
 class Resources:
-    """What the nodes of a run may take together, and each of them.
-
-    Attributes
-    ----------
-    nprocs, mem_gb, n_gpu
-        All together.
-    omp_nthreads
-        Threads of one node.
-    """
+    """What the nodes of a run may take together, and how many threads each of them."""
 
     nprocs: int
     mem_gb: float
@@ -40,10 +32,7 @@ class Resources:
 def resources(settings: Settings) -> Resources:
     """Decide what was not given: all processors, and nine tenths of the memory there is for us.
 
-    Raises
-    ------
-    MachineError
-        A GPU is asked for where there is none.
+    Raises `MachineError`: a GPU is asked for where there is none.
     """
     if settings.device.startswith("cuda") and not _has_gpu():
         finding = "there is no CUDA device here, or PyTorch was installed without CUDA"

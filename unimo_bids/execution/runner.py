@@ -55,10 +55,7 @@ def run_workflow(
     resource_table
         Where to write how long each node took, and how much memory; on this machine only.
 
-    Returns
-    -------
-    list of Failure
-        The nodes that failed, in that order.
+    Returns the nodes that failed, in that order.
     """
     choice = plugin or PluginChoice()
     slots = {"n_procs": nprocs, "memory_gb": mem_gb, "n_gpu_procs": n_gpu}

@@ -62,10 +62,7 @@ def read_shift_field(path: Path) -> ShiftField:
 def write_itk_field(path: Path, warp: Warp, grid: Grid) -> None:
     """Write a warp as the displacement field that ITK and ANTs read: ``(X, Y, Z, 1, 3)``, LPS mm.
 
-    Parameters
-    ----------
-    grid
-        Of the reference; beyond it there is no displacement.
+    `grid`: of the reference; beyond it there is no displacement.
     """
     points = grid.points()
     displacement = (warp(points) - points).numpy() * _LPS

@@ -17,10 +17,7 @@ _CHUNK_BYTES = 2**20
 def check_image(path: Path, named: Path | None = None) -> None:
     """Refuse an image that nibabel cannot open, that is cut short, or that holds NaN or infinity.
 
-    Raises
-    ------
-    MachineError
-        It cannot be used.
+    Raises `MachineError`: it cannot be used.
     """
     try:
         fault = _fault(path)

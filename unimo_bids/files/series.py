@@ -201,16 +201,10 @@ def read_volume(path: str | Path, series: Series) -> Float32:
 def read_mask(path: str | Path, series: Series) -> npt.NDArray[Any]:
     """Read a mask on the grid of a series.
 
-    Parameters
-    ----------
-    path
-        A 3D NIfTI file, or a 4D one with a mask for each frame. Integers are inside where they
-        are above 0; fractions are soft, divided by their maximum where that is above 1 (percent).
+    `path`: a 3D NIfTI file, or a 4D one with a mask for each frame. Integers are inside where they
+    are above 0; fractions are soft, divided by their maximum where that is above 1 (percent).
 
-    Returns
-    -------
-    ndarray
-        ``(X, Y, Z)`` float32, or ``(X, Y, Z, T)`` in a type no wider than needed, within 0 … 1.
+    Returns ``(X, Y, Z)`` float32, or ``(X, Y, Z, T)`` in a type no wider than needed, within 0 … 1.
     """
     path = Path(path)
     with opened(path) as stream:

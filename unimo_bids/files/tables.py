@@ -22,10 +22,7 @@ def write_table(path: str | Path, columns: Mapping[str, npt.NDArray[np.generic]]
 def read_words(path: str | Path, name: str) -> npt.NDArray[np.str_]:
     """Read one column as it is written.
 
-    Raises
-    ------
-    InputError
-        The table has no such column.
+    Raises `InputError`: the table has no such column.
     """
     header, *rows = (line.split("\t") for line in Path(path).read_text().splitlines())
     if name not in header:

@@ -5,13 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import (
-    File,
-    OutputMultiObject,
-    SimpleInterface,
-    TraitedSpec,
-    traits,
-)
+from nipype.interfaces.base import File, OutputMultiObject, SimpleInterface, TraitedSpec, traits
 
 from unimo_bids.interfaces.series import ResampleInput
 

@@ -138,10 +138,7 @@ class DeformationNetwork(nn.Module):
         masks
             ``(2, X, Y, Z)`` of both, if there are any.
 
-        Returns
-        -------
-        Tensor
-            ``(3, M, M, M)`` RAS mm, of ``window.modes``.
+        Returns ``(3, M, M, M)`` RAS mm, of ``window.modes``.
         """
         images = torch.stack([window.read(image) for image in (fixed, moving)])
         shapes = None if masks is None else torch.stack([window.read(mask) for mask in masks])

@@ -121,22 +121,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Corrected:
-    """A series, and what is known of it once it is corrected.
+    """A raw series, and what is known of it once it is corrected.
 
-    Attributes
-    ----------
-    series
-        The raw one.
-    estimate
-        Poses and what is known about them.
-    comparison
-        Before and after.
-    columns
-        As in ``*_motion.tsv``.
-    summary
-        As in ``*_summary.json``.
-    paths
-        The outputs that were written.
+    Columns are those of ``*_motion.tsv``, the summary that of ``*_summary.json``; paths are those
+    of the outputs.
     """
 
     series: Series

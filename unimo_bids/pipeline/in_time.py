@@ -27,10 +27,7 @@ def even_times(
 ) -> tuple[EvenTimes | None, list[str]]:
     """What interpolates frames in time, if that was asked for, and why it cannot be.
 
-    Parameters
-    ----------
-    about
-        What sidecars say of slices, or the sidecar.
+    `about`: what sidecars say of slices, or the sidecar.
     """
     if share is None:
         return None, []
@@ -64,10 +61,7 @@ def in_time(
 ) -> Then | None:
     """Interpolation in time, for `correction.write_corrected` and in a space; None for none.
 
-    Parameters
-    ----------
-    warps
-        Reference → volume, of each frame.
+    `warps`: reference → volume, of each frame.
     """
     if even is None:
         return None

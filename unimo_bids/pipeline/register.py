@@ -70,18 +70,9 @@ class Side:
 
 @dataclass(frozen=True)
 class Registered:
-    """Two volumes, and the pose between them.
+    """Two volumes, the pose between them, and the outputs.
 
-    Attributes
-    ----------
-    fixed, moving
-        What was registered to what.
-    pair
-        The pose, and what is known of it.
-    paths
-        The outputs that were written.
-    bent
-        What bends the fixed volume before the pose; None where that was not asked for.
+    What bends the fixed volume before the pose is None where that was not asked for.
     """
 
     fixed: Side

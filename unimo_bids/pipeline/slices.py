@@ -19,6 +19,7 @@ from unimo_bids.motion.slices.history import Excitation, usual_t1
 from unimo_bids.motion.slices.timing import slice_times
 from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.pipeline.rebuilt import Rebuilt, SliceResult
+from unimo_bids.qc.columns import described
 from unimo_bids.qc.confounds import MOTION_NAMES, finite_parameters
 from unimo_bids.spatial.warp import Warp
 from unimo_bids.words import Slices
@@ -169,22 +170,19 @@ def slice_columns(slices: SliceMotion) -> dict[str, NDArray[np.generic]]:
 
 def describe_slices() -> dict[str, dict[str, Any]]:
     """Explain every column of the table of slices, for its JSON sidecar."""
-    columns: dict[str, dict[str, Any]] = {
-        "time": {"Description": "Of the slice, from the start of the series.", "Units": "s"},
-        "frame": {"Description": "Number of the frame, counted from 0."},
-        "slice": {"Description": "Index of the slice along its axis, counted from 0."},
-        "sd": {
-            "Description": "Standard deviation of the pose: displacement of the head's surface,"
-            " root mean square.",
-            "Units": "mm",
-        },
-        "gain": {"Description": "Intensity of the slice relative to its frame's.", "Units": "1"},
+    columns = {
+        "time": described("Of the slice, from the start of the series.", "s"),
+        "frame": described("Number of the frame, counted from 0."),
+        "slice": described("Index of the slice along its axis, counted from 0."),
+        "sd": described(
+            "Standard deviation of the pose: displacement of the head's surface, root mean square.",
+            "mm",
+        ),
+        "gain": described("Intensity of the slice relative to its frame's.", "1"),
     }
     for name in MOTION_NAMES:
         kind, axis = name.split("_")
         what = "Translation of the brain's centre along" if kind == "trans" else "Rotation about"
-        columns[name] = {
-            "Description": f"{what} {axis} (RAS), from the reference to the slice.",
-            "Units": "mm" if kind == "trans" else "rad",
-        }
+        text = f"{what} {axis} (RAS), from the reference to the slice."
+        columns[name] = described(text, "mm" if kind == "trans" else "rad")
     return columns

@@ -170,7 +170,8 @@ def _through(
     from unimo_bids.spaces.templates import anatomy_template
 
     @cache
-    def there(anatomy: Anatomy) -> SpacePose:
+    def there() -> SpacePose:
+        assert anatomy is not None
         return find_space(anatomy_template(anatomy).head, run, same_head=True, device=device)
 
     def pose(template: Template) -> SpacePose | None:
@@ -178,11 +179,11 @@ def _through(
         if anatomy is None or target not in (anatomy.name, *anatomy.transforms):
             return None
         if target == anatomy.name:
-            return there(anatomy)
-        if there(anatomy).doubts:
+            return there()
+        if there().doubts:
             return None
         before = read_composite(anatomy.transforms[target])
-        return through(there(anatomy), before, template.head, run)
+        return through(there(), before, template.head, run)
 
     return pose
 

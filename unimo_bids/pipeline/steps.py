@@ -42,10 +42,7 @@ def read_echoes(
 ) -> tuple[Series, list[str]]:
     """Read the first echo, and check all; what was repaired, a sentence each.
 
-    Parameters
-    ----------
-    keep
-        Given every echo, one after the other: only the first stays in memory.
+    `keep`: given every echo, one after the other: only the first stays in memory.
     """
     first, *others = paths
     series = read_series(first)
@@ -202,10 +199,7 @@ def estimate(
 ) -> MotionEstimate:
     """Poses of all frames; reference −1 where that was scanned apart.
 
-    Parameters
-    ----------
-    tracking
-        Rough poses to begin with; without them, the series is tracked first.
+    `tracking`: rough poses to begin with; without them, the series is tracked first.
     """
     estimate = partial(
         estimate_motion,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unimo_bids.deformation.epi import Distortion
 from unimo_bids.deformation.shape import rigid_part
+from unimo_bids.qc.columns import described
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 
@@ -44,6 +45,6 @@ def describe_bending() -> dict[str, dict[str, Any]]:
     of = "over the brain, of what distortion moved in the frame, relative to the reference, from"
     of += " where the closest rigid motion has it; undone in the corrected series."
     return {
-        "bending_mean": {"Description": f"Mean distance, {of}", "Units": "mm"},
-        "bending_max": {"Description": f"Largest distance, {of}", "Units": "mm"},
+        "bending_mean": described(f"Mean distance, {of}", "mm"),
+        "bending_max": described(f"Largest distance, {of}", "mm"),
     }

@@ -67,8 +67,6 @@ def auto_fd_radius(brain_radius_mm: float) -> float:
     50 mm (Power et al. 2012) belong to an adult brain, whose volume is that of a ball of 70 mm; a
     fetal brain of 100 ml (29 mm) gets 21 mm.
 
-    Examples
-    --------
     >>> auto_fd_radius(70)
     50.0
     """
@@ -120,10 +118,7 @@ def confounds_table(
     non_steady
         Frames at the start that are not in steady state.
 
-    Returns
-    -------
-    dict
-        Name to ``(T,)``: float64, 0/1 as int64, or str. `describe_columns` explains each.
+    Returns columns ``(T,)`` by name: float64, 0/1 as int64, or str, as `describe_columns` has it.
     """
     settings = settings or ConfoundSettings()
     if not np.isfinite(poses).all():

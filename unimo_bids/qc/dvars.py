@@ -131,8 +131,6 @@ def _share_of_noise(frames: int) -> float:
     so the lower quartiles lie too near: 0.62 of 1.349 for 6 frames. The correlation of neighbours
     about their own mean is expected at ``-1 / N``, not 0.
 
-    Examples
-    --------
     >>> [round(_share_of_noise(frames), 2) for frames in (6, 10, 20, 100, 1000)]
     [0.68, 0.8, 1.01, 1.0, 1.0]
     """

@@ -23,10 +23,7 @@ def motion_parameters(poses: Float64, center: Float64) -> Float64:
     A turn of 181° about an axis is one of 179° about its opposite; of the two, each frame gets the
     one nearer to the frame before.
 
-    Returns
-    -------
-    ndarray
-        ``(T, 6)``: rotation vector (rad), translation of the centre (mm).
+    Returns ``(T, 6)``: rotation vector (rad), translation of the centre (mm).
     """
     rotation, translation = (
         part.numpy()
@@ -116,10 +113,7 @@ def rms_displacement(poses: Float64, center: Float64, radius: float = SPHERE_RAD
     Jenkinson 1999: with ``D_t = T_t - T_{t-1} = [A | b]`` and the ball about the centre c,
     ``rms² = radius²/5 tr(AᵀA) + |A c + b|²``. Exact for any turn.
 
-    Returns
-    -------
-    ndarray
-        ``(T,)`` mm, NaN for the first frame.
+    Returns ``(T,)`` mm, NaN for the first frame.
     """
     poses = np.asarray(poses, dtype=np.float64)
     return np.concatenate([[np.nan], rms_between(poses[:-1], poses[1:], center, radius)])

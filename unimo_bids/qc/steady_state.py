@@ -22,11 +22,8 @@ def count_non_steady(series: Any) -> int:
     that moves within the field of view, and a fetus within its mother, hardly changes it, unlike
     the mean within a mask. How the means are judged: `leading_outliers`.
 
-    Parameters
-    ----------
-    series
-        ``(X, Y, Z, T)``, anything that gives a frame for ``series[..., t]``: as acquired, since
-        correcting for motion brings empty borders in.
+    `series`: ``(X, Y, Z, T)``, anything that gives a frame for ``series[..., t]``: as acquired,
+    since correcting for motion brings empty borders in.
     """
     frames = min(series.shape[3], STEADY.frames)
     means = [np.asarray(series[..., t]).mean(dtype=np.float64) for t in range(frames)]
@@ -41,13 +38,8 @@ def leading_outliers(signal: Float64) -> int:
     towards the median, as relaxing magnetisation does. A run that stops on its way is the level
     before a movement, and is judged among itself: so a movement costs a few frames at most.
 
-    Parameters
-    ----------
-    signal
-        ``(T,)`` one value per frame.
+    `signal`: ``(T,)`` one value per frame.
 
-    Examples
-    --------
     >>> steady = np.tile([100.0, 101.0, 100.0, 99.0], 10)
     >>> leading_outliers(np.concatenate([[150, 120, 108], steady]))
     3

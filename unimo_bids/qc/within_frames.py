@@ -9,28 +9,30 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from unimo_bids.qc.columns import described
+
 SLICE_CONFOUNDS: dict[str, dict[str, Any]] = {  # for their JSON sidecar
-    "within_frame_max": {
-        "Description": "Largest displacement between two slices of the frame, on the brain's"
-        " surface. 0 where one pose explains all slices.",
-        "Units": "mm",
-    },
-    "within_frame_rms": {
-        "Description": "Root mean square displacement of the frame's slices from their mean"
-        " place, on the brain's surface.",
-        "Units": "mm",
-    },
-    "slice_coverage": {
-        "Description": "Share of the brain that slices of the frame came near to; the rest is 0"
-        " in the corrected series.",
-        "Units": "1",
-    },
-    "spin_history_rms": {
-        "Description": "Relative change of the brain's brightness by spin history, as fitted,"
-        " root mean square over voxels; n/a where it was not looked at. The sidecar of the"
-        " corrected series says whether it was removed.",
-        "Units": "1",
-    },
+    "within_frame_max": described(
+        "Largest displacement between two slices of the frame, on the brain's surface. 0 where one"
+        " pose explains all slices.",
+        "mm",
+    ),
+    "within_frame_rms": described(
+        "Root mean square displacement of the frame's slices from their mean place, on the brain's"
+        " surface.",
+        "mm",
+    ),
+    "slice_coverage": described(
+        "Share of the brain that slices of the frame came near to; the rest is 0 in the corrected"
+        " series.",
+        "1",
+    ),
+    "spin_history_rms": described(
+        "Relative change of the brain's brightness by spin history, as fitted, root mean square"
+        " over voxels; n/a where it was not looked at. The sidecar of the corrected series says"
+        " whether it was removed.",
+        "1",
+    ),
 }
 
 

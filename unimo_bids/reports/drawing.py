@@ -36,10 +36,7 @@ Float32 = npt.NDArray[np.float32]
 def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
     """Draw a run.
 
-    Returns
-    -------
-    list of Path
-        The files written, ``<entities>_desc-<what>_bold.<svg|webp|json>``.
+    Returns the files written, ``<entities>_desc-<what>_bold.<svg|webp|json>``.
     """
     folder = Path(figures_dir)
     make_folder(folder)

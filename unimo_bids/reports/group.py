@@ -19,9 +19,7 @@ _STRIPS = ("fd_mean", "tsnr_gain", "uncorrected_percent")
 
 
 def write_group_report(
-    out_dir: str | Path,
-    summaries: Mapping[str, Path] | None = None,
-    lacking: Sequence[str] = (),
+    out_dir: str | Path, summaries: Mapping[str, Path] | None = None, lacking: Sequence[str] = ()
 ) -> tuple[Path, Path]:
     """Write the table of all runs, or of some, and its page.
 

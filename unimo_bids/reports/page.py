@@ -21,10 +21,7 @@ _PLAIN = " !$&'()*+,-./:;=?@[]_~"
 def write_page(path: Path, template: str, script: str, **content: object) -> None:
     """Fill in a template and write it.
 
-    Parameters
-    ----------
-    script
-        The page's script, in ``templates``: the only one that a browser will run on it.
+    `script`: the page's script, in ``templates``: the only one that a browser will run on it.
     """
     code = _text(script)
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()

@@ -78,10 +78,7 @@ def write_participant_report(
         With more than these, each session has a page of its own, ``<participant>_ses-1.html``, to
         which the participant's leads.
 
-    Returns
-    -------
-    Path
-        ``<out_dir>/<participant>.html``
+    Returns ``<out_dir>/<participant>.html``.
     """
     out_dir = Path(out_dir)
     if Path(participant).name != participant or not participant.startswith("sub-"):
@@ -154,9 +151,7 @@ def _shown(run: _Run, found: Mapping[str, Mapping[str, Path]]) -> _Run:
     files = found.get(run.entities, {})
     figures = (_read_figure(section, run.anchor, files) for section in SECTIONS)
     return replace(
-        run,
-        href=f"#{run.anchor}",
-        figures=[figure for figure in figures if figure is not None],
+        run, href=f"#{run.anchor}", figures=[figure for figure in figures if figure is not None]
     )
 
 

@@ -171,8 +171,6 @@ def run_order(entities: str) -> list[tuple[tuple[int, str], ...]]:
 def session_page(entities: str) -> str | None:
     """Name of the page that a run's session has if sessions have pages; None without a session.
 
-    Examples
-    --------
     >>> session_page("sub-01_ses-a_task-rest")
     'sub-01_ses-a.html'
     """

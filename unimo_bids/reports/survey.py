@@ -83,17 +83,13 @@ def plan_survey(
     if not mask.any():
         mask = np.ones_like(mask)
     # a series that is cropped at the brain must not look all core
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=view.sizes[_axes_of(view)])
+    sizes = view.sizes[view.orientation[:, 0].astype(int)]  # along the volume's own axes
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=sizes)
     inside = np.flatnonzero(mask)
     order = np.argsort(depth[1:-1, 1:-1, 1:-1].ravel()[inside], kind="stable")
     chosen = np.linspace(0, len(inside) - 1, min(len(inside), _CARPET_VOXELS)).round().astype(int)
     slices = np.unravel_index(inside, mask.shape)[slice_axis]
     return Plan(view, window, pixel_mm, shown, inside[order][chosen], inside, slices)
-
-
-def _axes_of(view: View) -> npt.NDArray[np.intp]:
-    """Which axis in RAS order each axis of the volume is."""
-    return view.orientation[:, 0].astype(int)
 
 
 def survey(series: Series, plan: Plan) -> Survey:

@@ -101,13 +101,8 @@ class Artefact:
 def acquisition_times(slices: int, interleave: int = 2, bands: int = 1) -> NDArray[np.float64]:
     """When each slice is acquired, in repetition times from the start of the frame, ``(Z,)``.
 
-    Parameters
-    ----------
-    bands
-        Slices that are excited at once, evenly spread; they divide all.
+    `bands`: slices that are excited at once, evenly spread; they divide all.
 
-    Examples
-    --------
     >>> acquisition_times(4, interleave=2).tolist()
     [0.0, 0.5, 0.25, 0.75]
     >>> acquisition_times(4, bands=2).tolist()

@@ -73,10 +73,7 @@ def haar(frames: int, translation_mm: float, seed: int) -> Poses:
 def replay(path: str | Path, name: str, frames: int | None = None, start: int = 0) -> Poses:
     """Play back a recorded trajectory, at rest in its frame ``start``.
 
-    Parameters
-    ----------
-    path
-        ``.npz`` with ``<name>_rotvec_rad (T, 3)`` and ``<name>_trans_mm (T, 3)``.
+    `path`: ``.npz`` with ``<name>_rotvec_rad (T, 3)`` and ``<name>_trans_mm (T, 3)``.
     """
     with np.load(path) as recordings:
         names = sorted(
@@ -102,11 +99,7 @@ def replay(path: str | Path, name: str, frames: int | None = None, start: int = 
 # Size of steps within a burst (degrees, mm per axis) and share of frames in a burst, set so that
 # median, 95th percentile, largest step and largest excursion are about those of the 45 recorded
 # trajectories: mild their 10th percentile, typical their median, severe their 90th percentile.
-_SEVERITY = {
-    "mild": (2.2, 1.2, 0.15),
-    "typical": (3.6, 2.2, 0.25),
-    "severe": (6.0, 4.0, 0.4),
-}
+_SEVERITY = {"mild": (2.2, 1.2, 0.15), "typical": (3.6, 2.2, 0.25), "severe": (6.0, 4.0, 0.4)}
 
 REACH = 60.0  # mm; the recordings' largest excursions are 50-75 mm
 

@@ -148,15 +148,9 @@ def render(
 ) -> NDArray[np.float32]:
     """One volume of an object alone, without any artefact.
 
-    Parameters
-    ----------
-    pose
-        ``(4, 4)`` RAS mm: the object's point ``x`` appears at ``pose @ x``.
+    `pose`: ``(4, 4)`` RAS mm: the object's point ``x`` appears at ``pose @ x``.
 
-    Returns
-    -------
-    ndarray
-        ``(X, Y, Z)`` float32.
+    Returns ``(X, Y, Z)`` float32.
     """
     psf_mm = default_psf(affine) if psf_mm is None else psf_mm
     grid = Grid((shape[0], shape[1], shape[2]), np.asarray(affine, dtype=np.float64), psf_mm)

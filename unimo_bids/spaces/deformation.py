@@ -148,8 +148,12 @@ def _grid(template: Side, run: Side, matrix: Tensor, size: float) -> Grid:
         assert side.mask is not None
         voxels = (side.mask > 0.5).nonzero().double().cpu()
         ends.append(rigid.transform(onto @ side.grid.affine, voxels))
-    places = torch.cat(ends)
-    low, high = places.amin(dim=0) - _MARGIN * size, places.amax(dim=0) + _MARGIN * size
+    return cubes_around(torch.cat(ends), size, _MARGIN * size, axes)
+
+
+def cubes_around(places: Tensor, size: float, margin: float, axes: Tensor) -> Grid:
+    """Cubes of a size around places ``(N, 3)``, mm along axes, the columns of ``(3, 3)``."""
+    low, high = places.amin(dim=0) - margin, places.amax(dim=0) + margin
     affine = torch.eye(4, dtype=torch.float64)
     affine[:3, :3], affine[:3, 3] = size * axes, axes @ low
     x, y, z = ((high - low) / size).ceil().int().add(1).tolist()

@@ -88,10 +88,7 @@ def parse_spaces(words: Iterable[str]) -> tuple[Space, ...]:
 def output_spaces(words: Sequence[str], own: Sequence[str]) -> list[Space]:
     """All spaces that are asked for besides the run's own, by name and by one's own templates.
 
-    Raises
-    ------
-    InputError
-        Two have the same name, or there is no template to find the head's axes on.
+    Raises `InputError`: two have the same name, or there is no template to find the head's axes on.
     """
     named = parse_spaces(words)
     spaces = [

@@ -22,7 +22,7 @@ from unimo_bids.registration.pair import register_volumes
 from unimo_bids.registration.search import rotation_grid
 from unimo_bids.registration.sides import Side, make_side
 from unimo_bids.spaces.affine import COARSE, FINE, Fit, TwoHeads, fit_affine
-from unimo_bids.spaces.deformation import Deformation, find_deformation
+from unimo_bids.spaces.deformation import Deformation, cubes_around, find_deformation
 from unimo_bids.spaces.thresholds import DOUBTS
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, inside
@@ -37,17 +37,7 @@ _AROUND = 20.0  # mm of surroundings that are shown of an upright head
 
 @dataclass(frozen=True)
 class Head:
-    """An image of a head, and the brain in it.
-
-    Attributes
-    ----------
-    image
-        ``(X, Y, Z)``
-    mask
-        ``(X, Y, Z)`` soft, 0 … 1.
-    grid
-        Of both.
-    """
+    """An image of a head ``(X, Y, Z)``, a soft mask of its brain (0 … 1), and the grid of both."""
 
     image: NDArray[np.floating]
     mask: NDArray[np.floating]
@@ -62,6 +52,10 @@ class Head:
     def center(self) -> Tensor:
         """Of the brain, ``(3,)`` RAS mm."""
         return centroid(torch.from_numpy(np.asarray(self.mask > 0.5)), self.grid)
+
+    def side(self, device: str) -> Side:
+        """As it is registered."""
+        return make_side(self.image, self.grid.affine.numpy(), self.mask, device)
 
     def coarser(self, spacing: float) -> Head:
         """The same with voxels of this size, if they are finer."""
@@ -148,10 +142,7 @@ def find_space(
 ) -> SpacePose:
     """Find the affine from a template to a run's image of any orientation and contrast.
 
-    Parameters
-    ----------
-    same_head
-        The template is an image of who is scanned: nothing is stretched or bent.
+    `same_head`: the template is an image of who is scanned: nothing is stretched or bent.
     """
     size = 1.0 if same_head else run.radius / template.radius
     small = template.coarser(_FINEST * template.radius)
@@ -167,10 +158,7 @@ def find_space(
     )
     scale = torch.diag(torch.tensor([size] * 3 + [1.0], dtype=torch.float64))
     start = torch.from_numpy(pair.pose) @ scale
-    fixed, moving = (
-        make_side(head.image, head.grid.affine.numpy(), head.mask, device).around_head()
-        for head in (small, run)
-    )
+    fixed, moving = (head.side(device).around_head() for head in (small, run))
     moving = moving.evened()
     turns = [start @ turn for turn in _half_turns(template.center)]
     fits = [fit_affine(fixed, moving, turn, COARSE, same_head=same_head) for turn in turns]
@@ -196,11 +184,7 @@ def through(anatomy: SpacePose, before: Warp, template: Head, run: Head) -> Spac
         Where the standard space's are in the anatomical image.
     """
     found = replace(anatomy, before=before)
-    fixed, moving = (
-        make_side(head.image, head.grid.affine.numpy(), head.mask, "cpu")
-        for head in (template, run)
-    )
-    overlap, seen = _overlap(fixed, moving, found.warp)
+    overlap, seen = _overlap(template.side("cpu"), run.side("cpu"), found.warp)
     found = replace(found, overlap=overlap, seen=seen)
     return replace(found, doubts=_doubts(found))
 
@@ -261,10 +245,7 @@ def _all_rotations(fixed: Side, moving: Side, size: float) -> list[Tensor]:
 def upright(found: SpacePose, center: Tensor) -> SpacePose:
     """The same pose without stretches: a head in its own size along the template's axes.
 
-    Parameters
-    ----------
-    center
-        ``(3,)`` RAS mm, of the brain in the run; it becomes the origin.
+    `center`: ``(3,)`` RAS mm, of the brain in the run; it becomes the origin.
     """
     turn = rigid.nearest_rotation(torch.from_numpy(found.matrix[:3, :3]))
     matrix = rigid.from_rotation(turn, center.to(turn)).numpy()
@@ -276,12 +257,7 @@ def upright_grid(found: SpacePose, run: Head) -> Grid:
     voxels = torch.from_numpy(np.argwhere(run.mask > 0.5)).double()
     world = rigid.transform(run.grid.affine, voxels)
     places = rigid.transform(torch.linalg.inv(torch.from_numpy(found.matrix)), world)
-    low, high = places.amin(dim=0) - _AROUND, places.amax(dim=0) + _AROUND
-    size = run.grid.cube
-    x, y, z = ((high - low) / size).ceil().int().add(1).tolist()
-    affine = torch.diag(torch.tensor([size] * 3 + [1.0], dtype=torch.float64))
-    affine[:3, 3] = low
-    return Grid((x, y, z), affine)
+    return cubes_around(places, run.grid.cube, _AROUND, torch.eye(3, dtype=torch.float64))
 
 
 def _half_turns(center: Tensor) -> list[Tensor]:

@@ -57,10 +57,7 @@ _WRONG, _RIGHT = 0.5, 0.8  # Dice of what is no brain and what is one; between, 
 class Batch:
     """What one step sees.
 
-    Attributes
-    ----------
-    windows
-        What *find* sees of them: the number of the volume, and where.
+    `windows`: what *find* sees of them: the number of the volume, and where.
     """
 
     examples: list[Example]

@@ -180,13 +180,7 @@ def _affine(grid: Grid) -> space.Grid:
 
 
 def _scan(
-    seen: Tensor,
-    grid: Grid,
-    rng: Random,
-    generator: torch.Generator,
-    *,
-    clean: bool,
-    crowded: bool,
+    seen: Tensor, grid: Grid, rng: Random, generator: torch.Generator, *, clean: bool, crowded: bool
 ) -> tuple[Tensor, Tensor]:
     """Image and mask of intensity, presence and brain ``(3, X, Y, Z)``."""
     image, present, brain = seen

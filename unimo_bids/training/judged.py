@@ -155,10 +155,7 @@ def last_lost(many: int, seed: int) -> NDArray[np.bool_]:
 class Judged:
     """How far one way is off: means over frames, mm, degrees and mm.
 
-    Attributes
-    ----------
-    off
-        Root mean square displacement of a ball as large as the head.
+    `off`: root mean square displacement of a ball as large as the head.
     """
 
     way: str

@@ -110,9 +110,7 @@ def train(
     if kernels:
         optimisers["muon"] = Muon(kernels)
     averaged = torch.optim.swa_utils.AveragedModel(
-        network,
-        multi_avg_fn=partial(_average, schedule.averaging),
-        use_buffers=True,
+        network, multi_avg_fn=partial(_average, schedule.averaging), use_buffers=True
     )
     state: dict[str, _Stateful] = {"network": network, "averaged": averaged, **optimisers}
     first = _resumed(folder / CHECKPOINT, state, schedule)
@@ -141,7 +139,8 @@ def train(
                 optimiser.step()
             averaged.update_parameters(network)
             history.append({name: float(value.detach()) for name, value in found.items()})
-            done, late = step + 1, _over(started, minutes)
+            done = step + 1
+            late = minutes is not None and time.monotonic() - started > 60 * minutes
             if done % every == 0 or done == schedule.steps or late:
                 means = {name: float(np.mean([h[name] for h in history])) for name in found}
                 spent = (time.monotonic() - since) / len(history)
@@ -152,10 +151,6 @@ def train(
             if late and done < schedule.steps:
                 return None
     return averaged.module
-
-
-def _over(started: float, minutes: float | None) -> bool:
-    return minutes is not None and time.monotonic() - started > 60 * minutes
 
 
 def _checkpoint(path: Path, state: dict[str, _Stateful], schedule: Schedule, step: int) -> None:

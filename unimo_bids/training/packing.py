@@ -37,10 +37,7 @@ def pack(objects: Sequence[DataclassInstance], path: Path) -> None:
 def unpacked(path: Path, make: Callable[..., Made], what: str, command: str) -> list[Made]:
     """Read the file; `make` is given the fields of each object.
 
-    Parameters
-    ----------
-    what, command
-        For refusals: what the file should hold, and what makes one.
+    `what`, `command`: for refusals: what the file should hold, and what makes one.
     """
     try:
         with np.load(path) as file:

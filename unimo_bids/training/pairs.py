@@ -108,7 +108,8 @@ class Pairs:
             Whether masks are given, and whether contrasts differ.
         """
         what = what or KINDS[rng.choice(len(KINDS), p=SHARES)]
-        thing = organ(rng) if what == "organ" else self._head(rng, what)
+        heads = self.heads.get(what)  # organs are made up
+        thing = organ(rng) if heads is None else heads[rng.integers(len(heads))]
         radius = float(rng.uniform(*_RADII[what]))
         if turn is None:
             turn = 180.0 if rng.random() < _ANY_ROTATION else float(rng.choice((5.0, 20.0, 60.0)))
@@ -130,15 +131,12 @@ class Pairs:
         grid = _draw_grid(rng, radius, shift)
         grids = [grid, _draw_grid(rng, radius, shift) if rng.random() < _OTHER_GRID else grid]
         labels = torch.from_numpy(thing.labels).to(self.device)
-        shrink, how = stretch / scale, {"apart": _APART[what], "clean": clean}
+        shrink, apart = stretch / scale, _APART[what]
         scans = [
-            _scan(thing, labels, look, pose, shrink, own_grid, rng, **how)
+            _scan(thing, labels, look, pose, shrink, own_grid, rng, apart=apart, clean=clean)
             for look, pose, own_grid in zip(looks, poses, grids, strict=True)
         ]
         return _as_read(scans, poses, masked, what, radius, rng, clean)
-
-    def _head(self, rng: Random, what: What) -> Packed:
-        return self.heads[what][rng.integers(len(self.heads[what]))]
 
 
 def organ(rng: Random) -> Packed:

@@ -12,15 +12,7 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from unimo_bids.networks.alignment import Representation, align, slerp
-from unimo_bids.networks.pose import (
-    RIGHT_DEG,
-    VOXELS,
-    WIDTH,
-    PoseNetwork,
-    Seen,
-    Volumes,
-    seen,
-)
+from unimo_bids.networks.pose import RIGHT_DEG, VOXELS, WIDTH, PoseNetwork, Seen, Volumes, seen
 from unimo_bids.networks.weights import quick_arithmetic
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.interpolation import sample_linear

@@ -59,9 +59,7 @@ def seek_distortion(
     if not seeks_distortion(run, settings):
         return poses
     deform = pe.Node(
-        SeekDistortion(axis=_axis(run), how=settings.deformation),
-        name="deform",
-        **resources,
+        SeekDistortion(axis=_axis(run), how=settings.deformation), name="deform", **resources
     )
     if run.field_map is not None:
         measured = run.field_map

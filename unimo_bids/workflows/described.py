@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from nipype.pipeline import engine as pe
 
@@ -22,10 +21,7 @@ class DescribedWorkflow(pe.Workflow):
     def described(self) -> list[str]:
         """Paragraphs of this workflow and those within, each once, in the order of the nodes."""
         paragraphs = list(self.desc)
-        for node in self._nodes_in_order():
+        for node in sorted(self._graph.nodes(), key=lambda node: str(node.name)):
             if isinstance(node, DescribedWorkflow):
                 paragraphs += [text for text in node.described() if text not in paragraphs]
         return paragraphs
-
-    def _nodes_in_order(self) -> list[Any]:
-        return sorted(self._graph.nodes(), key=lambda node: str(node.name))

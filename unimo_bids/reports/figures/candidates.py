@@ -32,16 +32,7 @@ def draw_candidates(
 ) -> None:
     """Draw a row for each candidate: cuts through its centre, with a ball of its volume.
 
-    Parameters
-    ----------
-    path
-        Where.
-    volume
-        ``(X, Y, Z)`` in which they were found.
-    affine
-        ``(4, 4)`` indices → RAS mm.
-    candidates, chosen
-        See `summary.headings`.
+    The volume ``(X, Y, Z)`` is that in which they were found; `summary.headings` names them.
     """
     pixel_mm, row = _SEEN_MM / _PIXELS, _CUTS * _PIXELS / (3 * _PIXELS + 2 * _GAP)
     height = len(candidates) * (row + _BETWEEN)

@@ -63,8 +63,6 @@ def write_upwards(image: Image.Image, center: tuple[float, float], text: str) ->
 def ticks(low: float, high: float, most: int, least_step: float = 0.0) -> tuple[Array, list[str]]:
     """Round numbers in a range, at most so many about, and how they are written.
 
-    Examples
-    --------
     >>> values, written = ticks(-0.7, 0.5, 6)
     >>> written
     ['−0.6', '−0.4', '−0.2', '0.0', '0.2', '0.4']

@@ -100,18 +100,9 @@ def draw_masks(
     masks: npt.NDArray[Any],
     window: tuple[float, float],
 ) -> None:
-    """Draw frames with the outlines of their own masks, and the volume of every mask.
+    """Draw raw frames with the outlines of their own masks, and the volume of every mask.
 
-    Parameters
-    ----------
-    path, record
-        As of the other figures.
-    series
-        The raw series.
-    masks
-        ``(X, Y, Z, T)`` within 0 … 1, a mask for each frame.
-    window
-        Which intensities are shown.
+    Masks are ``(X, Y, Z, T)`` within 0 … 1; the window is that of the intensities shown.
     """
     frames = masks.shape[3]
     shown = np.unique(np.linspace(0, frames - 1, min(frames, _FRAMES)).round().astype(int))

@@ -179,7 +179,7 @@ def status_strip(ax: Axes, record: RunRecord) -> None:
     ax.spines[:].set_visible(False)
     if handles:
         ax.legend(handles=handles, loc="upper right", bbox_to_anchor=(1.005, -1.6), ncols=4)
-    place = {"transform": ax.transAxes, "ha": "right", "va": "center"}
+    place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "center"}
     ax.text(-0.012, 0.5, "status", color=QUIET, size=8.5, **place)
     frames_axis(ax, len(given), labelled=True)
 

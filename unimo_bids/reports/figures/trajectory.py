@@ -26,7 +26,8 @@ def draw_trajectory(path: Path, record: RunRecord) -> None:
     cosine = (np.trace(poses[:, :3, :3], axis1=1, axis2=2) - 1) / 2
     angle = np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))
     frames = np.arange(len(poses))
-    norm = Normalize(0, max(len(poses) - 1, 1))
+    span = (0.0, max(len(poses) - 1.0, 1.0))
+    norm = Normalize(*span)
     with style.svg_figure(path, 10, 4.3) as figure:
         space = figure.add_axes((-0.01, 0.0, 0.5, 1.06), projection="3d")
         assert isinstance(space, Axes3D)
@@ -41,7 +42,7 @@ def draw_trajectory(path: Path, record: RunRecord) -> None:
         top = float(np.nanmax(angle, initial=0.1))
         ax.set(title="Angle from the reference, degrees", ylim=(-0.03 * top, 1.08 * top))
         bar = figure.add_axes((0.56, 0.075, 0.435, 0.028))
-        style.color_bar(bar, (norm.vmin, norm.vmax), style.TIME, orientation="horizontal")
+        style.color_bar(bar, span, style.TIME, orientation="horizontal")
         bar.set(xticks=[])
 
 
