@@ -21,7 +21,14 @@ _AGE = re.compile(r"age|age_(years?|months?|weeks?|days?|at_scan|scan)")
 _GROUPS = {
     "fetal": ("fetal", "fetus", "fetuses", "foetal", "foetus", "foetuses"),
     "infant": (
-        *("infant", "infants", "neonate", "neonates", "neonatal", "newborn", "baby", "toddler"),
+        "infant",
+        "infants",
+        "neonate",
+        "neonates",
+        "neonatal",
+        "newborn",
+        "baby",
+        "toddler",
     ),
     "adult": ("adult", "adults"),
 }
