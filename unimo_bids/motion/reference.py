@@ -88,12 +88,14 @@ def explained_better(scan: Scan, track: Track) -> Usual | None:
     if track.similarity[usual] >= TRACKING.doubtful and not track.searched[usual]:
         pose = track.poses[usual]
     starts = track.poses @ rigid.inverse(pose)
-    for _ in range(2):  # the second time, the mask is where the first has found the head
+    # the second time, the mask is where the first has found the head; before, no frame is worth a
+    # search that would most often be in vain
+    for search in (False, True):
         try:
             other = seen_from(scan, usual, pose)
         except MaskError:
             return None
-        found = follow_images(other, other.reference_image[None], starts)
+        found = follow_images(other, other.reference_image[None], starts, search=search)
         own = _pose(found, usable, scan.reference, usual)
         pose, starts = rigid.inverse(own), found.poses
         before, after = (1 - one.similarity[others] ** 2 for one in (track, found))

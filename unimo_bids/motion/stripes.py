@@ -84,7 +84,8 @@ def unstriped(scan: Scan, way: Way, first: Stripes | None) -> tuple[Scan, Way, s
             every = np.flatnonzero(scan.usable)
             stripes = _across(frames, found.images[0], found.refined.poses, every)[first.axis]
         frames = without_stripes(frames, stripes)
-        track = follow_images(frames, found.images, found.refined.poses)
+        # most often this is in vain; once it is not, frames that are still unexplained are searched
+        track = follow_images(frames, found.images, found.refined.poses, search=number > 0)
         steady, refined, image, contrasts = refine_to_template(frames, track)
         found = Way(refined, image, track)
         before, after = (1 - one.refined.similarity[scan.usable] ** 2 for one in (way, found))

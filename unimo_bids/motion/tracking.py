@@ -21,8 +21,7 @@ from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.thresholds import LOSSES, QUALITY, TRACKING
 from unimo_bids.registration.gauss_newton import Registration, register
-from unimo_bids.registration.levels import Level
-from unimo_bids.registration.search import search_poses
+from unimo_bids.registration.search import search_poses, turned
 from unimo_bids.registration.target import Target
 from unimo_bids.spatial import rigid
 
@@ -63,10 +62,12 @@ def well_tracked(track: Track, usable: NDArray[np.bool_], reference: int) -> NDA
     return np.asarray(good)
 
 
-def follow_images(scan: Scan, images: Tensor, starts: Tensor | None = None) -> Track:
+def follow_images(
+    scan: Scan, images: Tensor, starts: Tensor | None = None, *, search: bool = True
+) -> Track:
     """Follow the head through a scan by images ``(J, X, Y, Z)`` of it, from poses if any are known.
 
-    Parameters are those of `follow`.
+    Parameters are those of `follow`; the scan's settings may forbid a search, too.
     """
     coarse, points = scan.coarse, scan.settings.coarse_points
     copies = coarse.images
@@ -83,7 +84,7 @@ def follow_images(scan: Scan, images: Tensor, starts: Tensor | None = None) -> T
         scan.usable,
         starts=starts,
         guess=scan.guesses if scan.settings.network else None,
-        search=scan.settings.search,
+        search=search and scan.settings.search,
     )
 
 
@@ -294,20 +295,14 @@ def _search(
     weights: Tensor,
     frames: NDArray[np.int_],
 ) -> None:
-    level: Level = targets.stiff.level
+    stiff = targets.stiff
+    head = turned(reference_image, weights, stiff.level, center=stiff.center, radius=stiff.radius)
     vain = 0
     frames = frames[np.argsort(result.similarity[frames], kind="stable")]  # the worst first
     for first in range(0, len(frames), _SEARCH_BATCH):
         chosen = frames[first : first + _SEARCH_BATCH]
         index = torch.as_tensor(chosen, device=images.device)
-        starts = search_poses(
-            reference_image,
-            weights,
-            images[index].float(),
-            level,
-            center=targets.stiff.center,
-            radius=targets.stiff.radius,
-        )
+        starts = search_poses(head, images[index].float())
         many = starts.shape[1]
         found = _register(targets, images, np.repeat(chosen, many), starts.reshape(-1, 4, 4))
         score = _score(found).reshape(len(chosen), many)

@@ -8,6 +8,7 @@ transforms; the best few of all become starting points for `registration.registe
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -42,49 +43,73 @@ def rotation_grid(count: int) -> Tensor:
     return rigid.quaternion_matrix(quaternion)
 
 
-def search_poses(
+@dataclass(frozen=True)
+class Turned:
+    """A head in R rotations, to be looked for in many frames.
+
+    Attributes
+    ----------
+    kernels
+        ``(R, kx, ky, kz)`` its edges around its centre, of weighted mean 0 and unit norm.
+    masks
+        ``(R, kx, ky, kz)`` where it is.
+    turns
+        ``(R, 3, 3)``
+    center
+        Of the masked head in the reference, mm.
+    level, coarse
+        Of the frames, and at which they are searched.
+    """
+
+    kernels: Tensor
+    masks: Tensor
+    turns: Tensor
+    center: Tensor
+    level: Level
+    coarse: Level
+
+
+def turned(
     reference: Tensor,
     weights: Tensor,
-    frames: Tensor,
     level: Level,
     *,
     center: Tensor,
     radius: float,
-    candidates: int = 8,
     rotations: int = _ROTATIONS,
-) -> Tensor:
+) -> Turned:
+    """The head of a reference ``(X, Y, Z)`` with a soft mask, at a level, in all rotations."""
+    turns = rotation_grid(rotations).to(reference.device)
+    spacing = _SPACING * radius
+    coarse = make_level(level.grid, blur=spacing / 2, spacing=spacing, device=reference.device)
+    edges = gradient_magnitude(reference, level)
+    kernels, masks = _turned(edges, weights, level, coarse, turns, center, radius)
+    return Turned(kernels, masks, turns, center, level, coarse)
+
+
+def search_poses(head: Turned, frames: Tensor, candidates: int = 8) -> Tensor:
     """The most promising poses of each frame, ``(B, candidates, 4, 4)`` float64, best first.
 
     Parameters
     ----------
-    reference, weights
-        ``(X, Y, Z)`` image of the reference at `level`, and its soft mask.
     frames
-        ``(B, X, Y, Z)`` images of the frames at `level`.
-    center, radius
-        Of the masked head in the reference, mm.
+        ``(B, X, Y, Z)`` images of the frames at the head's level.
     """
     from scipy.fft import next_fast_len  # most series need no search
 
-    turns = rotation_grid(rotations).to(frames.device)
-    coarse = make_level(
-        level.grid,
-        blur=_SPACING * radius / 2,
-        spacing=_SPACING * radius,
-        device=frames.device,
-    )
-    frames = coarse.image(gradient_magnitude(frames, level))
-    kernels, masses = _turned(
-        gradient_magnitude(reference, level), weights, level, coarse, turns, center, radius
-    )
+    frames = head.coarse.image(gradient_magnitude(frames, head.level))
+    kernels, shape = head.kernels, head.coarse.grid.shape
     dims = (-3, -2, -1)
     half = [k // 2 for k in kernels.shape[-3:]]
     # enough for heads whose centre is inside the grid, and quick to transform
-    size = [next_fast_len(n + h, real=True) for n, h in zip(coarse.grid.shape, half, strict=True)]
+    size = [next_fast_len(n + h, real=True) for n, h in zip(shape, half, strict=True)]
     spectrum = torch.fft.rfftn(frames, s=size, dim=dims)
 
+    def centred(scores: Tensor) -> Tensor:  # index = place of the centre
+        return torch.roll(scores, shifts=half, dims=dims)[:, : shape[0], : shape[1], : shape[2]]
+
     # variance of the frame under the head's window; a ball's is the same for every rotation
-    ball = masses.mean(dim=0)
+    ball = head.masks.mean(dim=0)
     ball = ball / ball.sum()
     ball_spectrum = torch.fft.rfftn(ball, s=size, dim=dims).conj()
     mean = torch.fft.irfftn(spectrum * ball_spectrum, s=size, dim=dims)
@@ -92,22 +117,19 @@ def search_poses(
     square = torch.fft.irfftn(squares * ball_spectrum, s=size, dim=dims)
     variance = square - mean**2
     floor = 0.05 * variance.amax(dim=dims, keepdim=True)  # air correlates with anything
-    spread = variance.clamp(min=0).add(floor).sqrt()
+    spread = centred(variance.clamp(min=0).add(floor).sqrt())
 
     # filled in place: a small tensor kept from each product would split the memory that the next
     # one needs, so that all of them together took a gigabyte
-    scores = torch.empty(len(frames), rotations, device=frames.device)
-    places = torch.empty(len(frames), rotations, dtype=torch.int64, device=frames.device)
-    nx, ny, nz = coarse.grid.shape
-    for start in range(0, rotations, _BLOCK):
+    scores = torch.empty(len(frames), len(kernels), device=frames.device)
+    places = torch.empty(len(frames), len(kernels), dtype=torch.int64, device=frames.device)
+    for start in range(0, len(kernels), _BLOCK):
         block = torch.fft.rfftn(kernels[start : start + _BLOCK], s=size, dim=dims).conj()
         for b in range(len(frames)):
-            score = torch.fft.irfftn(spectrum[b] * block, s=size, dim=dims) / spread[b]
-            score = torch.roll(score, shifts=half, dims=dims)  # index = place of the centre
-            score = score[:, :nx, :ny, :nz]
+            score = centred(torch.fft.irfftn(spectrum[b] * block, s=size, dim=dims)) / spread[b]
             part = slice(start, start + len(score))
             scores[b, part], places[b, part] = score.reshape(len(score), -1).max(dim=-1)
-    return _distinct(scores, places, turns, coarse, center, candidates)
+    return _distinct(scores, places, head, candidates)
 
 
 def _turned(
@@ -149,21 +171,15 @@ def _turned(
     return torch.cat(kernels), torch.cat(masses)
 
 
-def _distinct(
-    scores: Tensor,
-    places: Tensor,
-    turns: Tensor,
-    level: Level,
-    center: Tensor,
-    candidates: int,
-) -> Tensor:
+def _distinct(scores: Tensor, places: Tensor, head: Turned, candidates: int) -> Tensor:
     """Best candidates of each frame that are not neighbours of a better one."""
+    turns, grid = head.turns, head.coarse.grid
     trace = turns.reshape(-1, 9) @ turns.reshape(-1, 9).mT  # of Rᵀ S: 1 + 2 cos of the angle
     near = (trace - 1) / 2 > math.cos(math.radians(_DISTINCT_DEG))
-    _, ny, nz = level.grid.shape
+    _, ny, nz = grid.shape
     index = torch.stack([places // (ny * nz), places // nz % ny, places % nz], dim=-1)
-    world = rigid.transform(level.grid.affine.to(turns), index.to(turns.dtype))
-    poses = rigid.from_rotation(turns, world - (turns @ center.to(turns)))
+    world = rigid.transform(grid.affine.to(turns), index.to(turns.dtype))
+    poses = rigid.from_rotation(turns, world - (turns @ head.center.to(turns)))
     left = scores.clone()
     chosen = []
     for _ in range(candidates):
