@@ -170,19 +170,40 @@ def test_sbref_of_the_same_run_only(tmp_path):
     [
         ("sub-01_task-rést_bold.nii.gz", "'é' may not be in a label"),
         ("sub-01_bold.nii.gz", "names no task"),
-        ("sub-01_run-1_task-rest_bold.nii.gz", "is not BIDS"),  # order
+        ("sub-01_run-1_task-rest_bold.nii.gz", "order: sub, task, run"),
+        ("sub-01_task-rest_task-film_bold.nii.gz", r"is not BIDS; rename"),
         ("sub-01_task-rest_desc-clean_bold.nii.gz", "is not BIDS"),
         ("sub-02_task-rest_bold.nii.gz", "is not BIDS"),  # in another's folder
     ],
 )
 def test_names_that_are_not_bids_are_refused(tmp_path, name, message):
-    folder = dataset(tmp_path, "sub-01_task-rest_bold.nii.gz", "sub-03_task-rest_bold.nii.gz")
+    place = tmp_path / "my study"  # of which the names of files know nothing
+    place.mkdir()
+    folder = dataset(place, "sub-01_task-rest_bold.nii.gz", "sub-03_task-rest_bold.nii.gz")
     image(folder / "sub-01" / "func" / name)
     with pytest.raises(InputError, match=message) as refusal:
         find_runs(settings(folder))
     assert refusal.value.path.name == name and "rename" in str(refusal.value)
     # what is wrong with another participant is another day's matter
     assert len(find_runs(settings(folder, participant_label=("03",))).runs) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "left"),
+    [
+        ("*_junk*\n# a comment", ["sub-01_task-film", "sub-01_task-rest"]),
+        ("*_junk*\n/sub-01/func/*film*", ["sub-01_task-rest"]),
+        ("sub-01/**/*_bold.nii.gz\n!*-rest_bold*", ["sub-01_task-rest"]),
+        ("*junk_bold.nii.gz\nfilm", ["sub-01_task-film", "sub-01_task-rest"]),
+    ],
+)
+def test_what_the_dataset_ignores_is_no_part_of_it(tmp_path, lines, left):
+    folder = dataset(tmp_path, "sub-01_task-rest_bold.nii.gz", "sub-01_task-film_bold.nii.gz")
+    image(folder / "sub-01" / "func" / "sub-01_task-rest_junk_bold.nii.gz")
+    with pytest.raises(InputError, match=r"is not BIDS.*\.bidsignore"):
+        find_runs(settings(folder))
+    write(folder / ".bidsignore", lines)
+    assert names(find_runs(settings(folder))) == left
 
 
 def test_other_folders_are_not_looked_into(tmp_path):

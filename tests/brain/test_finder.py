@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
 
-from tests.brain.bright import volume_of
+from tests.brain.bright import AFFINE, Bright, volume_of
 from unimo_bids.brain.finder import IN_BODY, METHOD, BrainFinder
 from unimo_bids.words import Population
 
@@ -30,6 +32,35 @@ def _doubts(finder: BrainFinder, volume: torch.Tensor, population: Population | 
 def test_size_depends_on_who_is_scanned(finder, radius, population, doubt):
     told = _doubts(finder, volume_of(((150, 120, 88), radius)), population)
     assert doubt.rsplit("ml, ", maxsplit=1)[-1] in told if doubt else not told
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPI", "PSR", "AIL"])
+@pytest.mark.parametrize("center", [None, (150.0, 120.0, 60.0)])
+def test_a_head_is_the_same_however_its_voxels_are_stored(bright, axes, center):
+    """Networks know sides: these take for a brain what is bright, but for its right rim."""
+
+    class Sided(Bright):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return super().forward(image) - 20 * (image.roll(8, dims=-3) < 0.1) * (image > 0.5)
+
+    bright.add_module("find", Sided())
+    bright.add_module("segment", Sided())
+    upright = nib.Nifti1Image(volume_of(((150, 120, 60), 40)).numpy(), AFFINE)
+    turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axes))
+    stored = upright.as_reoriented(turn)
+    expected = BrainFinder(AFFINE).find(upright.get_fdata(dtype=np.float32), None, center)
+    finder = BrainFinder(stored.affine)
+    volume = stored.get_fdata(dtype=np.float32)
+    found = finder.find(volume, None, center)
+    assert 0.2 < (expected.probability > 0.5).sum() / (upright.get_fdata() > 500).sum() < 0.95
+    np.testing.assert_array_equal(found.probability, apply_orientation(expected.probability, turn))
+    ours, theirs = (finder.candidates(found), BrainFinder(AFFINE).candidates(expected))
+    assert ours[0].center == pytest.approx(theirs[0].center)
+    followed = finder.follow(volume, found.probability > 0.5)
+    upon = BrainFinder(AFFINE).follow(
+        upright.get_fdata(dtype=np.float32), expected.probability > 0.5
+    )
+    np.testing.assert_allclose(followed, apply_orientation(upon, turn), atol=1e-4)
 
 
 def test_half_a_brain_is_told(finder):

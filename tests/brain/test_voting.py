@@ -97,6 +97,16 @@ def test_nor_is_what_one_frame_shows_a_brain():
     assert doubted.usable and doubted.doubts == ("frames 1, 2, 3, 4 show no brain there",)
 
 
+def test_frames_that_show_it_as_little_are_not_said_to_show_nothing():
+    def look(frame: int, _center: Sequence[float] | None) -> BrainMask:
+        return _brain([_at(HEAD, 0.1)] if frame != 2 else [], (UNSURE,) if frame == 0 else ())
+
+    brain = vote(look, lambda _t: np.zeros(SHAPE), AFFINE, 0, (1, 3, 4)).brain
+    assert _is_at(brain, HEAD) and brain.doubts == (UNSURE,)
+    brain = vote(look, lambda _t: np.zeros(SHAPE), AFFINE, 0, (1, 2, 3)).brain
+    assert brain.doubts == (UNSURE, "frame 2 shows no brain there")
+
+
 def test_other_frames_settle_whether_it_is_a_brain():
     def look(frame: int, _center: Sequence[float] | None) -> BrainMask:
         return _brain([_at(HEAD, 0.45 if frame == 0 else 0.95)], (UNSURE,) if frame == 0 else ())

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unimo_bids.bids.ignored import ignored_in
 from unimo_bids.errors import InputError
 from unimo_bids.files.objects import read_object
 from unimo_bids.files.staging import machine_error
@@ -133,7 +134,8 @@ class Index:
         wanted = {"suffix": suffix, "datatype": "func", "extension": list(_SERIES)}
         wanted |= {name: _query(value) for name, value in (filters or {}).items()}
         found = self._layout.get(return_type="filename", invalid_filters="allow", **wanted)
-        return sorted(Path(one) for one in found)
+        ignored = ignored_in(self._bids_dir)
+        return sorted(path for path in map(Path, found) if not ignored(path))
 
 
 def _others(participants: Sequence[str]) -> re.Pattern[str]:

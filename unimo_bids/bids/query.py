@@ -146,7 +146,7 @@ def find_runs(settings: Settings) -> Selection:
 
 def raw_runs(bids_dir: Path) -> dict[str, Entities]:
     """Entities of all runs of a dataset by their names; from the names alone, which is quick."""
-    found = _parsed(path for folder in bids_dir.glob("sub-*/") for path in named_bold(folder))
+    found = _parsed(named_bold(bids_dir))
     return {_without_echo(entities): entities for entities in found.values()}
 
 

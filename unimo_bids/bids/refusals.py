@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from unimo_bids.bids.names import parse_series
+from unimo_bids.bids.ignored import ignored_in
+from unimo_bids.bids.names import ENTITIES, entities_of, parse_series
 from unimo_bids.errors import InputError
 from unimo_bids.files.staging import machine_error
 from unimo_bids.settings import Settings
@@ -26,7 +27,7 @@ def check_bold(bids_dir: Path) -> None:
 
     Raises `InputError`: it holds results of another program, or no BOLD.
     """
-    series = [path for folder in bids_dir.glob("sub-*/") for path in named_bold(folder)]
+    series = list(named_bold(bids_dir))
     if any(parse_series(path) is not None for path in series):
         return
     program = _made_by(bids_dir)
@@ -65,14 +66,14 @@ def check_names(settings: Settings) -> None:
     """Refuse series whose names are not BIDS: they would be passed over, or taken for others."""
     wanted = settings.participant_label
     for folder in sorted(settings.bids_dir.glob("sub-*/")):
-        if wanted and folder.name.removeprefix("sub-") not in wanted:
-            continue
-        _check_readable(folder)
-        for path in sorted(named_bold(folder)):
-            if parse_series(path) is None:
-                finding = "this name of a BOLD series is not BIDS" + _offence(path)
-                remedy = "rename it, and its sidecar, like sub-01[_ses-1]_task-rest[_run-1]_bold"
-                raise InputError(path, finding, remedy)
+        if not wanted or folder.name.removeprefix("sub-") in wanted:
+            _check_readable(folder)
+    for path in sorted(named_bold(settings.bids_dir)):
+        participant = path.relative_to(settings.bids_dir).parts[0].removeprefix("sub-")
+        if parse_series(path) is None and (not wanted or participant in wanted):
+            finding = "this name of a BOLD series is not BIDS" + _offence(path)
+            remedy = "rename it, and its sidecar, like sub-01[_ses-1]_task-rest[_run-1]_bold"
+            raise InputError(path, finding, f"{remedy}, or name it in .bidsignore")
 
 
 def _check_readable(participant: Path) -> None:
@@ -86,19 +87,29 @@ def _check_readable(participant: Path) -> None:
                 raise machine_error(folder, error) from error
 
 
-def named_bold(folder: Path) -> Iterator[Path]:
-    """Files in the folder of a participant whose names end as those of BOLD series do."""
-    for path in (*folder.glob("func/*"), *folder.glob("*/func/*")):
-        if path.name.endswith(("_bold.nii", "_bold.nii.gz")) and not path.name.startswith("."):
-            yield path
+def named_bold(bids_dir: Path) -> Iterator[Path]:
+    """Files of a dataset whose names end as those of BOLD series do, but those it ignores."""
+    ignored = ignored_in(bids_dir)
+    for folder in bids_dir.glob("sub-*/"):
+        for path in (*folder.glob("func/*"), *folder.glob("*/func/*")):
+            named = path.name.endswith(("_bold.nii", "_bold.nii.gz"))
+            if named and not path.name.startswith(".") and not ignored(path):
+                yield path
 
 
 def _offence(path: Path) -> str:
     """Say what is wrong with a name, where that is plain."""
-    for place in (path.name, *path.parts[-4:-2]):
+    folders = [one for one in path.parts[-4:-2] if one.startswith(("sub-", "ses-"))]
+    for place in (path.name, *folders):
         odd = sorted(
             {one for one in place if not (one.isascii() and (one.isalnum() or one in "_-.+"))}
         )
         if odd:
             return f" ({', '.join(map(repr, odd))} may not be in a label, only letters and digits)"
-    return "" if "_task-" in path.name else " (it names no task)"
+    if "_task-" not in path.name:
+        return " (it names no task)"
+    given = list(entities_of(path))
+    known = [one for one in ENTITIES if one in given]
+    if given != known and set(given) == set(known):
+        return f" (its parts belong in this order: {', '.join(known)})"
+    return ""

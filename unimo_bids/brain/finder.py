@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -21,9 +22,9 @@ from unimo_bids.brain.mask import (
     structure,
 )
 from unimo_bids.brain.network import BrainNetworks
-from unimo_bids.brain.outline import Place
 from unimo_bids.brain.segmentation import Segmented, follow_brain, segment_brain
 from unimo_bids.brain.thresholds import DOUBTS, RANKING
+from unimo_bids.brain.upright import Upright
 from unimo_bids.networks.weights import FOLDER, load_weights
 from unimo_bids.spatial.grid import voxel_sizes
 from unimo_bids.words import Population
@@ -75,18 +76,23 @@ class BrainFinder:
         center: Sequence[float] | None = None,
     ) -> Segmented:
         """Find a brain in a volume ``(X, Y, Z)``: anywhere, or about a place ``(3,)``, RAS mm."""
-        within = None if center is None else self._along_axes(center)
+        upright = Upright(self._affine, volume.shape)
+        within = None if center is None else upright.along_axes(center)
         smallest, largest = _VOLUMES[population]
         # an outline may be too wide or narrow: one beyond the limits is doubted, not passed over
         volumes = smallest / RANKING.off_volume, largest * RANKING.off_volume
-        return segment_brain(self._tensor(volume), self._sizes, self._networks, volumes, within)
+        turned = self._tensor(upright.turned(volume))
+        found = segment_brain(turned, upright.sizes, self._networks, volumes, within)
+        return replace(found, probability=upright.back(found.probability))
 
     def follow(self, volume: NDArray[np.generic], like: Bool3) -> Float3:
         """Outline the brain that is about where another frame has it; all 0 if it is not there."""
-        center = np.argwhere(like).mean(axis=0) * self._sizes
+        upright = Upright(self._affine, volume.shape)
+        center = np.argwhere(upright.turned(like)).mean(axis=0) * upright.sizes
         size = float(like.sum() * np.prod(self._sizes) / 1000)
-        found = follow_brain(self._tensor(volume), self._sizes, self._networks, center, size)
-        return found.probability
+        turned = self._tensor(upright.turned(volume))
+        found = follow_brain(turned, upright.sizes, self._networks, center, size)
+        return upright.back(found.probability)
 
     def judged(
         self,
@@ -117,7 +123,11 @@ class BrainFinder:
 
     def candidates(self, found: Segmented) -> tuple[Candidate, ...]:
         """All places that were looked at, in the world; the chosen one first, if there is one."""
-        return tuple(map(self._candidate, found.places))
+        world = Upright(self._affine, found.probability.shape).world
+        return tuple(
+            Candidate(tuple(world(one.center).tolist()), one.volume, one.confidence)
+            for one in found.places
+        )
 
     def _doubts(
         self,
@@ -153,18 +163,9 @@ class BrainFinder:
             doubts.append("part of it is dark (face, neck, or lost signal)")
         return doubts
 
-    def _candidate(self, place: Place) -> Candidate:
-        x, y, z = (self._affine @ [*(place.center / self._sizes), 1.0])[:3].tolist()
-        return Candidate((x, y, z), place.volume, place.confidence)
-
-    def _along_axes(self, place: Sequence[float]) -> NDArray[np.float64]:
-        """Mm from the first voxel along the volume's axes of a place, RAS mm."""
-        index = np.linalg.solve(self._affine, [*place, 1.0])[:3]
-        return np.asarray(index * self._sizes)
-
     def _tensor(self, volume: NDArray[np.generic]) -> torch.Tensor:
         finite = np.nan_to_num(np.asarray(volume, dtype=np.float32), posinf=0, neginf=0)
-        return torch.from_numpy(np.ascontiguousarray(finite)).to(self._device)
+        return torch.from_numpy(finite).to(self._device)
 
 
 @cache

@@ -127,14 +127,23 @@ def vote(
     best = _most_moving(places, {t: volume(t) for t in seen}, affine) if places else None
     if best is None or best.worth < 0:
         if brain.usable:
-            gone = f"{_showing(list(brains)[1:])} no brain there"
-            brain = replace(brain, doubts=(*brain.doubts, gone))
+            brain = replace(brain, doubts=_with_doubt(brain, places, list(brains)[1:], affine))
         return Vote(brain, reference)
     if _shown(brain, best, affine):
         if best.worth > VOTING.clear:
             brain = replace(brain, doubts=tuple(one for one in brain.doubts if one != UNSURE))
         return Vote(brain, reference)
     return _elsewhere(look, affine, reference, best, brains)
+
+
+def _with_doubt(
+    brain: BrainMask, places: Sequence[Place], others: Sequence[int], affine: Float64
+) -> tuple[str, ...]:
+    """Doubts of a brain that other frames do not confirm: they show nothing there, or as little."""
+    there = next((set(one.candidates) for one in places if _shown(brain, one, affine)), set())
+    gone = [frame for frame in others if frame not in there]
+    doubt = f"{_showing(gone)} no brain there" if gone else UNSURE
+    return tuple(dict.fromkeys((*brain.doubts, doubt)))
 
 
 def _elsewhere(
