@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from unimo_bids.motion.bands import unbanded
 from unimo_bids.motion.contrasts import ROUNDS, tie, ways_by_contrast
+from unimo_bids.motion.ghosts import unghosted
 from unimo_bids.motion.middle import by_middle
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Scan
@@ -43,7 +44,9 @@ def explain(scan: Scan, tracked: Track, contrasts: bool) -> Explanations:
     findings: tuple[str, ...] = ()
     fitted = refine_to_template(scan, tracked)
     if scan.settings.template and not contrasts:
+        scan, fitted, ghosts = unghosted(scan, tracked, fitted)
         scan, fitted, findings = by_middle(scan, tracked, fitted)
+        findings = (*ghosts, *findings)
     steady, refined, image, changing = fitted
     way = Way(refined, image, tracked)
     stripes = find_stripes(scan, way.images[0], way.refined.poses)
