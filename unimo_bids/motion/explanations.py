@@ -1,10 +1,11 @@
 """What frames show beside motion, found in turn; the ways that are left to explain them.
 
-What goes otherwise than the middle of the head is left out (`middle`). Slices whose brightness
-differs, in all frames alike (`bands`) or in each (`stripes`), are divided by that; a tissue that is
-brighter in some frames is an image of its own (`tissues`). Where contrast changes, a few images may
-take the template's place, or frames are tied to each other (`contrasts`): which of these ways is
-taken, the judge says (`ways`).
+A ghost, the frame itself half of its field of view away, is taken off (`ghosts`). What goes
+otherwise than the middle of the head is left out (`middle`). Slices whose brightness differs, in
+all frames alike (`bands`) or in each (`stripes`), are divided by that; a tissue that is brighter in
+some frames is an image of its own (`tissues`). Where contrast changes, a few images may take the
+template's place, or frames are tied to each other (`contrasts`): which of these ways is taken, the
+judge says (`ways`).
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from unimo_bids.registration.target import Target
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import voxel_centers
 
-_POINTS = 4096  # of the template
+_POINTS = 4096  # of the template; coarsely, half of them
 _FRAMES = 12  # that tell what ghosts of all have in common
 _COARSE, _FINE = 2, 5  # half waves, of all axes together; with more, chance explains as much
 _BOX = 4.0  # radii of the head, that a half wave is long
@@ -130,7 +130,7 @@ class _Waves:
         return cls(torch.pi / length * phase, torch.tensor(orders), scan.frames.slice_axis)
 
     def __call__(self, indices: Tensor) -> Tensor:
-        """At indices ``(N, 3)``; the last alternates from slice to slice. ``(N, K)``"""
+        """At indices ``(N, 3)``, ``(N, K)``; the last alternates from slice to slice."""
         phase = self.phase.to(indices)
         places = indices @ phase[:, :3].mT + phase[:, 3]
         most = torch.arange(int(self.orders.max()) + 1, device=indices.device)
@@ -190,7 +190,7 @@ class _Reader:
     def of(cls, scan: Scan, template: Tensor, coarse: bool = False) -> _Reader:
         """Of a template ``(1, X, Y, Z)``, at full resolution or from the coarse copies."""
         level, most = (scan.coarse.level, _COARSE) if coarse else (scan.fine, _FINE)
-        target = scan.target(template, level, _POINTS, "bias")
+        target = scan.target(template, level, _POINTS // (2 if coarse else 1), "bias")
         return cls(scan, target, _Waves.of(scan, most), coarse)
 
     def __call__(self, t: int, pose: Tensor, axes: Sequence[int]) -> list[_Shown]:
