@@ -105,10 +105,9 @@ class PartOfFrames(Frames):
 
     def ghosts(self, indices: Sequence[int], axis: int) -> Tensor:
         """The part as a ghost shows it: what is half of the field of view away along an axis."""
-        off = self._series.shape[axis] // 2
         whole = [np.asarray(self._series[..., int(t)], np.float32) for t in indices]
-        part = [np.roll(frame, off, axis)[self._window] for frame in whole]
-        return self._clean(torch.from_numpy(np.stack(part)))
+        part = half_away(torch.from_numpy(np.stack(whole)), axis)[:, *self._window]
+        return self._clean(part)
 
 
 class Seen(Frames):
@@ -185,6 +184,38 @@ class Combined(Seen):
         """Frames at these indices."""
         frames = self._frames(indices).movedim(self._axis, -1)
         return (frames @ self._matrix.mT).movedim(-1, self._axis).contiguous()
+
+
+class Unghosted(Seen):
+    """Frames without the share of themselves that they show half of the field of view away.
+
+    Parameters
+    ----------
+    axis
+        Along which that is.
+    shares
+        ``(X, Y, Z)`` that all have.
+    own
+        ``(T,)`` beside it.
+    """
+
+    def __init__(self, frames: Frames, axis: int, shares: Tensor, own: Tensor) -> None:
+        super().__init__(frames)
+        self._axis, self._shares, self._own = axis, shares.to(self.device), own.to(self.device)
+
+    def __call__(self, indices: Sequence[int]) -> Tensor:
+        """Frames at these indices."""
+        frames = self._frames(indices)
+        shares = self._shares + self._own[list(indices)][:, None, None, None]
+        without = frames
+        for _ in range(2):  # a ghost of a ghost is a hundredth
+            without = frames - shares * half_away(without, self._axis)
+        return torch.where(frames == 0, 0, without)  # what was not seen
+
+
+def half_away(images: Tensor, axis: int) -> Tensor:
+    """Images ``(..., X, Y, Z)``: what is half of the field of view away along an axis."""
+    return images.roll(images.shape[axis - 3] // 2, axis - 3)
 
 
 def filled(kept: NDArray[np.int_], slices: int) -> Tensor:

@@ -95,6 +95,32 @@ class Bands:
 
 
 @dataclass(frozen=True)
+class Ghosts:
+    """What a frame shows of itself half of its field of view away."""
+
+    usual: float = convention(0.1, "of the brightness, strength of a wave")
+    promising: float = measured(
+        0.01,
+        "by which less is left coarsely, log, in frames that told only their own share: ghosts of "
+        "12 % in nine half-real heads .9 % and more, without .95 % and less; real xa30, sag02, "
+        "mosaic04 and mosaic06 1.1 to 4 %",
+        shown=True,
+    )
+    sure: float = measured(
+        0.05,
+        "the same at full resolution: with ghosts of 12 % 7 % and more; real xa30, sag02, mosaic04 "
+        "0 to .7 %, mosaic06 8 %",
+        shown=True,
+    )
+    worth: float = measured(
+        0.1,
+        "by which less has to be left, 1 - r², in the median frame: with ghosts .16 and more, "
+        "mosaic06 -.04",
+        shown=True,
+    )
+
+
+@dataclass(frozen=True)
 class Losses:
     """Parts of a head that have no signal in some frames."""
 
@@ -258,6 +284,7 @@ REFERENCE = Reference()
 MIDDLE = Middle()
 STRIPES = Stripes()
 BANDS = Bands()
+GHOSTS = Ghosts()
 LOSSES = Losses()
 TISSUES = Tissues()
 TRACKING = Tracking()
