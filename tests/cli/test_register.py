@@ -41,6 +41,12 @@ def volumes(tmp_path: Path) -> list[str]:
     ]
 
 
+def test_a_folder_is_no_beginning_of_a_name(volumes, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    assert main([*volumes, f"{tmp_path / 'out'}/", "--whole-image"]) == 2
+    assert "this is a folder" in capsys.readouterr().err and not list(tmp_path.glob("out*_*"))
+
+
 def _off(pose: np.ndarray) -> float:
     return float(phantom.error_mm(torch.from_numpy(pose)[None], POSE[None]))
 

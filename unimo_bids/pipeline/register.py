@@ -161,6 +161,9 @@ def register_files(
     """Write the pose between two volumes; `unimo-register` explains the options."""
     if not (refine or network):
         raise InputError("--no-refine --no-network", "leaves nothing to do", "drop one of them")
+    if prefix.is_dir():
+        remedy = f"give what their names begin with, as {prefix / 'first-to-second'}"
+        raise InputError(prefix, "this is a folder; outputs would be named after it", remedy)
     paths = {key: Path(f"{prefix}{suffix}") for key, suffix in _SUFFIXES.items()}
     warp = Path(f"{prefix}{_WARP}")
     check_free([*paths.values(), warp], (fixed, moving, fixed_mask, moving_mask), overwrite)
