@@ -1,8 +1,8 @@
 """What frames show beside motion, found in turn; the ways that are left to explain them.
 
-A ghost, the frame itself half of its field of view away, is taken off (`ghosts`). What goes
-otherwise than the middle of the head is left out (`middle`). Slices whose brightness differs, in
-all frames alike (`bands`) or in each (`stripes`), are divided by that; a tissue that is brighter in
+What goes otherwise than the middle of the head is left out (`middle`). A ghost, the frame itself
+half of its field of view away, is taken off (`ghosts`). Slices whose brightness differs, in all
+frames alike (`bands`) or in each (`stripes`), are divided by that; a tissue that is brighter in
 some frames is an image of its own (`tissues`). Where contrast changes, a few images may take the
 template's place, or frames are tied to each other (`contrasts`): which of these ways is taken, the
 judge says (`ways`).
@@ -45,9 +45,9 @@ def explain(scan: Scan, tracked: Track, contrasts: bool) -> Explanations:
     findings: tuple[str, ...] = ()
     fitted = refine_to_template(scan, tracked)
     if scan.settings.template and not contrasts:
+        scan, fitted, left_out = by_middle(scan, tracked, fitted)
         scan, fitted, ghosts = unghosted(scan, tracked, fitted)
-        scan, fitted, findings = by_middle(scan, tracked, fitted)
-        findings = (*ghosts, *findings)
+        findings = (*left_out, *ghosts)
     steady, refined, image, changing = fitted
     way = Way(refined, image, tracked)
     stripes = find_stripes(scan, way.images[0], way.refined.poses)

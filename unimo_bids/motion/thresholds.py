@@ -102,7 +102,7 @@ class Ghosts:
     promising: float = measured(
         0.01,
         "by which less is left coarsely, log, in frames that told only their own share: ghosts of "
-        "12 % in nine half-real heads .9 % and more, without .95 % and less; real xa30, sag02, "
+        "12 % in eight half-real heads .9 % and more, without .95 % and less; real xa30, sag02, "
         "mosaic04 and mosaic06 1.1 to 4 %",
         shown=True,
     )
