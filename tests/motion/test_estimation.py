@@ -8,9 +8,13 @@ from tests.phantom import AFFINE, SHAPE, error_mm, noise, random_poses, volume
 from unimo_bids.motion import contrasts, estimation
 from unimo_bids.motion.estimate import Tracking
 from unimo_bids.motion.estimation import refine_tracking
+from unimo_bids.motion.judge import Judge, clear
+from unimo_bids.motion.refinement import refine
 from unimo_bids.motion.scan import read_scan
 from unimo_bids.motion.tracking import Track
+from unimo_bids.motion.ways import Way
 from unimo_bids.registration.joint import JointAlignment
+from unimo_bids.spatial import rigid
 
 COUNT = 8
 
@@ -46,18 +50,46 @@ def test_frames_aligned_together_keep_their_poses(moved, monkeypatch):
     together = [0, 1, 4]
     off = poses.clone()
     off[1:, :3, 3] += 0.5
-    tracked = Track(off, np.ones(COUNT), np.zeros(COUNT, dtype=bool))
     template = scan.reference_image[None]
-    monkeypatch.setattr(contrasts, "_separate_contrasts", lambda *_: (template, tracked, together))
+    monkeypatch.setattr(contrasts, "align_contrasts", lambda *_: (off.clone(), template, together))
+    monkeypatch.setattr(contrasts, "clear", lambda *_: False)  # ties would be nearer
     monkeypatch.setattr(estimation, "do_no_harm", lambda *_: None)
     monkeypatch.setattr(
         estimation, "best_way", lambda _judge, ways, *_: ("common", ways["common"], None, ())
     )
-    rough = Tracking(0, off.numpy(), tracked.similarity, tracked.searched, contrasts=True)
+    searched = np.zeros(COUNT, dtype=bool)
+    rough = Tracking(0, off.numpy(), np.ones(COUNT), searched, contrasts=True)
     found = torch.from_numpy(refine_tracking(scan, rough).poses)
     torch.testing.assert_close(found[together], off[together])
     others = [t for t in range(COUNT) if t not in together]
     assert float(error_mm(found[others], poses[others]).max()) < 0.2
+
+
+@pytest.mark.parametrize("right", ["common", "tied"])
+def test_where_contrast_changes_a_field_that_stays_still_does_not_choose_the_way(
+    mask, monkeypatch, right
+):
+    """At poses that are drawn back 5 % of their way, frames as they are agree better."""
+    poses = random_poses(COUNT, 8.0, 10.0, seed=1)
+    poses[0] = torch.eye(4)
+    field = 1 + 0.9 * torch.linspace(-1, 1, SHAPE[0])[:, None, None]
+    frames = (torch.stack([volume(p) for p in poses]) + noise((COUNT, *SHAPE), 0.5)) * field
+    series = np.ascontiguousarray(frames.permute(1, 2, 3, 0).numpy())
+    scan = read_scan(series, AFFINE.numpy(), mask.numpy(), 0)
+    center = scan.head.center.expand(COUNT, 3)
+    back = rigid.from_parameters(*(0.95 * p for p in rigid.to_parameters(poses, center)), center)
+    assert clear(*Judge(scan.frames, scan.head, scan.usable).gain(back, poses))
+    found = {"common": back, "tied": back} | {right: poses}
+    track = Track(found["tied"], np.ones(COUNT), np.zeros(COUNT, dtype=bool))
+    template = scan.reference_image[None]
+    tied = Way(refine(scan, template, track.poses, scan.usable), template, track)
+    tied.refined.poses[:] = track.poses
+    monkeypatch.setattr(contrasts, "refine_tied", lambda *_: tied)
+    joint = found["common"], template, list(range(COUNT))
+    monkeypatch.setattr(contrasts, "align_contrasts", lambda *_: joint)
+    mode, way, _ = contrasts.by_contrast(scan, track, ())
+    assert mode == right
+    torch.testing.assert_close(way.refined.poses, poses)
 
 
 @pytest.mark.parametrize("deviation", [0.5, 30.0])

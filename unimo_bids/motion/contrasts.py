@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.motion.judge import Judge, clear
 from unimo_bids.motion.refinement import refine
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.template import robust_mean
 from unimo_bids.motion.thresholds import QUALITY
 from unimo_bids.motion.ties import Tying
-from unimo_bids.motion.tracking import Track, follow_images, well_tracked
-from unimo_bids.motion.ways import Way
+from unimo_bids.motion.tracking import Track
+from unimo_bids.motion.ways import Way, compared
 from unimo_bids.registration.contrast import common_images, leading_images
 from unimo_bids.registration.joint import align_jointly
 from unimo_bids.spatial import rigid
@@ -27,10 +29,14 @@ from unimo_bids.words import Mode
 ROUNDS = ((True, 2), (True, 2), (False, 6), (False, 6))
 
 
-def ways_by_contrast(
-    scan: Scan, tied: Track, rounds: Sequence[tuple[bool, int]], plain: Tensor | None = None
-) -> dict[Mode, Way]:
-    """Poses by images common to all contrasts, and by frames tied in pairs.
+def by_contrast(
+    scan: Scan, tied: Track, rounds: Sequence[tuple[bool, int]]
+) -> tuple[Mode, Way, str]:
+    """Poses by frames tied in pairs, or by images common to all contrasts that begin there.
+
+    Common images are finer where they hold all contrasts, and follow what they do not hold: they
+    are taken unless frames agree clearly better in pairs. Receive fields would decide that, so the
+    judge reads evened frames. Returns also a sentence.
 
     Parameters
     ----------
@@ -38,16 +44,18 @@ def ways_by_contrast(
         From `tie`, or from tracking that has tied frames.
     rounds
         Of `refine_tied`.
-    plain
-        ``(T, 4, 4)`` poses by one image, where common images start if there are any.
     """
-    began = tied if plain is None else Track(plain, tied.similarity, tied.searched)
-    images, followed, together = _separate_contrasts(scan, began)
-    refined = refine(scan, images, followed.poses, scan.usable)
+    in_pairs = refine_tied(scan, tied, rounds)
+    poses, images, together = align_contrasts(scan, in_pairs.refined.poses, scan.usable)
+    refined = refine(scan, images, poses, scan.usable)
     # each on its own, frames are misled by what the images leave of them
-    refined.poses[together] = followed.poses[together]
-    common = Way(refined, images, followed)
-    return {"common": common, "tied": refine_tied(scan, tied, rounds)}
+    refined.poses[together] = poses[together]
+    judge = Judge(scan.evened(), scan.head, scan.usable)
+    gain = judge.gain(in_pairs.refined.poses, refined.poses)
+    told = compared("tied", "common", *gain)
+    if clear(*gain):
+        return "tied", in_pairs, told
+    return "common", Way(refined, images, replace(in_pairs.track, poses=poses)), told
 
 
 def tie(scan: Scan, starts: Tensor) -> Track:
@@ -84,19 +92,6 @@ def refine_tied(scan: Scan, tied: Track, rounds: Sequence[tuple[bool, int]] = RO
         good = scan.usable & (refined.similarity >= QUALITY.never_failed)
         good[scan.reference] = True
     return Way(refined, images, Track(poses, refined.similarity, tied.searched))
-
-
-def _separate_contrasts(scan: Scan, tracked: Track) -> tuple[Tensor, Track, list[int]]:
-    """Images ``(J, X, Y, Z)`` of all contrasts, poses, and whose poses are as good as final."""
-    # frames of rare contrast, or misplaced, are found again by the images of the others
-    usual = tracked.similarity >= np.quantile(tracked.similarity[scan.usable], 0.25)
-    good = well_tracked(tracked, scan.usable, scan.reference) & usual
-    poses, images, _ = align_contrasts(scan, tracked.poses, good)
-    again = follow_images(scan, images, poses)
-    again.searched |= tracked.searched
-    good = well_tracked(again, scan.usable, scan.reference)
-    again.poses, images, together = align_contrasts(scan, again.poses, good)
-    return images, again, together
 
 
 def align_contrasts(

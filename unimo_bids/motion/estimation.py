@@ -144,7 +144,8 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
         do_no_harm(scan, judge, way, readings)
     elif tracking.compared is not None:  # the others rest, but not where that frame has the head
         way.refined.poses[asked.reference] = way.track.poses[asked.reference]
-    return _judged(scan, way, mode, findings, "tied" in ways and mode != "rest", asked, whole)
+    contrasts = mode != "rest" and list(ways) != ["plain"]
+    return _judged(scan, way, mode, findings, contrasts, asked, whole)
 
 
 def _unrefined(

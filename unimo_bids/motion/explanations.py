@@ -3,9 +3,9 @@
 What goes otherwise than the middle of the head is left out (`middle`). A ghost, the frame itself
 half of its field of view away, is taken off (`ghosts`). Slices whose brightness differs, in all
 frames alike (`bands`) or in each (`stripes`), are divided by that; a tissue that is brighter in
-some frames is an image of its own (`tissues`). Where contrast changes, a few images may take the
-template's place, or frames are tied to each other (`contrasts`): which of these ways is taken, the
-judge says (`ways`).
+some frames is an image of its own (`tissues`). Where contrast changes, frames are tied to each
+other, or a few images take the template's place (`contrasts`): whether that is taken, the judge
+says (`ways`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unimo_bids.motion.bands import unbanded
-from unimo_bids.motion.contrasts import ROUNDS, tie, ways_by_contrast
+from unimo_bids.motion.contrasts import ROUNDS, by_contrast, tie
 from unimo_bids.motion.ghosts import unghosted
 from unimo_bids.motion.middle import by_middle
 from unimo_bids.motion.refinement import refine_to_template
@@ -66,10 +66,11 @@ def explain(scan: Scan, tracked: Track, contrasts: bool) -> Explanations:
         scan, way, told = striped
         return Explanations(scan, {"plain": way}, (*findings, told))
     if contrasts:
-        return Explanations(scan, ways_by_contrast(scan, tracked, ROUNDS[-1:]), findings)
+        mode, way, told = by_contrast(scan, tracked, ROUNDS[-1:])
+        return Explanations(scan, {mode: way}, (*findings, told))
     plain, told_tissues = by_tissues(steady, way)
     ways: dict[Mode, Way] = {"plain": plain}
     if changing:
-        poses = way.refined.poses
-        ways |= ways_by_contrast(steady, tie(steady, poses), ROUNDS, poses)
+        mode, changed, told = by_contrast(steady, tie(steady, way.refined.poses), ROUNDS)
+        ways[mode], findings = changed, (*findings, told)
     return Explanations(steady, ways, (*findings, *told_tissues))

@@ -192,5 +192,9 @@ def _ranked(values: Tensor, seen: Tensor) -> Tensor:
     inside = values[seen]
     if len(inside) < _BINS:
         return torch.zeros_like(values, dtype=torch.uint8)
-    edges = torch.quantile(inside, torch.linspace(0, 1, _BINS + 1)[1:-1].to(inside))
+    # `torch.quantile`, whose sort takes four times as long
+    ordered = torch.from_numpy(np.sort(inside.cpu().numpy())).to(inside)
+    place = torch.linspace(0, 1, _BINS + 1)[1:-1].to(inside) * (len(inside) - 1)
+    below, above = ordered[place.floor().long()], ordered[place.ceil().long()]
+    edges = torch.lerp(below, above, place - place.floor())
     return torch.bucketize(values, edges).to(torch.uint8)

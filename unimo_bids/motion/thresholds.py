@@ -208,7 +208,6 @@ class Judge:
         "off by .15 mm agree as well where contrasts differ",
         shown=True,
     )
-    more: float = convention(0.05, "of the frames, that a mode with another intensity explains")
 
 
 @dataclass(frozen=True)

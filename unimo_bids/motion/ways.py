@@ -11,7 +11,6 @@ from torch import Tensor
 from unimo_bids.motion.judge import Judge, Readings, clear, mean_gain
 from unimo_bids.motion.refinement import Refined, refine
 from unimo_bids.motion.scan import Scan
-from unimo_bids.motion.thresholds import JUDGE, QUALITY
 from unimo_bids.motion.tracking import Track
 from unimo_bids.spatial import rigid
 from unimo_bids.words import Mode
@@ -38,11 +37,6 @@ class Way:
     images: Tensor
     track: Track
 
-    @property
-    def explained(self) -> float:
-        """Share of frames that are."""
-        return float(np.mean(np.nan_to_num(self.refined.similarity) >= QUALITY.never_failed))
-
     def at_rest(self, center: Tensor) -> Way:
         """The same without motion; how far it was from that adds to the variance."""
         poses = self.refined.poses
@@ -58,9 +52,8 @@ def best_way(
 ) -> tuple[Mode, Way, Readings, tuple[str, ...]]:
     """Choose the way under which frames agree best; each has to win clearly over those before it.
 
-    The first is to be beaten. Of two that bend alike, one that explains more frames wins if it
-    agrees no worse. Rest, too, has to win clearly: a small motion that is as good as none stays.
-    Returns also what was read through its poses, and a sentence for each comparison.
+    The first is to be beaten. Rest, too, has to win clearly: a small motion that is as good as none
+    stays. Returns also what was read through its poses, and a sentence for each comparison.
     """
     best = next(iter(ways))
     poses = ways[best].refined.poses
@@ -69,13 +62,11 @@ def best_way(
     read = dict(zip([*sets, "rest"], judge.read(*sets.values(), rest), strict=True))
     agreed = {mode: judge.agreement(one) for mode, one in read.items()}
     findings = []
-    for mode, way in ways.items():
+    for mode in ways:
         if mode != best:
             gain = mean_gain(agreed[mode], agreed[best])
             findings.append(compared(mode, best, *gain))
-            more = way.explained - ways[best].explained
-            bend_alike = best != "plain"
-            if clear(*gain) or (bend_alike and more > JUDGE.more and not clear(-gain[0], gain[1])):
+            if clear(*gain):
                 best = mode
     gain = mean_gain(agreed["rest"], agreed[best])
     if not clear(*gain):
