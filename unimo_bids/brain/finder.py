@@ -82,7 +82,7 @@ class BrainFinder:
         # an outline may be too wide or narrow: one beyond the limits is doubted, not passed over
         volumes = smallest / RANKING.off_volume, largest * RANKING.off_volume
         turned = self._tensor(upright.turned(volume))
-        found = segment_brain(turned, upright.sizes, self._networks, volumes, within)
+        found = segment_brain(turned, upright.sizes.tolist(), self._networks, volumes, within)
         return replace(found, probability=upright.back(found.probability))
 
     def follow(self, volume: NDArray[np.generic], like: Bool3) -> Float3:
@@ -91,7 +91,7 @@ class BrainFinder:
         center = np.argwhere(upright.turned(like)).mean(axis=0) * upright.sizes
         size = float(like.sum() * np.prod(self._sizes) / 1000)
         turned = self._tensor(upright.turned(volume))
-        found = follow_brain(turned, upright.sizes, self._networks, center, size)
+        found = follow_brain(turned, upright.sizes.tolist(), self._networks, center, size)
         return upright.back(found.probability)
 
     def judged(
