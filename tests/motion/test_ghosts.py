@@ -24,14 +24,19 @@ CHANGING = CONSTANT * np.linspace(0.2, 1.8, COUNT)[:, None]
 EVERY_OTHER = CONSTANT * (np.arange(SHAPE[2]) % 2)
 
 
-def _fitted(share, mask, poses=POSES, axis=AXIS):
-    """A head beside what rests; each slice of each frame has a share (T, Z) of what is away."""
+def _fitted(share, mask, poses=POSES, axis=AXIS, empty=()):
+    """A head beside what rests; each slice of each frame has a share (T, Z) of what is away.
+
+    Some frames are empty: noise alone.
+    """
     frames = torch.stack([volume(p) for p in poses]) + 5
     frames[:, :, :4] += 100  # beside the head: half of the field of view away from its middle
     frames[:, :4, :] += 100
     share = torch.as_tensor(share, dtype=torch.float32)[:, None, None, :]
     frames = frames + share * frames.roll(SHAPE[axis] // 2, 1 + axis)
     frames = frames + noise((COUNT, *SHAPE), 0.7, seed=5)
+    for t in empty:
+        frames[t] = 50 + noise(SHAPE, 20.0, seed=t)
     series = frames.permute(1, 2, 3, 0).numpy()
     scan = read_scan(series, AFFINE.numpy(), mask.numpy(), 0, settings=FEW)
     track = follow_images(scan, scan.reference_image[None])
@@ -48,6 +53,17 @@ def test_a_ghost_does_not_harm_poses(share, size, mask):
     assert left < 0.3 * harmed
     found = re.search(r"along j: a ghost of (\d+) %", told[0])
     assert abs(int(found[1]) - size) <= 2
+
+
+def test_frames_without_a_head_do_not_hide_a_ghost(mask):
+    with torch.inference_mode():
+        scan, track, before = _fitted(CONSTANT, mask, empty=(5,))
+        assert scan.usable.all()
+        _, after, told = unghosted(scan, track, before)
+    assert told
+    seen = [t for t in range(COUNT) if t != 5]
+    harmed, left = (error_mm(one[1].poses[seen], POSES[seen]).median() for one in (before, after))
+    assert left < 0.3 * harmed
 
 
 def test_along_the_axis_of_slices_there_are_no_ghosts(mask):

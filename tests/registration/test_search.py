@@ -16,7 +16,7 @@ from tests.phantom import (
 )
 from unimo_bids.registration.gauss_newton import register
 from unimo_bids.registration.levels import make_level
-from unimo_bids.registration.search import rotation_grid, search_poses, turned
+from unimo_bids.registration.search import in_all_rotations, rotation_grid, search_poses
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 
@@ -51,7 +51,7 @@ def found_at():
         level = make_level(Grid(shape, affine), blur=3.0, spacing=3.6)
         still, weights = volume(torch.eye(4).double(), **grid), head_mask(**grid, grown=1.1)
         images = level.image(volumes(poses, **grid))
-        head = turned(
+        head = in_all_rotations(
             level.image(still),
             level.image(weights).clamp(0, 1),
             level,

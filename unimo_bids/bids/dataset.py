@@ -19,8 +19,15 @@ NAME = "unimo-bids"
 _BIDS_VERSION = "1.10.0"
 # What BIDS derivatives have no name for yet. No slashes at the end: the validator knows none.
 _IGNORED = (
-    *("*.html", "logs", "log", "figures", str(GROUP_TABLE)),
-    *("*_xfm.*", "*_boldref.*", "*_timeseries.*", "*_boldmap.*"),
+    "*.html",
+    "logs",
+    "log",
+    "figures",
+    str(GROUP_TABLE),
+    "*_xfm.*",
+    "*_boldref.*",
+    "*_timeseries.*",
+    "*_boldmap.*",
 )
 
 

@@ -35,6 +35,8 @@ def _pattern(line: str) -> re.Pattern[str]:
     [True, False]
     >>> [bool(_pattern("/a/**/c").match(path)) for path in ("a/c", "a/b/c/d", "b/a/c")]
     [True, True, False]
+    >>> bool(_pattern("junk[.nii").match("junk[.nii"))
+    True
     """
     anywhere = "/" not in line.rstrip("/")
     escaped = re.escape(line.strip("/"))
@@ -49,4 +51,8 @@ def _pattern(line: str) -> re.Pattern[str]:
         (r"\-", "-"),
     ):
         escaped = escaped.replace(glob, regex)
-    return re.compile(("(?:.*/)?" if anywhere else "") + escaped + "(?:/.*)?$")
+    before, behind = "(?:.*/)?" if anywhere else "", "(?:/.*)?$"
+    try:
+        return re.compile(before + escaped + behind)
+    except re.error:  # brackets that hold no characters
+        return re.compile(before + re.escape(line.strip("/")) + behind)

@@ -134,7 +134,7 @@ class Index:
         wanted = {"suffix": suffix, "datatype": "func", "extension": list(_SERIES)}
         wanted |= {name: _query(value) for name, value in (filters or {}).items()}
         found = self._layout.get(return_type="filename", invalid_filters="allow", **wanted)
-        ignored = ignored_in(self._bids_dir)
+        ignored = ignored_in(Path(self._layout.root))
         return sorted(path for path in map(Path, found) if not ignored(path))
 
 

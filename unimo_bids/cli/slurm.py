@@ -24,8 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         from unimo_bids.app.scripts import Program
 
         program = Program(Path(sys.executable).with_name("unimo-bids"), own.image, own.first)
-        how = {name: getattr(own, name) for name in ("at_once", "everyone", "submit")}
-        return tell(submit_array(settings, program, options=own.sbatch, **how))
+        outcome = submit_array(
+            settings,
+            program,
+            options=own.sbatch,
+            at_once=own.at_once,
+            everyone=own.everyone,
+            submit=own.submit,
+        )
+        return tell(outcome)
 
     return guarded(run, debug=settings.debug)
 

@@ -72,5 +72,6 @@ def explain(scan: Scan, tracked: Track, contrasts: bool) -> Explanations:
     ways: dict[Mode, Way] = {"plain": plain}
     if changing:
         mode, changed, told = by_contrast(steady, tie(steady, way.refined.poses), ROUNDS)
-        ways[mode], findings = changed, (*findings, told)
+        ways[mode] = changed
+        findings = (*findings, told)
     return Explanations(steady, ways, (*findings, *told_tissues))

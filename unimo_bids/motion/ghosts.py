@@ -24,10 +24,10 @@ from torch import Tensor
 
 from unimo_bids.motion.frames import Unghosted, half_away
 from unimo_bids.motion.middle import Fitted
-from unimo_bids.motion.refinement import refine_to_template
+from unimo_bids.motion.refinement import Refined, refine_to_template
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.stripes import seen_as
-from unimo_bids.motion.thresholds import GHOSTS
+from unimo_bids.motion.thresholds import GHOSTS, QUALITY
 from unimo_bids.motion.tracking import Track
 from unimo_bids.registration.intensity import CAUCHY, gains, modelled
 from unimo_bids.registration.least_squares import robust_scale
@@ -60,25 +60,28 @@ def unghosted(scan: Scan, track: Track, fitted: Fitted) -> tuple[Scan, Fitted, t
     if axis is None:
         return scan, fitted, ()
     one, found, grid = scan, fitted, scan.frames.grid
-    everywhere = _Waves.of(scan, _FINE)(voxel_centers(grid.shape))
-    strength, own = torch.zeros(everywhere.shape[1]), torch.zeros(scan.frames.count)
-    usable = np.flatnonzero(scan.usable)
+    waves = _Waves.of(scan, _FINE)
+    strength, own = torch.zeros(len(waves.orders) + 1), torch.zeros(scan.frames.count)
+    usable, explained = np.flatnonzero(scan.usable), _explained(scan, fitted[1])
     for _ in range(_ROUNDS):
         poses = found[1].poses
         read = _Reader.of(one, found[2])
-        seen = [read(t, poses[t], (axis,))[0] for t in _some(usable)]
+        seen = [read(t, poses[t], (axis,))[0] for t in _some(explained)]
         step, mean = _strength(seen), _mean(seen)
         for t in usable.tolist():
             own[t] += read(t, poses[t], (axis,))[0].own(step, mean @ step)
         strength += step.cpu()
-        shares = (everywhere @ strength).reshape(grid.shape)
+        slices = voxel_centers(grid.shape).reshape(grid.shape[0], -1, 3)
+        shares = torch.stack([waves(one) @ strength for one in slices]).reshape(grid.shape)
         one = seen_as(scan, Unghosted(scan.frames, axis, shares, own))
         found = refine_to_template(one, replace(track, poses=poses))
-    before, after = (1 - each[1].similarity[usable] ** 2 for each in (fitted, found))
+    before, after = (1 - each[1].similarity[explained] ** 2 for each in (fitted, found))
     if np.mean(after < (1 - GHOSTS.worth) * before) <= 0.5:  # in the median frame
         return scan, fitted, ()
     inside = shares[scan.head.weights.cpu() > 0.5]
-    size = float((inside[:, None] + own[usable.tolist()]).square().mean().sqrt())
+    more = own[usable.tolist()]  # mean of (inside + more)², over places and frames
+    mean_square = inside.square().mean() + 2 * inside.mean() * more.mean() + more.square().mean()
+    size = float(mean_square.sqrt())
     return one, found, (_TOLD.format("ijk"[axis], 100 * size),)
 
 
@@ -86,22 +89,28 @@ def haunted(scan: Scan, fitted: Fitted) -> int | None:
     """The axis along which there are ghosts, if there are any: a coarse look, then a finer one."""
     poses, template = fitted[1].poses, fitted[2]
     axes = [axis for axis in range(3) if axis != scan.frames.slice_axis]
-    some = _some(np.flatnonzero(scan.usable))
+    some = _some(_explained(scan, fitted[1]))
     read = _Reader.of(scan, template, coarse=True)
     seen = zip(*(read(t, poses[t], axes) for t in some), strict=True)
     less = [_foretold(one) for one in seen]
     first = int(np.argmax(less))
-    if less[first] < GHOSTS.promising:
+    if not less[first] >= GHOSTS.promising:
         return None
     axis, read = axes[first], _Reader.of(scan, template)
     sure = _foretold([read(t, poses[t], (axis,))[0] for t in some])
     return axis if sure > GHOSTS.sure else None
 
 
-def _some(usable: NDArray[np.int_]) -> list[int]:
-    """Frames from the whole series."""
-    picked = np.linspace(0, len(usable) - 1, min(len(usable), _FRAMES))
-    return [int(t) for t in usable[picked.astype(int)]]
+def _explained(scan: Scan, refined: Refined) -> NDArray[np.int_]:
+    """Frames that show the head: what a ghost explains of others says nothing."""
+    similarity = np.nan_to_num(refined.similarity)
+    return np.flatnonzero(scan.usable & (similarity >= QUALITY.never_failed))
+
+
+def _some(frames: NDArray[np.int_]) -> list[int]:
+    """Of frames, some from the whole series."""
+    picked = np.linspace(0, len(frames) - 1, min(len(frames), _FRAMES))
+    return [int(t) for t in frames[picked.astype(int)]]
 
 
 @dataclass(frozen=True)

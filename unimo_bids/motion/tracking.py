@@ -21,7 +21,7 @@ from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.thresholds import LOSSES, QUALITY, TRACKING
 from unimo_bids.registration.gauss_newton import Registration, register
-from unimo_bids.registration.search import search_poses, turned
+from unimo_bids.registration.search import in_all_rotations, search_poses
 from unimo_bids.registration.target import Target
 from unimo_bids.spatial import rigid
 
@@ -296,7 +296,9 @@ def _search(
     frames: NDArray[np.int_],
 ) -> None:
     stiff = targets.stiff
-    head = turned(reference_image, weights, stiff.level, center=stiff.center, radius=stiff.radius)
+    head = in_all_rotations(
+        reference_image, weights, stiff.level, center=stiff.center, radius=stiff.radius
+    )
     vain = 0
     frames = frames[np.argsort(result.similarity[frames], kind="stable")]  # the worst first
     for first in range(0, len(frames), _SEARCH_BATCH):

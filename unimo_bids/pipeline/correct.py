@@ -349,8 +349,12 @@ def _write(done: Corrected, places: Mapping[str, Path], draw: Draw | None, start
     write_itk(places["transforms"], motion.poses)
     write_array(places["poses"], motion.poses)
     before, after = done.comparison.tsnr()
-    volumes = {"template": motion.template.astype(np.float32), "tsnr_before": before}
-    volumes |= {"mask": motion.mask.astype(np.float32), "tsnr_after": after}
+    volumes = {
+        "template": motion.template.astype(np.float32),
+        "mask": motion.mask.astype(np.float32),
+        "tsnr_before": before,
+        "tsnr_after": after,
+    }
     for name, volume in volumes.items():
         write_volume(places[name], volume, series)
     write_table(places["motion"], done.columns)

@@ -24,7 +24,7 @@ from unimo_bids.registration.gauss_newton import Registration, register
 from unimo_bids.registration.levels import Level, make_level
 from unimo_bids.registration.pose_finder import PoseFinder
 from unimo_bids.registration.resolution import mixed, mostly_own
-from unimo_bids.registration.search import search_poses, turned
+from unimo_bids.registration.search import in_all_rotations, search_poses
 from unimo_bids.registration.sides import REACH, Side, make_side
 from unimo_bids.registration.target import make_target
 from unimo_bids.registration.thresholds import PAIR, RESOLUTION
@@ -305,7 +305,7 @@ class _Coarse:
             return sample_linear(image[None, None], indices[None]).reshape(x, y, z)
 
         fixed = self.levels[0].image(self.fixed.volume)
-        head = turned(
+        head = in_all_rotations(
             at(fixed, self.levels[0], centers[0]),
             at(self.weights, self.levels[0], centers[0]),
             common,

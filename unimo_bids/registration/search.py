@@ -69,7 +69,7 @@ class Turned:
     coarse: Level
 
 
-def turned(
+def in_all_rotations(
     reference: Tensor,
     weights: Tensor,
     level: Level,

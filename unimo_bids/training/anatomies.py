@@ -135,4 +135,6 @@ def load(path: Path) -> list[Packed | Stack]:
 def _object(**fields: Any) -> Packed | Stack:
     if fields["kind"] == "stack":
         return Stack(**fields | {"sizes": tuple(fields["sizes"])})
+    # lists in packs of earlier versions
+    fields |= {name: np.asarray(fields[name]) for name in ("origin", "intensities")}
     return Packed(**fields)

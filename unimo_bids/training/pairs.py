@@ -108,8 +108,7 @@ class Pairs:
             Whether masks are given, and whether contrasts differ.
         """
         what = what or KINDS[rng.choice(len(KINDS), p=SHARES)]
-        heads = self.heads.get(what)  # organs are made up
-        thing = organ(rng) if heads is None else heads[rng.integers(len(heads))]
+        thing = organ(rng) if what == "organ" else self._head(rng, what)
         radius = float(rng.uniform(*_RADII[what]))
         if turn is None:
             turn = 180.0 if rng.random() < _ANY_ROTATION else float(rng.choice((5.0, 20.0, 60.0)))
@@ -137,6 +136,9 @@ class Pairs:
             for look, pose, own_grid in zip(looks, poses, grids, strict=True)
         ]
         return _as_read(scans, poses, masked, what, radius, rng, clean)
+
+    def _head(self, rng: Random, what: What) -> Packed:
+        return self.heads[what][rng.integers(len(self.heads[what]))]
 
 
 def organ(rng: Random) -> Packed:

@@ -306,18 +306,18 @@ def losses(network: TemporalNetwork, drawn: Drawn) -> dict[str, Tensor]:
     precision = (of_measured * measured).sum() / measured.sum().clamp(min=1)
     scale = typical(network.deviations(known).detach(), known.measured).clamp(min=0.1)
     away = off(answer.rotation, answer.place, drawn).clamp(-60, 60)
-    displacement, surprise = [], []
+    lengths, surprise = [], []
     for _ in range(_REFERENCES):
         chosen = torch.multinomial(known.measured.float(), 1)[:, 0]
         rows = torch.arange(len(chosen))
         relative = away - away[rows, chosen][:, None]
         length = (square_displacement(relative) + (0.05 * scale[:, None]).square()).sqrt()
-        displacement.append((length / scale[:, None].sqrt()).mean())
+        lengths.append((length / scale[:, None].sqrt()).mean())
         variance = answer.deviation.square()
         variance = variance + variance[rows, chosen][:, None]
         surprise.append(_surprise(relative.detach(), variance).mean())
     return {
-        "displacement": torch.stack(displacement).mean(),
+        "displacement": torch.stack(lengths).mean(),
         "surprise": 0.1 * torch.stack(surprise).mean(),
         "precision": 0.1 * precision,
     }

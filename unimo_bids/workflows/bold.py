@@ -93,8 +93,8 @@ def init_bold_wf(
         prepare.inputs.given_mask = str(run.mask)
     if run.hint is not None and _searches_brain(run, settings):
         prepare.inputs.center, prepare.inputs.center_reason = run.hint.place, run.hint.reason
-    names = ("tracker", "fusion", "refine")
-    how = {name: getattr(settings, name) for name in names} | apart | device
+    chosen = {"tracker": settings.tracker, "fusion": settings.fusion, "refine": settings.refine}
+    how = chosen | apart | device
     motion = pe.Node(
         EstimateMotion(**how)
         if run.motion is None
