@@ -80,16 +80,30 @@ def test_where_contrast_changes_a_field_that_stays_still_does_not_choose_the_way
     back = rigid.from_parameters(*(0.95 * p for p in rigid.to_parameters(poses, center)), center)
     assert clear(*Judge(scan.frames, scan.head, scan.usable).gain(back, poses))
     found = {"common": back, "tied": back} | {right: poses}
-    track = Track(found["tied"], np.ones(COUNT), np.zeros(COUNT, dtype=bool))
-    template = scan.reference_image[None]
-    tied = Way(refine(scan, template, track.poses, scan.usable), template, track)
-    tied.refined.poses[:] = track.poses
-    monkeypatch.setattr(contrasts, "refine_tied", lambda *_: tied)
-    joint = found["common"], template, list(range(COUNT))
-    monkeypatch.setattr(contrasts, "align_contrasts", lambda *_: joint)
-    mode, way, _ = contrasts.by_contrast(scan, track, ())
+    mode, way, _ = _by_contrast(scan, monkeypatch, **found)
     assert mode == right
     torch.testing.assert_close(way.refined.poses, poses)
+
+
+@pytest.mark.parametrize(("share", "taken"), [(0.012, "common"), (0.025, "tied")])
+def test_ties_win_by_more_than_where_all_are_drawn_aside(moved, monkeypatch, share, taken):
+    scan, poses = moved
+    monkeypatch.setattr(contrasts, "mean_gain", lambda _, theirs: (share * np.mean(theirs), 0.0))
+    mode, _, told = _by_contrast(scan, monkeypatch, common=poses, tied=poses)
+    assert mode == taken
+    assert ("no better" in told) == (taken == "common")
+
+
+def _by_contrast(scan, monkeypatch, common, tied):
+    """The way that is taken of poses by common images and by ties."""
+    track = Track(tied, np.ones(COUNT), np.zeros(COUNT, dtype=bool))
+    template = scan.reference_image[None]
+    in_pairs = Way(refine(scan, template, tied, scan.usable), template, track)
+    in_pairs.refined.poses[:] = tied
+    monkeypatch.setattr(contrasts, "refine_tied", lambda *_: in_pairs)
+    joint = common, template, list(range(COUNT))
+    monkeypatch.setattr(contrasts, "align_contrasts", lambda *_: joint)
+    return contrasts.by_contrast(scan, track, ())
 
 
 @pytest.mark.parametrize("deviation", [0.5, 30.0])

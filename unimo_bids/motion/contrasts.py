@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.judge import Judge, clear
+from unimo_bids.motion.judge import Judge, clear, mean_gain
 from unimo_bids.motion.refinement import refine
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.template import robust_mean
-from unimo_bids.motion.thresholds import QUALITY
+from unimo_bids.motion.thresholds import JUDGE, QUALITY
 from unimo_bids.motion.ties import Tying
 from unimo_bids.motion.tracking import Track
 from unimo_bids.motion.ways import Way, compared
@@ -35,8 +35,9 @@ def by_contrast(
     """Poses by frames tied in pairs, or by images common to all contrasts that begin there.
 
     Common images are finer where they hold all contrasts, and follow what they do not hold: they
-    are taken unless frames agree clearly better in pairs. Receive fields would decide that, so the
-    judge reads evened frames. Returns also a sentence.
+    are taken unless frames agree clearly better in pairs, and by more than they do where ties are
+    drawn aside together. Receive fields would decide that, so the judge reads evened frames.
+    Returns also a sentence.
 
     Parameters
     ----------
@@ -51,9 +52,12 @@ def by_contrast(
     # each on its own, frames are misled by what the images leave of them
     refined.poses[together] = poses[together]
     judge = Judge(scan.evened(), scan.head, scan.usable)
-    gain = judge.gain(in_pairs.refined.poses, refined.poses)
-    told = compared("tied", "common", *gain)
-    if clear(*gain):
+    readings = judge.read(in_pairs.refined.poses, refined.poses)
+    ours, theirs = (judge.agreement(one) for one in readings)
+    gain, error = mean_gain(ours, theirs)
+    error = max(error, JUDGE.tied / JUDGE.clear * float(np.nanmean(theirs)))
+    told = compared("tied", "common", gain, error)
+    if clear(gain, error):
         return "tied", in_pairs, told
     return "common", Way(refined, images, replace(in_pairs.track, poses=poses)), told
 
