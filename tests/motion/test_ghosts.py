@@ -66,6 +66,14 @@ def test_frames_without_a_head_do_not_hide_a_ghost(mask):
     assert left < 0.3 * harmed
 
 
+def test_where_one_image_explains_no_frame_nothing_is_asked_of_ghosts(mask):
+    with torch.inference_mode():
+        scan, track, (steady, refined, image, changing) = _fitted(CONSTANT, mask)
+        refined.similarity[:] = 0.1
+        fitted = steady, refined, image, changing
+        assert unghosted(scan, track, fitted) == (scan, fitted, ())
+
+
 def test_along_the_axis_of_slices_there_are_no_ghosts(mask):
     with torch.inference_mode():
         scan, _, fitted = _fitted(CONSTANT, mask)

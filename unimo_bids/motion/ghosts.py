@@ -90,6 +90,8 @@ def haunted(scan: Scan, fitted: Fitted) -> int | None:
     poses, template = fitted[1].poses, fitted[2]
     axes = [axis for axis in range(3) if axis != scan.frames.slice_axis]
     some = _some(_explained(scan, fitted[1]))
+    if not some:
+        return None
     read = _Reader.of(scan, template, coarse=True)
     seen = zip(*(read(t, poses[t], axes) for t in some), strict=True)
     less = [_foretold(one) for one in seen]
