@@ -11,7 +11,7 @@ part of the deviations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -184,11 +184,10 @@ def place_groups(scan: Scan, judge: Judge, way: Way) -> tuple[Way, str]:
         way = refine_tied(scan, Track(grouped.poses, similarity, way.track.searched), ROUNDS[-1:])
         furthest = rigid.displacement(grouped.poses, poses, scan.head.surface()).mean(dim=-1).max()
         told.append(_MOVED.format(float(furthest)))
-    way.refined.covariance += unknown
     widest = float(unknown[:, 3:, 3:].diagonal(dim1=1, dim2=2).sum(dim=1).max().sqrt())
     if widest > GROUPS.unknown:
         told.append(_UNKNOWN.format(widest))
-    return way, " ".join(told)
+    return replace(way, unknown=unknown), " ".join(told)
 
 
 def _agree_worse(judge: Judge, grouped: Grouped, trial: Tensor, group: Group) -> bool:
