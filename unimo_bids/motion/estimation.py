@@ -204,6 +204,8 @@ def _judged(
         poses, covariance, extent = without_cycle(poses, covariance, period, center, radius)
         findings = (*findings, cycle_finding(period, extent))
     covariance = covariance + within_frame(poses, good, center)
+    if way.unknown is not None:
+        covariance = covariance + way.unknown.cpu()
     if tear is not None:
         findings = (tear.told, *findings)
         covariance[reference] += tear.covariance.to(covariance)

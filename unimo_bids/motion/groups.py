@@ -5,13 +5,13 @@ placed a little aside shows twice is then part of its contrast, and no residual 
 is compared with what the others show without it: their images, and the classes of intensity of
 each of the other groups, any combination of which counts. How far its frames then move on average
 is how far the group is beside the others. It is moved if that is beyond its error, unless its
-frames then agree clearly worse by mutual information; what stays unknown of it is a part of the
-deviations.
+frames then agree clearly worse by mutual information; moved or not, what stays unknown of it is a
+part of the deviations.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,10 @@ from unimo_bids.spatial import rigid
 
 _MOVED = (
     "Frames of one contrast were beside the others as a group, by up to {:.2f} mm, and were moved."
+)
+_UNKNOWN = (
+    "How far frames of one contrast are beside the others as a group is known to {:.1f} mm (one "
+    "deviation): their deviations are as wide as that."
 )
 
 Group = NDArray[np.int_]  # of frames
@@ -124,6 +128,11 @@ class Grouped:
         moved = torch.cat(rigid.to_parameters(small, center), dim=1).median(dim=0).values
         return Offset(moved, GROUPS.wider**2 * found.covariance[rows].mean(dim=0))
 
+    def changed(self, group: Group) -> NDArray[np.bool_]:
+        """Frames ``(T,)`` whose place relative to the reference a group's place changes."""
+        among = np.isin(np.arange(len(self.poses)), group)
+        return among != among[self.scan.reference]
+
     def moved(self, group: Group, offset: Offset) -> Tensor:
         """Poses ``(T, 4, 4)`` with a group moved by that."""
         poses, rows = self.poses.clone(), group.tolist()
@@ -143,8 +152,8 @@ class Grouped:
 def place_groups(scan: Scan, judge: Judge, way: Way) -> tuple[Way, str]:
     """Move groups that are beside the others; say so, if any.
 
-    What is not known of a group's place is added to the covariance of all frames whose place
-    relative to the reference it changes.
+    What is not known of a group's place, and what was found of it without being believed, is added
+    to the covariance of all frames whose place relative to the reference it changes.
     """
     poses, similarity = way.refined.poses, way.refined.similarity
     good = scan.usable & (np.nan_to_num(similarity) >= QUALITY.never_failed)
@@ -153,23 +162,32 @@ def place_groups(scan: Scan, judge: Judge, way: Way) -> tuple[Way, str]:
     unknown = torch.zeros(len(poses), 6, 6, dtype=poses.dtype, device=poses.device)
     # what most frames show is where the others belong; a frame alone has nothing to share
     movable = [one for one in grouped.groups if GROUPS.fewest <= len(one) <= good.sum() / 2]
+    offsets: list[Offset] = []
     while movable:
         offsets = [grouped.beside(group) for group in movable]
         first = int(np.argmax([one.beyond_error for one in offsets]))
-        group, offset = movable.pop(first), offsets[first]
-        likely = offset.likely(scan.head.radius)
+        group, likely = movable[first], offsets[first].likely(scan.head.radius)
         trial = grouped.moved(group, likely)
-        if offset.beyond_error < GROUPS.beyond or _agree_worse(judge, grouped, trial, group):
+        if offsets[first].beyond_error < GROUPS.beyond or _agree_worse(
+            judge, grouped, trial, group
+        ):
             break
         grouped.move(trial)
-        among = np.isin(np.arange(len(poses)), group)
-        unknown[among != among[scan.reference]] += likely.covariance
-    if torch.equal(grouped.poses, poses):
-        return way, ""
-    placed = refine_tied(scan, Track(grouped.poses, similarity, way.track.searched), ROUNDS[-1:])
-    placed.refined.covariance += unknown
-    furthest = rigid.displacement(grouped.poses, poses, scan.head.surface()).mean(dim=-1).max()
-    return placed, _MOVED.format(float(furthest))
+        unknown[grouped.changed(group)] += likely.covariance
+        del movable[first], offsets[first]
+    for group, offset in zip(movable, offsets, strict=True):
+        likely = offset.likely(scan.head.radius)
+        given_up = likely.motion[:, None] * likely.motion
+        unknown[grouped.changed(group)] += likely.covariance + given_up
+    told = []
+    if not torch.equal(grouped.poses, poses):
+        way = refine_tied(scan, Track(grouped.poses, similarity, way.track.searched), ROUNDS[-1:])
+        furthest = rigid.displacement(grouped.poses, poses, scan.head.surface()).mean(dim=-1).max()
+        told.append(_MOVED.format(float(furthest)))
+    widest = float(unknown[:, 3:, 3:].diagonal(dim1=1, dim2=2).sum(dim=1).max().sqrt())
+    if widest > GROUPS.unknown:
+        told.append(_UNKNOWN.format(widest))
+    return replace(way, unknown=unknown), " ".join(told)
 
 
 def _agree_worse(judge: Judge, grouped: Grouped, trial: Tensor, group: Group) -> bool:

@@ -232,6 +232,7 @@ class Groups:
         shown=True,
     )
     beyond: float = derived(16.8, "99 % of chi squared in six parameters")
+    unknown: float = convention(0.5, "mm of deviation of a group's place, that are told")
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,14 @@ class Way:
     ----------
     images
         ``(J, X, Y, Z)`` any combination of which explains a frame; the first is their mean.
+    unknown
+        ``(T, 6, 6)`` covariance that frames share, so that neighbours tell nothing against it.
     """
 
     refined: Refined
     images: Tensor
     track: Track
+    unknown: Tensor | None = None
 
     def at_rest(self, center: Tensor) -> Way:
         """The same without motion; how far it was from that adds to the variance."""
