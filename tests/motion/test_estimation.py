@@ -1,5 +1,7 @@
 """Steps of an estimate that `estimate_motion` shows only in rare series."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,23 @@ def test_frames_aligned_together_keep_their_poses(moved, monkeypatch):
     torch.testing.assert_close(found[together], off[together])
     others = [t for t in range(COUNT) if t not in together]
     assert float(error_mm(found[others], poses[others]).max()) < 0.2
+
+
+def test_what_is_unknown_of_a_way_is_part_of_the_deviations(moved, monkeypatch):
+    scan, poses = moved
+    monkeypatch.setattr(estimation, "do_no_harm", lambda *_: None)
+    rough = Tracking(0, poses.numpy(), np.ones(COUNT), np.zeros(COUNT, dtype=bool))
+
+    def covariance(unknown):
+        def only(_judge, ways, *_):
+            return "plain", replace(ways["plain"], unknown=unknown), None, ()
+
+        monkeypatch.setattr(estimation, "best_way", only)
+        return refine_tracking(scan, rough).covariance
+
+    unknown = 4 * torch.eye(6, dtype=torch.float64).repeat(COUNT, 1, 1)
+    unknown[0] = 0  # the reference
+    np.testing.assert_allclose(covariance(unknown) - covariance(None), unknown, atol=1e-9)
 
 
 @pytest.mark.parametrize("right", ["common", "tied"])
