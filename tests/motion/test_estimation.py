@@ -104,7 +104,7 @@ def test_where_contrast_changes_a_field_that_stays_still_does_not_choose_the_way
     torch.testing.assert_close(way.refined.poses, poses)
 
 
-@pytest.mark.parametrize(("share", "taken"), [(0.012, "common"), (0.025, "tied")])
+@pytest.mark.parametrize(("share", "taken"), [(0.03, "common"), (0.09, "tied")])
 def test_ties_win_by_more_than_where_all_are_drawn_aside(moved, monkeypatch, share, taken):
     scan, poses = moved
     monkeypatch.setattr(contrasts, "mean_gain", lambda _, theirs: (share * np.mean(theirs), 0.0))
