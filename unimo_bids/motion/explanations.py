@@ -44,13 +44,18 @@ def explain(scan: Scan, tracked: Track, contrasts: bool) -> Explanations:
     """
     findings: tuple[str, ...] = ()
     fitted = refine_to_template(scan, tracked)
-    if scan.settings.template and not contrasts:
-        scan, fitted, left_out = by_middle(scan, tracked, fitted)
+    one_image = scan.settings.template and not contrasts
+    if one_image:
+        scan, fitted, findings = by_middle(scan, tracked, fitted)
+    stripes = find_stripes(scan, fitted[2][0], fitted[1].poses)
+    # slices of a brightness of their own pass for ghosts
+    if one_image and not (stripes is not None and stripes.own):
         scan, fitted, ghosts = unghosted(scan, tracked, fitted)
-        findings = (*left_out, *ghosts)
+        if ghosts:
+            findings = (*findings, *ghosts)
+            stripes = find_stripes(scan, fitted[2][0], fitted[1].poses)
     steady, refined, image, changing = fitted
     way = Way(refined, image, tracked)
-    stripes = find_stripes(scan, way.images[0], way.refined.poses)
     # what each frame has of its own would be sought in vain in what all have in common
     own = stripes is not None and stripes.own
     striped = unstriped(scan, way, stripes) if own or contrasts else None
