@@ -16,10 +16,11 @@ import torch
 
 from unimo_bids.files.staging import atomic
 from unimo_bids.networks.temporal import TemporalNetwork
+from unimo_bids.training.calibration import calibrate
 from unimo_bids.training.judged import LOST, cases, compare
 from unimo_bids.training.loop import Schedule, train
 from unimo_bids.training.sequences import load
-from unimo_bids.training.track import Track, calibrate, draw, losses, make_ground, tracks
+from unimo_bids.training.track import Track, draw, losses, make_ground, tracks
 
 _OTHER_SEED = "another seed"  # what chance alone does
 VARIANTS: Mapping[str, Callable[[], TemporalNetwork]] = {

@@ -12,7 +12,7 @@ from benchmarks import ablations
 from unimo_bids.networks.temporal import TemporalNetwork
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.spatial import rigid
-from unimo_bids.training import judged, track
+from unimo_bids.training import calibration, judged, track
 from unimo_bids.training.loop import Schedule
 from unimo_bids.training.packing import pack
 from unimo_bids.training.recipe import follow
@@ -129,7 +129,7 @@ def test_what_is_drawn_is_consistent_however_it_is_varied():
 @pytest.mark.slow
 def test_each_part_is_left_out_and_judged(watched, tmp_path, monkeypatch):
     monkeypatch.setattr(track, "_LENGTHS", (8,))
-    monkeypatch.setattr(track, "_CALIBRATION", 2)
+    monkeypatch.setattr(calibration, "_BATCHES", 2)
     monkeypatch.setattr(judged, "LENGTHS", ())
     several = [replace(watched, name=f"{n}", held_back=n > 6) for n in range(8)]
     pack(several, tmp_path / "series.npz")
@@ -141,7 +141,7 @@ def test_each_part_is_left_out_and_judged(watched, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_recipe_leaves_weights_that_load_and_a_card(watched, tmp_path, monkeypatch):
     monkeypatch.setattr(track, "_LENGTHS", (8,))
-    monkeypatch.setattr(track, "_CALIBRATION", 2)
+    monkeypatch.setattr(calibration, "_BATCHES", 2)
     monkeypatch.setattr(judged, "LENGTHS", ())
     kept = unwatched(turning("020203", True), 2.0 * np.arange(30), 40.0, "fetal")
     several = [replace(watched, name=f"{n}", held_back=n > 6) for n in range(8)]

@@ -136,5 +136,6 @@ def _object(**fields: Any) -> Packed | Stack:
     if fields["kind"] == "stack":
         return Stack(**fields | {"sizes": tuple(fields["sizes"])})
     # lists in packs of earlier versions
-    fields |= {name: np.asarray(fields[name]) for name in ("origin", "intensities")}
-    return Packed(**fields)
+    origin = np.asarray(fields["origin"])
+    intensities = np.asarray(fields["intensities"], np.float32)
+    return Packed(**fields | {"origin": origin, "intensities": intensities})

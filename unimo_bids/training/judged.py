@@ -12,13 +12,13 @@ from torch import Tensor
 
 from unimo_bids.networks.temporal import Known, TemporalNetwork
 from unimo_bids.spatial import rigid
+from unimo_bids.training.calibration import calibrate
 from unimo_bids.training.recipe import Recipe
 from unimo_bids.training.sequences import load
 from unimo_bids.training.track import (
     Drawn,
     Ground,
     Track,
-    calibrate,
     displacement,
     draw,
     losses,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,8 +16,6 @@ from unimo_bids.networks.temporal import (
     Answer,
     Known,
     TemporalNetwork,
-    from_registration,
-    kinds,
     typical,
 )
 from unimo_bids.registration.pose_finder import pose_network
@@ -30,7 +27,6 @@ _LENGTHS = (12, 24, 36, 48)  # of the windows that are drawn
 _REFERENCES = 4  # that poses of a series are judged by
 _REGISTERED = 0.35  # of the series: as after registration, with gaps
 _LENT = 0.5  # of the others: measured as frames of another series are
-_CALIBRATION_SEED, _CALIBRATION = 1_000_041, 40  # batches
 _APART = 6  # every so many series, one is kept to calibrate
 _TAIL = 4.0  # of Student's t that says how far off answers are
 _OF_FRAMES = (
@@ -153,10 +149,11 @@ def make_ground(series: Sequence[Watched], device: str) -> Ground:
 
 def draw(ground: Ground, batch: int, rng: Random) -> Drawn:
     """Parts of series, sped up, slowed down, backwards, mirrored; frames missing."""
-    return _drawn(ground.drawn, batch, rng)
+    return draw_from(ground.drawn, batch, rng)
 
 
-def _drawn(ground: Sequence[Track], batch: int, rng: Random) -> Drawn:
+def draw_from(ground: Sequence[Track], batch: int, rng: Random) -> Drawn:
+    """Windows of series, of one length."""
     many = int(rng.choice(_LENGTHS))
     long = [one for one in ground if len(one.times) >= many]
     watched = [one for one in long if one.watched]
@@ -329,73 +326,3 @@ def _surprise(errors: Tensor, variance: Tensor) -> Tensor:
     square = errors.square() / variance[..., None]
     each = 0.5 * variance.log()[..., None] + 0.5 * (_TAIL + 1) * (square / _TAIL).log1p()
     return each.sum((2, 3))
-
-
-def calibrate(network: TemporalNetwork, ground: Ground) -> None:
-    """Fit, on series kept apart, how much of a correction to keep, and how large deviations are.
-
-    Of the correction as much as leaves the least error: by chance alone nothing can be foretold. 95
-    of 100 errors are then to be within 1.96 deviations.
-    """
-    network.worth.fill_(1.0)
-    network.calibration.fill_(1.0)
-    drawn = [
-        _drawn(ground.apart, 8, np.random.default_rng([_CALIBRATION_SEED, number]))
-        for number in range(_CALIBRATION)
-    ]
-    with torch.no_grad():
-        answers = [network(one.known) for one in drawn]
-    _fit_worth(network, drawn, answers)
-    with torch.no_grad():
-        answers = [network(one.known) for one in drawn]
-    _fit_deviations(network, drawn, answers)
-
-
-def _fit_worth(network: TemporalNetwork, drawn: Sequence[Drawn], answers: Sequence[Answer]) -> None:
-    shares, errors = torch.linspace(0, 1, 11), []
-    for one, answer in zip(drawn, answers, strict=True):
-        away = off(answer.way.rotation, answer.way.place, one)
-        left = away - shares[:, None, None, None, None] * answer.correction
-        errors.append(displacement(left))
-    for row, column, here in _wheres(drawn):
-        found = torch.stack([e[:, w].sum(1) for e, w in zip(errors, here, strict=True)]).sum(0)
-        network.worth[row, column] = shares[int(found.argmin())]
-
-
-def _fit_deviations(
-    network: TemporalNetwork, drawn: Sequence[Drawn], answers: Sequence[Answer]
-) -> None:
-    relative, own, its, other = [], [], [], []
-    for number, (one, answer) in enumerate(zip(drawn, answers, strict=True)):
-        away, measured = off(answer.rotation, answer.place, one), one.known.measured
-        generator = torch.Generator().manual_seed(number)
-        chosen = torch.multinomial(measured.float(), 1, generator=generator)[:, 0]
-        rows = torch.arange(len(chosen))
-        relative.append((away - away[rows, chosen][:, None]).abs())
-        own.append(answer.deviation)
-        its.append(answer.deviation[rows, chosen][:, None].expand_as(answer.deviation))
-        others = torch.ones_like(measured)
-        others[rows, chosen] = False
-        other.append(others)
-    factors = torch.logspace(-1, 1, 201)[:, None]
-    for row, column, here in _wheres(drawn):  # the reference is measured: that comes first
-        kept = [w & o for w, o in zip(here, other, strict=True)]
-        told = [
-            torch.cat([v[w] for v, w in zip(values, kept, strict=True)])
-            for values in (relative, own, its)
-        ]
-        for k in (0, 1) if len(told[0]) else ():
-            first = network.calibration[row, 0, k] if column else factors
-            width = ((factors * told[1][:, k]) ** 2 + (first * told[2][:, k]) ** 2).sqrt()
-            within = (told[0][:, k][None] < 1.96 * width[..., None]).float().mean((1, 2))
-            network.calibration[row, column, k] = factors[int((within >= 0.95).int().argmax()), 0]
-
-
-def _wheres(drawn: Sequence[Drawn]) -> Iterator[tuple[int, int, list[Tensor]]]:
-    """Rows and columns of what is fitted, and which times ``(B, N)`` count."""
-    for row, column in itertools.product((0, 1), (0, 1, 2)):
-        where = [
-            (kinds(one.known.measured) == column) & (from_registration(one.known) == row)[:, None]
-            for one in drawn
-        ]
-        yield row, column, where
