@@ -14,6 +14,7 @@ def keeping(memory: float, tail: float) -> Prior:
 
 
 PRIOR = keeping(1e4, 3.0)
+AS_SHIPPED = Prior((3.0, 10.0), (0.3, 1.0), 5.0, 3.0)
 
 
 def smoothed(seen, deviation=None, prior=PRIOR):
@@ -93,3 +94,24 @@ def test_a_frame_that_is_far_off_is_not_believed():
     assert float((way.place[0, 9] - place[9]).norm()) < 0.5
     assert way.share[0, 9, 1] < 0.01
     assert way.share[0, 4, 1] > 0.3
+
+
+def test_the_jumps_of_a_restless_head_are_believed():
+    rng, times = np.random.default_rng(5), uneven(20)
+    jumps = torch.as_tensor(10 * rng.standard_normal((20, 3)))
+    still = torch.eye(3).double().expand(20, 3, 3)
+    turning = rigid.rotation_matrix(jumps / RADIUS)
+    for turn, place in ((still, jumps), (turning, torch.zeros(20, 3).double())):
+        seen = known(turn, place, times, deviation=0.3)
+        way = smoothed(seen, prior=AS_SHIPPED)
+        off = rigid.rotation_vector(way.rotation[0].mT @ turn).norm(dim=-1) * RADIUS
+        assert float(off.max()) < 1.0
+        assert float((way.place[0] - place).norm(dim=-1).max()) < 1.0
+
+
+def test_a_calm_head_is_held_where_measurements_scatter():
+    times = uneven(20)
+    noise = torch.as_tensor(2 * np.random.default_rng(6).standard_normal((20, 3)))
+    seen = known(torch.eye(3).double().expand(20, 3, 3), noise, times, deviation=2.0)
+    off = smoothed(seen, prior=AS_SHIPPED).place[0].norm(dim=-1)
+    assert float(off.mean()) < 0.85 * float(noise.norm(dim=-1).mean())

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks import ablations
-from unimo_bids.networks.temporal import TemporalNetwork
+from tests.networks.moving import known
+from unimo_bids.networks.temporal import Answer, TemporalNetwork
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.spatial import rigid
 from unimo_bids.training import calibration, judged, track
@@ -154,3 +155,20 @@ def test_the_recipe_leaves_weights_that_load_and_a_card(watched, tmp_path, monke
     load_weights(TemporalNetwork(), tmp_path / "track.safetensors")
     assert (tmp_path / "track.safetensors").stat().st_size < 2_000_000
     assert "2 steps of 2 series, seed 0" in (tmp_path / "track.md").read_text()
+
+
+def test_deviations_far_too_small_are_calibrated_as_errors_are():
+    many, network = 40, TemporalNetwork()
+    still, times = torch.eye(3).double().expand(many, 3, 3), torch.arange(many).double()
+    off = torch.as_tensor(np.random.default_rng(2).standard_normal((many, 3)))
+    seen = known(still, off, times, deviation=0.0)
+    answer = Answer(
+        still[None],
+        off[None],
+        torch.full((1, many, 2), 0.02),
+        network(seen).way,
+        torch.zeros(1, many, 2, 3),
+    )
+    drawn = track.Drawn(seen, still[None], torch.zeros(1, many, 3).double())
+    calibration._fit_deviations(network, [drawn], [answer])
+    assert 35 < float(network.calibration[0, 0, 1]) < 75  # 1 mm is 50 times 0.02 mm

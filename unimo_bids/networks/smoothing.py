@@ -5,7 +5,9 @@ with time (Singer's model). The most likely way through T poses is what a Kalman
 Rauch-Tung-Striebel smoother arrive at; here it is one linear system of T unknowns for each of the
 six numbers. Times without a pose, in a gap or ahead, are unknowns like the others: by a random walk
 alone, the way leads evenly through a gap, and rests ahead. Poses far from the way count less
-(Student's t).
+(Student's t). Heads are more or less restless than usual: by which factor, turning and shifting,
+is what makes the poses most likely (Laplace's approximation), so that jumps of a restless head do
+not pass for poses that are wrong.
 
 A turn of the world or of the head's space turns the answer: all axes have the same matrix.
 """
@@ -22,6 +24,9 @@ from unimo_bids.spatial import rigid
 _ROUNDS = 5  # of weights and linearisation: the way then moves by less than .01 mm
 _NEIGHBOURS_S = 4.0  # width of the local mean that the first round starts from
 _LITTLE = 1e-6
+# factors of the variance of all steps that are tried, and how far from 1 they are expected to be
+_RESTLESS = (0.04, 0.2, 1.0, 5.0, 25.0, 125.0)
+_DECADES = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Way:
 def smooth(
     rotation: Tensor, place: Tensor, deviation: Tensor, times: Tensor, radius: Tensor, prior: Prior
 ) -> Way:
-    """The most likely way through poses.
+    """The most likely way through poses, by a head as restless as they are best explained by.
 
     Parameters
     ----------
@@ -82,26 +87,65 @@ def smooth(
     radius
         ``(B,)`` mm.
     """
+    batch = len(times)
+    restless = torch.tensor(_RESTLESS).to(times)
+    ways, evidence = _smooth_as(
+        *(one.repeat(len(restless), *[1] * (one.ndim - 1)) for one in (rotation, place, deviation)),
+        times,
+        radius.repeat(len(restless)),
+        prior,
+        restless.repeat_interleave(batch),
+    )
+    expected = -0.5 * (restless.log10() / _DECADES).square()
+    best = (evidence.unflatten(0, (-1, batch)) + expected[:, None, None]).argmax(0)
+    of_turn, of_place = (best * batch + torch.arange(batch)[:, None]).unbind(-1)
+    deviation, share = (
+        torch.stack([one[of_turn, :, 0], one[of_place, :, 1]], dim=-1)
+        for one in (ways.deviation, ways.share)
+    )
+    return Way(ways.rotation[of_turn], ways.place[of_place], deviation, share)
+
+
+def _smooth_as(
+    rotation: Tensor,
+    place: Tensor,
+    deviation: Tensor,
+    times: Tensor,
+    radius: Tensor,
+    prior: Prior,
+    restless: Tensor,
+) -> tuple[Way, Tensor]:
+    """Ways of heads that wander `restless` ``(S B,)`` times as much as the prior says.
+
+    Returns also the log of how likely that makes the poses ``(S B, 2)``, of turn and of place.
+    """
+    many = len(restless) // len(times)
     believed = deviation.square().reciprocal()
-    stiff = [_stiffness(times, prior, k) for k in (0, 1)]
-    share = torch.ones_like(believed)
-    of_turn, of_place = _local_mean(times, believed)
+    precision = [_precision_of_steps(times, prior, k).repeat(many, 1, 1) for k in (0, 1)]
+    precision = [one / restless[:, None, None] for one in precision]
+    of_turn, of_place = (
+        mean.repeat(many, 1, 1) for mean in _local_mean(times, believed[: len(times)])
+    )
     turned = rigid.nearest_rotation((of_turn @ rotation.flatten(2)).unflatten(2, (3, 3)))
     moved = of_place @ place
     scale = radius[:, None, None]
+    away = _turn(turned, rotation) * scale, place - moved
+    share = torch.ones_like(
+        believed
+    )  # at first: a way that is far from a jump would not believe it
     for last in [*[False] * (_ROUNDS - 1), True]:
-        away = _turn(turned, rotation) * scale, place - moved
-        share = torch.stack(
-            [_share(one, believed[..., k], prior.tail) for k, one in enumerate(away)], dim=-1
-        )
         steps = _turn(turned[:, :-1], turned[:, 1:]) * scale, moved.diff(dim=1)
         found = [
-            _solved(believed[..., k] * share[..., k], away[k], steps[k], stiff[k], last)
+            _solved(believed[..., k] * share[..., k], away[k], steps[k], precision[k], last)
             for k in (0, 1)
         ]
         turned = turned @ rigid.rotation_matrix(found[0][0] / scale)
         moved = moved + found[1][0]
-    return Way(turned, moved, torch.stack([one[1] for one in found], dim=-1).sqrt(), share)
+        away = _turn(turned, rotation) * scale, place - moved
+        share = torch.stack([_share(away[k], believed[..., k], prior.tail) for k in (0, 1)], dim=-1)
+    evidence = [_explained(away[k], believed[..., k], prior.tail) - found[k][2] for k in (0, 1)]
+    deviation = torch.stack([one[1] for one in found], dim=-1).sqrt()
+    return Way(turned, moved, deviation, share), torch.stack(evidence, dim=-1)
 
 
 def _turn(one: Tensor, other: Tensor) -> Tensor:
@@ -120,12 +164,17 @@ def _local_mean(times: Tensor, believed: Tensor) -> tuple[Tensor, Tensor]:
     return both[0], both[1]
 
 
-def _stiffness(times: Tensor, prior: Prior, k: int) -> tuple[Tensor, Tensor]:
-    """What resists steps: ``Dᵀ C⁻¹`` and ``Dᵀ C⁻¹ D``, D first differences, C their covariance."""
-    differences = torch.eye(times.shape[1]).to(times).diff(dim=0)
-    covariance = _covariance_of_steps(times, prior.chance[k], prior.speed[k], prior.memory)
-    pull = torch.linalg.solve(covariance, differences.expand(len(times), -1, -1)).mT
-    return pull, pull @ differences
+def _explained(off: Tensor, believed: Tensor, tail: float) -> Tensor:
+    """Log-likelihood ``(B,)`` of residuals under Student's t, but for what is always the same."""
+    square = off.square().sum(-1) * believed
+    return -(tail + 3) / 2 * (square / tail).log1p().sum(-1)
+
+
+def _precision_of_steps(times: Tensor, prior: Prior, k: int) -> Tensor:
+    """What resists steps, ``(B, N - 1, N - 1)``: the inverse of their covariance."""
+    return torch.linalg.inv(
+        _covariance_of_steps(times, prior.chance[k], prior.speed[k], prior.memory)
+    )
 
 
 def _covariance_of_steps(times: Tensor, chance: float, speed: float, memory: float) -> Tensor:
@@ -143,11 +192,22 @@ def _covariance_of_steps(times: Tensor, chance: float, speed: float, memory: flo
 
 
 def _solved(
-    weights: Tensor, away: Tensor, steps: Tensor, stiff: tuple[Tensor, Tensor], last: bool
-) -> tuple[Tensor, Tensor]:
-    """The step ``(B, N, 3)`` to the most likely way; in the end the variance ``(B, N)`` there."""
-    pull, stiffness = stiff
-    right = weights[..., None] * away - pull @ steps
+    weights: Tensor, away: Tensor, steps: Tensor, precision: Tensor, last: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The step ``(B, N, 3)`` to the most likely way; in the end the variance ``(B, N)`` there.
+
+    Then also, as Laplace has it, what a way like this costs ``(B,)``: its steps, and how few other
+    ways are about as likely.
+    """
+    differences = torch.eye(weights.shape[1]).to(steps).diff(dim=0)
+    pull = precision @ steps
+    right = weights[..., None] * away - differences.mT @ pull
+    stiffness = differences.mT @ precision @ differences
     factor = torch.linalg.cholesky(torch.diag_embed(weights + _LITTLE) + stiffness)
-    variance = torch.cholesky_inverse(factor).diagonal(dim1=1, dim2=2) if last else weights
-    return torch.cholesky_solve(right, factor), variance
+    step = torch.cholesky_solve(right, factor)
+    if not last:
+        return step, weights, weights
+    variance = torch.cholesky_inverse(factor).diagonal(dim1=1, dim2=2)
+    volume = factor.diagonal(dim1=1, dim2=2).log().sum(-1)  # half of the determinant's
+    cost = 0.5 * (steps * pull).sum((1, 2)) + 3 * volume - 1.5 * torch.logdet(precision)
+    return step, variance, cost

@@ -61,7 +61,7 @@ def _fit_deviations(
         others = torch.ones_like(measured)
         others[rows, chosen] = False
         other.append(others)
-    factors = torch.logspace(-1, 1, 201)[:, None]
+    factors = torch.logspace(-2, 2, 401)[:, None]
     for row, column, here in _wheres(drawn):  # the reference is measured: that comes first
         kept = [w & o for w, o in zip(here, other, strict=True)]
         told = [
@@ -72,7 +72,8 @@ def _fit_deviations(
             first = network.calibration[row, 0, k] if column else factors
             width = ((factors * told[1][:, k]) ** 2 + (first * told[2][:, k]) ** 2).sqrt()
             within = (told[0][:, k][None] < 1.96 * width[..., None]).float().mean((1, 2))
-            network.calibration[row, column, k] = factors[int((within >= 0.95).int().argmax()), 0]
+            enough = torch.nonzero(within >= 0.95)
+            network.calibration[row, column, k] = factors[int(enough[0]) if len(enough) else -1, 0]
 
 
 def _wheres(drawn: Sequence[Drawn]) -> Iterator[tuple[int, int, list[Tensor]]]:
