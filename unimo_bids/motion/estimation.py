@@ -189,12 +189,15 @@ def _judged(
     """
     refined, usable, reference = way.refined, scan.usable, asked.reference
     explained = usable & (refined.similarity >= QUALITY.never_failed)
-    shown = scan.reference == reference or refined.similarity[reference] >= QUALITY.never_good
+    alone = not refined.similarity[reference] >= QUALITY.never_good  # the others show not that
+    shown = scan.reference == reference or not alone
     tear = torn_reference(scan, way, explained, reference) if shown else None
     score = refined.similarity * np.minimum(refined.in_view / 0.5, 1)  # a sliver fits anything
     good = usable & (score >= similarity_threshold(score[usable]))
     if not good[reference]:
         findings = (*findings, _UNLIKE.format(reference, score[reference]))
+        # nothing but that frame says where the others are
+        good &= not (alone and scan.reference == reference)
     # the way back to the reference: its own pose, unless that is nothing
     good[reference] = shown
     good[scan.reference] = True

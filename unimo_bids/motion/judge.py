@@ -27,7 +27,9 @@ from unimo_bids.spatial.region import Region
 _POINTS = 8_000
 _BINS = 16  # of equal population: ranks are the same in any monotonous contrast
 _UNSEEN = _BINS  # the class of what is out of view
-_PARTNERS = 8  # frames that each is compared with
+PARTNERS = 8  # frames that each is compared with
+
+Partners = dict[int, list[int]]  # of each frame
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,9 @@ class Judge:
         ours, theirs = (self.agreement(one) for one in self.read(poses, plain))
         return mean_gain(ours, theirs)
 
-    def better(self, readings: Readings, others: Tensor) -> NDArray[np.int_]:
+    def better(
+        self, readings: Readings, others: Tensor, partners: Partners | None = None
+    ) -> NDArray[np.int_]:
         """Which of other poses of a frame clearly suits it better, ``(T,)``; -1: none.
 
         Each is compared with its partners as they are.
@@ -132,14 +136,16 @@ class Judge:
             Of the frames at their poses.
         others
             ``(T, P, 4, 4)``
+        partners
+            Of the frames that are asked, if they are not all.
         """
+        partners = self.partners if partners is None else partners
         found = np.full(len(others), -1)
-        for chunk in self.frames.chunks(list(self.partners)):
+        for chunk in self.frames.chunks(list(partners)):
             images = self.level.sampled(self.frames(chunk))
             for t, image in zip(chunk, images, strict=True):
-                partners = self.partners[t]
                 classes = torch.cat([readings.classes[t, None], self._look(image, others[t])])
-                own, *found_there = readings.information(classes, partners)
+                own, *found_there = readings.information(classes, partners[t])
                 gains = np.array(found_there) - own
                 best = int(np.argmax(gains.mean(axis=1)))
                 gain = gains[best]
@@ -176,12 +182,12 @@ def _scattered(count: int) -> Tensor:
     return (torch.arange(1, count + 1, dtype=torch.float64)[:, None] * steps) % 1 - 0.5
 
 
-def _partners(usable: NDArray[np.int_]) -> dict[int, list[int]]:
+def _partners(usable: NDArray[np.int_]) -> Partners:
     """Of each usable frame: those next to it, and some from the whole series."""
     partners = {}
     for place, t in enumerate(usable.tolist()):
         near = [usable[p] for p in (place - 1, place + 1) if 0 <= p < len(usable)]
-        spread = np.linspace(0, len(usable) - 1, _PARTNERS).round().astype(int)
+        spread = np.linspace(0, len(usable) - 1, PARTNERS).round().astype(int)
         far = [usable[(place + s) % len(usable)] for s in spread]
         partners[t] = sorted({int(one) for one in (*near, *far)} - {t})
     return {t: others for t, others in partners.items() if others}

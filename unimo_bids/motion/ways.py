@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.judge import Judge, Readings, clear, mean_gain
+from unimo_bids.motion.judge import PARTNERS, Judge, Partners, Readings, clear, mean_gain
 from unimo_bids.motion.refinement import Refined, refine
 from unimo_bids.motion.scan import Scan
+from unimo_bids.motion.thresholds import QUALITY, REFERENCE
 from unimo_bids.motion.tracking import Track
 from unimo_bids.spatial import rigid
 from unimo_bids.words import Mode
@@ -88,14 +90,48 @@ def compared(mode: Mode, other: Mode, gain: float, error: float) -> str:
 
 
 def do_no_harm(scan: Scan, judge: Judge, way: Way, readings: Readings) -> None:
-    """Start again from rest or a neighbour's pose where that clearly suits a frame better."""
+    """Start again from rest or a neighbour's pose where that clearly suits a frame better.
+
+    Frames that are wrong together agree with each other. So one that is explained badly is asked
+    again by frames that are explained better, from the poses of the nearest of these.
+    """
+    everything = np.flatnonzero(scan.usable)
+    near = {t: _beside(everything, t) for t in judge.partners}
+    _start_again(scan, judge, way, readings, judge.partners, near)
+    similarity = np.where(scan.usable, np.nan_to_num(way.refined.similarity), -1)
+    doubted: Partners = {}
+    for t in np.flatnonzero(scan.usable & (similarity < QUALITY.never_failed)).tolist():
+        surer = np.flatnonzero(similarity > similarity[t])
+        if len(surer) >= REFERENCE.fewest:
+            picked = np.linspace(0, len(surer) - 1, PARTNERS).round().astype(int)
+            doubted[t] = sorted({int(surer[one]) for one in picked})
+            near[t] = _beside(surer, t)
+    if doubted:
+        (readings,) = judge.read(way.refined.poses)
+        _start_again(scan, judge, way, readings, doubted, near)
+
+
+def _start_again(
+    scan: Scan,
+    judge: Judge,
+    way: Way,
+    readings: Readings,
+    partners: Partners,
+    near: dict[int, tuple[int, int]],
+) -> None:
+    """Refine frames from rest or another frame's pose, where their partners say so.
+
+    Parameters
+    ----------
+    partners, near
+        Of each frame that is asked: those that judge it, and those whose poses are tried.
+    """
     poses = way.refined.poses
-    places = np.flatnonzero(scan.usable)
-    before, after = np.arange(len(poses)), np.arange(len(poses))
-    before[places[1:]], after[places[:-1]] = places[:-1], places[1:]
     rest = torch.eye(4, dtype=torch.float64).expand(len(poses), 4, 4).to(poses)
-    others = torch.stack([rest, poses[before.tolist()], poses[after.tolist()]], dim=1)
-    better = judge.better(readings, others)
+    others = torch.stack([rest, poses, poses], dim=1)
+    for t, frames in near.items():
+        others[t, 1:] = poses[list(frames)]
+    better = judge.better(readings, others, partners)
     better[scan.reference] = -1
     frames = np.flatnonzero(better >= 0)
     if len(frames) == 0:
@@ -106,5 +142,11 @@ def do_no_harm(scan: Scan, judge: Judge, way: Way, readings: Readings) -> None:
     # where that leads back to what was worse, the frame is not explained at all
     candidates = torch.stack([others[:, 0], starts], dim=1)
     (readings,) = judge.read(way.refined.poses)
-    still = judge.better(readings, candidates)[frames] >= 0
+    still = judge.better(readings, candidates, partners)[frames] >= 0
     way.refined.similarity[frames[still]] = 0.0
+
+
+def _beside(frames: NDArray[np.int_], t: int) -> tuple[int, int]:
+    """The nearest of some frames before and after; where there is none, frame t itself."""
+    before, after = frames[frames < t], frames[frames > t]
+    return int(before[-1]) if len(before) else t, int(after[0]) if len(after) else t
