@@ -89,6 +89,22 @@ def test_a_mask_too_small_for_six_numbers_is_refused(at_rest, edges, size, match
         find_head(at_rest, Grid(SHAPE, affine), inside.numpy(), largest=105.0)
 
 
+def test_an_inverted_mask_is_refused_whether_its_brain_is_cut_or_not(at_rest):
+    for middle in ((20, 20, 15), (20, 20, 2)):
+        points = GRID.points().reshape(*SHAPE, 3)
+        brain = (points - points[middle]).norm(dim=-1) < 30  # mm
+        find_head(at_rest, GRID, brain.numpy(), largest=105.0)
+        with pytest.raises(ValueError, match="the mask holds all corners"):
+            find_head(at_rest, GRID, (~brain).numpy(), largest=105.0)
+
+
+def test_a_mask_of_all_that_is_in_view_but_for_small_holes_is_taken(at_rest):
+    mask = torch.ones(SHAPE)
+    mask[::3, ::3, ::3] = 0
+    mask[18:22, 18:22, 14:16] = 0  # a ventricle of 12 mm
+    find_head(at_rest, GRID, mask.numpy(), largest=105.0)
+
+
 def test_a_mask_where_the_reference_is_blank_is_refused(at_rest):
     mask = torch.zeros(SHAPE)
     mask[:6, :6, :6] = 1

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from unimo_bids.errors import InputError
 from unimo_bids.spatial.boxes import Box
@@ -40,6 +41,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def _stored(folder: Path, codes: str) -> None:
+    """Turn the axes of all images, as nibabel does."""
+    for path in folder.glob("*.nii.gz"):
+        image = nib.load(path)
+        turn = ornt_transform(io_orientation(image.affine), axcodes2ornt(codes))
+        nib.save(image.as_reoriented(turn), path)
+
+
 @pytest.fixture
 def stack(folder: Path) -> Stack:
     return next(gather_stacks([folder]))
@@ -55,7 +64,17 @@ def test_a_mask_beside_an_image_is_its_brain_and_the_skull(stack):
     assert RADIUS < np.linalg.norm(far, axis=1).max() < RADIUS + 10
 
 
-def test_a_marked_brain_is_outlined_without_its_eyes_and_what_is_dark(folder, monkeypatch):
+@pytest.mark.parametrize("codes", ["PIL", "LAS"])
+def test_however_a_stack_is_stored_training_sees_it_along_axes_of_ras(folder, stack, codes):
+    _stored(folder, codes)
+    (again,) = gather_stacks([folder])
+    assert again.sizes == pytest.approx(stack.sizes)
+    assert np.array_equal(again.image, stack.image)
+    assert np.array_equal(again.labels, stack.labels)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "PIL"])
+def test_a_marked_brain_is_outlined_without_its_eyes_and_what_is_dark(folder, monkeypatch, codes):
     """The stand-in takes all that is bright, and a dark bar beside it."""
     (folder / "some_1_mask.nii.gz").unlink()
     volume, inside = _volume()
@@ -65,7 +84,9 @@ def test_a_marked_brain_is_outlined_without_its_eyes_and_what_is_dark(folder, mo
     nib.save(nib.Nifti1Image(np.where(bar & ~inside, 90, volume), affine), folder / "some_1.nii.gz")
     center = CENTER / SIZES
     eye = center + np.array([RADIUS / 3 - 2, 0, 0])
-    marks = [*center, *eye, *eye]
+    _stored(folder, codes)
+    to_stored = np.linalg.inv(nib.load(folder / "some_1.nii.gz").affine) @ affine
+    marks = [mark for place in (center, eye, eye) for mark in (to_stored @ [*place, 1])[:3]]
     names = [f"{what}_{a}" for what in ("brain", "left_eye", "right_eye") for a in "ijk"]
     table = "\t".join(["file", "gestational_age_weeks", *names])
     row = "\t".join(["some_1.nii.gz", "30.5", *(f"{mark:.1f}" for mark in marks)])

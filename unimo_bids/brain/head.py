@@ -80,14 +80,14 @@ def find_head(
     Raises
     ------
     MaskError
-        The mask is too small, or there is no signal in it.
+        The mask is too small or inverted, or there is no signal in it.
     """
     if mask is None:
         found = foreground(reference, grid)
     else:
         found = torch.from_numpy(mask.astype(np.float32)).to(reference.device).clamp(0, 1)
         inside = found > 0.5
-        fault = too_small(inside.cpu().numpy(), grid.affine.numpy())
+        fault = unfit(inside.cpu().numpy(), grid.affine.numpy())
         if fault is not None:
             raise MaskError(f"the mask {fault}")
         if bool((reference[inside] == reference[inside][0]).all()):
@@ -102,12 +102,15 @@ def find_head(
     )
 
 
-def too_small(inside: NDArray[np.bool_], affine: NDArray[np.floating]) -> str | None:
-    """Say why a mask ``(X, Y, Z)`` holds too little for registration; None if it does not."""
+def unfit(inside: NDArray[np.bool_], affine: NDArray[np.floating]) -> str | None:
+    """Say why a mask ``(X, Y, Z)`` is not that of a head; None if nothing speaks against it."""
     voxels = int(inside.sum())
-    millilitres = voxels * Grid.of(inside.shape, affine).voxel_ml
+    grid = Grid.of(inside.shape, affine)
+    millilitres = voxels * grid.voxel_ml
     if voxels == 0:
         return "is empty"
+    if _inverted(inside, grid):
+        return "holds all corners of the field of view, and leaves out a head: is it inverted?"
     if voxels >= HEAD.fewest_voxels and millilitres >= HEAD.smallest_ml:
         return None
     size = f"{voxels} voxel" + ("s" if voxels > 1 else "")
@@ -115,6 +118,14 @@ def too_small(inside: NDArray[np.bool_], affine: NDArray[np.floating]) -> str | 
         f"covers {size} ({millilitres:.2g} ml), less than the {HEAD.fewest_voxels} voxels and "
         f"{HEAD.smallest_ml:g} ml that motion can be told from"
     )
+
+
+def _inverted(inside: NDArray[np.bool_], grid: Grid) -> bool:
+    """Whether a mask holds all corners of a volume and leaves out a place as large as a head."""
+    if not inside[np.ix_(*[[0, -1]] * 3)].all():
+        return False
+    left_out = ndimage.distance_transform_edt(~inside, sampling=grid.sizes.tolist())
+    return bool(left_out.max() > HEAD.smallest_radius)
 
 
 def foreground(volume: Tensor, grid: Grid) -> Tensor:

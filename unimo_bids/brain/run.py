@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unimo_bids.brain.advice import advised
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.brain.finder import METHOD, BrainFinder
-from unimo_bids.brain.head import refusing, too_small
+from unimo_bids.brain.head import refusing, unfit
 from unimo_bids.brain.mask import BrainMask, population_of_size
 from unimo_bids.brain.place import OPTION, locate
 from unimo_bids.brain.propagation import follow_series
@@ -113,7 +113,7 @@ def _find(
     else:
         voted = vote(look, frame, series.affine, reference, _others(series, reference))
     brain = voted.brain
-    fault = too_small(brain.mask, series.affine)
+    fault = unfit(brain.mask, series.affine)
     if fault is not None:
         brain = replace(brain, doubts=(*brain.doubts, f"it {fault}"), usable=False)
     warnings = [*voted.warnings]

@@ -122,6 +122,7 @@ class Head:
         "slice of the smallest brain has 70",
     )
     smallest_ml: float = convention(1.0, "less is no part of a head that one can see")
+    smallest_radius: float = derived(12.0, "mm; the brain of a fetus of 18 weeks, 8 to 15 ml")
 
 
 CANDIDATES = Candidates()

@@ -60,6 +60,11 @@ class Upright:
         turn = ornt_transform(_RAS, self._orientation)
         return np.ascontiguousarray(apply_orientation(volume, turn))
 
+    def index(self, stored: Sequence[float]) -> Float64:
+        """Index among turned voxels of one among those as stored, ``(3,)``."""
+        turn = np.linalg.inv(inv_ornt_aff(self._orientation, self.shape))
+        return np.asarray((turn @ [*stored, 1.0])[:3])
+
     def along_axes(self, place: Sequence[float]) -> Float64:
         """Mm from the first turned voxel along the turned axes of a place, RAS mm."""
         return np.asarray(np.linalg.solve(self.affine, [*place, 1.0])[:3] * self.sizes)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unimo_bids.brain.advice import confidence
-from unimo_bids.brain.head import refusing, too_small
+from unimo_bids.brain.head import refusing, unfit
 from unimo_bids.brain.mask import BrainMask, given_brain, population_of_size
 from unimo_bids.brain.run import SeriesBrain
 from unimo_bids.devices import on_device
@@ -96,7 +96,7 @@ def read_brain(
     """Take the brain from a mask file, 3D or one per frame."""
     mask = read_mask(path, series)
     of_reference = mask[..., reference] if mask.ndim == 4 else mask
-    fault = too_small(of_reference > 0.5, series.affine)
+    fault = unfit(of_reference > 0.5, series.affine)
     if fault is not None:
         which = "of the reference frame " if mask.ndim == 4 else ""
         remedy = "give a mask that covers the brain"

@@ -4,7 +4,8 @@ A folder of stacks holds images, and either a brain mask for each (``…_mask.ni
 ``landmarks.tsv``: the brain's centre and both eyes as a person marked them (voxel indices), and the
 age. Masks drawn by hand hold the skull, which is taken off. Where there is no mask, the brain is
 outlined by the shipped network at the marked place, from boxes of several sizes, mirrored too. What
-is dark, near an eye or no part of a solid body is taken off.
+is dark, near an eye or no part of a solid body is taken off. Stacks are turned to the axes nearest
+to RAS, as the finder turns what it sees.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 from unimo_bids.brain.mask import ball_radius
 from unimo_bids.brain.network import BrainNetworks, segment_box
 from unimo_bids.brain.segmentation import segmented
+from unimo_bids.brain.upright import Upright
 from unimo_bids.errors import InputError
 from unimo_bids.files.series import read_series
 from unimo_bids.networks.weights import FOLDER, load_weights
@@ -107,17 +109,18 @@ def gather_stacks(folders: Sequence[Path]) -> Iterator[Stack]:
         for path in images:
             stem = path.name.split(".")[0]
             series = read_series(path, single=True)
-            volume = np.maximum(np.asarray(series.frame(0), dtype=np.float32), 0)
-            sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
+            upright = Upright(series.affine, series.shape[:3])
+            sizes = upright.sizes
+            volume = np.maximum(upright.turned(series.frame(0)), 0)
             mask = path.with_name(path.name.replace(stem, f"{stem}_mask"))
             if mask.exists():
-                drawn = np.asarray(read_series(mask, single=True).frame(0)) > 0.5
+                drawn = upright.turned(read_series(mask, single=True).frame(0)) > 0.5
                 brain = ndimage.distance_transform_edt(drawn, sampling=sizes) > _SKULL_MM
                 yield _stack(volume, brain, [], sizes, stem, stem.split("_")[0])
             elif path.name in rows:
                 row = rows[path.name]
                 center, *eyes = (
-                    np.array([float(row[f"{what}_{axis}"]) for axis in "ijk"])
+                    upright.index([float(row[f"{what}_{axis}"]) for axis in "ijk"])
                     for what in ("brain", "left_eye", "right_eye")
                 )
                 weeks = float(row["gestational_age_weeks"])

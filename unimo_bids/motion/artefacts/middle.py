@@ -21,7 +21,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from unimo_bids.brain.head import MaskError, too_small
+from unimo_bids.brain.head import MaskError, unfit
 from unimo_bids.motion.refinement import Refined, refine, refine_to_template
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.template import robust_mean
@@ -107,7 +107,7 @@ def _middle(scan: Scan) -> Scan:
 
 def _with_weights(scan: Scan, weights: Tensor) -> Scan:
     """The scan with less of its head; refuses what is too little to register."""
-    fault = too_small((weights > 0.5).cpu().numpy(), scan.head.grid.affine.numpy())
+    fault = unfit((weights > 0.5).cpu().numpy(), scan.head.grid.affine.numpy())
     if fault is not None:
         raise MaskError(fault)
     return replace(scan, head=replace(scan.head, weights=weights))
