@@ -65,6 +65,12 @@ class Middle:
         shown=True,
     )
     left: float = convention(0.5, "of the contradiction, at most, without what is left out")
+    held: float = measured(
+        0.9,
+        "of the whole's motion, that the middle has at least to be believed: .26 to .79 where a "
+        "pattern in the middle stays with the scanner, .99 and more with rims, bands, wide masks",
+        shown=True,
+    )
 
 
 @dataclass(frozen=True)

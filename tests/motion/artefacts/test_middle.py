@@ -95,6 +95,17 @@ def test_a_middle_without_signal():
     assert error.max() < 0.15, error
 
 
+def test_a_spot_without_signal_that_stays_with_the_scanner():
+    away = torch.linalg.norm(POINTS - f64((4.0, 4.0, 0.0)), dim=-1).reshape(SHAPE)
+    shown = (1 - 0.95 * torch.sigmoid((14 - away) / 2)).float()
+    frames = [volume(pose) * shown for pose in POSES]
+    error, found, told = _measured(frames, head_mask().numpy() > 0.5)
+    assert told
+    assert found.moving is None
+    # the middle, which the spot holds, would draw poses by 14 mm
+    assert error.max() < 0.5, error
+
+
 def test_nothing_is_left_out_of_a_head_that_is_whole():
     error, found, left_out = _measured([volume(pose) for pose in POSES], head_mask().numpy() > 0.5)
     assert not left_out and found.moving is None

@@ -10,6 +10,9 @@ middle's own covariance,
 
 places that are not steady at the middle's poses leave the head, if most of the contradiction leaves
 with them. What stays of it is unknown of the poses.
+
+What stays with the scanner draws to rest, whichever part it lies in. So the middle is believed only
+if it moves as much as the whole: else the pattern is in the middle, and the whole is drawn less.
 """
 
 from __future__ import annotations
@@ -37,6 +40,11 @@ _LEFT_OUT = (
     "mask, which moved poses by {:.2f} mm (median). Look at the mask: tSNR and all else that is "
     "told of the brain is of all of it."
 )
+_HELD = (
+    "The middle of the head moves by {:.0f} % of what all of it does, as where a part without "
+    "signal, or interference, stays with the scanner. Poses are those of all of it, and may be "
+    "drawn to rest: by how much is in their standard deviations."
+)
 _NEAR = 1.0  # voxels, over which the variance of frames is averaged
 _BESIDE = np.ones((3, 3, 3), dtype=bool)
 _ROUNDS = 2  # the template's middle is at first as the whole had it, and less of it may be steady
@@ -63,8 +71,13 @@ def by_middle(scan: Scan, track: Track, whole: Fitted) -> tuple[Scan, Fitted, tu
         for some in (judged[:: max(1, len(judged) // MIDDLE.fewest)], judged):
             among = np.isin(np.arange(len(explained)), some)
             inner = refine(middle, template, refined.poses, among, share=0.01)
-            if not _apart(scan, inner, refined, some)[0] >= MIDDLE.beyond:
+            contradiction, squares = _apart(scan, inner, refined, some)
+            if not contradiction >= MIDDLE.beyond:
                 return scan, whole, ()
+        share = _share(scan, inner.poses[judged], refined.poses[judged])
+        if share < MIDDLE.held:
+            refined.covariance += squares
+            return scan, whole, (_HELD.format(100 * max(share, 0.0)),)
         return _trimmed(scan, track, whole, middle, inner.poses, judged)
     except MaskError:  # too little is left, or it has no signal
         return scan, whole, ()
@@ -94,6 +107,14 @@ def _trimmed(
     share = 100 * (1 - float(trimmed.head.weights.sum() / scan.head.weights.sum()))
     moved = rigid.displacement(found[1].poses, refined.poses, scan.head.surface()).mean(dim=-1)
     return trimmed, found, (_LEFT_OUT.format(share, float(moved[judged].median())),)
+
+
+def _share(scan: Scan, poses: Tensor, of: Tensor) -> float:
+    """How much of the motion of the head's surface by some poses ``(B, 4, 4)`` others have."""
+    places = scan.head.surface().expand(len(of), -1, -1)
+    part, motion = (rigid.transform(one, places) for one in (poses, of))
+    motion = motion - motion.mean(dim=0)
+    return float((part * motion).sum() / motion.square().sum().clamp(min=1e-12))
 
 
 def _middle(scan: Scan) -> Scan:
