@@ -30,6 +30,7 @@ from unimo_bids.motion.estimate import MotionEstimate, Tracking
 from unimo_bids.motion.explanations import explain
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.judge import Judge
+from unimo_bids.motion.kinds import by_kinds
 from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
 from unimo_bids.motion.reference import compared_with, head_from, told_from
 from unimo_bids.motion.scan import Progress, Scan, read_scan, scout
@@ -135,6 +136,13 @@ def refine_tracking(scan: Scan, tracking: Tracking) -> MotionEstimate:
         partial = np.flatnonzero(tracking.partial).tolist()
         scan, finding = without_losses(scan, tracked.poses, partial)
         findings = (*findings, finding)
+    of_kinds = by_kinds(scan, tracked)
+    if of_kinds is not None:
+        way, told = of_kinds
+        judge = Judge(scan.frames, scan.head, scan.usable)
+        (readings,) = judge.read(way.refined.poses)
+        do_no_harm(scan, judge, way, readings)
+        return _judged(scan, way, "tied", (*findings, told), False, asked, scan.head)
     whole, explained = scan.head, explain(scan, tracked, tracking.contrasts)
     scan, ways = explained.scan, explained.ways
     judge = Judge(scan.frames, scan.head, scan.usable)

@@ -10,6 +10,7 @@ import torch
 from unimo_bids.motion.contrast.changing import refine_tied, tie
 from unimo_bids.motion.estimate import Tracking
 from unimo_bids.motion.judge import Judge, clear
+from unimo_bids.motion.kinds import kinds_of
 from unimo_bids.motion.reference import explained_better
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.settings import MotionSettings
@@ -34,7 +35,8 @@ def track_by_search(scan: Scan) -> Tracking:
 def _tracked(scan: Scan, by_image: Track) -> Tracking:
     """As they are, or tied in pairs where one image leaves too many frames unexplained."""
     doubtful = scan.usable & (by_image.similarity < TRACKING.unexplained)
-    if doubtful.sum() < max(3, TRACKING.unexplained_share * scan.usable.sum()):
+    few = doubtful.sum() < max(3, TRACKING.unexplained_share * scan.usable.sum())
+    if few or kinds_of(scan):
         return _tracking(scan, by_image)
     known = by_image.poses.clone()
     known[doubtful.tolist()] = torch.eye(4).to(known)  # what a search finds in vain misleads

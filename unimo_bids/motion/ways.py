@@ -129,8 +129,8 @@ def _start_again(
     poses = way.refined.poses
     rest = torch.eye(4, dtype=torch.float64).expand(len(poses), 4, 4).to(poses)
     others = torch.stack([rest, poses, poses], dim=1)
-    for t, frames in near.items():
-        others[t, 1:] = poses[list(frames)]
+    for t, pair in near.items():
+        others[t, 1:] = poses[list(pair)]
     better = judge.better(readings, others, partners)
     better[scan.reference] = -1
     frames = np.flatnonzero(better >= 0)
