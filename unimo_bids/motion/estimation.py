@@ -26,11 +26,11 @@ from unimo_bids.motion.contrast.cycles import (
     without_cycle,
 )
 from unimo_bids.motion.contrast.groups import place_groups
+from unimo_bids.motion.contrast.kinds import by_kinds
 from unimo_bids.motion.estimate import MotionEstimate, Tracking
 from unimo_bids.motion.explanations import explain
 from unimo_bids.motion.frames import Frames
 from unimo_bids.motion.judge import Judge
-from unimo_bids.motion.kinds import by_kinds
 from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
 from unimo_bids.motion.reference import compared_with, head_from, told_from
 from unimo_bids.motion.scan import Progress, Scan, read_scan, scout

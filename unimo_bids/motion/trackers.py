@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from unimo_bids.motion.contrast.changing import refine_tied, tie
+from unimo_bids.motion.contrast.kinds import kinds_of
 from unimo_bids.motion.estimate import Tracking
 from unimo_bids.motion.judge import Judge, clear
-from unimo_bids.motion.kinds import kinds_of
 from unimo_bids.motion.reference import explained_better
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.settings import MotionSettings

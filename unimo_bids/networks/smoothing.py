@@ -89,12 +89,12 @@ def smooth(
     """
     batch = len(times)
     restless = torch.tensor(_RESTLESS).to(times)
+    each = [
+        one.repeat(len(restless), *[1] * (one.ndim - 1))
+        for one in (rotation, place, deviation, radius)
+    ]
     ways, evidence = _smooth_as(
-        *(one.repeat(len(restless), *[1] * (one.ndim - 1)) for one in (rotation, place, deviation)),
-        times,
-        radius.repeat(len(restless)),
-        prior,
-        restless.repeat_interleave(batch),
+        each[0], each[1], each[2], times, each[3], prior, restless.repeat_interleave(batch)
     )
     expected = -0.5 * (restless.log10() / _DECADES).square()
     best = (evidence.unflatten(0, (-1, batch)) + expected[:, None, None]).argmax(0)

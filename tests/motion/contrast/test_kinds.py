@@ -6,8 +6,8 @@ import torch
 from scipy import ndimage
 
 from tests.phantom import AFFINE, SHAPE, error_mm, head_mask, random_poses, volume
+from unimo_bids.motion.contrast.kinds import kinds_of
 from unimo_bids.motion.estimation import estimate_motion
-from unimo_bids.motion.kinds import kinds_of
 from unimo_bids.motion.scan import read_scan
 
 BRIGHT = (0, 6, 11)  # of 14, as b = 0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.brain.head import MaskError
-from unimo_bids.motion.contrasts import ROUNDS, refine_tied
+from unimo_bids.motion.contrast.changing import ROUNDS, refine_tied
 from unimo_bids.motion.judge import Judge, clear, mean_gain
 from unimo_bids.motion.reference import seen_from
 from unimo_bids.motion.refinement import refine_to_template
