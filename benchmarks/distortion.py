@@ -29,7 +29,7 @@ from benchmarks.scenarios import VOXEL_MM, WOMB_GRID, fetal_motion
 from benchmarks.table import markdown_table, number
 from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.files.series import read_mask, read_series
-from unimo_bids.motion.distortion import Bent, estimate_distortion
+from unimo_bids.motion.distortion.estimation import Bent, estimate_distortion
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.estimation import estimate_motion
 from unimo_bids.simulation.artefacts import Artefact, Drift, ReceiveBias, RicianNoise, SpinHistory

@@ -8,7 +8,7 @@ import pytest
 
 from tests import phantom
 from tests.cli.conftest import save
-from tests.motion.test_distortion import series
+from tests.motion.distortion.test_estimation import series
 from unimo_bids.cli.correct import main
 from unimo_bids.files.fields import read_shift_field
 

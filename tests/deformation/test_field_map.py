@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tests import phantom
-from tests.motion.test_distortion import AXIS, seen, shift
+from tests.motion.distortion.test_estimation import AXIS, seen, shift
 from unimo_bids.deformation.field_map import _STEEPEST, FieldMap, _gentle, _turned
 from unimo_bids.spatial.grid import Grid, world_points
 

@@ -10,7 +10,7 @@ from nipype.interfaces.base import isdefined
 
 from tests import phantom
 from tests.deformation.test_field_map import measured
-from tests.motion.test_distortion import AXIS, POSES, errors, known, series
+from tests.motion.distortion.test_estimation import AXIS, POSES, errors, known, series
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.interfaces.deform import SeekDistortion
 from unimo_bids.interfaces.results import read_distortion, read_motion, write_arrays

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.phantom import AFFINE, SHAPE, error_mm, noise, random_poses, volume
-from unimo_bids.motion import contrasts, estimation
+from unimo_bids.motion import estimation
+from unimo_bids.motion.contrast import changing
 from unimo_bids.motion.estimate import Tracking
 from unimo_bids.motion.estimation import refine_tracking
 from unimo_bids.motion.judge import Judge, clear
@@ -39,8 +40,8 @@ def test_a_reference_unlike_the_others_still_shows_what_they_did_not_see(moved, 
         kept = torch.arange(COUNT) > 0
         return JointAlignment(poses, kept, torch.eye(COUNT - 1)[:, :2])
 
-    monkeypatch.setattr(contrasts, "align_jointly", without_the_first)
-    _, images, together = contrasts.align_contrasts(scan, poses, np.ones(COUNT, dtype=bool))
+    monkeypatch.setattr(changing, "align_jointly", without_the_first)
+    _, images, together = changing.align_contrasts(scan, poses, np.ones(COUNT, dtype=bool))
     assert together == list(range(1, COUNT))
     assert images.shape == (3, *SHAPE)
     assert torch.isfinite(images).all()
@@ -53,8 +54,8 @@ def test_frames_aligned_together_keep_their_poses(moved, monkeypatch):
     off = poses.clone()
     off[1:, :3, 3] += 0.5
     template = scan.reference_image[None]
-    monkeypatch.setattr(contrasts, "align_contrasts", lambda *_: (off.clone(), template, together))
-    monkeypatch.setattr(contrasts, "clear", lambda *_: False)  # ties would be nearer
+    monkeypatch.setattr(changing, "align_contrasts", lambda *_: (off.clone(), template, together))
+    monkeypatch.setattr(changing, "clear", lambda *_: False)  # ties would be nearer
     monkeypatch.setattr(estimation, "do_no_harm", lambda *_: None)
     monkeypatch.setattr(
         estimation, "best_way", lambda _judge, ways, *_: ("common", ways["common"], None, ())
@@ -107,7 +108,7 @@ def test_where_contrast_changes_a_field_that_stays_still_does_not_choose_the_way
 @pytest.mark.parametrize(("share", "taken"), [(0.03, "common"), (0.09, "tied")])
 def test_ties_win_by_more_than_where_all_are_drawn_aside(moved, monkeypatch, share, taken):
     scan, poses = moved
-    monkeypatch.setattr(contrasts, "mean_gain", lambda _, theirs: (share * np.mean(theirs), 0.0))
+    monkeypatch.setattr(changing, "mean_gain", lambda _, theirs: (share * np.mean(theirs), 0.0))
     mode, _, told = _by_contrast(scan, monkeypatch, common=poses, tied=poses)
     assert mode == taken
     assert ("no better" in told) == (taken == "common")
@@ -119,10 +120,10 @@ def _by_contrast(scan, monkeypatch, common, tied):
     template = scan.reference_image[None]
     in_pairs = Way(refine(scan, template, tied, scan.usable), template, track)
     in_pairs.refined.poses[:] = tied
-    monkeypatch.setattr(contrasts, "refine_tied", lambda *_: in_pairs)
+    monkeypatch.setattr(changing, "refine_tied", lambda *_: in_pairs)
     joint = common, template, list(range(COUNT))
-    monkeypatch.setattr(contrasts, "align_contrasts", lambda *_: joint)
-    return contrasts.by_contrast(scan, track, ())
+    monkeypatch.setattr(changing, "align_contrasts", lambda *_: joint)
+    return changing.by_contrast(scan, track, ())
 
 
 @pytest.mark.parametrize("deviation", [0.5, 30.0])

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tests.phantom import error_mm, f64, grid_affine, head, noise, random_poses
-from unimo_bids.motion.distortion import estimate_distortion
+from unimo_bids.motion.distortion.estimation import estimate_distortion
 from unimo_bids.motion.estimation import estimate_motion
 from unimo_bids.motion.scan import read_scan
 from unimo_bids.motion.settings import MotionSettings

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import phantom
-from tests.motion.test_distortion import POSES, series
+from tests.motion.distortion.test_estimation import POSES, series
 from tests.system import study
 from unimo_bids.files.fields import read_shift_field
 from unimo_bids.files.tables import read_columns

@@ -17,20 +17,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.cycles import contrast_cycle, cycle_finding, most_different, without_cycle
+from unimo_bids.motion.artefacts.losses import without_losses
+from unimo_bids.motion.artefacts.torn import torn_reference
+from unimo_bids.motion.contrast.cycles import (
+    contrast_cycle,
+    cycle_finding,
+    most_different,
+    without_cycle,
+)
+from unimo_bids.motion.contrast.groups import place_groups
 from unimo_bids.motion.estimate import MotionEstimate, Tracking
 from unimo_bids.motion.explanations import explain
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.groups import place_groups
 from unimo_bids.motion.judge import Judge
-from unimo_bids.motion.losses import without_losses
 from unimo_bids.motion.quality import bridge, similarity_threshold, within_frame
 from unimo_bids.motion.reference import compared_with, head_from, told_from
 from unimo_bids.motion.scan import Progress, Scan, read_scan, scout
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.spaer import by_attention, predict
 from unimo_bids.motion.thresholds import QUALITY
-from unimo_bids.motion.torn import torn_reference
 from unimo_bids.motion.trackers import Tracker, chosen
 from unimo_bids.motion.tracking import Track, well_tracked
 from unimo_bids.motion.ways import Way, best_way, do_no_harm

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unimo_bids.motion.bands import unbanded
-from unimo_bids.motion.contrasts import ROUNDS, by_contrast, tie
-from unimo_bids.motion.ghosts import unghosted
-from unimo_bids.motion.middle import by_middle
+from unimo_bids.motion.artefacts.bands import unbanded
+from unimo_bids.motion.artefacts.ghosts import unghosted
+from unimo_bids.motion.artefacts.middle import by_middle
+from unimo_bids.motion.artefacts.stripes import find_stripes, unstriped
+from unimo_bids.motion.contrast.changing import ROUNDS, by_contrast, tie
+from unimo_bids.motion.contrast.tissues import by_tissues
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Scan
-from unimo_bids.motion.stripes import find_stripes, unstriped
-from unimo_bids.motion.tissues import by_tissues
 from unimo_bids.motion.tracking import Track
 from unimo_bids.motion.ways import Way
 from unimo_bids.words import Mode

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from unimo_bids.motion.contrasts import refine_tied, tie
+from unimo_bids.motion.contrast.changing import refine_tied, tie
 from unimo_bids.motion.estimate import Tracking
 from unimo_bids.motion.judge import Judge, clear
 from unimo_bids.motion.reference import explained_better

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.losses import SignalLoss
+from unimo_bids.motion.artefacts.losses import SignalLoss
 from unimo_bids.motion.quality import similarity_threshold
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.thresholds import LOSSES, QUALITY, TRACKING

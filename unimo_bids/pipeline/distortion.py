@@ -18,7 +18,7 @@ from unimo_bids.words import GRID_AXES, Deformation, grid_axis
 
 if TYPE_CHECKING:
     from unimo_bids.deformation.field_map import FieldMap
-    from unimo_bids.motion.distortion import Bent
+    from unimo_bids.motion.distortion.estimation import Bent
 
 UNDER_SLICES = (
     "No distortion was looked for: frames are made from slices, which no field is put under yet."
@@ -59,7 +59,10 @@ def seek_distortion(
     field_map: FieldMap | None = None,
 ) -> Bent:
     """What bends the head along the phase-encode axis, if that is known."""
-    from unimo_bids.motion.distortion import Bent, estimate_distortion  # few calls need it
+    from unimo_bids.motion.distortion.estimation import (  # few calls need it
+        Bent,
+        estimate_distortion,
+    )
 
     if axis is None:
         unknown = "No distortion was looked for: the phase-encode axis is not known."

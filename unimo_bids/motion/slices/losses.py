@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.motion.artefacts.losses import SignalLoss
 from unimo_bids.motion.frames import Frames, Partial
-from unimo_bids.motion.losses import SignalLoss
 from unimo_bids.motion.scan import CoarseFrames
 from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.slices.boxes import box_of

@@ -22,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.motion.artefacts.middle import Fitted
+from unimo_bids.motion.artefacts.stripes import seen_as
 from unimo_bids.motion.frames import Unghosted, half_away
-from unimo_bids.motion.middle import Fitted
 from unimo_bids.motion.refinement import Refined, refine_to_template
 from unimo_bids.motion.scan import Scan
-from unimo_bids.motion.stripes import seen_as
 from unimo_bids.motion.thresholds import GHOSTS, QUALITY
 from unimo_bids.motion.tracking import Track
 from unimo_bids.registration.intensity import CAUCHY, gains, modelled

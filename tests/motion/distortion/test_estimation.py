@@ -10,9 +10,9 @@ from torch import Tensor
 from tests import phantom
 from unimo_bids.deformation.epi import Distortion, empty_field
 from unimo_bids.motion.correction import correct_series
-from unimo_bids.motion.distortion import _judge, estimate_distortion
+from unimo_bids.motion.distortion.estimation import _judge, estimate_distortion
+from unimo_bids.motion.distortion.held_out import GHOST, find_ground
 from unimo_bids.motion.estimate import MotionEstimate
-from unimo_bids.motion.held_out import GHOST, find_ground
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import world_points
 from unimo_bids.spatial.warp import Rigid, Warp

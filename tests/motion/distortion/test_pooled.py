@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests import phantom
-from tests.motion.test_distortion import AXIS, POSES, known, series
+from tests.motion.distortion.test_estimation import AXIS, POSES, known, series
 from unimo_bids.deformation.epi import empty_field
-from unimo_bids.motion.held_out import Seen, find_ground
-from unimo_bids.motion.pooled import fit_field
-from unimo_bids.motion.undistorted import read
+from unimo_bids.motion.distortion.held_out import Seen, find_ground
+from unimo_bids.motion.distortion.pooled import fit_field
+from unimo_bids.motion.distortion.undistorted import read
 
 FEW = 5
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tests.phantom import AFFINE, SHAPE, error_mm, noise, pose, random_poses, volume
-from unimo_bids.motion import groups
-from unimo_bids.motion.contrasts import ROUNDS, refine_tied
-from unimo_bids.motion.groups import groups_of, place_groups
+from unimo_bids.motion.contrast import groups
+from unimo_bids.motion.contrast.changing import ROUNDS, refine_tied
+from unimo_bids.motion.contrast.groups import groups_of, place_groups
 from unimo_bids.motion.judge import Judge
 from unimo_bids.motion.scan import read_scan
 from unimo_bids.motion.tracking import Track

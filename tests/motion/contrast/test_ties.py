@@ -17,8 +17,8 @@ from tests.phantom import (
     volume,
 )
 from unimo_bids.brain.head import find_head
+from unimo_bids.motion.contrast.ties import Tying
 from unimo_bids.motion.frames import Frames
-from unimo_bids.motion.ties import Tying
 from unimo_bids.registration.levels import make_level
 from unimo_bids.spatial.grid import voxel_centers
 

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unimo_bids.motion.artefacts.stripes import seen_as, stands_out
 from unimo_bids.motion.frames import Combined, filled
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Scan
-from unimo_bids.motion.stripes import seen_as, stands_out
 from unimo_bids.motion.thresholds import BANDS, STRIPES
 from unimo_bids.motion.tracking import follow_images, similarity_at
 from unimo_bids.motion.ways import Way

@@ -5,7 +5,7 @@ from torch.nn.functional import max_pool3d
 
 from tests import phantom
 from unimo_bids.deformation.epi import empty_field
-from unimo_bids.motion.undistorted import head_of, level_of, steady
+from unimo_bids.motion.distortion.undistorted import head_of, level_of, steady
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.interpolation import gradient
 from unimo_bids.spatial.region import Region

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from unimo_bids.motion.cycles import contrast_cycle, without_cycle
+from unimo_bids.motion.contrast.cycles import contrast_cycle, without_cycle
 from unimo_bids.spatial import rigid
 
 CENTER = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)

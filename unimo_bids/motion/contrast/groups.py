@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unimo_bids.motion.contrasts import ROUNDS, refine_tied
+from unimo_bids.motion.contrast.changing import ROUNDS, refine_tied
 from unimo_bids.motion.judge import Judge, clear, mean_gain
 from unimo_bids.motion.refinement import refine
 from unimo_bids.motion.scan import Scan

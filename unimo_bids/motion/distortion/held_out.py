@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.deformation.epi import ShiftField, empty_field
+from unimo_bids.motion.distortion.pooled import Fit, fit_field, fit_poses, foreseen, residuals
+from unimo_bids.motion.distortion.undistorted import Head, head_of, level_of, steady, template_of
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.frames import Frames, PartOfFrames
-from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, foreseen, residuals
 from unimo_bids.motion.thresholds import DISTORTION
-from unimo_bids.motion.undistorted import Head, head_of, level_of, steady, template_of
 from unimo_bids.registration.levels import Level
 from unimo_bids.registration.target import Target
 from unimo_bids.spatial import rigid

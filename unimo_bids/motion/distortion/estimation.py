@@ -22,12 +22,12 @@ from torch import Tensor
 
 from unimo_bids.deformation.epi import Distortion, ShiftField, empty_field, part_of
 from unimo_bids.deformation.field_map import FieldMap
+from unimo_bids.motion.distortion.held_out import GHOST, POINTS, STEPS, Ground, Seen, find_ground
+from unimo_bids.motion.distortion.pooled import Fit, fit_field, fit_poses, fit_under
+from unimo_bids.motion.distortion.undistorted import head_of, steady
 from unimo_bids.motion.estimate import MotionEstimate
-from unimo_bids.motion.held_out import GHOST, POINTS, STEPS, Ground, Seen, find_ground
-from unimo_bids.motion.pooled import Fit, fit_field, fit_poses, fit_under
 from unimo_bids.motion.scan import MOST_FRAMES
 from unimo_bids.motion.thresholds import DISTORTION
-from unimo_bids.motion.undistorted import head_of, steady
 from unimo_bids.registration.resolution import mixed
 from unimo_bids.spatial import rigid
 from unimo_bids.words import GRID_AXES, Deformation

@@ -6,11 +6,11 @@ import torch
 
 from tests import phantom
 from tests.deformation.test_field_map import measured
-from tests.motion.test_distortion import AXIS, POSES, known, series
+from tests.motion.distortion.test_estimation import AXIS, POSES, known, series
 from unimo_bids.deformation.epi import empty_field
-from unimo_bids.motion import distortion
-from unimo_bids.motion.distortion import _judge_map, _settle, _Verdict
-from unimo_bids.motion.held_out import find_ground
+from unimo_bids.motion.distortion import estimation
+from unimo_bids.motion.distortion.estimation import _judge_map, _settle, _Verdict
+from unimo_bids.motion.distortion.held_out import find_ground
 
 FEW = 8
 
@@ -63,8 +63,8 @@ def test_a_map_that_is_doubted_gives_way_to_what_gains_clearly_more(
         None if doubted is None else field, "map", {}, 0.3 + noise, None, True, bool(doubted)
     )
     own = _Verdict(None if of_frames is None else field, "frames", {}, (of_frames or 0.3) - noise)
-    monkeypatch.setattr(distortion, "_judge_map", lambda *_: given)
-    monkeypatch.setattr(distortion, "_seek", lambda *_: own)
+    monkeypatch.setattr(estimation, "_judge_map", lambda *_: given)
+    monkeypatch.setattr(estimation, "_seek", lambda *_: own)
     verdict, refused = _settle("ground", AXIS, "auto", "a map")
     assert (verdict.said, refused) == (taken, "" if taken == "map" else "map")
     assert verdict.measured == (taken == "map")

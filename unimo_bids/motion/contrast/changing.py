@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.motion.contrast.ties import Tying
 from unimo_bids.motion.judge import Judge, clear, mean_gain
 from unimo_bids.motion.refinement import refine
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.template import robust_mean
 from unimo_bids.motion.thresholds import JUDGE, QUALITY
-from unimo_bids.motion.ties import Tying
 from unimo_bids.motion.tracking import Track
 from unimo_bids.motion.ways import Way, compared
 from unimo_bids.registration.contrast import common_images, leading_images

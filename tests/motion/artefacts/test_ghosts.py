@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tests.phantom import AFFINE, SHAPE, error_mm, noise, random_poses, volume
-from unimo_bids.motion import ghosts
+from unimo_bids.motion.artefacts import ghosts
+from unimo_bids.motion.artefacts.ghosts import haunted, unghosted
 from unimo_bids.motion.frames import Frames, Unghosted, half_away
-from unimo_bids.motion.ghosts import haunted, unghosted
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import read_scan
 from unimo_bids.motion.settings import MotionSettings

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from unimo_bids.deformation.epi import ShiftField, part_of
-from unimo_bids.motion.undistorted import Head, Reading, read, template_of
+from unimo_bids.motion.distortion.undistorted import Head, Reading, read, template_of
 from unimo_bids.registration.intensity import CAUCHY, gains, modelled
 from unimo_bids.registration.least_squares import robust_scale
 from unimo_bids.registration.levels import Level

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from tests.phantom import AFFINE, SHAPE, error_mm, noise, random_poses, volume
-from unimo_bids.motion.bands import gains, mended, roughness, unbanded
+from unimo_bids.motion.artefacts.bands import gains, mended, roughness, unbanded
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import read_scan
 from unimo_bids.motion.settings import MotionSettings

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from tests.phantom import AFFINE, SHAPE, error_mm, noise, random_poses, volume
+from unimo_bids.motion.contrast.tissues import by_tissues
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import read_scan
-from unimo_bids.motion.tissues import by_tissues
 from unimo_bids.motion.tracking import Track
 from unimo_bids.motion.ways import Way
 

@@ -1,0 +1,1 @@
+"""Frames whose contrast changes, and poses that do not follow it."""

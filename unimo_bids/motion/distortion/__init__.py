@@ -1,0 +1,1 @@
+"""The field that bends a head as it moves through the scanner."""
