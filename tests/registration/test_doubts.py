@@ -27,6 +27,7 @@ def test_what_is_alike_and_alone_is_believed():
         # a model that bends may prefer another pose than the stiff one
         ({"last": Rivals(0.59, 0.68)}, "0.68; that of the pose is 0.59"),
         ({"body": True}, "larger than a head"),
+        ({"mirror": 0.9}, "are left and right exchanged"),
         ({"network_deg": 120.0}, "turned by 120°"),
         ({"refined": False, "confidence": 0.7}, "not sure"),
     ],
@@ -34,6 +35,10 @@ def test_what_is_alike_and_alone_is_believed():
 def test_what_may_be_wrong_is_doubted(seen, said):
     (found,) = doubts(replace(GOOD, **seen))
     assert said in found
+
+
+def test_a_mirror_image_that_is_about_as_alike_is_no_doubt():
+    assert doubts(replace(GOOD, mirror=0.87)) == ()
 
 
 def test_a_network_that_is_not_sure_contradicts_nothing():

@@ -110,6 +110,15 @@ def test_another_thing_is_doubted():
     assert _registered(other, fixed_mask=MASK, moving_mask=MASK).doubts
 
 
+@pytest.mark.parametrize("grid", [0, 2])
+def test_a_mirror_image_is_doubted_whichever_way_it_is_stored(grid):
+    moving = phantom.volume(phantom.pose((12, -8, 20), (5, -4, 3)), *_GRIDS[grid])
+    assert _registered(moving, grid, network=True).doubts == ()
+    for axis in (0, 1):
+        (doubt,) = _registered(moving.flip(axis), grid, network=True).doubts
+        assert "left and right exchanged" in doubt
+
+
 def test_a_body_is_doubted_unless_a_mask_says_what_moves():
     affine = phantom.AFFINE.clone()
     affine[:3] *= 4  # 130 mm in radius

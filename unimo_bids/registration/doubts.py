@@ -52,6 +52,8 @@ class Evidence:
         Whether it was refined; else it is the network's.
     body
         Whether what was registered, without a mask, is larger than any head.
+    mirror
+        Similarity of the moving volume's mirror image by the stiff model; None if not looked at.
     """
 
     stiff: Rivals
@@ -60,6 +62,7 @@ class Evidence:
     network_deg: float | None
     refined: bool = True
     body: bool = False
+    mirror: float | None = None
 
 
 def doubts(seen: Evidence) -> tuple[str, ...]:
@@ -85,6 +88,11 @@ def doubts(seen: Evidence) -> tuple[str, ...]:
         found.append(
             f"Another pose explains nearly as much, or more (a similarity of "
             f"{nearest.runner_up or 0:.2f}; that of the pose is {nearest.best:.2f})."
+        )
+    if seen.mirror is not None and Rivals(seen.mirror, alike).lead > DOUBTS.mirror:
+        found.append(
+            f"The mirror image of one is more alike (a similarity of {seen.mirror:.2f}, as it is "
+            f"{alike:.2f}): are left and right exchanged in one of the headers?"
         )
     degrees = seen.network_deg or 0.0
     if confidence > PAIR.sure and degrees > DOUBTS.other_deg and seen.last.best < DOUBTS.beyond:

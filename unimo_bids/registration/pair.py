@@ -138,6 +138,7 @@ def register_volumes(
         fit = found.fit
         pose = fit.poses[0]
         degrees = float(rigid.rotation_angle(starts["network"], pose)) if network else None
+        mirror = _mirror_score(a, b, fusion) if network and refine else None
     evidence = Evidence(
         stiff=found.stiff,
         last=found.last,
@@ -145,6 +146,7 @@ def register_volumes(
         network_deg=degrees,
         refined=refine,
         body=a.body,
+        mirror=mirror,
     )
     return PairPose(
         pose=pose.cpu().numpy(),
@@ -166,6 +168,14 @@ def _by_network(a: Side, b: Side, fusion: Fusion) -> tuple[Tensor, float]:
         for side in (a, b)
     )
     return finder.pose(fixed, moving)
+
+
+def _mirror_score(a: Side, b: Side, fusion: Fusion) -> float:
+    """How alike the first is to the mirror image of the second, from where the network has that."""
+    image = b.mirrored()
+    answer, _ = _by_network(a, image, fusion)
+    fit = _fine(a.evened(), image.evened(), answer[None], tissues=False)
+    return float(_score(fit, a, image))
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,18 @@ class Side:
         least = _DARKEST * (weights * self.volume).sum() / weights.sum()
         return replace(self, volume=(self.volume / average.clamp(min=least)).clamp(max=_BRIGHTEST))
 
+    def mirrored(self) -> Side:
+        """The mirror image: its voxels in the other order along their first axis."""
+        middle = rigid.transform(self.grid.to_index.to(self.head.center), self.head.center[None])
+        middle[:, 0] = len(self.volume) - 1 - middle[:, 0]
+        center = rigid.transform(self.grid.affine.to(middle), middle)[0]
+        return Side(
+            self.volume.flip(0),
+            self.grid,
+            None if self.mask is None else self.mask.flip(0),
+            replace(self.head, weights=self.head.weights.flip(0), center=center),
+        )
+
     def level(self, blur: float, *, cubic: bool = False, spacing: float = 0.0) -> Level:
         """A resolution of its grid."""
         return make_level(
