@@ -115,3 +115,14 @@ def test_a_calm_head_is_held_where_measurements_scatter():
     seen = known(torch.eye(3).double().expand(20, 3, 3), noise, times, deviation=2.0)
     off = smoothed(seen, prior=AS_SHIPPED).place[0].norm(dim=-1)
     assert float(off.mean()) < 0.85 * float(noise.norm(dim=-1).mean())
+
+
+def test_a_head_that_is_turned_anyhow_in_every_frame_is_believed():
+    rng, times = np.random.default_rng(8), uneven(20)
+    turns = rng.standard_normal((20, 3))
+    turns *= rng.uniform(0, np.pi, (20, 1)) / np.linalg.norm(turns, axis=1, keepdims=True)
+    turn = rigid.rotation_matrix(torch.as_tensor(turns))
+    seen = known(turn, torch.zeros(20, 3).double(), times, deviation=0.3)
+    way = smoothed(seen, prior=AS_SHIPPED)
+    off = rigid.rotation_vector(way.rotation[0].mT @ turn).norm(dim=-1) * RADIUS
+    assert float(off.max()) < 1.5

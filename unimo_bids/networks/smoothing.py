@@ -25,7 +25,7 @@ _ROUNDS = 5  # of weights and linearisation: the way then moves by less than .01
 _NEIGHBOURS_S = 4.0  # width of the local mean that the first round starts from
 _LITTLE = 1e-6
 # factors of the variance of all steps that are tried, and how far from 1 they are expected to be
-_RESTLESS = (0.04, 0.2, 1.0, 5.0, 25.0, 125.0)
+_RESTLESS = (0.04, 0.2, 1.0, 5.0, 25.0, 125.0, 1e4)
 _DECADES = 1.0
 
 
