@@ -4,8 +4,8 @@ What goes otherwise than the middle of the head is left out (`middle`). A ghost,
 half of its field of view away, is taken off (`ghosts`). Slices whose brightness differs, in all
 frames alike (`bands`) or in each (`stripes`), are divided by that; a tissue that is brighter in
 some frames is an image of its own (`tissues`). Where contrast changes, frames are tied to each
-other, or a few images take the template's place (`contrasts`): whether that is taken, the judge
-says (`ways`).
+other, or a few images take the template's place (`changing`): whether that is taken, the judge says
+(`ways`).
 """
 
 from __future__ import annotations

@@ -168,13 +168,18 @@ def told_from(
     center
         ``(3,)`` what they are of, there.
     """
-    turn = torch.block_diag(pose[:3, :3], pose[:3, :3]).to(covariance)
+    there = small_motions(pose, head.center, center).to(covariance)
+    return _carried(pose, template, head.grid, "cubic"), there @ covariance @ there.mT
+
+
+def small_motions(pose: Tensor, center: Tensor, other: Tensor) -> Tensor:
+    """What makes of small motions about a centre those about another, past a pose: ``(6, 6)``."""
+    turn = torch.block_diag(pose[:3, :3], pose[:3, :3])
     # a rotation about another centre shifts this one
-    arm = center.to(pose) - _moved(pose, head.center)
-    shifted = torch.eye(6).to(covariance)
-    shifted[3:, :3] = -rigid.cross_matrix(arm).to(covariance)
-    carried = shifted @ turn
-    return _carried(pose, template, head.grid, "cubic"), carried @ covariance @ carried.mT
+    arm = other.to(pose) - _moved(pose, center)
+    shifted = torch.eye(6).to(pose)
+    shifted[3:, :3] = -rigid.cross_matrix(arm)
+    return shifted @ turn
 
 
 def _moved(pose: Tensor, point: Tensor) -> Tensor:

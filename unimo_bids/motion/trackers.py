@@ -36,7 +36,8 @@ def _tracked(scan: Scan, by_image: Track) -> Tracking:
     """As they are, or tied in pairs where one image leaves too many frames unexplained."""
     doubtful = scan.usable & (by_image.similarity < TRACKING.unexplained)
     few = doubtful.sum() < max(3, TRACKING.unexplained_share * scan.usable.sum())
-    if few or kinds_of(scan):
+    kinds = kinds_of(scan)
+    if few or (kinds is not None and kinds.other[doubtful].mean() > 0.5):
         return _tracking(scan, by_image)
     known = by_image.poses.clone()
     known[doubtful.tolist()] = torch.eye(4).to(known)  # what a search finds in vain misleads

@@ -98,7 +98,7 @@ def smooth(
     )
     expected = -0.5 * (restless.log10() / _DECADES).square()
     best = (evidence.unflatten(0, (-1, batch)) + expected[:, None, None]).argmax(0)
-    of_turn, of_place = (best * batch + torch.arange(batch)[:, None]).unbind(-1)
+    of_turn, of_place = (best * batch + torch.arange(batch, device=best.device)[:, None]).unbind(-1)
     deviation, share = (
         torch.stack([one[of_turn, :, 0], one[of_place, :, 1]], dim=-1)
         for one in (ways.deviation, ways.share)
@@ -130,9 +130,7 @@ def _smooth_as(
     moved = of_place @ place
     scale = radius[:, None, None]
     away = _turn(turned, rotation) * scale, place - moved
-    share = torch.ones_like(
-        believed
-    )  # at first: a way that is far from a jump would not believe it
+    share = torch.ones_like(believed)  # as yet: a way that is far from a jump would not believe it
     for last in [*[False] * (_ROUNDS - 1), True]:
         steps = _turn(turned[:, :-1], turned[:, 1:]) * scale, moved.diff(dim=1)
         found = [

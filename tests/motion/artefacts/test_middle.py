@@ -106,6 +106,19 @@ def test_a_spot_without_signal_that_stays_with_the_scanner():
     assert error.max() < 0.5, error
 
 
+def test_what_the_middle_contradicts_is_in_the_deviations_of_all_frames():
+    away = torch.linalg.norm(POINTS - f64((4.0, 4.0, 0.0)), dim=-1).reshape(SHAPE)
+    shown = (1 - 0.95 * torch.sigmoid((14 - away) / 2)).float()
+    # more frames than are judged by, each pose five times, in no cycle
+    which = np.append(0, np.random.default_rng(0).permutation(np.arange(1, 40)) % len(POSES))
+    frames = [volume(POSES[one]) * shown for one in which]
+    _, found, told = _measured(frames, head_mask().numpy() > 0.5, POSES[which])
+    assert told
+    shifts = np.sqrt(found.covariance[:, [3, 4, 5], [3, 4, 5]].sum(axis=1))
+    usual = np.array([np.median(shifts[1:][which[1:] == one]) for one in which])
+    assert (np.abs(shifts / usual - 1)[1:] < 0.05).sum() >= 37
+
+
 def test_nothing_is_left_out_of_a_head_that_is_whole():
     error, found, left_out = _measured([volume(pose) for pose in POSES], head_mask().numpy() > 0.5)
     assert not left_out and found.moving is None

@@ -71,12 +71,12 @@ def by_middle(scan: Scan, track: Track, whole: Fitted) -> tuple[Scan, Fitted, tu
         for some in (judged[:: max(1, len(judged) // MIDDLE.fewest)], judged):
             among = np.isin(np.arange(len(explained)), some)
             inner = refine(middle, template, refined.poses, among, share=0.01)
-            contradiction, squares = _apart(scan, inner, refined, some)
-            if not contradiction >= MIDDLE.beyond:
+            if not _apart(scan, inner, refined, some)[0] >= MIDDLE.beyond:
                 return scan, whole, ()
         share = _share(scan, inner.poses[judged], refined.poses[judged])
         if share < MIDDLE.held:
-            refined.covariance += squares
+            inner = refine(middle, template, refined.poses, scan.usable, share=0.01)
+            refined.covariance += _apart(scan, inner, refined, judged)[1]
             return scan, whole, (_HELD.format(100 * max(share, 0.0)),)
         return _trimmed(scan, track, whole, middle, inner.poses, judged)
     except MaskError:  # too little is left, or it has no signal

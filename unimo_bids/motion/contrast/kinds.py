@@ -19,7 +19,7 @@ from torch import Tensor
 from unimo_bids.brain.head import MaskError
 from unimo_bids.motion.contrast.changing import ROUNDS, refine_tied
 from unimo_bids.motion.judge import Judge, clear, mean_gain
-from unimo_bids.motion.reference import seen_from
+from unimo_bids.motion.reference import seen_from, small_motions
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.template import choose_reference
@@ -84,10 +84,8 @@ def by_kinds(scan: Scan, tracked: Track) -> tuple[Way, str] | None:
     if tied is None:
         return None
     pose, covariance, other = tied
-    turn = torch.block_diag(pose[:3, :3], pose[:3, :3]).mT
-    theirs = other.refined
-    theirs.poses, theirs.covariance = theirs.poses @ pose, turn @ theirs.covariance @ turn.mT
-    own.refined.take(theirs, np.flatnonzero(kinds.other))
+    own.refined.take(other.refined, np.flatnonzero(kinds.other))
+    own.track.searched[kinds.other] = other.track.searched[kinds.other]
     unknown = torch.zeros_like(own.refined.covariance)
     unknown[kinds.other] = GROUPS.wider**2 * covariance
     shown = resample(other.images[0], scan.frames.grid, Rigid(pose))
@@ -106,7 +104,10 @@ def _by_own(scan: Scan, track: Track) -> Way:
 
 
 def _tied(scan: Scan, own: Way, kinds: Kinds, tracked: Track) -> tuple[Tensor, Tensor, Way] | None:
-    """The pose of the other kind's reference, its covariance, and the frames of that kind."""
+    """The pose of the other kind's reference, its covariance, and the frames of that kind.
+
+    These are told from the reference, and so is their covariance.
+    """
     frame = choose_reference(scan.coarse.images.float().flatten(1), kinds.other)
     # where frames of the reference's kind beside them have the head
     places = np.flatnonzero(kinds.own)
@@ -127,8 +128,12 @@ def _tied(scan: Scan, own: Way, kinds: Kinds, tracked: Track) -> tuple[Tensor, T
         _, pose, covariance = there
         if back[0] > there[0]:
             pose = rigid.inverse(back[1])
-            turn = torch.block_diag(pose[:3, :3], pose[:3, :3]).mT
-            covariance = turn @ back[2] @ turn.mT
+        here = small_motions(rigid.inverse(pose), seen.head.center, scan.head.center)
+        if back[0] > there[0]:
+            covariance = here @ back[2] @ here.mT
+        starts = torch.cat([starts, pose[None]])
+    theirs = other.refined
+    theirs.poses, theirs.covariance = theirs.poses @ pose, here @ theirs.covariance @ here.mT
     return (pose, covariance, other) if max(there[0], back[0]) >= KINDS.tied else None
 
 
