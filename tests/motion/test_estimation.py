@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.phantom import AFFINE, SHAPE, error_mm, noise, random_poses, volume
-from unimo_bids.motion import estimation
+from unimo_bids.motion import estimation, judge
 from unimo_bids.motion.contrast import changing
 from unimo_bids.motion.estimate import Tracking
 from unimo_bids.motion.estimation import refine_tracking
@@ -105,10 +105,26 @@ def test_where_contrast_changes_a_field_that_stays_still_does_not_choose_the_way
     torch.testing.assert_close(way.refined.poses, poses)
 
 
+@pytest.mark.parametrize(("shown", "status"), [(0.1, "lost"), (0.99, "ok")])
+def test_nothing_is_believed_beside_a_reference_that_others_do_not_show(
+    moved, monkeypatch, shown, status
+):
+    scan, poses = moved
+
+    def only(_judge, ways, *_):
+        ways["plain"].refined.similarity[0] = shown
+        return "plain", ways["plain"], None, ()
+
+    monkeypatch.setattr(estimation, "do_no_harm", lambda *_: None)
+    monkeypatch.setattr(estimation, "best_way", only)
+    rough = Tracking(0, poses.numpy(), np.ones(COUNT), np.zeros(COUNT, dtype=bool))
+    assert (refine_tracking(scan, rough).status[1:] == status).all()
+
+
 @pytest.mark.parametrize(("share", "taken"), [(0.03, "common"), (0.09, "tied")])
 def test_ties_win_by_more_than_where_all_are_drawn_aside(moved, monkeypatch, share, taken):
     scan, poses = moved
-    monkeypatch.setattr(changing, "mean_gain", lambda _, theirs: (share * np.mean(theirs), 0.0))
+    monkeypatch.setattr(judge, "mean_gain", lambda _, theirs: (share * np.mean(theirs), 0.0))
     mode, _, told = _by_contrast(scan, monkeypatch, common=poses, tied=poses)
     assert mode == taken
     assert ("no better" in told) == (taken == "common")

@@ -105,6 +105,7 @@ def test_the_jumps_of_a_restless_head_are_believed():
         seen = known(turn, place, times, deviation=0.3)
         way = smoothed(seen, prior=AS_SHIPPED)
         off = rigid.rotation_vector(way.rotation[0].mT @ turn).norm(dim=-1) * RADIUS
+        # mm; a few deviations. With one strength for all, frames are up to 23 mm off
         assert float(off.max()) < 1.0
         assert float((way.place[0] - place).norm(dim=-1).max()) < 1.0
 
@@ -114,6 +115,7 @@ def test_a_calm_head_is_held_where_measurements_scatter():
     noise = torch.as_tensor(2 * np.random.default_rng(6).standard_normal((20, 3)))
     seen = known(torch.eye(3).double().expand(20, 3, 3), noise, times, deviation=2.0)
     off = smoothed(seen, prior=AS_SHIPPED).place[0].norm(dim=-1)
+    # .69 of the scatter; 1.09 with one strength for all
     assert float(off.mean()) < 0.85 * float(noise.norm(dim=-1).mean())
 
 
@@ -125,4 +127,4 @@ def test_a_head_that_is_turned_anyhow_in_every_frame_is_believed():
     seen = known(turn, torch.zeros(20, 3).double(), times, deviation=0.3)
     way = smoothed(seen, prior=AS_SHIPPED)
     off = rigid.rotation_vector(way.rotation[0].mT @ turn).norm(dim=-1) * RADIUS
-    assert float(off.max()) < 1.5
+    assert float(off.max()) < 1.5  # mm; a few deviations

@@ -170,6 +170,12 @@ def mean_gain(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[f
     return float(gains.mean()), max(by_chance, JUDGE.gain / JUDGE.clear * float(np.nanmean(theirs)))
 
 
+def gain_across(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float]:
+    """The same across contrasts, where poses that are drawn aside together agree better as well."""
+    gain, error = mean_gain(ours, theirs)
+    return gain, max(error, JUDGE.tied / JUDGE.clear * float(np.nanmean(theirs)))
+
+
 def clear(gain: float, error: float) -> bool:
     """Whether a gain is more than chance."""
     return gain > JUDGE.clear * error

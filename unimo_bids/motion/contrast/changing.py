@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unimo_bids.motion.contrast.ties import Tying
-from unimo_bids.motion.judge import Judge, clear, mean_gain
+from unimo_bids.motion.judge import Judge, clear, gain_across
 from unimo_bids.motion.refinement import refine
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.template import robust_mean
-from unimo_bids.motion.thresholds import JUDGE, QUALITY
+from unimo_bids.motion.thresholds import QUALITY
 from unimo_bids.motion.tracking import Track
 from unimo_bids.motion.ways import Way, compared
 from unimo_bids.registration.contrast import common_images, leading_images
@@ -54,8 +54,7 @@ def by_contrast(
     judge = Judge(scan.evened(), scan.head, scan.usable)
     readings = judge.read(in_pairs.refined.poses, refined.poses)
     ours, theirs = (judge.agreement(one) for one in readings)
-    gain, error = mean_gain(ours, theirs)
-    error = max(error, JUDGE.tied / JUDGE.clear * float(np.nanmean(theirs)))
+    gain, error = gain_across(ours, theirs)
     told = compared("tied", "common", gain, error)
     if clear(gain, error):
         return "tied", in_pairs, told

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from unimo_bids.brain.head import MaskError
 from unimo_bids.motion.contrast.changing import ROUNDS, refine_tied
-from unimo_bids.motion.judge import Judge, clear, mean_gain
+from unimo_bids.motion.judge import Judge, clear, gain_across
 from unimo_bids.motion.reference import seen_from, small_motions
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import Scan
 from unimo_bids.motion.template import choose_reference
-from unimo_bids.motion.thresholds import GROUPS, JUDGE, KINDS, TRACKING
+from unimo_bids.motion.thresholds import GROUPS, KINDS, TRACKING
 from unimo_bids.motion.tracking import Track, follow_images
 from unimo_bids.motion.ways import Way
 from unimo_bids.registration.contrast import tissue_images
@@ -125,12 +125,10 @@ def _tied(scan: Scan, own: Way, kinds: Kinds, tracked: Track) -> tuple[Tensor, T
         other = _by_own(seen, track)
         there = _by_tissues(scan, own.images[0], other.images[0], starts)
         back = _by_tissues(seen, other.images[0], own.images[0], rigid.inverse(starts))
-        _, pose, covariance = there
-        if back[0] > there[0]:
-            pose = rigid.inverse(back[1])
+        forth = there[0] >= back[0]
+        pose = there[1] if forth else rigid.inverse(back[1])
         here = small_motions(rigid.inverse(pose), seen.head.center, scan.head.center)
-        if back[0] > there[0]:
-            covariance = here @ back[2] @ here.mT
+        covariance = there[2] if forth else here @ back[2] @ here.mT
         starts = torch.cat([starts, pose[None]])
     theirs = other.refined
     theirs.poses, theirs.covariance = theirs.poses @ pose, here @ theirs.covariance @ here.mT
@@ -166,5 +164,4 @@ def _agree_worse(scan: Scan, poses: Tensor, tracked: Track) -> bool:
     judge = Judge(scan.frames, scan.head, scan.usable)
     ours, theirs = (judge.agreement(one) for one in judge.read(poses, tracked.poses))
     theirs[tracked.similarity < TRACKING.unexplained] = np.nan
-    loss, error = mean_gain(theirs, ours)
-    return clear(loss, max(error, JUDGE.tied / JUDGE.clear * float(np.nanmean(ours))))
+    return clear(*gain_across(theirs, ours))
