@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from tests.bids.layouts import dataset
 from unimo_bids.cli import run
+from unimo_bids.cli.guard import importing
 from unimo_bids.networks.weights import shipped
 
 
@@ -252,3 +254,10 @@ def test_a_dataset_without_bold_is_refused_before_it_is_validated(tmp_path, monk
     assert run.main([str(folder), str(tmp_path / "out"), "participant"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "there is no BOLD series in this dataset" in line and ", only anat, eeg; check" in line
+
+
+def test_garbage_is_collected_again_after_imports():
+    with pytest.raises(ImportError), importing():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()

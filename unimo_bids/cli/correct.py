@@ -21,7 +21,7 @@ from unimo_bids.cli.arguments import (
     joined,
     positive,
 )
-from unimo_bids.cli.guard import guarded
+from unimo_bids.cli.guard import guarded, importing
 from unimo_bids.cli.printing import say
 from unimo_bids.cli.progress import progress
 from unimo_bids.words import Deformation, FileBrainMethod, Interpolation, Slices
@@ -137,7 +137,8 @@ def _add_beyond(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     # torch takes two seconds: not before the arguments are known to be good
-    from unimo_bids.pipeline.correct import Options
+    with importing():
+        from unimo_bids.pipeline.correct import Options
 
     options = vars(arguments).copy()
     quiet, figure, _ = (options.pop(name) for name in ("quiet", "figure", "debug"))

@@ -16,7 +16,7 @@ from unimo_bids.cli.arguments import (
     joined,
     positive,
 )
-from unimo_bids.cli.guard import guarded
+from unimo_bids.cli.guard import guarded, importing
 from unimo_bids.cli.printing import say
 from unimo_bids.words import BrainMethod
 
@@ -69,7 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     # torch takes two seconds: not before the arguments are known to be good
-    from unimo_bids.pipeline.mask import mask_file
+    with importing():
+        from unimo_bids.pipeline.mask import mask_file
 
     options = {name: value for name, value in vars(arguments).items() if name != "debug"}
     masked = mask_file(options.pop("input"), options.pop("output"), **options)

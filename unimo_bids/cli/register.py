@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unimo_bids import exits
 from unimo_bids.cli.arguments import add_machine, add_network, add_population
-from unimo_bids.cli.guard import guarded
+from unimo_bids.cli.guard import guarded, importing
 from unimo_bids.cli.printing import say
 
 
@@ -71,7 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     # torch takes two seconds: not before the arguments are known to be good
-    from unimo_bids.pipeline.register import register_files
+    with importing():
+        from unimo_bids.pipeline.register import register_files
 
     options = {name: value for name, value in vars(arguments).items() if name != "debug"}
     done = register_files(**options)

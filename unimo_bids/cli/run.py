@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from unimo_bids.cli.guard import guarded
+from unimo_bids.cli.guard import guarded, importing
 from unimo_bids.cli.parser import parse
 from unimo_bids.cli.printing import tell
 
@@ -30,10 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(settings: Settings) -> int:
     # half a second of imports and more: not before the arguments are known to be good
-    if settings.analysis_level == "group":
-        from unimo_bids.app.group import run_group as run
-    else:
-        from unimo_bids.app.participants import run_participants as run
+    with importing():
+        if settings.analysis_level == "group":
+            from unimo_bids.app.group import run_group as run
+        else:
+            from unimo_bids.app.participants import run_participants as run
 
     return tell(run(settings))
 
