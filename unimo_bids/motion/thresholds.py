@@ -95,7 +95,14 @@ class Bands:
     darkest: float = convention(0.02, "of the brightest; less counts as so much")
     dark: float = convention(0.25, "a gain; what a slice of less shows is noise")
     usual: float = convention(0.5, "a gain's logarithm, where places do not tell")
+    off: float = convention(0.02, "voxels, by which a frame's slices are not where its pose says")
     rounds: int = convention(10, "at most; each finds a third to all of what is left")
+    growing: int = measured(
+        4,
+        "rounds in which what is left may grow; bands of half-real heads did in three at most, "
+        "what is none does later",
+        shown=True,
+    )
     slowest: float = convention(0.5, "of a step is left by the next: twice a step, at most")
     left: float = convention(0.1, "of how rough they were at first: found")
 

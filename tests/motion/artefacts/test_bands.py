@@ -71,6 +71,12 @@ def test_a_head_at_rest_tells_nothing_of_slices(mask):
     assert all((one == 0).all() for one in gains(_scan(poses, 0.5, mask), poses))
 
 
+def test_motion_smaller_than_poses_are_off_tells_nothing_of_slices(mask):
+    scan = _scan(torch.eye(4, dtype=torch.float64).repeat(COUNT, 1, 1), 1.0, mask)
+    found = gains(scan, random_poses(COUNT, 0.02, 0.02, seed=3))
+    assert max(map(roughness, found)) < 0.01, "0.02 to 0.03 if it did"
+
+
 def test_slices_of_noise_are_made_of_their_neighbours():
     matrix = mended(torch.tensor([-9.0, 0.0, -2.0, -2.0, 1.0, -9.0]))
     slices = torch.tensor([7.0, 1.0, 7.0, 7.0, 4 * np.e, 7.0])

@@ -81,18 +81,27 @@ def unbanded(scan: Scan, way: Way) -> Unbanded | None:
     rough = roughness(found[axis])
     one, now, log_gains = scan, way, torch.zeros_like(found[axis])
     before = torch.zeros_like(log_gains)
-    for _ in range(BANDS.rounds):
+    for number in range(BANDS.rounds):
         log_gains = log_gains + _far_enough(found[axis], before) * found[axis]
         one = seen_as(scan, Combined(scan.frames, axis, mended(log_gains)))
-        track = follow_images(one, now.images, now.refined.poses)
-        steady, refined, image, contrasts = refine_to_template(one, track)
-        now = Way(refined, image, track)
-        before, found = found[axis], gains(one, refined.poses)
+        # gains that are half found, or none, are no reason to search all rotations
+        _, now, _ = _followed(one, now, search=False)
+        before, found = found[axis], gains(one, now.refined.poses)
         if roughness(found[axis]) < BANDS.left * rough:
             told = _TOLD.format(100 * roughness(log_gains))
+            steady, now, contrasts = _followed(one, now, search=True)
             better = _better(one, now, way)
             return Unbanded(one, steady, now, contrasts, told) if better else None
+        if number >= BANDS.growing and roughness(found[axis]) > roughness(before):
+            return None
     return None
+
+
+def _followed(scan: Scan, way: Way, *, search: bool) -> tuple[Scan, Way, bool]:
+    """A scan from the poses of a way: with its template; by one image; if that does not explain."""
+    track = follow_images(scan, way.images, way.refined.poses, search=search)
+    steady, refined, image, contrasts = refine_to_template(scan, track)
+    return steady, Way(refined, image, track), contrasts
 
 
 def _better(scan: Scan, now: Way, before: Way) -> bool:
@@ -194,8 +203,9 @@ def _gains(logs: Tensor, index: Tensor, n: int) -> Tensor:
         left = shown - moved @ solution
         sigma = robust_scale(left[None], torch.ones_like(left)[None])
         weighted = moved / (1 + (left / (CAUCHY * sigma)) ** 2)[:, None]
-        # points as of a single frame: what hardly moved tells nothing
-        expected = torch.eye(n).to(logs) * (sigma / BANDS.usual) ** 2 * logs.shape[1] / n
+        # as of a single frame: what moved hardly, or no more than poses are off, tells nothing
+        little = (sigma / BANDS.usual) ** 2 + 2 * len(logs) * BANDS.off**2
+        expected = torch.eye(n).to(logs) * little * logs.shape[1] / n
         gram, right = weighted.mT @ moved + expected, weighted.mT @ shown
         solution = torch.linalg.solve(gram.double(), right.double()).to(logs)
     return torch.where(known, solution - solution[known].median(), 0.0)
