@@ -30,12 +30,12 @@ from scipy import ndimage
 from benchmarks import oddities
 from benchmarks.headless import without_head
 from benchmarks.metrics import dice
-from benchmarks.table import markdown_table
 from unimo_bids.brain.extraction import NOTHING, extract_brain
 from unimo_bids.brain.finder import BrainFinder
 from unimo_bids.brain.mask import BrainMask
 from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.files.series import Series, read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.estimation import find_reference
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.simulation.fetal import FLUID, fetal_head

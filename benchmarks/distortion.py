@@ -26,9 +26,10 @@ from torch import Tensor
 
 from benchmarks.outside import Case, cases
 from benchmarks.scenarios import VOXEL_MM, WOMB_GRID, fetal_motion
-from benchmarks.table import markdown_table, number
+from benchmarks.table import number
 from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.files.series import read_mask, read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.distortion.estimation import Bent, estimate_distortion
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.estimation import estimate_motion

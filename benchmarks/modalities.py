@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.metrics import Float, dice, pose_errors
-from benchmarks.table import markdown_table
 from benchmarks.tools import TOOLS, Problem, Tool
+from unimo_bids.markdown import markdown_table
 from unimo_bids.networks.pose import RIGHT_DEG
 from unimo_bids.registration.pair import register_volumes
 from unimo_bids.simulation import kinematics

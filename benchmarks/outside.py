@@ -28,7 +28,8 @@ from benchmarks.machine import circumstances
 from benchmarks.metrics import kabsch
 from benchmarks.moved import brain_of
 from benchmarks.results import Figure
-from benchmarks.table import markdown_table, number
+from benchmarks.table import number
+from unimo_bids.markdown import markdown_table
 
 Float64 = NDArray[np.float64]
 

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.metrics import Float, angle, kabsch
-from benchmarks.table import markdown_table
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.files.series import Series, read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.registration.pair import register_volumes
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Rigid

@@ -22,7 +22,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from benchmarks.pushed_heads import AXIS, READOUT, Array, Head, apply, real_head
-from benchmarks.table import markdown_table, number
+from benchmarks.table import number
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.distortion.estimation import Bent, estimate_distortion
 from unimo_bids.motion.estimation import estimate_motion
 from unimo_bids.pipeline.field_maps import read_field_map

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from benchmarks.moved import brain_of
 from benchmarks.runner import Options, estimate
 from benchmarks.series import BenchmarkSeries, save
-from benchmarks.table import markdown_table, number
+from benchmarks.table import number
 from unimo_bids.files.series import read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.correction import correct_series
 from unimo_bids.qc.framewise import framewise_displacement
 

@@ -27,9 +27,10 @@ from benchmarks.scenarios import (
     fetal_artefacts,
     fetal_motion,
 )
-from benchmarks.table import markdown_table, number
+from benchmarks.table import number
 from unimo_bids.brain.run import find_series_brain
 from unimo_bids.files.series import read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.correction import correct_series
 from unimo_bids.motion.estimation import estimate_motion, find_reference
 from unimo_bids.motion.slices.estimation import correct_slices, estimate_slices

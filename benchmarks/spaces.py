@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from benchmarks.metrics import Float, angle, kabsch
 from benchmarks.modalities import T1, T2, Modality, rendered
 from benchmarks.pairs import landmarks
-from benchmarks.table import markdown_table
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.files.series import read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.estimation import estimate_motion
 from unimo_bids.simulation import fetal, kinematics
 from unimo_bids.simulation.anatomy import ADULT_INTENSITIES, Anatomy

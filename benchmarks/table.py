@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.machine import described
 from benchmarks.metrics import LOST_DEG, LOST_MM, percentile
+from unimo_bids.markdown import markdown_table
 
 Record = dict[str, Any]
 Row = tuple[str, str]  # tool, mask
@@ -181,12 +182,6 @@ def _ordered_rows(records: Sequence[Record]) -> list[Row]:
     rows = {(record["tool"], record["mask"]) for record in records}
     masks = list(MASK_NAMES)
     return sorted(rows, key=lambda row: (not row[0].startswith("unimo"), masks.index(row[1]), row))
-
-
-def markdown_table(lines: list[list[str]]) -> str:
-    """Lay out a table, its first line the header."""
-    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    return "".join("| " + " | ".join(line) + " |\n" for line in ruled)
 
 
 def _circumstances(records: Sequence[Record]) -> str:

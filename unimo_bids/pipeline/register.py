@@ -24,7 +24,7 @@ from unimo_bids.files.series import Series, read_mask, read_series
 from unimo_bids.files.staging import check_free
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
-from unimo_bids.qc.confounds import MOTION_NAMES
+from unimo_bids.qc.confounds import ROTATIONS_FIRST
 from unimo_bids.registration.pair import PairPose, register_volumes
 from unimo_bids.registration.sides import make_side
 from unimo_bids.spaces.deformation import Deformation, find_deformation
@@ -118,10 +118,9 @@ class Registered:
         pair, deviations = self.pair, None
         if pair.covariance is not None:
             sd = np.sqrt(np.diag(pair.covariance))
-            names = [*MOTION_NAMES[3:], *MOTION_NAMES[:3]]  # rotation comes first
             deviations = {
                 name: round(float(value), 6) if np.isfinite(value) else None
-                for name, value in zip(names, sd, strict=True)
+                for name, value in zip(ROTATIONS_FIRST, sd, strict=True)
             }
         return {
             "version": version("unimo-bids"),

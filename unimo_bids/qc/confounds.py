@@ -26,6 +26,7 @@ Bool = npt.NDArray[np.bool_]
 Table = dict[str, npt.NDArray[Any]]
 
 MOTION_NAMES = tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz")
+ROTATIONS_FIRST = MOTION_NAMES[3:] + MOTION_NAMES[:3]  # as parameters are inside the program
 CUTOFF_PERIOD_S = 128.0  # of the high-pass filter, as in SPM and fMRIPrep
 # What a step into or out of a lost frame is said to be at least. Nobody knows its length, but those
 # who leave frames out by displacement alone (nilearn, XCP-D) compare numbers, and NaN is never too

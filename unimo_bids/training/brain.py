@@ -30,6 +30,7 @@ from unimo_bids.brain.network import (
 from unimo_bids.brain.outline import Outline
 from unimo_bids.brain.segmentation import all_outlines
 from unimo_bids.brain.thresholds import CANDIDATES
+from unimo_bids.markdown import markdown_table
 from unimo_bids.networks.weights import quick_arithmetic
 from unimo_bids.spatial.boxes import Box
 from unimo_bids.training.recipe import Recipe, by_confidence
@@ -118,20 +119,16 @@ def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
         )
         if found is not None:
             trusted.append((found.candidates[0].confidence, dice > _FOUND))
-    rows = [
-        "| brain | volumes | Dice, median | 10th percentile | found | doubted | wrong, no doubt |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    shares = ("found", "doubted", "wrong, no doubt")
+    rows = [["brain", "volumes", "Dice, median", "10th percentile", *shares]]
     for kind, values in sorted(seen.items()):
         dices, masked, doubted = (np.array(column) for column in zip(*values, strict=True))
         right = dices > _FOUND
-        shares = [right, doubted, masked & ~right & ~doubted]
-        rows.append(
-            f"| {kind} | {len(values)} | {np.median(dices):.3f} | {np.percentile(dices, 10):.3f} | "
-            + " | ".join(f"{100 * share.mean():.0f} %" for share in shares)
-            + " |"
-        )
-    return "\n".join([*rows, "", *by_confidence("masks", trusted, _LEVELS)])
+        quantiles = [f"{np.percentile(dices, q):.3f}" for q in (50, 10)]
+        marks = (right, doubted, masked & ~right & ~doubted)
+        percent = [f"{100 * mark.mean():.0f} %" for mark in marks]
+        rows.append([kind, str(len(values)), *quantiles, *percent])
+    return f"{markdown_table(rows)}\n{by_confidence('masks', trusted, _LEVELS)}"
 
 
 def _in_view(brain: np.ndarray) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from unimo_bids.reports.figures.palette import GRID, INK, LINE, QUIET
+from unimo_bids.reports.figures.views import runs
 
 Array = NDArray[np.floating]
 _FINER = 3  # curves are drawn so much larger: smooth edges
@@ -110,14 +111,14 @@ class Panel:
 
     def band(self, frames: Array, low: Array, high: Array, color: str, alpha: float) -> None:
         """Fill between two curves."""
-        for run in _runs(np.isfinite(low) & np.isfinite(high)):
+        for run in runs(np.isfinite(low) & np.isfinite(high)):
             lower, upper = self._points(frames[run], low[run]), self._points(frames[run], high[run])
             if len(lower) > 1:
                 self._draw.polygon([*lower, *upper[::-1]], _ink(color, alpha))
 
     def curve(self, frames: Array, values: Array, color: str, width: float = 2.3) -> None:
         """Draw a curve, with gaps; its values as dots where there are few."""
-        for run in _runs(np.isfinite(values)):
+        for run in runs(np.isfinite(values)):
             points = self._points(frames[run], values[run])
             self._draw.line(points, color, round(width * _FINER), joint="curve")
             # so that one between two gaps is seen
@@ -168,9 +169,3 @@ def colored(
 def _ink(color: str, alpha: float) -> tuple[int, int, int, int]:
     r, g, b = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return r, g, b, round(255 * alpha)
-
-
-def _runs(there: NDArray[np.bool_]) -> list[slice]:
-    """Where something is there without a gap."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], there.astype(int), [0]])))
-    return [slice(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]

@@ -17,7 +17,7 @@ _WIDE = 1.96  # standard deviations, 95 per cent
 
 
 def draw_tracking(path: Path, record: RunRecord, track: TrackRecord) -> None:
-    """Draw the distance of refined poses from tracked ones; if known, from what was expected."""
+    """Draw how far refined poses are from tracked and, where these are known, expected ones."""
     expected = track.parameters is not None
     panels = 4 if expected else 1
     height = (3, 3, 1.9, 1.9) if expected else (3,)
@@ -33,9 +33,7 @@ def draw_tracking(path: Path, record: RunRecord, track: TrackRecord) -> None:
             for ax, title, part in zip(axes, titles, (slice(3), slice(3, 6)), strict=False):
                 three_traces(ax, three[0][:, part], three[1][:, part], wide[:, part])
                 ax.set(title=title)
-            axes[0].legend(
-                loc="lower right", ncols=3, bbox_to_anchor=(1.005, 0.97), handlelength=1.4
-            )
+            style.legend(axes[0], 3)
             _surprise(axes[2], np.asarray(track.surprise))
         _apart(axes[panels - 1], np.asarray(track.apart))
         unregistered = np.isin(np.asarray(record.status), ("bridged", "lost"))
@@ -46,7 +44,7 @@ def draw_tracking(path: Path, record: RunRecord, track: TrackRecord) -> None:
 
 def _surprise(ax: Axes, surprise: Array) -> None:
     curve(ax, surprise, style.AFTER)
-    ax.axhline(_SURPRISING, color=style.THRESHOLD, lw=1, ls=(0, (5, 3)))
+    style.threshold(ax, _SURPRISING)
     top = max(2 * _SURPRISING, 1.08 * float(np.nanmax(surprise, initial=0)))
     ax.set(title="Surprise, standard deviations", ylim=(0, top))
 
