@@ -30,6 +30,7 @@ from scipy import ndimage
 from benchmarks import oddities
 from benchmarks.headless import without_head
 from benchmarks.metrics import dice
+from benchmarks.pairs import marked
 from unimo_bids.brain.extraction import NOTHING, extract_brain
 from unimo_bids.brain.finder import BrainFinder
 from unimo_bids.brain.mask import BrainMask
@@ -115,27 +116,24 @@ def _fetal(
             continue
         series = read_series(folder / row["file"], single=True)
         found, seconds = _extracted(series, 0, "fetal", trained)
-        points = {
-            what: np.array([float(row[f"{what}_{axis}"]) for axis in "ijk"])
-            for what in ("brain", "left_eye", "right_eye")
-        }
+        center, *eyes = marked(row)
         sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
-        off = (np.argwhere(found.mask).mean(axis=0) - points["brain"]) * sizes
-        eyes = [what for what in ("left", "right") if _at(found.mask, points[f"{what}_eye"])]
+        off = (np.argwhere(found.mask).mean(axis=0) - center) * sizes
+        sides = zip(("left", "right"), eyes, strict=True)
+        within = [side for side, eye in sides if _at(found.mask, eye)]
         weeks = float(row["gestational_age_weeks"])
         volume = found.mask.sum() * sizes.prod() / 1000
         shares = [f"{volume / expected:.2f}" for expected in _expected(weeks)]
-        both = points["left_eye"], points["right_eye"]
-        headless = without_head(series.frame(0), found.mask, sizes, both)
+        headless = without_head(series.frame(0), found.mask, sizes, eyes)
         left = _said(_found(headless, series.affine, "fetal", trained))
         lines.append(
             [
                 *(row["file"].split(".")[0], f"{weeks:g}", f"{np.linalg.norm(off):.1f}"),
-                *(" ".join(eyes) or "none", f"{volume:.0f}", *shares),
+                *(" ".join(within) or "none", f"{volume:.0f}", *shares),
                 *(*_confidence(found), "; ".join(found.doubts), left, f"{seconds:.2f}"),
             ]
         )
-        _picture(series.frame(0), found.mask, points["brain"], sizes, out / f"{lines[-1][0]}.png")
+        _picture(series.frame(0), found.mask, center, sizes, out / f"{lines[-1][0]}.png")
     return lines
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from benchmarks.metrics import Float, angle, kabsch
@@ -216,23 +217,21 @@ def _fetal_template(data: Path, week: int) -> tuple[Head, Float]:
 
 def _fetal_codes(path: Path) -> tuple[NDArray[np.uint8], Float, Float]:
     """Labels, their affine, and the tissues' centroids: those of both sides apart."""
-    image = nib.funcs.as_closest_canonical(nib.nifti1.Nifti1Image.from_filename(path))
-    codes = np.asarray(image.dataobj).astype(np.uint8)
-    affine = np.asarray(image.affine, dtype=np.float64)
+    codes, affine = _codes(path)
     middle = np.argwhere(codes > 0)[:, 0].mean()
     left = np.arange(codes.shape[0])[:, None, None] < middle
     places = []
     for code in fetal.BRAIN_LABELS:
         for side in (left, ~left):
             index = np.argwhere((codes == code) & side).mean(axis=0)
-            places.append(affine[:3, :3] @ index + affine[:3, 3])
+            places.append(apply_affine(affine, index))
     return codes, affine, np.array(places)
 
 
 def _fetal_labelled(path: Path) -> tuple[Anatomy, Float]:
     codes, affine, places = _fetal_codes(path)
     brain = np.argwhere(np.isin(codes, fetal.BRAIN_LABELS)).mean(axis=0)
-    return read_label_map(path), places - (affine[:3, :3] @ brain + affine[:3, 3])
+    return read_label_map(path), places - apply_affine(affine, brain)
 
 
 def _week(path: Path) -> int:
@@ -262,16 +261,20 @@ def _stacks(data: Path, _count: int) -> Iterator[Case]:
 
 
 # ------------------------------------------------------------------------------------------ truth
+def _codes(path: Path) -> tuple[NDArray[np.uint8], Float]:
+    """Labels in RAS order, and their affine."""
+    image = nib.funcs.as_closest_canonical(nib.nifti1.Nifti1Image.from_filename(path))
+    return np.asarray(image.dataobj).astype(np.uint8), np.asarray(image.affine, dtype=np.float64)
+
+
 def _labelled(path: Path) -> tuple[Anatomy, Float]:
     """An adult's anatomy, and the centroids of structures in its own space, ``(N, 3)`` mm."""
-    image = nib.funcs.as_closest_canonical(nib.nifti1.Nifti1Image.from_filename(path))
-    codes = np.asarray(image.dataobj).astype(np.int64)
-    affine = np.asarray(image.affine, dtype=np.float64)
+    codes, affine = _codes(path)
     centers = [
         np.argwhere(np.isin(codes, some)).mean(axis=0)
         for some in (_ADULT_BRAIN, *([one] for one in _STRUCTURES))
     ]
-    world = np.array(centers) @ affine[:3, :3].T + affine[:3, 3]
+    world = apply_affine(affine, centers)
     return read_label_map(path), world[1:] - world[0]
 
 
@@ -279,7 +282,7 @@ def _judged(
     name: str, found: SpacePose, seconds: float, fixed: Float, moving: Float, pose: Float
 ) -> Case:
     """Against landmarks of the template, and of the moving head before its pose."""
-    truth = moving @ pose[:3, :3].T + pose[:3, 3]
+    truth = apply_affine(pose, moving)
     apart, stiff = _apart(found, fixed, truth)
     whole = np.column_stack([fixed, np.ones(len(fixed))])
     left = truth - whole @ np.linalg.lstsq(whole, truth, rcond=None)[0]

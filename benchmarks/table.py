@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from benchmarks.machine import described
 from benchmarks.metrics import LOST_DEG, LOST_MM, percentile
@@ -119,6 +120,12 @@ def number(value: float) -> str:
     if value < 1:
         return f"{value:.2f}"
     return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+def with_p95(values: ArrayLike, middle: Callable[[np.ndarray], Any] = np.median) -> str:
+    """``median / 95th percentile`` of errors; or another `middle`."""
+    errors = np.asarray(values)
+    return f"{number(float(middle(errors)))} / {number(float(np.quantile(errors, 0.95)))}"
 
 
 def _cost_cell(
