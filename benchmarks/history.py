@@ -60,7 +60,7 @@ class Scan:
 def judge(
     data: Path, frames: int, seeds: Sequence[int], threads: int, kinds: Sequence[str] = ()
 ) -> int:
-    """Print what becomes of each series."""
+    """Print a table of all series."""
     torch.set_num_threads(threads)
     rows = []
     for kind in kinds or KINDS:

@@ -81,7 +81,7 @@ def _scored(meta: Path) -> NDArray[np.bool_] | None:
 
 
 def measure(case: Case, reference: str, mask: bool, threads: int) -> dict[str, Any]:
-    """Correct a series and measure what came of it."""
+    """Correct a series and measure the result."""
     import torch
 
     from unimo_bids.brain.run import find_series_brain

@@ -11,7 +11,7 @@ from unimo_bids.spaces.names import ANATOMIES
 
 
 def find_anatomy(entities: Mapping[str, str], derivatives: Mapping[str, Path]) -> Anatomy | None:
-    """Find the anatomical image of who is in a run, with a brain mask; None if there is none.
+    """Find the anatomical image, with its brain mask, of a run's participant; None without one.
 
     That of the run's session comes before that of all sessions, T1w before T2w, and the first
     dataset that has one wins.

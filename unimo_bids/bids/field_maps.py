@@ -28,7 +28,7 @@ _LONGEST_BETWEEN = 0.1  # s, two echoes; 0.001 to 0.005 are usual
 def find_field_map(
     settings: Settings, paths: Sequence[Path], metadata: Mapping[str, Any]
 ) -> tuple[MeasuredField | None, str]:
-    """Find the field map of a run, and what is to be said of it, or of others that are not used."""
+    """Find the field map of a run; also returns a phrase about it, or why none is used."""
     root = settings.bids_dir
     participant = root / paths[0].relative_to(root).parts[0]
     found = sorted((*participant.glob("fmap/*.nii*"), *participant.glob("ses-*/fmap/*.nii*")))
@@ -74,7 +74,7 @@ def _direct(
     about: Mapping[Path, Mapping[str, Any]],
     readout: float,
 ) -> MeasuredField | str:
-    """The field itself, or why not; empty if there is none."""
+    """A field map in Hz, or why it cannot be used; empty if there is none."""
     path = next((one for one in mine if suffix_of(one) == "fieldmap"), None)
     if path is None:
         return ""
@@ -90,7 +90,7 @@ def _of_phases(
     about: Mapping[Path, Mapping[str, Any]],
     readout: float,
 ) -> MeasuredField | str:
-    """A difference of phase, or two phases, or why not; empty if there is none."""
+    """A phase difference or two phases, or why they cannot be used; empty if there are none."""
     path = next((one for one in mine if suffix_of(one) == "phasediff"), None)
     if path is not None:
         paths, names = [path], "EchoTime1 and EchoTime2"
@@ -116,7 +116,7 @@ def _of_phases(
 
 
 def _beside(path: Path, others: Sequence[Path], *suffixes: str) -> Path | None:
-    """The image of the same name with the first suffix that there is."""
+    """The image of the same name with the first of some suffixes that exists."""
     for suffix in suffixes:
         name = path.name.replace(f"_{suffix_of(path)}.", f"_{suffix}.")
         for one in others:
@@ -146,7 +146,7 @@ def _readout(path: Path, metadata: Mapping[str, Any]) -> float | None:
 
 
 def _intended(about: Mapping[str, Any], participant: Path, paths: Sequence[Path]) -> bool:
-    """Whether a map says it is for one of some series: by URI, or from the participant's folder."""
+    """Whether ``IntendedFor`` names one of the series, by URI or relative to the participant."""
     root = participant.parent
     named = {
         root / one.removeprefix("bids::") if one.startswith("bids::") else participant / one
@@ -156,5 +156,5 @@ def _intended(about: Mapping[str, Any], participant: Path, paths: Sequence[Path]
 
 
 def _listed(said: Any) -> list[str]:
-    """What may be one name or several."""
+    """Names as a list, where JSON may give one or several."""
     return [one for one in (said if isinstance(said, list) else [said]) if isinstance(one, str)]

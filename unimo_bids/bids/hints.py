@@ -34,14 +34,14 @@ class Hint:
 
     @property
     def reason(self) -> str:
-        """Where it is from, for the report."""
+        """Who gave it, for the report."""
         return self.said if self.file is None else f"{self.file.name}: {self.said}"
 
 
 def hint_for(
     settings: Settings, entities: Mapping[str, str], sidecars: Sequence[Path]
 ) -> tuple[Hint | None, list[str]]:
-    """Find the place given for the brain of a run, and warn of what is none.
+    """Find the place given for the brain of a run; warn of values that are no place.
 
     The option is asked first, then the run's sidecars, its session's table (`sub-X_sessions.tsv`)
     and `participants.tsv`.

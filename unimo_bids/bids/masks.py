@@ -53,7 +53,7 @@ def find_mask(
 
 
 def _named_for(dataset: Path, entities: Mapping[str, str], echoes: Sequence[str]) -> Iterator[Path]:
-    """Masks with the run's entities, those that say least besides first."""
+    """Masks with the run's entities, those with the fewest others first."""
     found = []
     for root in _ROOTS:
         for path in (dataset / root / func_folder(entities)).glob("*_desc-brain_mask.nii*"):
@@ -71,7 +71,7 @@ def _named_for(dataset: Path, entities: Mapping[str, str], echoes: Sequence[str]
 
 
 def _same(name: str, found: str | None, wanted: str) -> bool:
-    """Whether labels agree; a mask need not say its part."""
+    """Whether labels agree; ``part`` may be missing from a mask's name."""
     return name == "part" if found is None else plain(name, found) == plain(name, wanted)
 
 

@@ -216,7 +216,7 @@ def _brightness(about: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _candidates(about: Mapping[str, Any]) -> tuple[list[Candidate], bool]:
-    """Places to show, where the brain is in doubt or another likely, and if the first is it."""
+    """Places to show if the brain is in doubt or another likely; whether the first was chosen."""
     from unimo_bids.brain.advice import runners_up
     from unimo_bids.brain.mask import Candidate
     from unimo_bids.brain.thresholds import ADVICE

@@ -100,7 +100,7 @@ class EstimateMotion(SimpleInterface):
 
 
 def _given(inputs: Any) -> tuple[Head, MotionSettings]:
-    """What is registered, and how."""
+    """Arguments of the estimation: series, reference, mask and options."""
     from unimo_bids.files.mapped import open_series
     from unimo_bids.motion.settings import MotionSettings
     from unimo_bids.pipeline.steps import read_head

@@ -72,7 +72,7 @@ class Side:
 class Registered:
     """Two volumes, the pose between them, and the outputs.
 
-    What bends the fixed volume before the pose is None where that was not asked for.
+    `bent` deforms the fixed volume before the pose; None if that was not asked for.
     """
 
     fixed: Side
@@ -83,7 +83,7 @@ class Registered:
 
     @property
     def warp(self) -> Warp:
-        """Fixed → moving."""
+        """Transform from fixed to moving."""
         pose = Rigid(torch.from_numpy(self.pair.pose))
         field = None if self.bent is None else self.bent.field
         return pose if field is None else Composed(field, pose)

@@ -56,7 +56,7 @@ def correction_summary(
     columns: Mapping[str, NDArray[Any]],
     fd_radius: float,
 ) -> dict[str, Any]:
-    """What came out, as JSON can hold it."""
+    """Results, as JSON can hold them."""
     status = np.asarray(estimate.status)
     counts = status.tolist()
     brain = np.asarray(estimate.mask) > 0.5
@@ -85,7 +85,7 @@ def correction_summary(
 
 
 def in_words(summary: Mapping[str, Any]) -> list[str]:
-    """Say in a few short phrases what came out."""
+    """Results in a few short phrases."""
     frames = ", ".join(f"{count} {word}" for word, count in summary["frames"].items() if count)
     fd, tsnr = summary["framewise_displacement_mm"], summary["tsnr_median"]
     phrases = [f"frames: {frames}"]

@@ -161,7 +161,7 @@ def confounds_table(
 
 
 def finite_parameters(poses: Float64, center: Float64, lost: Bool) -> Float64:
-    """Translations and rotations ``(T, 6)``; a lost frame has no say in those after it."""
+    """Translations and rotations ``(T, 6)``; a lost frame does not affect those after it."""
     parameters = np.empty((len(poses), 6))
     if not lost.all():
         parameters[~lost] = motion_parameters(poses[~lost], center)
@@ -242,7 +242,7 @@ def parameter_deviations(poses: Float64, covariance: Float64, lost: Bool) -> Flo
 
 
 def covariance_of_table(poses: Float64, table: Mapping[str, Float64]) -> Float64:
-    """Covariance of an estimate, as far as the table of its confounds tells, NaN where lost."""
+    """Covariance of an estimate from the standard deviations in its confounds, NaN where lost."""
     deviations = np.stack([table[f"{name}_sd"] for name in MOTION_NAMES], axis=1)
     return covariance_of_motion(poses, deviations[:, TRANSLATIONS_FIRST])  # swaps back as well
 
@@ -286,7 +286,7 @@ def _numbered(stem: str, columns: npt.NDArray[Any]) -> Table:
 def outlier_reasons(
     table: Mapping[str, npt.NDArray[Any]], settings: ConfoundSettings
 ) -> list[list[str]]:
-    """Why each frame is an outlier; nothing for one that is not."""
+    """Why each frame is an outlier; empty for one that is not."""
     rows = zip(
         table["framewise_displacement"], table["std_dvars"], table["motion_status"], strict=True
     )

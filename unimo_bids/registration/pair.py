@@ -45,7 +45,7 @@ _SAME = 0.01
 
 @dataclass(frozen=True)
 class PairPose:
-    """How one volume is carried onto another.
+    """Rigid transform from one volume to another, and how far it can be trusted.
 
     Attributes
     ----------
@@ -359,7 +359,7 @@ def _fine(
 
 
 def _images(side: Side, *, tissues: bool) -> Tensor:
-    """What stands for a volume, ``(J, X, Y, Z)``."""
+    """Images that represent a volume, ``(J, X, Y, Z)``."""
     if not tissues:
         return side.volume[None]
     smooth = side.level(0.5 * side.grid.widest).image(side.volume)

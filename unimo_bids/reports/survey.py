@@ -30,7 +30,7 @@ _FINEST_PIXEL_MM = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What to keep.
+    """Parts of a series to keep for its figures.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What was kept.
+    """Parts of a series that were kept.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ def plan_survey(
 
 
 def survey(series: Series, plan: Plan) -> Survey:
-    """Go through a series once."""
+    """Read a series once, and keep what the plan asks for."""
     frames, counts = series.shape[3], np.bincount(plan.slices)
     voxels = np.empty((len(plan.voxels), frames), np.float32)
     slices = np.full((len(counts), frames), np.nan, np.float32)

@@ -52,7 +52,7 @@ def template_files(space: Space) -> TemplateFiles:
 
 
 def fetch_templates(spaces: Iterable[Space]) -> list[TemplateFiles]:
-    """Fetch what runs without a network will need; what is there stays."""
+    """Fetch templates for later runs without a network; files that are there are kept."""
     return [template_files(space) for space in spaces if space.name not in OF_PERSON]
 
 

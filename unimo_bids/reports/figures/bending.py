@@ -62,7 +62,7 @@ def draw_bending(path: Path, record: RunRecord, mask: Bool, view: View) -> None:
 def _draw_axes(
     figure: Figure, bending: BendingRecord, place: tuple[float, float, float, float]
 ) -> None:
-    """Bars of what fields along the axes explain; that of the phase-encode axis is filled."""
+    """Draw how much a field along each axis explains; the phase-encode axis is filled."""
     ax = figure.add_axes(place)
     names = sorted(bending.less)
     for number, name in enumerate(names):

@@ -62,7 +62,7 @@ def write_upwards(image: Image.Image, center: tuple[float, float], text: str) ->
 
 
 def ticks(low: float, high: float, most: int, least_step: float = 0.0) -> tuple[Array, list[str]]:
-    """Round numbers in a range, at most so many about, and how they are written.
+    """Round numbers in a range, about `most` of them, and their labels.
 
     >>> values, written = ticks(-0.7, 0.5, 6)
     >>> written
@@ -92,12 +92,12 @@ class Panel:
         self._draw = ImageDraw.Draw(self._fine, "RGBA")
 
     def shade(self, low: float, high: float, color: str, alpha: float) -> None:
-        """Colour all between two places across."""
+        """Colour everything between two horizontal positions."""
         ends = self._points(np.array([low, high]), np.array(self.up))
         self._draw.rectangle((ends[0][0], 0, ends[1][0] - 1, self._fine.height), _ink(color, alpha))
 
     def upright(self, place: float, color: str) -> None:
-        """Dot a line from bottom to top."""
+        """Draw a dotted vertical line."""
         ((x, _),) = self._points(np.array([place]), np.array([self.up[0]]))
         for y in range(0, self._fine.height, 8 * _FINER):
             self._draw.line((x, y, x, y + 3 * _FINER), color, round(1.4 * _FINER))
@@ -127,7 +127,7 @@ class Panel:
                 self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), color)
 
     def finish(self, ticks_up: tuple[Array, list[str]], unit: str, title: str) -> None:
-        """Put it into the image, with what stands around it."""
+        """Paste the panel into the image, with axes, ticks and title."""
         left, top, right, bottom = self.box
         self.image.paste(self._fine.reduce(_FINER), (left, top))
         draw = ImageDraw.Draw(self.image)
@@ -140,7 +140,7 @@ class Panel:
         write(self.image, (left, top - 19), title, color=INK, size=17)
 
     def x(self, place: float) -> float:
-        """Where in the image a place across is."""
+        """Horizontal pixel of a position."""
         share = (place - self.across[0]) / (self.across[1] - self.across[0])
         return self.box[0] + share * self._size[0]
 

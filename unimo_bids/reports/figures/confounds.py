@@ -27,7 +27,7 @@ _CORRELATION = LinearSegmentedColormap.from_list(
 
 
 def draw_confounds(path: Path, table: Path) -> None:
-    """Draw the correlations of a table's columns, and theirs with the global signal."""
+    """Draw the correlations of a table's columns with each other and with the global signal."""
     columns = read_confounds(table)
     names = list(columns)
     matrix = (

@@ -65,7 +65,7 @@ def draw_spaces(path: Path, spaces: Sequence[Carried]) -> None:
 
 @dataclass(frozen=True)
 class _Row:
-    """Cuts of a plane, and what is outlined in them; along the axes there is no other template."""
+    """Cuts of a plane, and the outlines in them; along the head's axes there is no template."""
 
     run: Bytes
     template: Bytes | None

@@ -101,7 +101,7 @@ CHANGE = LinearSegmentedColormap.from_list(
 
 @contextmanager
 def svg_figure(path: Path, width: float, height: float, css: str = "") -> Iterator[Figure]:
-    """Draw on a figure of so many inches; it is written whole when the block ends well."""
+    """Draw on a figure of a size in inches; the file is written if the block succeeds."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
@@ -143,7 +143,7 @@ def _as_webp(found: re.Match[str]) -> str:
 
 
 def frames_axis(ax: Axes, frames: int, *, labelled: bool = False) -> None:
-    """Let an axis run over the frames of a series."""
+    """Set the horizontal axis to the frames of a series."""
     ax.set_xlim(-0.5, frames - 0.5)
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     if labelled:
@@ -177,7 +177,7 @@ def shade(ax: Axes, frames: npt.NDArray[np.bool_], color: str, alpha: float = 0.
 
 
 def status_strip(ax: Axes, record: RunRecord) -> None:
-    """Mark below an axis of frames which were searched, bridged, lost, or not corrected."""
+    """Draw a strip that marks frames as searched, bridged, lost, or not corrected."""
     given, uncorrected = np.asarray(record.status), np.asarray(record.uncorrected)
     handles = []
     for kind, color in STATUS.items():
@@ -211,7 +211,7 @@ def color_bar(
 
 
 def no_axis(ax: Axes) -> None:
-    """Leave nothing of an axis but what is drawn in it."""
+    """Hide ticks, grid and frame of an axis."""
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)

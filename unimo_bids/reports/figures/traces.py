@@ -36,7 +36,7 @@ def draw_motion(path: Path, record: RunRecord) -> None:
 
 
 def three_traces(ax: Axes, values: Array, middle: Array, spread: Array) -> None:
-    """Draw values ``(T, 3)``, and bands about a middle as wide as the spread on either side."""
+    """Draw values ``(T, 3)``, and bands from ``middle - spread`` to ``middle + spread``."""
     for i, (name, color) in enumerate(style.AXES):
         ax.fill_between(*_band(middle[:, i], spread[:, i]), color=color, alpha=0.25, lw=0)
         curve(ax, values[:, i], color, name)

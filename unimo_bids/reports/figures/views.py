@@ -81,7 +81,7 @@ def runs(marked: Bool) -> list[slice]:
 
 
 def view_around(mask: Bool, affine: Array, spare_mm: float = 8.0) -> View:
-    """Look at a mask ``(X, Y, Z)`` with some millimetres to spare."""
+    """Frame a mask ``(X, Y, Z)`` with a margin."""
     orientation = io_orientation(affine)
     sizes = np.empty(3)
     sizes[orientation[:, 0].astype(int)] = np.linalg.norm(affine[:3, :3], axis=0)

@@ -62,7 +62,7 @@ def _draw_frame(
     view: View,
     window: tuple[float, float],
 ) -> None:
-    """Show a frame as it was acquired, as it was made from its slices, and the template."""
+    """Show a frame as acquired, the same frame made from its slices, and the template."""
     slices = record.slices
     assert slices is not None
     # a cut across slices: there the teeth of a torn frame show
