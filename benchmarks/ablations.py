@@ -59,14 +59,14 @@ def ablate(data: Path, folder: Path, schedule: Schedule, batch: int) -> str:
         )
         assert isinstance(averaged, TemporalNetwork)
         calibrate(averaged.eval(), ground)
-        rows.append([name, *_judged(averaged, held_back)])
+        rows.append([name, *_cells(averaged, held_back)])
         table = markdown_table(rows)
         with atomic(folder / "ablations.md") as staged:
             staged.write_text(table)
     return table
 
 
-def _judged(network: TemporalNetwork, held_back: Sequence[Track]) -> list[str]:
+def _cells(network: TemporalNetwork, held_back: Sequence[Track]) -> list[str]:
     """How far off it is in all frames, in lost ones and one ahead, and how often intervals hold."""
     cells = []
     for kind in _KINDS:

@@ -63,7 +63,7 @@ def judge(data: Path, out: Path, threads: int, weights: Path | None, only: Seque
     out.mkdir(parents=True, exist_ok=True)
     trained = None if weights is None else _trained(weights)
     anything = np.random.default_rng(0).random((64, 64, 64), dtype=np.float32)
-    _found(anything, np.diag([4.0, 4, 4, 1]), "fetal", trained)  # the first call is slow
+    _extract(anything, np.diag([4.0, 4, 4, 1]), "fetal", trained)  # the first call is slow
     print_tables(of_fetuses(data, out, trained, only))
     if trained is None and not only:
         print(markdown_table(_adult(data / "epi", out)))
@@ -115,17 +115,17 @@ def _fetal(
         if not named(folder / row["file"]):
             continue
         series = read_series(folder / row["file"], single=True)
-        found, seconds = _extracted(series, 0, "fetal", trained)
+        found, seconds = _timed(series, 0, "fetal", trained)
         center, *eyes = marked(row)
         sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
         off = (np.argwhere(found.mask).mean(axis=0) - center) * sizes
         sides = zip(("left", "right"), eyes, strict=True)
-        within = [side for side, eye in sides if _at(found.mask, eye)]
+        within = [side for side, eye in sides if _holds(found.mask, eye)]
         weeks = float(row["gestational_age_weeks"])
         volume = found.mask.sum() * sizes.prod() / 1000
         shares = [f"{volume / expected:.2f}" for expected in _expected(weeks)]
         headless = without_head(series.frame(0), found.mask, sizes, eyes)
-        left = _said(_found(headless, series.affine, "fetal", trained))
+        left = _verdict(_extract(headless, series.affine, "fetal", trained))
         lines.append(
             [
                 *(row["file"].split(".")[0], f"{weeks:g}", f"{np.linalg.norm(off):.1f}"),
@@ -153,7 +153,7 @@ def _drawn(
             continue
         series = read_series(path, single=True)
         mask = np.asarray(read_series(beside, single=True).frame(0)) > 0
-        found, seconds = _extracted(series, 0, "fetal", trained)
+        found, seconds = _timed(series, 0, "fetal", trained)
         sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
         bare = ndimage.distance_transform_edt(mask, sampling=sizes) > _SKULL_MM
         volumes = [f"{one.sum() * sizes.prod() / 1000:.0f}" for one in (found.mask, mask, bare)]
@@ -162,7 +162,7 @@ def _drawn(
         dices = [f"{dice(one, other):.3f}" for one, other in pairs]
         name = path.name.split(".")[0]
         headless = without_head(series.frame(0), mask, sizes)
-        left = _said(_found(headless, series.affine, "fetal", trained))
+        left = _verdict(_extract(headless, series.affine, "fetal", trained))
         lines.append(
             [
                 *(name, *dices, *volumes),
@@ -180,7 +180,7 @@ def _confidence(found: BrainMask) -> list[str]:
     return [f"{both[n]:.2f}" if n < len(both) else "" for n in range(2)]
 
 
-def _said(found: BrainMask) -> str:
+def _verdict(found: BrainMask) -> str:
     """Confidence of a mask where there is no brain, and whether it is doubted."""
     if not found.usable:
         return "no mask"
@@ -192,7 +192,7 @@ def _adult(folder: Path, out: Path) -> list[list[str]]:
     for path in sorted(folder.glob("**/*_bold.nii*")):
         series = read_series(path)
         reference = find_reference(series, series.affine)
-        found, seconds = _extracted(series, reference, "adult")
+        found, seconds = _timed(series, reference, "adult")
         volume = series.frame(reference)
         others = [_nilearn(volume, series.affine), _dipy(volume)]
         name = path.name.split("_bold")[0]
@@ -210,17 +210,17 @@ def _adult(folder: Path, out: Path) -> list[list[str]]:
     return lines
 
 
-def _extracted(
+def _timed(
     series: Series, frame: int, population: Population, trained: BrainNetworks | None = None
 ) -> tuple[BrainMask, float]:
     """The mask by the networks alone, and CPU seconds, with everything loaded."""
     volume = series.frame(frame)
     started = time.process_time()
-    found = _found(volume, series.affine, population, trained)
+    found = _extract(volume, series.affine, population, trained)
     return found, time.process_time() - started
 
 
-def _found(
+def _extract(
     volume: NDArray[np.float32],
     affine: NDArray[np.float64],
     population: Population,
@@ -257,7 +257,7 @@ def _dipy(volume: NDArray[np.float32]) -> Bool3:
     return np.asarray(mask, dtype=bool)
 
 
-def _at(mask: Bool3, point: NDArray[np.float64]) -> bool:
+def _holds(mask: Bool3, point: NDArray[np.float64]) -> bool:
     return bool(mask[tuple(np.round(point).astype(int))])
 
 

@@ -74,12 +74,12 @@ def judge(
                 series = _series(kind, size, seed, attached, frames, data)
                 mask = (series.brain > 0.5).astype(np.float32)
                 given = [_measured(series, times) for times in maps]
-                for sought in _sought(series.data, series.affine, mask, axes, given):
-                    before, after = (_errors(series, one) for one in sought.warps)
+                for outcome in _outcomes(series.data, series.affine, mask, axes, given):
+                    before, after = (_errors(series, one) for one in outcome.warps)
                     cells = [with_p95(one, np.mean) for one in (before, after)]
                     cells.append(f"{after.mean() / before.mean():.2f}")
-                    case = [kind, f"{size:g}", str(seed), sought.axis]
-                    rows.append([*case, *cells, *sought.told])
+                    case = [kind, f"{size:g}", str(seed), outcome.axis]
+                    rows.append([*case, *cells, *outcome.cells])
                     print("; ".join(rows[-1]), flush=True)
     print(markdown_table(rows))
     return 0
@@ -95,17 +95,17 @@ def judge_outside(data: Path, only: Sequence[str], axes: Sequence[str], threads:
             continue
         series = read_series(case.path)
         mask = None if case.mask is None else read_mask(case.mask, series)
-        for sought in _sought(series, series.affine, mask, axes):
-            errors = (_pose_errors(case, mask, series.affine, one) for one in sought.motions)
-            rows.append([case.name, sought.axis, *errors, *sought.told])
-            print("; ".join(rows[-1]), sought.bent.finding, flush=True)
+        for outcome in _outcomes(series, series.affine, mask, axes):
+            errors = (_pose_errors(case, mask, series.affine, one) for one in outcome.motions)
+            rows.append([case.name, outcome.axis, *errors, *outcome.cells])
+            print("; ".join(rows[-1]), outcome.bent.finding, flush=True)
     print(markdown_table(rows))
     return 0
 
 
 @dataclass(frozen=True)
-class _Sought:
-    """What became of a series along one axis."""
+class _Outcome:
+    """Poses and field of a series, by distortion along one axis."""
 
     axis: str
     motion: MotionEstimate
@@ -124,7 +124,7 @@ class _Sought:
         return plain, plain if found is None else [found.warp(pose) for pose in poses]
 
     @property
-    def told(self) -> list[str]:
+    def cells(self) -> list[str]:
         """Cells of `_FOUND`."""
         found, less = self.bent.distortion, self.bent.less
         largest = "none" if found is None else f"{found.field.shift.abs().max():.1f}"
@@ -132,13 +132,13 @@ class _Sought:
         return [largest, left if less else "–", *(f"{one:.1f}" for one in self.seconds)]
 
 
-def _sought(
+def _outcomes(
     series: Any,
     affine: NDArray[np.float64],
     mask: NDArray[Any] | None,
     axes: Sequence[str],
     maps: Sequence[FieldMap] = (),
-) -> Iterator[_Sought]:
+) -> Iterator[_Outcome]:
     begun = process_time()
     motion = estimate_motion(series, affine, mask=mask, reference=0)
     known = process_time() - begun
@@ -146,7 +146,7 @@ def _sought(
         begun = process_time()
         bent = estimate_distortion(series, affine, motion, GRID_AXES.index(axis), field_map=given)
         said = axis if given is None else f"{axis}, map {'taken' if bent.measured else 'refused'}"
-        yield _Sought(said, motion, bent, (known, process_time() - begun))
+        yield _Outcome(said, motion, bent, (known, process_time() - begun))
 
 
 def _pose_errors(

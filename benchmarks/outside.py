@@ -135,8 +135,8 @@ def _errors(
     motion: Any, truth: Float64, points: Float64, scored: NDArray[np.bool_]
 ) -> dict[str, Any]:
     poses, truth = motion.poses @ np.linalg.inv(motion.poses[0]), truth @ np.linalg.inv(truth[0])
-    gauge = _common(poses, truth, points)
-    from_zero, free = _apart(poses, truth, points), _apart(poses @ gauge, truth, points)
+    gauge = _common_motion(poses, truth, points)
+    from_zero, free = _distances(poses, truth, points), _distances(poses @ gauge, truth, points)
     trusted = np.isin(motion.status, ("ok", "searched"))
     far = scored & trusted & (free > FAR)
     center = motion.center
@@ -160,12 +160,12 @@ def _errors(
     }
 
 
-def _apart(poses: Float64, truth: Float64, points: Float64) -> Float64:
+def _distances(poses: Float64, truth: Float64, points: Float64) -> Float64:
     gap = poses - truth
     return np.linalg.norm(points @ gap[:, :3, :3].mT + gap[:, None, :3, 3], axis=-1).mean(axis=1)
 
 
-def _common(poses: Float64, truth: Float64, points: Float64) -> Float64:
+def _common_motion(poses: Float64, truth: Float64, points: Float64) -> Float64:
     """The motion that, put before all poses, brings the median frame nearest to the truth."""
     onto = np.linalg.inv(poses) @ truth
     moved = points @ onto[:, :3, :3].mT + onto[:, None, :3, 3]

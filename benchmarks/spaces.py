@@ -187,7 +187,7 @@ def _adult(data: Path, count: int) -> Iterator[Case]:
             volume = rendered(_whole(anatomy, values), pose, _GRID, _noise(seed))
             found, seconds = _timed(template, Head(*volume, _grid()))
             name = f"{path.name.split('_dseg')[0]} {contrast}"
-            yield _judged(name, found, seconds, places, there, pose)
+            yield _compared(name, found, seconds, places, there, pose)
 
 
 # ---------------------------------------------------------------------------------------- fetuses
@@ -203,7 +203,7 @@ def _fetal(data: Path, count: int) -> Iterator[Case]:
         pose = kinematics.haar(1, 20.0, number)[0]
         volume = rendered(modality, pose, _GRID, _noise(number))
         found, seconds = _timed(template, Head(*volume, _grid()))
-        yield _judged(f"{_week(path)} to {week} weeks", found, seconds, places, there, pose)
+        yield _compared(f"{_week(path)} to {week} weeks", found, seconds, places, there, pose)
 
 
 @cache
@@ -255,7 +255,7 @@ def _stacks(data: Path, _count: int) -> Iterator[Case]:
             print(f"{name}: no brain was found, or no landmarks are known", flush=True)
             continue
         found, seconds = _timed(template, Head(stack.frame(0), brain.probability, stack.grid))
-        apart, stiff = _apart(found, expected, places[name])
+        apart, stiff = _distances(found, expected, places[name])
         degrees = _turned(found.matrix, kabsch(expected, places[name]))
         yield Case(name, found, seconds, apart, degrees, stiff)
 
@@ -278,19 +278,19 @@ def _labelled(path: Path) -> tuple[Anatomy, Float]:
     return read_label_map(path), world[1:] - world[0]
 
 
-def _judged(
+def _compared(
     name: str, found: SpacePose, seconds: float, fixed: Float, moving: Float, pose: Float
 ) -> Case:
     """Against landmarks of the template, and of the moving head before its pose."""
     truth = apply_affine(pose, moving)
-    apart, stiff = _apart(found, fixed, truth)
+    apart, stiff = _distances(found, fixed, truth)
     whole = np.column_stack([fixed, np.ones(len(fixed))])
     left = truth - whole @ np.linalg.lstsq(whole, truth, rcond=None)[0]
     degrees = _turned(found.matrix, kabsch(fixed, truth))
     return Case(name, found, seconds, apart, degrees, stiff, np.linalg.norm(left, axis=1))
 
 
-def _apart(found: SpacePose, places: Float, truth: Float) -> tuple[Float, Float]:
+def _distances(found: SpacePose, places: Float, truth: Float) -> tuple[Float, Float]:
     """How far places of the template are carried from the truth: in the end, by the affine."""
     points = torch.from_numpy(places)
     bent, stiff = (

@@ -65,7 +65,7 @@ def submit_array(
     if not chosen:
         return Outcome(("all participants are done: there is nothing to submit",))
     job = replace(job_for(chosen.values(), settings), options=tuple(options))
-    told = _told(selection, chosen, job)
+    told = _announcement(selection, chosen, job)
     if settings.dry_run:
         return Outcome((told,), selection.warnings)
     folder = _write(settings, program, job, [*chosen], at_once)
@@ -126,7 +126,7 @@ def _check(settings: Settings) -> None:
         raise InputError("--mem", finding, "give 2G or more")
 
 
-def _told(selection: Selection, chosen: Mapping[str, Sequence[BoldRun]], job: Job) -> str:
+def _announcement(selection: Selection, chosen: Mapping[str, Sequence[BoldRun]], job: Job) -> str:
     runs, done = sum(map(len, chosen.values())), len(selection.participants) - len(chosen)
     gpus = f", {job.gpus} GPU" if job.gpus else ""
     jobs = "1 job" if len(chosen) == 1 else f"{len(chosen)} jobs"

@@ -61,7 +61,7 @@ def _named_for(dataset: Path, entities: Mapping[str, str], echoes: Sequence[str]
             extra = set(has) - set(entities)
             if (
                 path.name.endswith((".nii", ".nii.gz"))
-                and all(_same(name, has.get(name), value) for name, value in entities.items())
+                and all(_agree(name, has.get(name), value) for name, value in entities.items())
                 and extra <= {"desc", "space", "echo"}
                 and has.get("space", "orig") in _NATIVE
                 and ("echo" not in has or has["echo"] in echoes)
@@ -70,7 +70,7 @@ def _named_for(dataset: Path, entities: Mapping[str, str], echoes: Sequence[str]
     yield from (path for *_, path in sorted(found))
 
 
-def _same(name: str, found: str | None, wanted: str) -> bool:
+def _agree(name: str, found: str | None, wanted: str) -> bool:
     """Whether labels agree; ``part`` may be missing from a mask's name."""
     return name == "part" if found is None else plain(name, found) == plain(name, wanted)
 

@@ -80,8 +80,8 @@ class _Column:
         )
 
     @property
-    def said(self) -> str:
-        """As the table has it."""
+    def cited(self) -> str:
+        """Name and value, as the table has them."""
         return f"{self.name} {self.value.strip()}"
 
 
@@ -102,7 +102,7 @@ def population_of(
     """
     reason = "no table gives an age"
     for path, columns in _rows(bids_dir, participant, session):
-        population, found = _judged(columns)
+        population, found = _population(columns)
         if population is not None:
             return population, f"{path.name}: {found}"
         if found:
@@ -175,16 +175,19 @@ def _description(table: Path, folders: list[Path]) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def _judged(columns: list[_Column]) -> tuple[str | None, str]:
+def _population(columns: list[_Column]) -> tuple[str | None, str]:
     """Population from the cells of a row, and why; an empty reason where no cell says anything."""
     for column in columns:
         for population, words in _GROUPS.items():
             if column.name.lower() in _GROUP_COLUMNS and column.value.strip().lower() in words:
-                return population, column.said
+                return population, column.cited
     for column in columns:
         name = column.name.lower()
         if _POSTMENSTRUAL.fullmatch(name) and column.weeks("week") is not None:
-            return "infant", f"{column.said} ({column.unit('week')}s, a name for ages after birth)"
+            return (
+                "infant",
+                f"{column.cited} ({column.unit('week')}s, a name for ages after birth)",
+            )
     gestational = [
         (one, weeks) for one in columns if one.gestational and (weeks := one.weeks("week"))
     ]
@@ -202,24 +205,27 @@ def _judged(columns: list[_Column]) -> tuple[str | None, str]:
     column, weeks = ages[0]
     unit = column.unit("year")
     if unit in ("week", "day") and weeks <= _TERM_WEEKS:
-        return None, f"{column.said} ({unit}s) does not say whether from birth or before"
+        return None, f"{column.cited} ({unit}s) does not say whether from birth or before"
     if weeks > _OLDEST_WEEKS:
-        return None, f"{column.said} cannot be in {unit}s"
+        return None, f"{column.cited} cannot be in {unit}s"
     population = "infant" if weeks < _INFANT_WEEKS else "adult"
-    return population, f"{column.said} ({unit}s)"
+    return population, f"{column.cited} ({unit}s)"
 
 
 def _fetal_or_not(
     column: _Column, weeks: float, ages: list[tuple[_Column, float]]
 ) -> tuple[str | None, str]:
     """Decide whether a gestational age is of a fetus at the scan, or of a child at birth."""
-    said = f"{column.said} ({column.unit('week')}s)"
+    said = f"{column.cited} ({column.unit('week')}s)"
     if weeks > _TERM_WEEKS:
         return None, f"{said} is longer than a pregnancy"
     for age, since_birth in ages:
         if age.unit("year") in ("week", "day") and abs(since_birth - weeks) < 1:
             continue  # the same age twice
         if since_birth < _INFANT_WEEKS:
-            return "infant", f"{age.said} ({age.unit('year')}s) beside {said}"
-        return None, f"{said} beside {age.said} ({age.unit('year')}s): mother's age, or born early?"
+            return "infant", f"{age.cited} ({age.unit('year')}s) beside {said}"
+        return (
+            None,
+            f"{said} beside {age.cited} ({age.unit('year')}s): mother's age, or born early?",
+        )
     return "fetal", said

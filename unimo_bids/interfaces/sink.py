@@ -73,7 +73,7 @@ class SaveDerivatives(SimpleInterface):
             return True
         copies, texts = self._contents()
         return (
-            not all(_same(source, path) for path, source in copies.items())
+            not all(_is_copy(source, path) for path, source in copies.items())
             or not all(_holds(path, text) for path, text in texts.items())
             or bool(self._outdated(copies))
         )
@@ -223,7 +223,7 @@ def _copy(source: str, path: Path) -> None:
     from unimo_bids.files.reopening import check_image
     from unimo_bids.files.staging import atomic
 
-    if _same(source, path):
+    if _is_copy(source, path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
@@ -234,7 +234,7 @@ def _copy(source: str, path: Path) -> None:
         os.utime(temporary, ns=(known.st_atime_ns, known.st_mtime_ns))
 
 
-def _same(source: str, path: Path) -> bool:
+def _is_copy(source: str, path: Path) -> bool:
     """Whether a file is the copy made of another: of the same size and time."""
     try:
         there, known = path.stat(), Path(source).stat()

@@ -139,7 +139,7 @@ class Rebuilt:
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Frames ``(X, Y, Z)``, one after the other."""
         untouched = self._slices.excitation is None and not self._slices.receive
-        return self._from_slices() if untouched else self._evened()
+        return self._from_slices() if untouched else self._evenly_bright()
 
     def _from_slices(self) -> Iterator[NDArray[np.float32]]:
         for t, (frame, covered) in enumerate(self._made):
@@ -147,7 +147,7 @@ class Rebuilt:
                 self.coverage[..., t] = np.rint(100 * covered)
             yield frame
 
-    def _evened(self) -> Iterator[NDArray[np.float32]]:
+    def _evenly_bright(self) -> Iterator[NDArray[np.float32]]:
         """The frames without changes of brightness by motion; this needs all frames at once."""
         weights = self._head_weights()
         inside = weights > IN_HEAD

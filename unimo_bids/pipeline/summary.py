@@ -16,11 +16,11 @@ from unimo_bids.motion.quality import STATUSES, warnings_of
 from unimo_bids.qc.confounds import (
     MOTION_NAMES,
     Move,
-    around,
     finite_parameters,
     finite_steps,
     largest_move,
     parameter_deviations,
+    steps_beside,
 )
 from unimo_bids.qc.framewise import framewise_displacement
 
@@ -35,7 +35,7 @@ def motion_columns(
     parameters = finite_parameters(poses, center, lost)
     parameters[lost] = np.nan
     displacement = finite_steps(framewise_displacement, poses, center, fd_radius, lost)
-    displacement[around(lost)] = np.nan
+    displacement[steps_beside(lost)] = np.nan
     deviations = parameter_deviations(poses, estimate.covariance, lost)
     return {
         "frame": np.arange(len(poses)),

@@ -183,13 +183,13 @@ def finite_steps(
     given that length, and like one into it `UNKNOWN_STEP_MM` at least.
     """
     step = _known_steps(measure, poses, center, radius, lost)
-    unknown = around(lost)
+    unknown = steps_beside(lost)
     step[unknown] = np.fmax(step[unknown], UNKNOWN_STEP_MM)
     step[0] = np.nan
     return step
 
 
-def around(lost: Bool) -> Bool:
+def steps_beside(lost: Bool) -> Bool:
     """Steps ``(T,)`` into and out of lost frames, whose length nobody knows."""
     return np.asarray(lost | np.concatenate([[False], lost[:-1]]))
 

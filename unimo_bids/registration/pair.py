@@ -201,7 +201,7 @@ def _refined(a: Side, b: Side, starts: dict[str, Tensor], sure: bool) -> _Found:
         poses = torch.cat([poses, coarse.searched()])
         names += ["search"] * (len(poses) - len(names))
         found = [coarse.tried(poses, tissues=tissues) for tissues in (False, True)]
-    apart = [_apart(tried.poses, a.head) for tried in found]
+    apart = [_distinct(tried.poses, a.head) for tried in found]
     fine = [
         _fine(*even, tried.poses[rows], tissues=bool(tissues))
         for tissues, (tried, rows) in enumerate(zip(found, apart, strict=True))
@@ -218,7 +218,7 @@ def _refined(a: Side, b: Side, starts: dict[str, Tensor], sure: bool) -> _Found:
     return _Found(fit, names[apart[tissues][best]], stiff, last)
 
 
-def _apart(poses: Tensor, head: Region) -> list[int]:
+def _distinct(poses: Tensor, head: Region) -> list[int]:
     """Of poses ``(N, 4, 4)`` the first of each place: from all that are there one is refined."""
     chosen: list[int] = []
     for row, pose in enumerate(poses):

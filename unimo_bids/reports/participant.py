@@ -97,7 +97,7 @@ def write_participant_report(
             former.unlink()
 
     def write(page: str, overview: Sequence[_Run], **content: object) -> None:
-        shown = {run.entities: _shown(run, found) for run in read if pages[run.entities] == page}
+        shown = {run.entities: _drawn(run, found) for run in read if pages[run.entities] == page}
         write_page(
             out_dir / page,
             "participant.html.j2",
@@ -146,7 +146,7 @@ def _read_run(
     )
 
 
-def _shown(run: _Run, found: Mapping[str, Mapping[str, Path]]) -> _Run:
+def _drawn(run: _Run, found: Mapping[str, Mapping[str, Path]]) -> _Run:
     """The run with its figures, for the page that shows them."""
     files = found.get(run.entities, {})
     figures = (_read_figure(section, run.anchor, files) for section in SECTIONS)

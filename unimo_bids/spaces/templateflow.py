@@ -45,7 +45,7 @@ def templateflow_folder() -> Path:
 
 def template_files(space: Space) -> TemplateFiles:
     """Find a template's files at a space's resolution on this machine, or fetch them."""
-    for files, _ in _listed(space):
+    for files, _ in _candidates(space):
         if all(path.stat().st_size > 0 for path in (files.image, files.mask)):
             return files
     return _fetched(space)
@@ -56,7 +56,7 @@ def fetch_templates(spaces: Iterable[Space]) -> list[TemplateFiles]:
     return [template_files(space) for space in spaces if space.name not in OF_PERSON]
 
 
-def _listed(space: Space) -> Iterator[tuple[TemplateFiles, list[dict[str, Any]]]]:
+def _candidates(space: Space) -> Iterator[tuple[TemplateFiles, list[dict[str, Any]]]]:
     """Files that the folder names, fetched or not (these are empty), and the client's words."""
     folder = templateflow_folder() / f"tpl-{space.name}"
     stem = f"tpl-{space.name}_"
@@ -87,7 +87,7 @@ def _fetched(space: Space) -> TemplateFiles:
     try:
         from templateflow import api
 
-        first = next(iter(_listed(space)), None)
+        first = next(iter(_candidates(space)), None)
         if first is None:
             raise InputError(space.name, _unknown(space), _OTHERS)
         files, wanted = first

@@ -67,7 +67,7 @@ class Batch:
 
     def seen(self, boxes: Sequence[tuple[int, Box]]) -> tuple[Tensor, Tensor]:
         """Images and brains ``(B, 1, X, Y, Z)`` in boxes of its volumes."""
-        pairs = [_seen(self.examples[number], box) for number, box in boxes]
+        pairs = [_in_box(self.examples[number], box) for number, box in boxes]
         images, brains = (torch.stack(part)[:, None] for part in zip(*pairs, strict=True))
         return images, brains
 
@@ -218,7 +218,7 @@ def segmentation_loss(logits: Tensor, brain: Tensor) -> Tensor:
     return binary_cross_entropy_with_logits(logits, brain) + (1 - dice).mean()
 
 
-def _seen(example: Example, box: Box) -> tuple[Tensor, Tensor]:
+def _in_box(example: Example, box: Box) -> tuple[Tensor, Tensor]:
     """Image and brain as a network sees them in a box."""
     image = box.read(example.image, example.sizes)
     return normalised(image), box.read(example.brain, example.sizes).clamp(0, 1)

@@ -86,13 +86,13 @@ def draw_similarity(path: Path, record: RunRecord) -> None:
 
 def curve(ax: Axes, values: Array, color: str, name: str | None = None) -> None:
     """Draw a value of every frame; single frames are marked where there are few."""
-    frames = _seen(values)
+    frames = _shown_frames(values)
     # so that one between two gaps is seen
     dots: dict[str, Any] = {"marker": "o", "markersize": 2.4} if len(values) <= 60 else {}
     ax.plot(frames, values[frames], color=color, label=name, **dots)
 
 
-def _seen(values: Array) -> NDArray[np.intp]:
+def _shown_frames(values: Array) -> NDArray[np.intp]:
     """Frames that a curve goes through; of many, the extremes of each group of neighbours."""
     if len(values) <= 2 * _BINS:
         return np.arange(len(values))

@@ -34,22 +34,22 @@ def draw_tracking(path: Path, record: RunRecord, track: TrackRecord) -> None:
                 three_traces(ax, three[0][:, part], three[1][:, part], wide[:, part])
                 ax.set(title=title)
             style.legend(axes[0], 3)
-            _surprise(axes[2], np.asarray(track.surprise))
-        _apart(axes[panels - 1], np.asarray(track.apart))
+            _draw_surprise(axes[2], np.asarray(track.surprise))
+        _draw_distance(axes[panels - 1], np.asarray(track.apart))
         unregistered = np.isin(np.asarray(record.status), ("bridged", "lost"))
         for ax in axes[:panels]:
             style.shade(ax, unregistered, style.STATUS["lost"])
         style.status_strip(axes[-1], record)
 
 
-def _surprise(ax: Axes, surprise: Array) -> None:
+def _draw_surprise(ax: Axes, surprise: Array) -> None:
     curve(ax, surprise, style.AFTER)
     style.threshold(ax, _SURPRISING)
     top = max(2 * _SURPRISING, 1.08 * float(np.nanmax(surprise, initial=0)))
     ax.set(title="Surprise, standard deviations", ylim=(0, top))
 
 
-def _apart(ax: Axes, apart: Array) -> None:
+def _draw_distance(ax: Axes, apart: Array) -> None:
     curve(ax, apart, style.AXES[2][1])
     top = 1.08 * max(0.5, float(np.nanmax(apart, initial=0)))
     ax.set(title="From the tracked to the refined pose, mm", ylim=(0, top))
