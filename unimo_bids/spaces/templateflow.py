@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def fetch_templates(spaces: Iterable[Space]) -> list[TemplateFiles]:
 
 
 def _candidates(space: Space) -> Iterator[tuple[TemplateFiles, list[dict[str, Any]]]]:
-    """Files that the folder names, fetched or not (these are empty), and the client's words."""
+    """Files in the folder, empty if not fetched yet, and the client's arguments to fetch them."""
     folder = templateflow_folder() / f"tpl-{space.name}"
     stem = f"tpl-{space.name}_"
     if space.cohort:
@@ -69,19 +70,18 @@ def _candidates(space: Space) -> Iterator[tuple[TemplateFiles, list[dict[str, An
     for resolution in resolutions:
         words: dict[str, Any] = {"cohort": space.cohort}
         words["resolution"] = resolution and int(resolution)
-        for part in [f"res-{int(resolution):02d}_", f"res-{resolution}_"] if resolution else [""]:
-            for suffix in _IMAGES:
-                image = folder / f"{stem}{part}{suffix}.nii.gz"
-                for kind in _MASKS:
-                    named = "_".join(f"{key}-{value}" for key, value in kind.items())
-                    mask = folder / f"{stem}{part}{named}_mask.nii.gz"
-                    if image.exists() and mask.exists():
-                        wanted = ({"suffix": suffix, "desc": None}, {"suffix": "mask", **kind})
-                        yield TemplateFiles(image, mask), [words | one for one in wanted]
+        parts = [f"res-{int(resolution):02d}_", f"res-{resolution}_"] if resolution else [""]
+        for part, suffix, kind in product(parts, _IMAGES, _MASKS):
+            named = "_".join(f"{key}-{value}" for key, value in kind.items())
+            image = folder / f"{stem}{part}{suffix}.nii.gz"
+            mask = folder / f"{stem}{part}{named}_mask.nii.gz"
+            if image.exists() and mask.exists():
+                wanted = ({"suffix": suffix, "desc": None}, {"suffix": "mask", **kind})
+                yield TemplateFiles(image, mask), [words | one for one in wanted]
 
 
 def _fetched(space: Space) -> TemplateFiles:
-    """Ask TemplateFlow's archive."""
+    """Fetch them from TemplateFlow's archive."""
     # the list of files that the client brings serves; a newer one would need the network twice
     os.environ.setdefault("TEMPLATEFLOW_AUTOUPDATE", "off")
     try:
