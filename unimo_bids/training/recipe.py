@@ -22,7 +22,7 @@ from unimo_bids.training.anatomies import Packed, load
 from unimo_bids.training.loop import Schedule, train
 from unimo_bids.training.stacks import Stack
 
-Thing = Packed | Stack
+Source = Packed | Stack
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def by_confidence(
     return markdown_table(rows)
 
 
-def _first(objects: list[Thing], most: int | None) -> list[Thing]:
+def _first(objects: list[Source], most: int | None) -> list[Source]:
     """All that is held back, and at most so many others of each kind."""
-    kept: list[Thing] = []
+    kept: list[Source] = []
     counts: Counter[str] = Counter()
     for thing in objects:
         counts[thing.kind] += not thing.held_back
