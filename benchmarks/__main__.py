@@ -50,11 +50,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    commands: Commands, name: str, run: Callable[..., int], about: str, **defaults: Any
+    commands: Commands,
+    name: str,
+    run: Callable[..., int],
+    about: str,
+    *,
+    data: Path | None = None,
+    threads: int | None = None,
+    **defaults: Any,
 ) -> Callable[..., Any]:
-    """Add a command; what adds its options."""
+    """Add a command, with options for data and threads if their defaults are given.
+
+    Returns the function that adds further options.
+    """
     parser = commands.add_parser(name, help=about)
     parser.set_defaults(run=run, **defaults)
+    if data is not None:
+        parser.add_argument("--data", type=Path, default=data)
+    if threads is not None:
+        parser.add_argument("--threads", type=int, default=threads)
     return parser.add_argument
 
 
@@ -85,35 +99,28 @@ def _add_tools(commands: Commands) -> None:
 def _add_series(commands: Commands) -> None:
     """Series: motion, distortion, brightness."""
     about = "real runs, without truth: what is left of the motion"
-    add = _add(commands, "real", _of("real", "compare"), about)
+    add = _add(commands, "real", _of("real", "compare"), about, data=DATA / "epi", threads=2)
     add("--tool", nargs="+", default=["unimo"], dest="tools")
-    add("--data", type=Path, default=DATA / "epi")
     add("--out", type=Path, default=RESULTS / "real", help="folder of the pictures")
-    add("--threads", type=int, default=2)
     about = "series that this project did not simulate"
-    add = _add(commands, "outside", _of("outside", "run"), about)
-    add("--data", type=Path, default=DATA)
+    add = _add(commands, "outside", _of("outside", "run"), about, data=DATA, threads=1)
     add("--out", type=Path, default=RESULTS / "outside", help="folder of the JSON")
     add("--only", nargs="+", default=[], help="series whose names hold this")
     add("--reference", default="auto", help="a frame, or auto")
     add("--mask", action="store_true", help="give the true mask, if any")
-    add("--threads", type=int, default=1)
-    add = _add(commands, "tracking", _of("tracking"), "through time, before refinement")
+    add = _add(commands, "tracking", _of("tracking"), "through time, before refinement", threads=1)
     add("data", type=Path, help="made by unimo-train watch")
     add("--each", action="store_true", help="a line for each rendered series")
-    add("--threads", type=int, default=1)
     for name, about in (
         ("slices", "motion inside frames: simulated, and real"),
         ("history", "spin history that motion inside frames leaves: simulated, and real"),
     ):
-        add = _add(commands, name, _of(name), about)
-        add("--data", type=Path, default=DATA)
+        add = _add(commands, name, _of(name), about, data=DATA, threads=1)
         add("--frames", type=int, default=16)
         add("--seed", nargs="+", type=int, default=[0, 1], dest="seeds")
-        add("--threads", type=int, default=1)
         add("--only", nargs="+", default=[], dest="kinds", help="of heads, as rest or task")
-    add = _add(commands, "distortion", _distortion, "a field that a head moves through")
-    add("--data", type=Path, default=DATA)
+    about = "a field that a head moves through"
+    add = _add(commands, "distortion", _distortion, about, data=DATA, threads=1)
     add("--motion", nargs="+", default=["severe", "typical"], dest="motions")
     add("--size", nargs="+", type=float, default=[0, 2, 4, 6, 8], dest="sizes", help="mm")
     add("--attached", choices=("scanner", "head"), default="scanner")
@@ -124,9 +131,7 @@ def _add_series(commands: Commands) -> None:
     add("--field-map", nargs="+", type=float, default=[], dest="maps", help=about)
     add("--outside", action="store_true", help="series of others instead")
     add("--only", nargs="+", default=[], help="of these, those so named")
-    add("--threads", type=int, default=1)
-    add = _add(commands, "pushed", _of("pushed"), "real heads, distorted by scipy")
-    add("--data", type=Path, default=DATA)
+    add = _add(commands, "pushed", _of("pushed"), "real heads, distorted by scipy", data=DATA)
     add("--size", nargs="+", type=float, default=[0, 100], dest="sizes", help="Hz, about")
     about = "or xa30, ep2d_10, …"
     add("--head", nargs="+", default=["rtcloud"], dest="heads", help=about)
@@ -136,53 +141,49 @@ def _add_series(commands: Commands) -> None:
 
 def _add_volumes(commands: Commands) -> None:
     """Volumes: brains, pairs, templates."""
-    add = _add(commands, "brain", _brain, "brain extraction on real scans")
-    add("--data", type=Path, default=DATA)
+    add = _add(commands, "brain", _brain, "brain extraction on real scans", data=DATA, threads=2)
     add("--out", type=Path, default=RESULTS / "brain", help="folder of the pictures")
     add("--weights", type=Path, help="others than the shipped, on fetal stacks")
     add("--only", nargs="+", default=[], help="stacks whose names begin so")
     about = "made by unimo-train pack --stacks: fit the classifier anew, without each fetus in turn"
     add("--leave-out", metavar="PACK.npz", type=Path, dest="pack", help=about)
-    add("--threads", type=int, default=2)
-    add = _add(commands, "pairs", _pairs, "two volumes: poses, doubts, standard deviations")
-    add("--data", type=Path, default=DATA / "fetal_epi")
+    add = _add(
+        commands,
+        "pairs",
+        _pairs,
+        "two volumes: poses, doubts, standard deviations",
+        data=DATA / "fetal_epi",
+        threads=2,
+    )
     add("--out", type=Path, default=RESULTS / "pairs", help="folder of the pictures")
     add("--no-masks", dest="masked", action="store_false", help="the whole uterus")
     add("--rendered", metavar="N", type=int, help="so many rendered, of each kind")
     add("--seed", type=int, default=0, help="of the rendered")
-    add("--threads", type=int, default=2)
     about = "UniMo's experiment, and unseen modalities"
-    add = _add(commands, "modalities", _of("modalities"), about)
+    add = _add(commands, "modalities", _of("modalities"), about, threads=2)
     add("--objects", nargs="+", help="only these, as the table names them")
     add("--peers", action="store_true", help="other tools as well, as found")
     add("--pairs", type=int, default=12, dest="count", help="of each kind and range")
-    add("--threads", type=int, default=2)
     about = "two volumes that a known field bends"
-    add = _add(commands, "deformation", _of("deformation"), about)
+    add = _add(commands, "deformation", _of("deformation"), about, threads=1)
     add("--objects", nargs="+", choices=HEADS, default=list(HEADS))
     add("--pairs", type=int, default=1, dest="count", help="of each kind")
-    add("--threads", type=int, default=1)
-    add = _add(commands, "spaces", _of("spaces"), "from runs to templates")
-    add("--data", type=Path, default=DATA)
+    add = _add(commands, "spaces", _of("spaces"), "from runs to templates", data=DATA, threads=1)
     add("--only", nargs="+", default=[], choices=("epi", "adult", "fetal", "stacks"))
     add("--count", type=int, default=4, help="of adults; of fetuses ten times that")
-    add("--threads", type=int, default=1)
 
 
 def _add_program(commands: Commands) -> None:
     """The program as a whole, and what is made of results."""
     about = "the whole app against the motion estimate alone"
-    add = _add(commands, "app", _of("app", "main"), about)
+    add = _add(commands, "app", _of("app", "main"), about, threads=1)
     add("--frames", type=int, default=300)
-    add("--threads", type=int, default=1)
     about = "unimo-correct: processor seconds and memory"
-    add = _add(commands, "correct", _of("correct", "measure"), about)
+    add = _add(commands, "correct", _of("correct", "measure"), about, data=DATA)
     add("--volumes", nargs="+", type=int, default=[20, 40])
-    add("--data", type=Path, default=DATA)
-    add = _add(commands, "golden", _of("golden", "run"), "fingerprints of results")
+    add = _add(commands, "golden", _of("golden", "run"), "fingerprints of results", data=DATA)
     add("out", metavar="OUT.json", type=Path)
     add("--before", metavar="JSON", type=Path, help="compare with these")
-    add("--data", type=Path, default=DATA)
     add = _add(commands, "gpu", _gpu, "seconds of each part on a GPU (or the CPU)")
     add("--device", default="cuda")
     add("--small", action="store_true", help="sizes that a CPU does in a minute")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from unimo_bids.files.staging import atomic
+from unimo_bids.markdown import markdown_table
 from unimo_bids.networks.temporal import TemporalNetwork
 from unimo_bids.training.calibration import calibrate
 from unimo_bids.training.judged import LOST, cases, compare
@@ -44,7 +45,7 @@ def ablate(data: Path, folder: Path, schedule: Schedule, batch: int) -> str:
     series = load(data)
     ground = make_ground([one for one in series if not one.held_back], "cpu")
     held_back = [one for one in tracks([one for one in series if one.held_back]) if one.watched]
-    rows = [list(COLUMNS), ["---"] * len(COLUMNS)]
+    rows = [list(COLUMNS)]
     for name, make in VARIANTS.items():
         own = replace(schedule, seed=schedule.seed + (name == _OTHER_SEED))
         torch.manual_seed(own.seed)
@@ -58,14 +59,14 @@ def ablate(data: Path, folder: Path, schedule: Schedule, batch: int) -> str:
         )
         assert isinstance(averaged, TemporalNetwork)
         calibrate(averaged.eval(), ground)
-        rows.append([name, *_judged(averaged, held_back)])
-        table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        rows.append([name, *_cells(averaged, held_back)])
+        table = markdown_table(rows)
         with atomic(folder / "ablations.md") as staged:
             staged.write_text(table)
     return table
 
 
-def _judged(network: TemporalNetwork, held_back: Sequence[Track]) -> list[str]:
+def _cells(network: TemporalNetwork, held_back: Sequence[Track]) -> list[str]:
     """How far off it is in all frames, in lost ones and one ahead, and how often intervals hold."""
     cells = []
     for kind in _KINDS:

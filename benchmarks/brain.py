@@ -30,12 +30,13 @@ from scipy import ndimage
 from benchmarks import oddities
 from benchmarks.headless import without_head
 from benchmarks.metrics import dice
-from benchmarks.table import markdown_table
+from benchmarks.pairs import marked
 from unimo_bids.brain.extraction import NOTHING, extract_brain
 from unimo_bids.brain.finder import BrainFinder
 from unimo_bids.brain.mask import BrainMask
 from unimo_bids.brain.network import BrainNetworks
 from unimo_bids.files.series import Series, read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.estimation import find_reference
 from unimo_bids.networks.weights import load_weights
 from unimo_bids.simulation.fetal import FLUID, fetal_head
@@ -62,7 +63,7 @@ def judge(data: Path, out: Path, threads: int, weights: Path | None, only: Seque
     out.mkdir(parents=True, exist_ok=True)
     trained = None if weights is None else _trained(weights)
     anything = np.random.default_rng(0).random((64, 64, 64), dtype=np.float32)
-    _found(anything, np.diag([4.0, 4, 4, 1]), "fetal", trained)  # the first call is slow
+    _extract(anything, np.diag([4.0, 4, 4, 1]), "fetal", trained)  # the first call is slow
     print_tables(of_fetuses(data, out, trained, only))
     if trained is None and not only:
         print(markdown_table(_adult(data / "epi", out)))
@@ -114,28 +115,25 @@ def _fetal(
         if not named(folder / row["file"]):
             continue
         series = read_series(folder / row["file"], single=True)
-        found, seconds = _extracted(series, 0, "fetal", trained)
-        points = {
-            what: np.array([float(row[f"{what}_{axis}"]) for axis in "ijk"])
-            for what in ("brain", "left_eye", "right_eye")
-        }
+        found, seconds = _timed(series, 0, "fetal", trained)
+        center, *eyes = marked(row)
         sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
-        off = (np.argwhere(found.mask).mean(axis=0) - points["brain"]) * sizes
-        eyes = [what for what in ("left", "right") if _at(found.mask, points[f"{what}_eye"])]
+        off = (np.argwhere(found.mask).mean(axis=0) - center) * sizes
+        sides = zip(("left", "right"), eyes, strict=True)
+        within = [side for side, eye in sides if _holds(found.mask, eye)]
         weeks = float(row["gestational_age_weeks"])
         volume = found.mask.sum() * sizes.prod() / 1000
         shares = [f"{volume / expected:.2f}" for expected in _expected(weeks)]
-        both = points["left_eye"], points["right_eye"]
-        headless = without_head(series.frame(0), found.mask, sizes, both)
-        left = _said(_found(headless, series.affine, "fetal", trained))
+        headless = without_head(series.frame(0), found.mask, sizes, eyes)
+        left = _verdict(_extract(headless, series.affine, "fetal", trained))
         lines.append(
             [
                 *(row["file"].split(".")[0], f"{weeks:g}", f"{np.linalg.norm(off):.1f}"),
-                *(" ".join(eyes) or "none", f"{volume:.0f}", *shares),
+                *(" ".join(within) or "none", f"{volume:.0f}", *shares),
                 *(*_confidence(found), "; ".join(found.doubts), left, f"{seconds:.2f}"),
             ]
         )
-        _picture(series.frame(0), found.mask, points["brain"], sizes, out / f"{lines[-1][0]}.png")
+        _picture(series.frame(0), found.mask, center, sizes, out / f"{lines[-1][0]}.png")
     return lines
 
 
@@ -155,7 +153,7 @@ def _drawn(
             continue
         series = read_series(path, single=True)
         mask = np.asarray(read_series(beside, single=True).frame(0)) > 0
-        found, seconds = _extracted(series, 0, "fetal", trained)
+        found, seconds = _timed(series, 0, "fetal", trained)
         sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
         bare = ndimage.distance_transform_edt(mask, sampling=sizes) > _SKULL_MM
         volumes = [f"{one.sum() * sizes.prod() / 1000:.0f}" for one in (found.mask, mask, bare)]
@@ -164,7 +162,7 @@ def _drawn(
         dices = [f"{dice(one, other):.3f}" for one, other in pairs]
         name = path.name.split(".")[0]
         headless = without_head(series.frame(0), mask, sizes)
-        left = _said(_found(headless, series.affine, "fetal", trained))
+        left = _verdict(_extract(headless, series.affine, "fetal", trained))
         lines.append(
             [
                 *(name, *dices, *volumes),
@@ -182,7 +180,7 @@ def _confidence(found: BrainMask) -> list[str]:
     return [f"{both[n]:.2f}" if n < len(both) else "" for n in range(2)]
 
 
-def _said(found: BrainMask) -> str:
+def _verdict(found: BrainMask) -> str:
     """Confidence of a mask where there is no brain, and whether it is doubted."""
     if not found.usable:
         return "no mask"
@@ -194,7 +192,7 @@ def _adult(folder: Path, out: Path) -> list[list[str]]:
     for path in sorted(folder.glob("**/*_bold.nii*")):
         series = read_series(path)
         reference = find_reference(series, series.affine)
-        found, seconds = _extracted(series, reference, "adult")
+        found, seconds = _timed(series, reference, "adult")
         volume = series.frame(reference)
         others = [_nilearn(volume, series.affine), _dipy(volume)]
         name = path.name.split("_bold")[0]
@@ -212,17 +210,17 @@ def _adult(folder: Path, out: Path) -> list[list[str]]:
     return lines
 
 
-def _extracted(
+def _timed(
     series: Series, frame: int, population: Population, trained: BrainNetworks | None = None
 ) -> tuple[BrainMask, float]:
     """The mask by the networks alone, and CPU seconds, with everything loaded."""
     volume = series.frame(frame)
     started = time.process_time()
-    found = _found(volume, series.affine, population, trained)
+    found = _extract(volume, series.affine, population, trained)
     return found, time.process_time() - started
 
 
-def _found(
+def _extract(
     volume: NDArray[np.float32],
     affine: NDArray[np.float64],
     population: Population,
@@ -259,7 +257,7 @@ def _dipy(volume: NDArray[np.float32]) -> Bool3:
     return np.asarray(mask, dtype=bool)
 
 
-def _at(mask: Bool3, point: NDArray[np.float64]) -> bool:
+def _holds(mask: Bool3, point: NDArray[np.float64]) -> bool:
     return bool(mask[tuple(np.round(point).astype(int))])
 
 

@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks.scenarios import SCENARIOS
-from benchmarks.table import markdown_table
+from unimo_bids.markdown import markdown_table
 
 HEADS = ("adult-small-head", "fetal-small-head")
 # its own peak: what the system tells of a child holds that of its parent before it began

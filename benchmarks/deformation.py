@@ -21,9 +21,10 @@ from torch import Tensor
 
 from benchmarks.metrics import dice
 from benchmarks.modalities import T1, T2
-from benchmarks.table import markdown_table, number
+from benchmarks.table import number
 from unimo_bids.deformation.matching import Flow, carried, displacement, register
 from unimo_bids.deformation.shape import jacobian_determinant, without_rigid
+from unimo_bids.markdown import markdown_table
 from unimo_bids.networks.deformation import Window, prepared, shipped_network
 from unimo_bids.simulation.anatomy import adult_head
 from unimo_bids.simulation.fetal import fetal_head

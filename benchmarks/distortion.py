@@ -25,18 +25,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.outside import Case, cases
-from benchmarks.scenarios import VOXEL_MM, WOMB_GRID, fetal_motion
-from benchmarks.table import markdown_table, number
+from benchmarks.scenarios import fetal_motion, fetal_series
+from benchmarks.table import with_p95
 from unimo_bids.deformation.field_map import FieldMap
 from unimo_bids.files.series import read_mask, read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.distortion.estimation import Bent, estimate_distortion
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.estimation import estimate_motion
 from unimo_bids.simulation.artefacts import Artefact, Drift, ReceiveBias, RicianNoise, SpinHistory
-from unimo_bids.simulation.fetal import fetal_head
 from unimo_bids.simulation.physiology import BoldFluctuation, PhaseEncodeDistortion
-from unimo_bids.simulation.series import SimulatedSeries, simulate
-from unimo_bids.simulation.uterus import fetal_surroundings
+from unimo_bids.simulation.series import SimulatedSeries
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid
 from unimo_bids.spatial.resampling import resample
@@ -52,15 +51,6 @@ _AROUND: dict[str, tuple[Artefact, ...]] = {
 }
 _COARSER, _READOUT = 1.3, 0.03  # of a field map: voxels, of the series'; s
 _ROUNDS = 60  # of a fixed point
-
-
-@dataclass(frozen=True)
-class _Errors:
-    mean: float
-    p95: float
-
-    def __str__(self) -> str:
-        return f"{number(self.mean)} / {number(self.p95)}"
 
 
 def judge(
@@ -84,11 +74,12 @@ def judge(
                 series = _series(kind, size, seed, attached, frames, data)
                 mask = (series.brain > 0.5).astype(np.float32)
                 given = [_measured(series, times) for times in maps]
-                for sought in _sought(series.data, series.affine, mask, axes, given):
-                    before, after = (_errors(series, one) for one in sought.warps)
-                    ratio = f"{after.mean / before.mean:.2f}"
-                    said = [sought.axis, str(before), str(after), ratio, *sought.told]
-                    rows.append([kind, f"{size:g}", str(seed), *said])
+                for outcome in _outcomes(series.data, series.affine, mask, axes, given):
+                    before, after = (_errors(series, one) for one in outcome.warps)
+                    cells = [with_p95(one, np.mean) for one in (before, after)]
+                    cells.append(f"{after.mean() / before.mean():.2f}")
+                    case = [kind, f"{size:g}", str(seed), outcome.axis]
+                    rows.append([*case, *cells, *outcome.cells])
                     print("; ".join(rows[-1]), flush=True)
     print(markdown_table(rows))
     return 0
@@ -104,17 +95,17 @@ def judge_outside(data: Path, only: Sequence[str], axes: Sequence[str], threads:
             continue
         series = read_series(case.path)
         mask = None if case.mask is None else read_mask(case.mask, series)
-        for sought in _sought(series, series.affine, mask, axes):
-            errors = (_pose_errors(case, mask, series.affine, one) for one in sought.motions)
-            rows.append([case.name, sought.axis, *errors, *sought.told])
-            print("; ".join(rows[-1]), sought.bent.finding, flush=True)
+        for outcome in _outcomes(series, series.affine, mask, axes):
+            errors = (_pose_errors(case, mask, series.affine, one) for one in outcome.motions)
+            rows.append([case.name, outcome.axis, *errors, *outcome.cells])
+            print("; ".join(rows[-1]), outcome.bent.finding, flush=True)
     print(markdown_table(rows))
     return 0
 
 
 @dataclass(frozen=True)
-class _Sought:
-    """What became of a series along one axis."""
+class _Outcome:
+    """Poses and field of a series, by distortion along one axis."""
 
     axis: str
     motion: MotionEstimate
@@ -133,7 +124,7 @@ class _Sought:
         return plain, plain if found is None else [found.warp(pose) for pose in poses]
 
     @property
-    def told(self) -> list[str]:
+    def cells(self) -> list[str]:
         """Cells of `_FOUND`."""
         found, less = self.bent.distortion, self.bent.less
         largest = "none" if found is None else f"{found.field.shift.abs().max():.1f}"
@@ -141,13 +132,13 @@ class _Sought:
         return [largest, left if less else "–", *(f"{one:.1f}" for one in self.seconds)]
 
 
-def _sought(
+def _outcomes(
     series: Any,
     affine: NDArray[np.float64],
     mask: NDArray[Any] | None,
     axes: Sequence[str],
     maps: Sequence[FieldMap] = (),
-) -> Iterator[_Sought]:
+) -> Iterator[_Outcome]:
     begun = process_time()
     motion = estimate_motion(series, affine, mask=mask, reference=0)
     known = process_time() - begun
@@ -155,7 +146,7 @@ def _sought(
         begun = process_time()
         bent = estimate_distortion(series, affine, motion, GRID_AXES.index(axis), field_map=given)
         said = axis if given is None else f"{axis}, map {'taken' if bent.measured else 'refused'}"
-        yield _Sought(said, motion, bent, (known, process_time() - begun))
+        yield _Outcome(said, motion, bent, (known, process_time() - begun))
 
 
 def _pose_errors(
@@ -169,31 +160,20 @@ def _pose_errors(
     true = torch.from_numpy(poses @ np.linalg.inv(poses[0]))
     points = Grid.of(mask.shape, affine).points()[torch.from_numpy(mask > 0.5).flatten()][::20]
     apart = rigid.displacement(torch.from_numpy(motion.poses), true, points).mean(dim=-1).numpy()
-    scored = apart if case.scored is None else apart[case.scored]
-    return f"{number(float(np.median(scored)))} / {number(float(np.quantile(scored, 0.95)))}"
+    return with_p95(apart if case.scored is None else apart[case.scored])
 
 
 def _series(
     kind: str, size: float, seed: int, attached: str, frames: int, data: Path
 ) -> SimulatedSeries:
-    weeks = float(np.random.default_rng([seed, 40]).uniform(24, 36))
-    head = fetal_head(round(weeks, 1), seed=seed)
-    return simulate(
-        head,
-        fetal_motion(kind)(frames, seed, data),
-        shape=WOMB_GRID,
-        voxel_sizes=VOXEL_MM,
-        surroundings=fetal_surroundings(seed, head_radius=1.3 * head.radius),
-        artefacts=(
-            PhaseEncodeDistortion(size, axis=AXIS, attached=attached),
-            BoldFluctuation(0.005),
-            ReceiveBias(0.2),
-            Drift(0.01),
-            *_AROUND[kind],
-        ),
-        repetition_time=2.9,
-        seed=seed,
+    artefacts = (
+        PhaseEncodeDistortion(size, axis=AXIS, attached=attached),
+        BoldFluctuation(0.005),
+        ReceiveBias(0.2),
+        Drift(0.01),
+        *_AROUND[kind],
     )
+    return fetal_series(fetal_motion(kind)(frames, seed, data), artefacts, seed)
 
 
 def _measured(series: SimulatedSeries, times: float) -> FieldMap:
@@ -216,7 +196,8 @@ def _measured(series: SimulatedSeries, times: float) -> FieldMap:
     return FieldMap(tissue * measured + (3 + 400 * (1 - tissue)) * noise, tissue, grid, _READOUT)
 
 
-def _errors(series: SimulatedSeries, warps: Sequence[Warp]) -> _Errors:
+def _errors(series: SimulatedSeries, warps: Sequence[Warp]) -> NDArray[np.float64]:
+    """How far each point is, in every frame but the reference, from where a warp puts it, mm."""
     points = torch.from_numpy(series.brain_points)
     shown = _seen(series, points, series.reference)
     apart = [
@@ -226,8 +207,7 @@ def _errors(series: SimulatedSeries, warps: Sequence[Warp]) -> _Errors:
         for t, (warp, pose) in enumerate(zip(warps, series.poses, strict=True))
         if t != series.reference
     ]
-    every = torch.cat(apart).numpy()
-    return _Errors(float(every.mean()), float(np.quantile(every, 0.95)))
+    return torch.cat(apart).numpy()
 
 
 def _seen(series: SimulatedSeries, points: Tensor, t: int) -> Tensor:

@@ -103,11 +103,11 @@ def fingerprints(folder: Path) -> dict[str, str]:
         if path.suffix in {".gz", ".npy", ".tsv", ".txt", ".json"} and not (
             _LEFT_OUT & {*inside.parts}
         ):
-            found[str(inside)] = hashlib.sha256(_said(path)).hexdigest()[:16]
+            found[str(inside)] = hashlib.sha256(_content(path)).hexdigest()[:16]
     return found
 
 
-def _said(path: Path) -> bytes:
+def _content(path: Path) -> bytes:
     if path.suffix == ".gz":
         image = nib.load(path)
         return np.asanyarray(image.dataobj).tobytes() + image.affine.tobytes()

@@ -17,7 +17,7 @@ def without_head(
     sizes: NDArray[np.float64],
     eyes: Sequence[NDArray[np.float64]] = (),
 ) -> NDArray[np.float32]:
-    """What lies around the head, mirrored at its surface, in its place.
+    """A volume whose head is replaced by its surroundings, mirrored at its surface.
 
     Parameters
     ----------

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from benchmarks.scenarios import COMMON, fetal_artefacts
 from benchmarks.slices import STEPS, TR, moving_head, way_of
-from benchmarks.table import markdown_table, number
+from benchmarks.table import number
 from unimo_bids.brain.run import find_series_brain
 from unimo_bids.files.series import Series, read_mask, read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.estimate import MotionEstimate
 from unimo_bids.motion.estimation import estimate_motion, find_reference
 from unimo_bids.motion.slices.estimation import estimate_slices
@@ -59,7 +60,7 @@ class Scan:
 def judge(
     data: Path, frames: int, seeds: Sequence[int], threads: int, kinds: Sequence[str] = ()
 ) -> int:
-    """Print what becomes of each series."""
+    """Print a table of all series."""
     torch.set_num_threads(threads)
     rows = []
     for kind in kinds or KINDS:

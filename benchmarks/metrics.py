@@ -56,6 +56,11 @@ class Errors:
         )
 
 
+def percent_sd(signal: NDArray[np.float32]) -> float:
+    """Median over voxels of the standard deviation over time, per cent of the mean, ``(N, T)``."""
+    return 100 * float(np.median(signal.std(axis=1) / signal.mean(axis=1)))
+
+
 def pose_errors(estimated: Float, true: Float, brain_points: Float) -> Errors:
     """Compare poses ``(T, 4, 4)`` over brain points ``(N, 3)``.
 

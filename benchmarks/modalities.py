@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.metrics import Float, dice, pose_errors
-from benchmarks.table import markdown_table
 from benchmarks.tools import TOOLS, Problem, Tool
+from unimo_bids.markdown import markdown_table
 from unimo_bids.networks.pose import RIGHT_DEG
 from unimo_bids.registration.pair import register_volumes
 from unimo_bids.simulation import kinematics
-from unimo_bids.simulation.anatomy import Anatomy, adult_head
+from unimo_bids.simulation.anatomy import Anatomy, adult_head, ball_radius
 from unimo_bids.simulation.fetal import fetal_head
 from unimo_bids.simulation.render import render
 from unimo_bids.simulation.shapes import axes_mm, centered_affine, ellipsoid, smooth_noise
@@ -92,7 +92,7 @@ def _organ(seed: int) -> Modality:
         place = rng.uniform(-35, 35, 3)
         labels[inside & (ellipsoid(axes, place, tuple(rng.uniform(5, 12, 3))) < 0)] = 3
     values = np.array([0, 900, 1500, 400], dtype=np.float32)
-    radius = float((3 * inside.sum() * voxel_mm**3 / (4 * np.pi)) ** (1 / 3))
+    radius = ball_radius(inside, voxel_mm)
     anatomy = Anatomy(labels, affine, values, (1, 2, 3), None, "organ", radius)
     return Modality(anatomy, values, (1, 2, 3))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -75,7 +76,7 @@ def _slab(
     coefficients = spline_coefficients(torch.from_numpy(fine))[None, None]
     brain_coefficients = spline_coefficients(torch.from_numpy(brain.astype(np.float32)))[None, None]
     points = world_points(shape, torch.as_tensor(slab))
-    center = (affine @ [*(np.array(ndimage.center_of_mass(brain))), 1])[:3]
+    center = apply_affine(affine, ndimage.center_of_mass(brain))
 
     motion = smooth_with_spikes(frames, 1.0, 1.0, seed)
     # every frame lies somewhere between the voxels, also where the head is at rest
@@ -104,12 +105,10 @@ def _slab(
         affine=slab,
         poses=poses,
         brain=brain_fraction,
-        brain_points=chosen @ slab[:3, :3].T + slab[:3, 3],
+        brain_points=apply_affine(slab, chosen),
         masks=masks,
         reference=0,
         repetition_time=repetition_time,
-        activation=np.empty(0, dtype=np.float32),
-        regressor=np.empty(0),
     )
 
 

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.metrics import dice
-from benchmarks.table import markdown_table
 from unimo_bids.brain.extraction import extract_brain
+from unimo_bids.markdown import markdown_table
 from unimo_bids.simulation.anatomy import adult_head
 from unimo_bids.simulation.artefacts import ReceiveBias, RicianNoise, SpinHistory
 from unimo_bids.simulation.fetal import fetal_head

@@ -22,13 +22,15 @@ from time import process_time
 from typing import Any
 
 import numpy as np
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from benchmarks.machine import circumstances
-from benchmarks.metrics import kabsch
+from benchmarks.metrics import kabsch, percent_sd
 from benchmarks.moved import brain_of
 from benchmarks.results import Figure
-from benchmarks.table import markdown_table, number
+from benchmarks.table import number
+from unimo_bids.markdown import markdown_table
 
 Float64 = NDArray[np.float64]
 
@@ -79,7 +81,7 @@ def _scored(meta: Path) -> NDArray[np.bool_] | None:
 
 
 def measure(case: Case, reference: str, mask: bool, threads: int) -> dict[str, Any]:
-    """Correct a series and measure what came of it."""
+    """Correct a series and measure the result."""
     import torch
 
     from unimo_bids.brain.run import find_series_brain
@@ -108,33 +110,33 @@ def measure(case: Case, reference: str, mask: bool, threads: int) -> dict[str, A
         "mode": getattr(motion, "mode", ""),
         "status": dict(Counter(motion.status.tolist())),
         "fd": float(np.nanmean(fd)),
-        "sd": [_deviation(raw, corrected, inside, which) for which in (0, 1)],
+        "sd": _deviations(raw, corrected, inside),
         "cpu": spent,
         "poses": motion.poses.tolist(),
     }
     if case.truth is not None:
         brain = brain_of(raw[..., 0]) if case.mask is None else read_mask(case.mask, series) > 0.5
-        points = np.argwhere(brain)[::7] @ series.affine[:3, :3].T + series.affine[:3, 3]
+        points = apply_affine(series.affine, np.argwhere(brain)[::7])
         scored = np.ones(len(fd) + 1, dtype=bool) if case.scored is None else case.scored
         row |= _errors(motion, case.truth, points, scored)
     return row
 
 
-def _deviation(
-    raw: NDArray[np.float32], corrected: NDArray[np.float32], inside: NDArray[np.bool_], which: int
-) -> float:
-    """Median over the brain of the standard deviation over time, in percent of the mean."""
-    seen = (raw[inside] > 0).all(axis=1) & (corrected[inside] > 0).all(axis=1)
-    signal = (raw, corrected)[which][inside][seen]
-    return 100 * float(np.median(signal.std(axis=1) / signal.mean(axis=1)))
+def _deviations(
+    raw: NDArray[np.float32], corrected: NDArray[np.float32], inside: NDArray[np.bool_]
+) -> list[float]:
+    """Of both, as of `percent_sd`, where every frame of either shows something."""
+    both = raw[inside], corrected[inside]
+    seen = (both[0] > 0).all(axis=1) & (both[1] > 0).all(axis=1)
+    return [percent_sd(signal[seen]) for signal in both]
 
 
 def _errors(
     motion: Any, truth: Float64, points: Float64, scored: NDArray[np.bool_]
 ) -> dict[str, Any]:
     poses, truth = motion.poses @ np.linalg.inv(motion.poses[0]), truth @ np.linalg.inv(truth[0])
-    gauge = _common(poses, truth, points)
-    from_zero, free = _apart(poses, truth, points), _apart(poses @ gauge, truth, points)
+    gauge = _common_motion(poses, truth, points)
+    from_zero, free = _distances(poses, truth, points), _distances(poses @ gauge, truth, points)
     trusted = np.isin(motion.status, ("ok", "searched"))
     far = scored & trusted & (free > FAR)
     center = motion.center
@@ -158,12 +160,12 @@ def _errors(
     }
 
 
-def _apart(poses: Float64, truth: Float64, points: Float64) -> Float64:
+def _distances(poses: Float64, truth: Float64, points: Float64) -> Float64:
     gap = poses - truth
     return np.linalg.norm(points @ gap[:, :3, :3].mT + gap[:, None, :3, 3], axis=-1).mean(axis=1)
 
 
-def _common(poses: Float64, truth: Float64, points: Float64) -> Float64:
+def _common_motion(poses: Float64, truth: Float64, points: Float64) -> Float64:
     """The motion that, put before all poses, brings the median frame nearest to the truth."""
     onto = np.linalg.inv(poses) @ truth
     moved = points @ onto[:, :3, :3].mT + onto[:, None, :3, 3]
@@ -173,7 +175,7 @@ def _common(poses: Float64, truth: Float64, points: Float64) -> Float64:
 def run(
     data: Path, out: Path, only: Sequence[str], reference: str, mask: bool, threads: int
 ) -> int:
-    """Print a table of all series, and keep what was found in a JSON file."""
+    """Print a table of all series, and write the results of each to a JSON file."""
     chosen = [case for case in cases(data) if not only or any(o in case.name for o in only)]
     if not chosen:
         print(f"benchmarks: {data}: no series of semireal/, phantom/ or epi/; give --data")
@@ -194,7 +196,7 @@ def run(
 
 
 def figures(rows: Sequence[dict[str, Any]]) -> tuple[Figure, ...]:
-    """What the table comes down to, beside its targets."""
+    """Figures that sum the table up, with their targets."""
     known = [row for row in rows if "error" in row]
     cover = [round(100 * share) for row in known for share in row["cover"]]
     worse = sum(row["sd"][1] > 1.01 * row["sd"][0] for row in rows)

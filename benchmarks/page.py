@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.results import FOLDER, Figure, Result, read_result
 from benchmarks.series import ROOT
-from benchmarks.table import markdown_table
+from unimo_bids.markdown import markdown_table
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 # what the names of the files begin with

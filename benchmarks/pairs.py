@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from benchmarks.metrics import Float, angle, kabsch
-from benchmarks.table import markdown_table
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.files.series import Series, read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.registration.pair import register_volumes
 from unimo_bids.spatial.resampling import resample
 from unimo_bids.spatial.warp import Rigid
@@ -76,7 +77,7 @@ def judge(data: Path, out: Path, threads: int, masked: bool) -> int:
             )
             seconds = time.perf_counter() - started
             fixed, moving = (places[name] for name in pair)
-            carried = fixed @ found.pose[:3, :3].T + found.pose[:3, 3]
+            carried = apply_affine(found.pose, fixed)
             one = _Judged(
                 name=f"{pair[0][5:7]}-{pair[1][5:7]}",
                 angle=angle(found.pose, kabsch(fixed, moving)),
@@ -137,15 +138,14 @@ def landmarks(path: Path, stacks: dict[str, Series]) -> dict[str, Float]:
         for row in csv.DictReader(file, delimiter="\t"):
             if row["file"] not in stacks:
                 continue
-            indices = np.array(
-                [
-                    [float(row[f"{what}_{axis}"]) for axis in "ijk"]
-                    for what in ("brain", "left_eye", "right_eye")
-                ]
-            )
-            affine = stacks[row["file"]].affine
-            places[row["file"]] = indices @ affine[:3, :3].T + affine[:3, 3]
+            places[row["file"]] = apply_affine(stacks[row["file"]].affine, marked(row))
     return places
+
+
+def marked(row: dict[str, str]) -> Float:
+    """Brain centre, left and right eye in a row of ``landmarks.tsv``, ``(3, 3)`` voxels."""
+    names = ("brain", "left_eye", "right_eye")
+    return np.array([[float(row[f"{name}_{axis}"]) for axis in "ijk"] for name in names])
 
 
 def _picture(

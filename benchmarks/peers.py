@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.table import markdown_table
+from unimo_bids.markdown import markdown_table
 from unimo_bids.networks.alignment import Representation, align
 from unimo_bids.networks.pose import Seen, Volumes, box_places
 from unimo_bids.spatial import rigid

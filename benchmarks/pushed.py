@@ -18,11 +18,13 @@ from time import process_time
 import nibabel as nib
 import numpy as np
 import torch
+from nibabel.affines import apply_affine
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from benchmarks.pushed_heads import AXIS, READOUT, Array, Head, apply, real_head
-from benchmarks.table import markdown_table, number
+from benchmarks.pushed_heads import AXIS, READOUT, Array, Head, real_head
+from benchmarks.table import with_p95
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.distortion.estimation import Bent, estimate_distortion
 from unimo_bids.motion.estimation import estimate_motion
 from unimo_bids.pipeline.field_maps import read_field_map
@@ -52,7 +54,7 @@ def pushed(head: Head, poses: Array) -> Array:
     fine[AXIS] *= _SLIVERS
     index = np.indices(fine).reshape(3, -1).T.astype(float)
     index[:, AXIS] = (index[:, AXIS] + 0.5) / _SLIVERS - 0.5
-    to = index[:, AXIS] + READOUT * head.hertz(apply(head.affine, index))
+    to = index[:, AXIS] + READOUT * head.hertz(apply_affine(head.affine, index))
     low = np.floor(to).astype(int)
     lines = [index[:, axis].round().astype(int) for axis in range(3)]
     out = np.zeros((*head.image.shape, len(poses)))
@@ -79,8 +81,8 @@ def write_map(head: Head, folder: Path, kind: str, times: float) -> MeasuredFiel
     rng = np.random.default_rng(1)
     affine = head.affine @ np.diag([4 / 3, 4 / 3, 1.0, 1.0])
     shape = tuple(int(n) for n in np.ceil(np.array(head.image.shape) * [0.75, 0.75, 1.0]))
-    points = apply(affine, np.indices(shape).reshape(3, -1).T.astype(float))
-    index = apply(np.linalg.inv(head.affine), points).T
+    points = apply_affine(affine, np.indices(shape).reshape(3, -1).T.astype(float))
+    index = apply_affine(np.linalg.inv(head.affine), points).T
     signal = ndimage.map_coordinates(head.image, index, order=1).reshape(shape)
     air = signal < 0.1 * np.quantile(signal, 0.98)
     hertz = times * head.hertz(points).reshape(shape) + 3 * rng.standard_normal(shape)
@@ -102,10 +104,10 @@ def errors(head: Head, poses: Array, warps: list[Warp]) -> str:
     points = head.points[::5]
     at_reference = torch.from_numpy(head.shown(points))
     apart = [
-        np.linalg.norm(warp(at_reference).numpy() - head.shown(apply(pose, points)), axis=1)
+        np.linalg.norm(warp(at_reference).numpy() - head.shown(apply_affine(pose, points)), axis=1)
         for warp, pose in zip(warps[1:], poses[1:], strict=True)
     ]
-    return f"{number(float(np.mean(apart)))} / {number(float(np.quantile(apart, 0.95)))}"
+    return with_p95(apart, np.mean)
 
 
 def judge(

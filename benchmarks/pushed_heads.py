@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -53,7 +54,7 @@ class Head:
     @property
     def points(self) -> Array:
         """``(N, 3)`` of the mask, world."""
-        return apply(self.affine, np.argwhere(self.mask).astype(float))
+        return apply_affine(self.affine, np.argwhere(self.mask))
 
     def raw(self, points: Array) -> Array:
         """Field of the air at points ``(N, 3)``, up to a factor: dipoles along z."""
@@ -77,8 +78,8 @@ class Head:
 
     def signal(self, pose: Array, index: Array) -> Array:
         """What truly is at indices ``(N, 3)`` when the head is at a pose."""
-        back = apply(np.linalg.inv(pose), apply(self.affine, index))
-        there = apply(np.linalg.inv(self.affine), back).T
+        back = apply_affine(np.linalg.inv(pose), apply_affine(self.affine, index))
+        there = apply_affine(np.linalg.inv(self.affine), back).T
         # what is beyond the edge of the run that the head is from goes on as there
         moved = ndimage.map_coordinates(self.image, there, order=3, mode="nearest")
         if self.moving is None or self.around is None:
@@ -96,11 +97,6 @@ def spheres(
     for place, radius in placed:
         apart = points - (middle + np.array(place) * half)
         yield radius, np.linalg.norm(apart, axis=1), apart[:, 2]
-
-
-def apply(affine: Array, points: Array) -> Array:
-    """Points ``(N, 3)`` under an affine."""
-    return points @ affine[:3, :3].T + affine[:3, 3]
 
 
 def real_head(data: Path, name: str, hertz_at_most: float) -> Head:
@@ -150,8 +146,8 @@ def _air(
     mask: NDArray[np.bool_],
     affine: Array,
 ) -> NDArray[np.bool_]:
-    places = apply(affine, np.indices(mask.shape).reshape(3, -1).T.astype(float))
+    places = apply_affine(affine, np.indices(mask.shape).reshape(3, -1).T.astype(float))
     hole = np.zeros(mask.shape, dtype=bool)
-    for radius, r, _ in spheres(placed, places, apply(affine, np.argwhere(mask).astype(float))):
+    for radius, r, _ in spheres(placed, places, apply_affine(affine, np.argwhere(mask))):
         hole |= (r < radius).reshape(mask.shape)
     return hole

@@ -13,13 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
+from benchmarks.metrics import percent_sd
 from benchmarks.moved import brain_of
 from benchmarks.runner import Options, estimate
 from benchmarks.series import BenchmarkSeries, save
-from benchmarks.table import markdown_table, number
+from benchmarks.table import number
 from unimo_bids.files.series import read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.correction import correct_series
 from unimo_bids.qc.framewise import framewise_displacement
 
@@ -87,12 +90,10 @@ def _series(path: Path) -> BenchmarkSeries:
         affine=read.affine,
         poses=np.tile(np.eye(4), (data.shape[3], 1, 1)),
         brain=brain.astype(np.float32),
-        brain_points=np.argwhere(brain) @ read.affine[:3, :3].T + read.affine[:3, 3],
+        brain_points=apply_affine(read.affine, np.argwhere(brain)),
         masks=np.zeros((*data.shape[:3], 0), dtype=np.uint8),
         reference=reference,
         repetition_time=read.repetition_time or 2.0,
-        activation=np.empty(0, dtype=np.float32),
-        regressor=np.empty(0),
     )
 
 
@@ -101,9 +102,7 @@ def _deviation(data: Frames, series: BenchmarkSeries) -> str:
     signal = data[series.brain > 0]
     # a place that a frame did not see would count as change
     seen = (signal > 0).all(axis=1)
-    return (
-        number(100 * float(np.median(signal[seen].std(axis=1) / signal[seen].mean(axis=1)))) + " %"
-    )
+    return f"{number(percent_sd(signal[seen]))} %"
 
 
 def _picture(shown: dict[str, Frames], series: BenchmarkSeries, path: Path, name: str) -> None:

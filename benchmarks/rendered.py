@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.metrics import Float
 from benchmarks.modalities import MODALITIES, RANGES, Modality, errors_of, rendered_pair
-from benchmarks.table import markdown_table
+from unimo_bids.markdown import markdown_table
 from unimo_bids.networks.pose import RIGHT_DEG
 from unimo_bids.registration.pair import PairPose, register_volumes
 from unimo_bids.spatial import rigid

@@ -15,7 +15,7 @@ FOLDER = ROOT / "benchmarks" / "results"
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that a table comes down to, and its target.
+    """A number that sums a table up, and its target.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from benchmarks.tools.base import thread_environment
 
 @dataclass(frozen=True)
 class Options:
-    """How to run.
+    """Options of a run.
 
     Parameters
     ----------

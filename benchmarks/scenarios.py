@@ -39,6 +39,7 @@ ADULT_GRID = (64, 64, 40)
 FETAL_GRID = (96, 96, 96)
 WOMB_GRID = (96, 96, 64)
 VOXEL_MM = 3.0
+FETAL_TR = 2.9  # s, median of the recorded trajectories
 # noise and fluctuation that together leave a tSNR of about 60 in the brain
 COMMON = (BoldFluctuation(0.005), ReceiveBias(0.1), Drift(0.01), RicianNoise(1000 / 64))
 
@@ -93,19 +94,22 @@ def _inutero(
     motion: Callable[[int, int, Path], Poses],
     artefacts: Sequence[Artefact],
 ) -> BenchmarkSeries:
+    return _known(fetal_series(motion(frames, seed, data), artefacts, seed))
+
+
+def fetal_series(poses: Poses, artefacts: Sequence[Artefact], seed: int) -> SimulatedSeries:
+    """Simulate the head of a fetus of 24 to 36 weeks at some poses, in a body that stays put."""
     weeks = float(np.random.default_rng([seed, 40]).uniform(24, 36))
     head = fetal_head(round(weeks, 1), seed=seed)
-    return _known(
-        simulate(
-            head,
-            motion(frames, seed, data),
-            shape=WOMB_GRID,
-            voxel_sizes=VOXEL_MM,
-            surroundings=fetal_surroundings(seed, head_radius=1.3 * head.radius),
-            artefacts=artefacts,
-            repetition_time=2.9,  # median of the recorded trajectories
-            seed=seed,
-        )
+    return simulate(
+        head,
+        poses,
+        shape=WOMB_GRID,
+        voxel_sizes=VOXEL_MM,
+        surroundings=fetal_surroundings(seed, head_radius=1.3 * head.radius),
+        artefacts=artefacts,
+        repetition_time=FETAL_TR,
+        seed=seed,
     )
 
 
@@ -121,8 +125,7 @@ def _known(series: SimulatedSeries) -> BenchmarkSeries:
         masks=series.brain_masks(),
         reference=series.reference,
         repetition_time=series.repetition_time,
-        activation=np.empty(0, dtype=np.float32) if active is None else active.map,
-        regressor=np.empty(0) if active is None else active.regressor,
+        **({} if active is None else {"activation": active.map, "regressor": active.regressor}),
     )
 
 

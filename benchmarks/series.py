@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 
@@ -37,8 +37,8 @@ class BenchmarkSeries:
     masks: NDArray[np.uint8]
     reference: int
     repetition_time: float
-    activation: NDArray[np.float32]
-    regressor: NDArray[np.float64]
+    activation: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    regressor: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 def cached(

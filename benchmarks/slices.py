@@ -22,14 +22,16 @@ from benchmarks.metrics import kabsch
 from benchmarks.scenarios import (
     ADULT_GRID,
     COMMON,
+    FETAL_TR,
     VOXEL_MM,
-    WOMB_GRID,
     fetal_artefacts,
     fetal_motion,
+    fetal_series,
 )
-from benchmarks.table import markdown_table, number
+from benchmarks.table import with_p95
 from unimo_bids.brain.run import find_series_brain
 from unimo_bids.files.series import read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.correction import correct_series
 from unimo_bids.motion.estimation import estimate_motion, find_reference
 from unimo_bids.motion.slices.estimation import correct_slices, estimate_slices
@@ -37,13 +39,11 @@ from unimo_bids.motion.slices.trajectory import SliceTimes
 from unimo_bids.pipeline.slices import read_slice_times
 from unimo_bids.simulation.anatomy import adult_head
 from unimo_bids.simulation.artefacts import Artefact, ContinuousMotion, acquisition_times
-from unimo_bids.simulation.fetal import fetal_head
 from unimo_bids.simulation.kinematics import poses_from, within_frames
 from unimo_bids.simulation.series import SimulatedSeries, simulate
-from unimo_bids.simulation.uterus import fetal_surroundings
 from unimo_bids.spatial import rigid
 
-TR = 2.9
+TR = FETAL_TR
 STEPS = 24  # of the head's way in a frame
 _BANDS = 4  # of the scenario with several slices at once
 INTERVAL = 1.96  # standard deviations to either side hold 95 %
@@ -98,7 +98,7 @@ def _simulated(kind: str, seed: int, frames: int, data: Path) -> list[str]:
     ended = process_time()
     by_frames = np.repeat(motion.poses[:, None], many, axis=1)
     compared = [_compared(series, poses) for poses in (by_frames, slices.poses)]
-    told = [f"{number(np.median(e))} / {number(np.quantile(e, 0.95))}" for e, *_ in compared]
+    told = [with_p95(errors) for errors, *_ in compared]
     _, shown, common = compared[1]
     held = _held(series, slices.poses @ common, slices.covariance)[shown & ~slices.whole[:, None]]
     hold = f"{100 * held.mean():.0f} %" if held.size else "-"
@@ -109,14 +109,14 @@ def moving_head(
     way: NDArray[np.float64], artefacts: Sequence[Artefact], seed: int, *, adult: bool
 ) -> SimulatedSeries:
     """Series of a head on its way (`way_of`): an adult's in air, or a fetus' in its uterus."""
-    weeks = float(np.random.default_rng([seed, 40]).uniform(24, 36))
-    head = adult_head(skull=True) if adult else fetal_head(round(weeks, 1), seed=seed)
+    poses = way[STEPS // 2 :: STEPS]
+    if not adult:
+        return fetal_series(poses, artefacts, seed)
     return simulate(
-        head,
-        way[STEPS // 2 :: STEPS],
-        shape=ADULT_GRID if adult else WOMB_GRID,
+        adult_head(skull=True),
+        poses,
+        shape=ADULT_GRID,
         voxel_sizes=VOXEL_MM,
-        surroundings=None if adult else fetal_surroundings(seed, head_radius=1.3 * head.radius),
         artefacts=artefacts,
         repetition_time=TR,
         seed=seed,

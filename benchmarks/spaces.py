@@ -20,14 +20,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from benchmarks.metrics import Float, angle, kabsch
 from benchmarks.modalities import T1, T2, Modality, rendered
 from benchmarks.pairs import landmarks
-from benchmarks.table import markdown_table
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.files.series import read_series
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.estimation import estimate_motion
 from unimo_bids.simulation import fetal, kinematics
 from unimo_bids.simulation.anatomy import ADULT_INTENSITIES, Anatomy
@@ -186,7 +187,7 @@ def _adult(data: Path, count: int) -> Iterator[Case]:
             volume = rendered(_whole(anatomy, values), pose, _GRID, _noise(seed))
             found, seconds = _timed(template, Head(*volume, _grid()))
             name = f"{path.name.split('_dseg')[0]} {contrast}"
-            yield _judged(name, found, seconds, places, there, pose)
+            yield _compared(name, found, seconds, places, there, pose)
 
 
 # ---------------------------------------------------------------------------------------- fetuses
@@ -202,7 +203,7 @@ def _fetal(data: Path, count: int) -> Iterator[Case]:
         pose = kinematics.haar(1, 20.0, number)[0]
         volume = rendered(modality, pose, _GRID, _noise(number))
         found, seconds = _timed(template, Head(*volume, _grid()))
-        yield _judged(f"{_week(path)} to {week} weeks", found, seconds, places, there, pose)
+        yield _compared(f"{_week(path)} to {week} weeks", found, seconds, places, there, pose)
 
 
 @cache
@@ -216,23 +217,21 @@ def _fetal_template(data: Path, week: int) -> tuple[Head, Float]:
 
 def _fetal_codes(path: Path) -> tuple[NDArray[np.uint8], Float, Float]:
     """Labels, their affine, and the tissues' centroids: those of both sides apart."""
-    image = nib.funcs.as_closest_canonical(nib.nifti1.Nifti1Image.from_filename(path))
-    codes = np.asarray(image.dataobj).astype(np.uint8)
-    affine = np.asarray(image.affine, dtype=np.float64)
+    codes, affine = _codes(path)
     middle = np.argwhere(codes > 0)[:, 0].mean()
     left = np.arange(codes.shape[0])[:, None, None] < middle
     places = []
     for code in fetal.BRAIN_LABELS:
         for side in (left, ~left):
             index = np.argwhere((codes == code) & side).mean(axis=0)
-            places.append(affine[:3, :3] @ index + affine[:3, 3])
+            places.append(apply_affine(affine, index))
     return codes, affine, np.array(places)
 
 
 def _fetal_labelled(path: Path) -> tuple[Anatomy, Float]:
     codes, affine, places = _fetal_codes(path)
     brain = np.argwhere(np.isin(codes, fetal.BRAIN_LABELS)).mean(axis=0)
-    return read_label_map(path), places - (affine[:3, :3] @ brain + affine[:3, 3])
+    return read_label_map(path), places - apply_affine(affine, brain)
 
 
 def _week(path: Path) -> int:
@@ -256,38 +255,42 @@ def _stacks(data: Path, _count: int) -> Iterator[Case]:
             print(f"{name}: no brain was found, or no landmarks are known", flush=True)
             continue
         found, seconds = _timed(template, Head(stack.frame(0), brain.probability, stack.grid))
-        apart, stiff = _apart(found, expected, places[name])
+        apart, stiff = _distances(found, expected, places[name])
         degrees = _turned(found.matrix, kabsch(expected, places[name]))
         yield Case(name, found, seconds, apart, degrees, stiff)
 
 
 # ------------------------------------------------------------------------------------------ truth
+def _codes(path: Path) -> tuple[NDArray[np.uint8], Float]:
+    """Labels in RAS order, and their affine."""
+    image = nib.funcs.as_closest_canonical(nib.nifti1.Nifti1Image.from_filename(path))
+    return np.asarray(image.dataobj).astype(np.uint8), np.asarray(image.affine, dtype=np.float64)
+
+
 def _labelled(path: Path) -> tuple[Anatomy, Float]:
     """An adult's anatomy, and the centroids of structures in its own space, ``(N, 3)`` mm."""
-    image = nib.funcs.as_closest_canonical(nib.nifti1.Nifti1Image.from_filename(path))
-    codes = np.asarray(image.dataobj).astype(np.int64)
-    affine = np.asarray(image.affine, dtype=np.float64)
+    codes, affine = _codes(path)
     centers = [
         np.argwhere(np.isin(codes, some)).mean(axis=0)
         for some in (_ADULT_BRAIN, *([one] for one in _STRUCTURES))
     ]
-    world = np.array(centers) @ affine[:3, :3].T + affine[:3, 3]
+    world = apply_affine(affine, centers)
     return read_label_map(path), world[1:] - world[0]
 
 
-def _judged(
+def _compared(
     name: str, found: SpacePose, seconds: float, fixed: Float, moving: Float, pose: Float
 ) -> Case:
     """Against landmarks of the template, and of the moving head before its pose."""
-    truth = moving @ pose[:3, :3].T + pose[:3, 3]
-    apart, stiff = _apart(found, fixed, truth)
+    truth = apply_affine(pose, moving)
+    apart, stiff = _distances(found, fixed, truth)
     whole = np.column_stack([fixed, np.ones(len(fixed))])
     left = truth - whole @ np.linalg.lstsq(whole, truth, rcond=None)[0]
     degrees = _turned(found.matrix, kabsch(fixed, truth))
     return Case(name, found, seconds, apart, degrees, stiff, np.linalg.norm(left, axis=1))
 
 
-def _apart(found: SpacePose, places: Float, truth: Float) -> tuple[Float, Float]:
+def _distances(found: SpacePose, places: Float, truth: Float) -> tuple[Float, Float]:
     """How far places of the template are carried from the truth: in the end, by the affine."""
     points = torch.from_numpy(places)
     bent, stiff = (

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from benchmarks.machine import described
 from benchmarks.metrics import LOST_DEG, LOST_MM, percentile
+from unimo_bids.markdown import markdown_table
 
 Record = dict[str, Any]
 Row = tuple[str, str]  # tool, mask
@@ -120,6 +122,12 @@ def number(value: float) -> str:
     return f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
+def with_p95(values: ArrayLike, middle: Callable[[np.ndarray], Any] = np.median) -> str:
+    """``median / 95th percentile`` of errors; or another `middle`."""
+    errors = np.asarray(values)
+    return f"{number(float(middle(errors)))} / {number(float(np.quantile(errors, 0.95)))}"
+
+
 def _cost_cell(
     group: list[Record], groups: dict[tuple[Row, str], list[Record]], yardstick: str | None
 ) -> str:
@@ -181,12 +189,6 @@ def _ordered_rows(records: Sequence[Record]) -> list[Row]:
     rows = {(record["tool"], record["mask"]) for record in records}
     masks = list(MASK_NAMES)
     return sorted(rows, key=lambda row: (not row[0].startswith("unimo"), masks.index(row[1]), row))
-
-
-def markdown_table(lines: list[list[str]]) -> str:
-    """Lay out a table, its first line the header."""
-    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    return "".join("| " + " | ".join(line) + " |\n" for line in ruled)
 
 
 def _circumstances(records: Sequence[Record]) -> str:

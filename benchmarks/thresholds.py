@@ -6,8 +6,8 @@ from dataclasses import fields
 from types import ModuleType
 
 from benchmarks.series import ROOT
-from benchmarks.table import markdown_table
 from unimo_bids.brain import thresholds as brain
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion import thresholds as motion
 from unimo_bids.motion.slices import thresholds as slices
 from unimo_bids.origins import origins

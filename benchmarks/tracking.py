@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.table import markdown_table
+from unimo_bids.markdown import markdown_table
 from unimo_bids.motion.spaer import temporal_network
 from unimo_bids.networks.alignment import Representation, align
 from unimo_bids.networks.temporal import TemporalNetwork

@@ -83,7 +83,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a tool leaves: poses ``(T, 4, 4)``, and its opinion of every frame if it has one.
+    """Result of a tool: poses ``(T, 4, 4)``, and the status of every frame if it gives one.
 
     Peers' poses are on the plain grid; a frame the tool gave up on is NaN.
     """

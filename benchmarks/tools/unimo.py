@@ -39,7 +39,7 @@ def _preparer(
 
 
 def _extracted(problem: Problem, follow: bool) -> NDArray[Any] | None:
-    """What the app would look at: its own mask, of every frame if the brain is a fetus's."""
+    """The mask that the app would use: of every frame if the brain is a fetus's."""
     from nibabel.nifti1 import Nifti1Header
 
     from unimo_bids.brain.run import find_series_brain

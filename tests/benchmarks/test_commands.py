@@ -101,7 +101,6 @@ def test_memory_is_the_programs_own_not_ours(tmp_path):
 
 def test_worker_leaves_poses_and_measures(programs, tmp_path):
     data = np.random.default_rng(0).random((6, 7, 8, FRAMES), dtype=np.float32)
-    nothing = np.empty(0)
     series = BenchmarkSeries(
         data=data,
         affine=np.diag([-3.0, 3.0, 3.0, 1.0]),
@@ -111,8 +110,6 @@ def test_worker_leaves_poses_and_measures(programs, tmp_path):
         masks=np.ones(data.shape, dtype=np.uint8),
         reference=0,
         repetition_time=2.0,
-        activation=nothing.astype(np.float32),
-        regressor=nothing,
     )
     save(series, tmp_path / "series.npz")
     job = {

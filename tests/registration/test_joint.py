@@ -4,7 +4,7 @@ import torch
 
 from tests import phantom
 from tests.phantom import error_mm, fine_level, noise, random_poses, target_of
-from unimo_bids.registration.joint import _evened, align_jointly
+from unimo_bids.registration.joint import _evenly_bright, align_jointly
 from unimo_bids.spatial import rigid
 
 COUNT = 18
@@ -58,7 +58,7 @@ def test_bright_frames_have_less_of_the_say(in_many_contrasts, mask):
     level = fine_level()
     target = target_of(level, frames[:1], mask)
     sampled = level.sampled(frames[:1] * torch.tensor([1.0, 4.0, 0.25])[:, None, None, None])
-    even = _evened(target, sampled, poses[:1].expand(3, 4, 4))
+    even = _evenly_bright(target, sampled, poses[:1].expand(3, 4, 4))
     torch.testing.assert_close(even[1], 2 * even[0])
     torch.testing.assert_close(even[2], even[0] / 2)
     torch.testing.assert_close(even[0], sampled[0])

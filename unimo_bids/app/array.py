@@ -46,7 +46,7 @@ def submit_array(
     everyone: bool = False,
     submit: bool = False,
 ) -> Outcome:
-    """Write the scripts of an array, and submit it if that is wanted.
+    """Write the scripts of an array job, and submit it if that was asked for.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def submit_array(
     if not chosen:
         return Outcome(("all participants are done: there is nothing to submit",))
     job = replace(job_for(chosen.values(), settings), options=tuple(options))
-    told = _told(selection, chosen, job)
+    told = _announcement(selection, chosen, job)
     if settings.dry_run:
         return Outcome((told,), selection.warnings)
     folder = _write(settings, program, job, [*chosen], at_once)
@@ -92,7 +92,7 @@ def unfinished(selection: Selection, settings: Settings) -> Mapping[str, tuple[B
 
 
 def job_for(participants: Iterable[Sequence[BoldRun]], settings: Settings) -> Job:
-    """Estimate what the largest participant needs, as all jobs of an array ask for the same."""
+    """Estimate the resources of the largest participant: all jobs of an array get the same."""
     everybody, threads = list(participants), settings.omp_nthreads or 1
     cpus = settings.nprocs or threads * min(_MOST_CPUS, max(map(len, everybody)))
     side_by_side = cpus // threads
@@ -110,7 +110,7 @@ def job_for(participants: Iterable[Sequence[BoldRun]], settings: Settings) -> Jo
 
 
 def _check(settings: Settings) -> None:
-    """Refuse what is not for jobs."""
+    """Refuse options that make no sense in an array of jobs."""
     if settings.analysis_level == "group":
         finding = "it is submitted with the participants, to begin when they have ended"
         raise InputError("group", finding, "give participant")
@@ -126,7 +126,7 @@ def _check(settings: Settings) -> None:
         raise InputError("--mem", finding, "give 2G or more")
 
 
-def _told(selection: Selection, chosen: Mapping[str, Sequence[BoldRun]], job: Job) -> str:
+def _announcement(selection: Selection, chosen: Mapping[str, Sequence[BoldRun]], job: Job) -> str:
     runs, done = sum(map(len, chosen.values())), len(selection.participants) - len(chosen)
     gpus = f", {job.gpus} GPU" if job.gpus else ""
     jobs = "1 job" if len(chosen) == 1 else f"{len(chosen)} jobs"
@@ -160,7 +160,7 @@ def _write(
 
 
 def _longest_array() -> int:
-    """How many jobs an array may have here."""
+    """Largest number of jobs in an array on this cluster."""
     try:
         said = subprocess.run(
             ["scontrol", "show", "config"], capture_output=True, text=True, timeout=60, check=False
@@ -172,7 +172,7 @@ def _longest_array() -> int:
 
 
 def _submit(script: Path) -> str:
-    """Run the script that submits; what it says."""
+    """Run the script that submits the jobs, and return its output."""
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         finding = f"not all could be submitted ({done.stderr.strip()})"

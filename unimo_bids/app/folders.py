@@ -20,17 +20,17 @@ _ALL_STEPS = "unimo_bids_wf"
 
 
 def steps_folder(settings: Settings) -> Path:
-    """Where the steps work: each version of the program has its own."""
+    """Working folder of all steps; each version of the program has its own."""
     return settings.work_dir / f"unimo-bids-{version('unimo-bids')}"
 
 
 def participant_steps(work: Path, participant: str) -> Path:
-    """Where the steps of a participant, ``sub-01``, work."""
+    """Working folder of the steps of a participant, ``sub-01``."""
     return work / _ALL_STEPS / f"{workflow_name(participant)}_wf"
 
 
 def check_work(folder: Path) -> None:
-    """Refuse a work folder that cannot be written; nobody need have asked for it."""
+    """Refuse a working folder that cannot be written, be it given or the default."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -41,7 +41,7 @@ def check_work(folder: Path) -> None:
 
 
 def remove_steps(work: Path, participants: Iterable[str]) -> None:
-    """Remove intermediate files of some participants: others may be at work beside us."""
+    """Remove intermediate files of these participants only: other calls may run beside this one."""
     for participant in participants:
         shutil.rmtree(participant_steps(work, participant), ignore_errors=True)
     for folder in (work / _ALL_STEPS, work):
@@ -50,7 +50,7 @@ def remove_steps(work: Path, participants: Iterable[str]) -> None:
 
 
 def remove_interrupted(settings: Settings, participants: Sequence[str]) -> None:
-    """Remove what killed calls were writing."""
+    """Remove half-written files of calls that were killed."""
     out = settings.out_dir
     # The participants are locked: nobody else is writing their files, but for jobs on a cluster,
     # which may live on when their call was killed.

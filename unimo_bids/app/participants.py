@@ -37,7 +37,7 @@ _LOG = logging.getLogger("unimo_bids")
 
 
 def run_participants(settings: Settings) -> Outcome:
-    """Correct all selected runs, or do the part of it that was asked for."""
+    """Correct all selected runs, or do only the part that was asked for."""
     plugin = load_plugin(settings.use_plugin) if settings.use_plugin else None
     if plugin and plugin.local:  # those of clusters may ask the scheduler as they are made
         make_plugin(plugin, {})
@@ -90,7 +90,7 @@ def run_participants(settings: Settings) -> Outcome:
 
 
 def select_runs(settings: Settings) -> Selection:
-    """Find the runs that the settings ask for, in a dataset that is sound as far as they need."""
+    """Find the runs that the settings ask for; refuse a dataset with faults that concern them."""
     check_output(settings.out_dir)
     check_bold(settings.bids_dir)
     selection = find_runs(settings)

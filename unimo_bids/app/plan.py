@@ -20,14 +20,14 @@ _BYTES_PER_VOXEL, _GIB = 4, 2**30  # as in `series_gb`
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run takes: GiB of its series as float32, and seconds on one thread."""
+    """Cost of a run: GiB of its series as float32, and seconds on one thread."""
 
     gb: float
     seconds: float
 
 
 def estimate(run: BoldRun) -> Estimate | None:
-    """Estimate what a run takes; None if it cannot be read: it is refused when it begins."""
+    """Estimate the cost of a run; None if it cannot be read, and will be refused when it begins."""
     gb = series_gb(run.paths[0])
     if not gb:
         return None
@@ -38,7 +38,7 @@ def estimate(run: BoldRun) -> Estimate | None:
 
 
 def together(seconds: Sequence[float], side_by_side: int) -> float:
-    """Estimate the time of some runs, so many of them side by side."""
+    """Estimate the time of some runs, `side_by_side` of them at a time."""
     # no shorter than the longest of them
     return max([sum(seconds) / side_by_side, *seconds])
 
@@ -67,7 +67,7 @@ def plan(selection: Selection, settings: Settings, enough: Resources) -> str:
 
 
 def _size(gb: float) -> str:
-    """Say an amount of memory.
+    """Format an amount of memory.
 
     >>> _size(2.34), _size(0.18), _size(0.0004)
     ('2.3 GB', '184 MB', 'under 1 MB')
@@ -78,7 +78,7 @@ def _size(gb: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Say a time that is known roughly.
+    """Format a time that is known roughly.
 
     >>> duration(47), duration(150), duration(8000)
     ('under a minute', 'about 2 minutes', 'about 2.2 hours')

@@ -22,7 +22,7 @@ _LOG = logging.getLogger("unimo_bids")
 
 
 def check_results(selection: Selection, out_dir: Path) -> None:
-    """Refuse to report where there is nothing of any participant, not even a failure."""
+    """Refuse to write reports where no participant has results or a recorded failure."""
     for label in selection.participants:
         folder = out_dir / participant_folder(label)
         if finished_logs(folder) or find_reportlets(folder / "figures"):
@@ -34,7 +34,7 @@ def check_results(selection: Selection, out_dir: Path) -> None:
 def about_call(
     settings: Settings, resources: Resources, run_id: str, seconds: float
 ) -> dict[str, str]:
-    """Say with what the results were made, for the reports."""
+    """Describe the program and the call that made the results, for the reports."""
     from unimo_bids.networks.weights import shipped
 
     when = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
@@ -56,7 +56,7 @@ def about_call(
 def write_reports(
     selection: Selection, settings: Settings, about: Mapping[str, str], methods: str
 ) -> tuple[list[Path], list[str]]:
-    """Write a report for each participant; where they are, and which failed for what reason."""
+    """Write a report for each participant; returns their paths, and the reasons of failures."""
     written, failed = [], []
     for label, runs in selection.participants.items():
         participant = str(participant_folder(label))

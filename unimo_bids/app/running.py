@@ -32,7 +32,7 @@ def run_steps(
     log_folders: Mapping[str, Path],
     progress: Progress,
 ) -> list[Failure]:
-    """Run all steps that are not done yet; what failed."""
+    """Run all steps that are not done yet; returns those that failed."""
     work = steps_folder(settings)
     if settings.clean_workdir:
         remove_steps(work, log_folders)

@@ -20,7 +20,7 @@ done
 
 @dataclass(frozen=True)
 class Job:
-    """What the scheduler is asked for."""
+    """Resources that a job requests."""
 
     cpus: int
     mem_gb: int
@@ -48,7 +48,7 @@ class Program:
     first: str = ""
 
     def call(self, settings: Settings, gpu: bool = False) -> str:
-        """Words of shell, up to the level."""
+        """Shell command, up to the analysis level."""
         places = shlex.join([str(settings.bids_dir), str(settings.out_dir)])
         if self.image is None:
             return f"{shlex.quote(str(self.path))} {places}"
@@ -58,7 +58,7 @@ class Program:
         return f"{engine} run {options} {shlex.quote(str(self.image))} {places}"
 
     def ready(self, gpu: bool = False) -> str:
-        """Lines of shell that come before the call."""
+        """Shell lines that come before the call."""
         return (f"{self.first}\n" if self.first else "") + (
             _GPU_INSIDE if gpu and self.image else ""
         )
@@ -141,7 +141,7 @@ def _head(name: str, log: str, job: Job) -> str:
 
 
 def _binds(settings: Settings) -> Iterator[str]:
-    """Places that the container must see, under the names they have here."""
+    """Folders to mount in the container, at the same paths as here."""
     read = [settings.bids_dir, *settings.derivatives.values()]
     read += [settings.bids_filter_file] if settings.bids_filter_file else []
     written = [settings.out_dir, settings.work_dir]  # after what they may lie in

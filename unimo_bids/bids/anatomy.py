@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 
 from unimo_bids.spaces.anatomy import Anatomy
@@ -11,19 +12,19 @@ from unimo_bids.spaces.names import ANATOMIES
 
 
 def find_anatomy(entities: Mapping[str, str], derivatives: Mapping[str, Path]) -> Anatomy | None:
-    """Find the anatomical image of who is in a run, with a brain mask; None if there is none.
+    """Find the anatomical image, with its brain mask, of a run's participant; None without one.
 
     That of the run's session comes before that of all sessions, T1w before T2w, and the first
     dataset that has one wins.
     """
-    for dataset in derivatives.values():
-        for folder in _folders(dataset, entities):
-            for name in ANATOMIES:
-                for image in sorted(folder.glob(f"sub-*_desc-preproc_{name}.nii.gz")):
-                    stem = image.name.removesuffix(f"_desc-preproc_{name}.nii.gz")
-                    mask = image.with_name(f"{stem}_desc-brain_mask.nii.gz")
-                    if "_space-" not in stem and mask.exists():
-                        return Anatomy(name, image, mask, dict(_transforms(folder, stem, name)))
+    folders = [one for dataset in derivatives.values() for one in _folders(dataset, entities)]
+    for folder, name in product(folders, ANATOMIES):
+        ending = f"_desc-preproc_{name}.nii.gz"
+        for image in sorted(folder.glob(f"sub-*{ending}")):
+            stem = image.name.removesuffix(ending)
+            mask = image.with_name(f"{stem}_desc-brain_mask.nii.gz")
+            if "_space-" not in stem and mask.exists():
+                return Anatomy(name, image, mask, dict(_transforms(folder, stem, name)))
     return None
 
 

@@ -32,7 +32,7 @@ _IGNORED = (
 
 
 def prepare_dataset(settings: Settings) -> tuple[str, ...]:
-    """Make the output folder with its description; what to warn of, a sentence each.
+    """Make the output folder with its description; returns warnings, a sentence each.
 
     Raises `InputError`: the folder holds another program's results, or raw data.
     """
@@ -134,13 +134,13 @@ def _link(dataset: Path, out_dir: Path) -> str:
 
 
 def _bidsignore(path: Path) -> str:
-    """Lines that are there, and ours."""
+    """Lines that the file has already, and this program's."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return "\n".join([*lines, *(one for one in _IGNORED if one not in lines)]) + "\n"
 
 
 def _write_if_new(path: Path, text: str) -> None:
-    """Leave a file alone that says the same: others may be reading it."""
+    """Write a text unless the file holds it already: other calls may be reading it."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     write_text(path, text)

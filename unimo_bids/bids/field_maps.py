@@ -28,7 +28,7 @@ _LONGEST_BETWEEN = 0.1  # s, two echoes; 0.001 to 0.005 are usual
 def find_field_map(
     settings: Settings, paths: Sequence[Path], metadata: Mapping[str, Any]
 ) -> tuple[MeasuredField | None, str]:
-    """Find the field map of a run, and what is to be said of it, or of others that are not used."""
+    """Find the field map of a run; also returns a phrase about it, or why none is used."""
     root = settings.bids_dir
     participant = root / paths[0].relative_to(root).parts[0]
     found = sorted((*participant.glob("fmap/*.nii*"), *participant.glob("ses-*/fmap/*.nii*")))
@@ -39,11 +39,11 @@ def find_field_map(
         return None, "not used: static distortion is left to programs that come after"
     sidecars = {path: sidecars_of(root, path, entities_of(path)) for path in maps}
     about = {path: inherited(sidecars[path]) for path in maps}
-    sources = _listed(metadata.get("B0FieldSource"))
+    sources = _as_list(metadata.get("B0FieldSource"))
     mine = [
         path
         for path in maps
-        if set(sources).intersection(_listed(about[path].get("B0FieldIdentifier")))
+        if set(sources).intersection(_as_list(about[path].get("B0FieldIdentifier")))
         or (not sources and _intended(about[path], participant, paths))
     ]
     if not mine:
@@ -74,14 +74,14 @@ def _direct(
     about: Mapping[Path, Mapping[str, Any]],
     readout: float,
 ) -> MeasuredField | str:
-    """The field itself, or why not; empty if there is none."""
+    """A field map in Hz, or why it cannot be used; empty if there is none."""
     path = next((one for one in mine if suffix_of(one) == "fieldmap"), None)
     if path is None:
         return ""
     unit = about[path].get("Units")
     if unit not in _HZ:
         return f"{path.name} is not used: its Units are {unit!r}, not {' or '.join(_HZ)}"
-    return MeasuredField("field", (path,), _beside(path, found, "magnitude"), _HZ[unit], readout)
+    return MeasuredField("field", (path,), _companion(path, found, "magnitude"), _HZ[unit], readout)
 
 
 def _of_phases(
@@ -90,14 +90,14 @@ def _of_phases(
     about: Mapping[Path, Mapping[str, Any]],
     readout: float,
 ) -> MeasuredField | str:
-    """A difference of phase, or two phases, or why not; empty if there is none."""
+    """A phase difference or two phases, or why they cannot be used; empty if there are none."""
     path = next((one for one in mine if suffix_of(one) == "phasediff"), None)
     if path is not None:
         paths, names = [path], "EchoTime1 and EchoTime2"
         echoes = [about[path].get(name) for name in names.split(" and ")]
     else:
         first = next((one for one in mine if suffix_of(one) == "phase1"), None)
-        second = first and _beside(first, mine, "phase2")
+        second = first and _companion(first, mine, "phase2")
         if first is None or second is None:
             return f"{_names([first])} not used: it has no _phase2 beside it" if first else ""
         paths, names = [first, second], "EchoTime"
@@ -108,15 +108,15 @@ def _of_phases(
     between = abs(other - one)
     if not 0 < between <= _LONGEST_BETWEEN:
         return f"{_names(paths)} not used: echoes at {one:g} and {other:g} s, {between:g} s apart"
-    magnitude = _beside(paths[0], found, "magnitude1", "magnitude2", "magnitude")
+    magnitude = _companion(paths[0], found, "magnitude1", "magnitude2", "magnitude")
     if magnitude is None:
         return f"{_names(paths)} not used: no _magnitude1 beside it tells tissue from air"
     later_last = paths if one < other else paths[::-1]
     return MeasuredField("phase", tuple(later_last), magnitude, between, readout)
 
 
-def _beside(path: Path, others: Sequence[Path], *suffixes: str) -> Path | None:
-    """The image of the same name with the first suffix that there is."""
+def _companion(path: Path, others: Sequence[Path], *suffixes: str) -> Path | None:
+    """The image of the same name with the first of some suffixes that exists."""
     for suffix in suffixes:
         name = path.name.replace(f"_{suffix_of(path)}.", f"_{suffix}.")
         for one in others:
@@ -146,15 +146,15 @@ def _readout(path: Path, metadata: Mapping[str, Any]) -> float | None:
 
 
 def _intended(about: Mapping[str, Any], participant: Path, paths: Sequence[Path]) -> bool:
-    """Whether a map says it is for one of some series: by URI, or from the participant's folder."""
+    """Whether ``IntendedFor`` names one of the series, by URI or relative to the participant."""
     root = participant.parent
     named = {
         root / one.removeprefix("bids::") if one.startswith("bids::") else participant / one
-        for one in _listed(about.get("IntendedFor"))
+        for one in _as_list(about.get("IntendedFor"))
     }
     return not named.isdisjoint(paths)
 
 
-def _listed(said: Any) -> list[str]:
-    """What may be one name or several."""
+def _as_list(said: Any) -> list[str]:
+    """Names as a list, where JSON may give one or several."""
     return [one for one in (said if isinstance(said, list) else [said]) if isinstance(one, str)]

@@ -16,7 +16,7 @@ _ENTITIES = (*FULL_ENTITIES, "datatype", "suffix", "extension", "regex_search")
 
 
 def read_filters(path: str | Path) -> dict[str, dict[str, Any]]:
-    """Read filters; refuse what is none.
+    """Read PyBIDS filters from a JSON file; refuse anything else.
 
     Returns, for each of ``bold`` and ``sbref``, values by entity (or, with a capital letter, by
     metadata field) as the file has them: null stands for "without", ``"*"`` for "with any".

@@ -24,24 +24,24 @@ class Hint:
     ----------
     place
         As `brain.place.read_place` has it.
-    said
-        By what: an option, a key or a column.
+    source
+        Option, key or column that gives it.
     """
 
     place: str
-    said: str = OPTION
+    source: str = OPTION
     file: Path | None = None
 
     @property
     def reason(self) -> str:
-        """Where it is from, for the report."""
-        return self.said if self.file is None else f"{self.file.name}: {self.said}"
+        """Who gave it, for the report."""
+        return self.source if self.file is None else f"{self.file.name}: {self.source}"
 
 
 def hint_for(
     settings: Settings, entities: Mapping[str, str], sidecars: Sequence[Path]
 ) -> tuple[Hint | None, list[str]]:
-    """Find the place given for the brain of a run, and warn of what is none.
+    """Find the place given for the brain of a run; warn of values that are no place.
 
     The option is asked first, then the run's sidecars, its session's table (`sub-X_sessions.tsv`)
     and `participants.tsv`.
@@ -49,18 +49,18 @@ def hint_for(
     if settings.brain_center is not None:
         return Hint(settings.brain_center), []
     warnings: list[str] = []
-    for file, said, value in _said(settings.bids_dir, entities, sidecars):
+    for file, key, value in _places_in(settings.bids_dir, entities, sidecars):
         try:
-            return Hint(_place(value), said, file), warnings
+            return Hint(_place(value), key, file), warnings
         except ValueError:
-            warnings.append(f"{file.name}: {said} {value!r} is no place and was ignored ({FORM}).")
+            warnings.append(f"{file.name}: {key} {value!r} is no place and was ignored ({FORM}).")
     return None, warnings
 
 
-def _said(
+def _places_in(
     bids_dir: Path, entities: Mapping[str, str], sidecars: Sequence[Path]
 ) -> Iterator[tuple[Path, str, Any]]:
-    """What the dataset says: the file, the key or column, and the value."""
+    """Places in the dataset: the file, the key or column, and the value."""
     for path in reversed(sidecars):
         value = read_object(path).get(KEY)
         if value is not None and value not in _NOTHING:

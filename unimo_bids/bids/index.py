@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unimo_bids.bids.ignored import ignored_in
+from unimo_bids.bids.names import OTHER_DATATYPES
 from unimo_bids.errors import InputError
 from unimo_bids.files.objects import read_object
 from unimo_bids.files.staging import machine_error
@@ -18,10 +19,7 @@ if TYPE_CHECKING:
     from bids.layout import BIDSLayout
 
 # Only functional series are looked for; to pass by the rest halves the time.
-_NOT_FUNC = re.compile(
-    r"^/(sub-[^/]+/)(ses-[^/]+/)?"
-    r"(anat|beh|dwi|eeg|fmap|ieeg|meg|micr|motion|mrs|nirs|perf|pet)(/|$)"
-)
+_NOT_FUNC = re.compile(rf"^/(sub-[^/]+/)(ses-[^/]+/)?({'|'.join(OTHER_DATATYPES)})(/|$)")
 # Nor does a series lie elsewhere than here, at the end of no link that leads back up.
 _NOT_PLACE = re.compile(
     r"^/(?!([^/]+|sub-[^/]+/[^/]+|sub-[^/]+/(ses-[^/]+|func)/[^/]+|sub-[^/]+/ses-[^/]+/func/[^/]+)$)"

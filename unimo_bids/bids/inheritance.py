@@ -29,7 +29,7 @@ def sidecars_of(bids_dir: Path, series: Path, entities: Mapping[str, str]) -> tu
 
 
 def inherited(sidecars: Iterable[Path]) -> dict[str, Any]:
-    """Put sidecars together; the last has the last word."""
+    """Merge sidecars; later ones override earlier ones."""
     metadata: dict[str, Any] = {}
     for path in sidecars:
         metadata |= {key: value for key, value in read_object(path).items() if value is not None}
@@ -37,7 +37,7 @@ def inherited(sidecars: Iterable[Path]) -> dict[str, Any]:
 
 
 def _entities(sidecar: Path) -> dict[str, str] | None:
-    """Entities of a sidecar from its name; None if it is no such name."""
+    """Entities in the name of a sidecar; None if it is not named like one."""
     *pairs, _ = sidecar.name.removesuffix(".json").split("_")
     if sidecar.name.startswith(".") or not all("-" in pair for pair in pairs):
         return None
@@ -45,7 +45,7 @@ def _entities(sidecar: Path) -> dict[str, str] | None:
 
 
 def _applies(named: Mapping[str, str], entities: Mapping[str, str]) -> bool:
-    """Whether a series has all that a sidecar names; numbers may have zeros before them."""
+    """Whether a series has all entities of a sidecar; numbers may have leading zeros."""
     return all(
         name in entities and plain(name, value) == plain(name, entities[name])
         for name, value in named.items()

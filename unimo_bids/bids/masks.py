@@ -53,7 +53,7 @@ def find_mask(
 
 
 def _named_for(dataset: Path, entities: Mapping[str, str], echoes: Sequence[str]) -> Iterator[Path]:
-    """Masks with the run's entities, those that say least besides first."""
+    """Masks with the run's entities, those with the fewest others first."""
     found = []
     for root in _ROOTS:
         for path in (dataset / root / func_folder(entities)).glob("*_desc-brain_mask.nii*"):
@@ -61,7 +61,7 @@ def _named_for(dataset: Path, entities: Mapping[str, str], echoes: Sequence[str]
             extra = set(has) - set(entities)
             if (
                 path.name.endswith((".nii", ".nii.gz"))
-                and all(_same(name, has.get(name), value) for name, value in entities.items())
+                and all(_agree(name, has.get(name), value) for name, value in entities.items())
                 and extra <= {"desc", "space", "echo"}
                 and has.get("space", "orig") in _NATIVE
                 and ("echo" not in has or has["echo"] in echoes)
@@ -70,8 +70,8 @@ def _named_for(dataset: Path, entities: Mapping[str, str], echoes: Sequence[str]
     yield from (path for *_, path in sorted(found))
 
 
-def _same(name: str, found: str | None, wanted: str) -> bool:
-    """Whether labels agree; a mask need not say its part."""
+def _agree(name: str, found: str | None, wanted: str) -> bool:
+    """Whether labels agree; ``part`` may be missing from a mask's name."""
     return name == "part" if found is None else plain(name, found) == plain(name, wanted)
 
 

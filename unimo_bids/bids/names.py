@@ -11,7 +11,7 @@ from unimo_bids.errors import InputError
 from unimo_bids.spaces.names import Space
 
 _LABEL, _NUMBER = "[A-Za-z0-9+]+", "[0-9]+"
-# Entities of a raw series in the order BIDS prescribes: as in files, in full, what they may be
+# Entities of a raw series in the order BIDS prescribes: short name, full name, permitted values
 _RAW = (
     ("sub", "subject", _LABEL),
     ("ses", "session", _LABEL),
@@ -40,6 +40,11 @@ def _pattern() -> re.Pattern[str]:
 
 _SERIES = _pattern()
 _CORRECTED = "_desc-preproc_bold.nii.gz"
+# Folders of a participant or session, but ``func``
+OTHER_DATATYPES = (
+    *("anat", "beh", "dwi", "eeg", "fmap", "ieeg", "meg", "micr", "motion", "mrs", "nirs"),
+    *("perf", "pet"),
+)
 
 
 def parse_series(path: Path) -> dict[str, str] | None:
@@ -63,7 +68,7 @@ def labels(stem: str) -> dict[str, str]:
 
 
 def plain(entity: str, label: str) -> str:
-    """A label as it is compared: numbers may have zeros before them.
+    """A label without the leading zeros that numbers may have, for comparison.
 
     >>> plain("run", "01"), plain("sub", "01")
     ('1', '01')
@@ -78,7 +83,7 @@ def entities_of(path: Path) -> dict[str, str]:
 
 
 def suffix_of(path: Path) -> str:
-    """What stands behind the entities of a name, as ``bold``."""
+    """The part of a name that follows its entities, as ``bold``."""
     return path.name.split(".")[0].rpartition("_")[2]
 
 
@@ -107,9 +112,10 @@ class RunNames:
     boldref, mask, brain
         Template of aligned frames, its mask, its soft mask.
     slices, coverage
-        Table, a line per slice, and how well slices cover each frame, where they were followed.
+        Table with a row per slice, and how well slices cover each frame, where slices were
+        followed.
     distortion, displacement
-        A field by its coefficients, and how far it displaces, where there is one.
+        Coefficients of the distortion field, and its displacements, where there is one.
     """
 
     bold: tuple[Path, ...]
@@ -127,7 +133,7 @@ class RunNames:
 
     @property
     def all(self) -> tuple[Path, ...]:
-        """All that there are of every run, without their sidecars."""
+        """The files that every run has, without their sidecars."""
         others = (self.boldref, self.mask, self.brain, self.transforms, self.confounds)
         return (*self.bold, *others, self.tsnr_before, self.tsnr_after)
 
@@ -137,15 +143,12 @@ def run_names(
 ) -> RunNames:
     """Name the derivatives of a run."""
     place = func_folder(entities) / stem(entities)
-    each = [{**entities, "echo": echo} for echo in echoes] or [dict(entities)]
 
     def named(ending: str) -> Path:
         return place.with_name(f"{place.name}_{ending}")
 
     return RunNames(
-        bold=tuple(place.with_name(f"{stem(one)}{_CORRECTED}") for one in each)
-        if level == "full"
-        else (),
+        bold=_bold_names(entities, echoes, level, _CORRECTED),
         boldref=named("boldref.nii.gz"),
         mask=named("desc-brain_mask.nii.gz"),
         brain=named("label-brain_probseg.nii.gz"),
@@ -158,6 +161,16 @@ def run_names(
         distortion=named("from-orig_to-boldref_mode-image_desc-deform_xfm.json"),
         displacement=named("desc-displacement_boldmap.nii.gz"),
     )
+
+
+def _bold_names(
+    entities: Mapping[str, str], echoes: Sequence[str], level: str, ending: str
+) -> tuple[Path, ...]:
+    """Name the corrected series, one per echo; none at level ``minimal``."""
+    if level != "full":
+        return ()
+    each = [{**entities, "echo": echo} for echo in echoes] or [entities]
+    return tuple(func_folder(entities) / f"{stem(one)}{ending}" for one in each)
 
 
 @dataclass(frozen=True)
@@ -182,18 +195,15 @@ def space_names(
     level: str = "full",
     through: str | None = None,
 ) -> SpaceNames:
-    """Name the derivatives of a run in a standard space; the rest as of `run_names`.
+    """Name the derivatives of a run in a standard space; other arguments as of `run_names`.
 
-    `through`: the anatomical image that the transform leads to; another program's leads on from
-    there.
+    `through`: the anatomical image to which the run's transform leads, if another program's
+    transform leads on from there.
     """
     way = space if through is None else Space(through)
     folder, run = func_folder(entities), stem(entities)
-    each = [{**entities, "echo": echo} for echo in echoes] or [dict(entities)]
     return SpaceNames(
-        bold=tuple(folder / f"{stem(one)}_{space.entities}{_CORRECTED}" for one in each)
-        if level == "full"
-        else (),
+        bold=_bold_names(entities, echoes, level, f"_{space.entities}{_CORRECTED}"),
         boldref=folder / f"{run}_{space.entities}_boldref.nii.gz",
         mask=folder / f"{run}_{space.entities}_desc-brain_mask.nii.gz",
         transform=folder / f"{run}_from-boldref_to-{way.target}_mode-image_{way.xfm}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class _Column:
 
     @property
     def gestational(self) -> bool:
-        """Whether it is the age of the unborn; not that at which someone was born."""
+        """Whether it is a gestational age at the scan, not at birth."""
         keys = ("LongName", "Description")
         described = " ".join(str(self.about.get(key, "")) for key in keys).lower()
         name = self.name.lower()
@@ -79,8 +80,8 @@ class _Column:
         )
 
     @property
-    def said(self) -> str:
-        """As the table has it."""
+    def cited(self) -> str:
+        """Name and value, as the table has them."""
         return f"{self.name} {self.value.strip()}"
 
 
@@ -89,7 +90,7 @@ def population_of(
 ) -> tuple[str | None, str]:
     """Tell fetal, infant and adult participants apart by age.
 
-    `participant`, `session`: labels. The session's own table (`sub-X_sessions.tsv`) is asked before
+    `participant`, `session`: labels. The session's own table (`sub-X_sessions.tsv`) is read before
     `participants.tsv`.
 
     Returns
@@ -97,11 +98,11 @@ def population_of(
     population
         ``fetal``, ``infant``, ``adult``; None where the tables do not say.
     reason
-        Where that is from, or why it is not known, for the report.
+        Table and cell that say so, or why it is not known, for the report.
     """
     reason = "no table gives an age"
-    for path, key, value, folders in tables(bids_dir, participant, session):
-        population, found = _judged(_row(path, key, value, folders))
+    for path, columns in _rows(bids_dir, participant, session):
+        population, found = _population(columns)
         if population is not None:
             return population, f"{path.name}: {found}"
         if found:
@@ -114,8 +115,8 @@ def gestational_weeks(bids_dir: Path, participant: str, session: str | None = No
     population, _ = population_of(bids_dir, participant, session)
     if population != "fetal":
         return None
-    for path, key, value, folders in tables(bids_dir, participant, session):
-        for column in _row(path, key, value, folders):
+    for _, columns in _rows(bids_dir, participant, session):
+        for column in columns:
             if column.gestational and (weeks := column.weeks("week")) is not None:
                 return weeks
     return None
@@ -139,11 +140,14 @@ def cell(path: Path, key: str, value: str, column: str) -> str:
     return _cells(path, key, value).get(column, "")
 
 
-def _row(path: Path, key: str, value: str, about: list[Path]) -> list[_Column]:
-    """Columns of the row of a participant or session; none if there is no such row or table."""
-    cells = _cells(path, key, value)
-    described = _description(path, about) if cells else {}
-    return [_Column(name, text, described.get(name, {})) for name, text in cells.items()]
+def _rows(
+    bids_dir: Path, participant: str, session: str | None
+) -> Iterator[tuple[Path, list[_Column]]]:
+    """Every table with its row of the participant or session; no cells if there is none."""
+    for path, key, value, folders in tables(bids_dir, participant, session):
+        cells = _cells(path, key, value)
+        described = _description(path, folders) if cells else {}
+        yield path, [_Column(name, text, described.get(name, {})) for name, text in cells.items()]
 
 
 def _cells(path: Path, key: str, value: str) -> dict[str, str]:
@@ -171,23 +175,29 @@ def _description(table: Path, folders: list[Path]) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def _judged(columns: list[_Column]) -> tuple[str | None, str]:
+def _population(columns: list[_Column]) -> tuple[str | None, str]:
     """Population from the cells of a row, and why; an empty reason where no cell says anything."""
     for column in columns:
         for population, words in _GROUPS.items():
             if column.name.lower() in _GROUP_COLUMNS and column.value.strip().lower() in words:
-                return population, column.said
-    gestational = [
-        (one, weeks) for one in columns if one.gestational and (weeks := one.weeks("week"))
-    ]
-    since_birth = [
-        one for one in columns if not one.gestational and _AGE.fullmatch(one.name.lower())
-    ]
+                return population, column.cited
     for column in columns:
         name = column.name.lower()
         if _POSTMENSTRUAL.fullmatch(name) and column.weeks("week") is not None:
-            return "infant", f"{column.said} ({column.unit('week')}s, a name for ages after birth)"
-    ages = [(one, weeks) for one in since_birth if (weeks := one.weeks("year")) is not None]
+            return (
+                "infant",
+                f"{column.cited} ({column.unit('week')}s, a name for ages after birth)",
+            )
+    gestational = [
+        (one, weeks) for one in columns if one.gestational and (weeks := one.weeks("week"))
+    ]
+    ages = [
+        (one, weeks)
+        for one in columns
+        if not one.gestational
+        and _AGE.fullmatch(one.name.lower())
+        and (weeks := one.weeks("year")) is not None
+    ]
     if gestational:
         return _fetal_or_not(*gestational[0], ages)
     if not ages:
@@ -195,24 +205,27 @@ def _judged(columns: list[_Column]) -> tuple[str | None, str]:
     column, weeks = ages[0]
     unit = column.unit("year")
     if unit in ("week", "day") and weeks <= _TERM_WEEKS:
-        return None, f"{column.said} ({unit}s) does not say whether from birth or before"
+        return None, f"{column.cited} ({unit}s) does not say whether from birth or before"
     if weeks > _OLDEST_WEEKS:
-        return None, f"{column.said} cannot be in {unit}s"
+        return None, f"{column.cited} cannot be in {unit}s"
     population = "infant" if weeks < _INFANT_WEEKS else "adult"
-    return population, f"{column.said} ({unit}s)"
+    return population, f"{column.cited} ({unit}s)"
 
 
 def _fetal_or_not(
     column: _Column, weeks: float, ages: list[tuple[_Column, float]]
 ) -> tuple[str | None, str]:
-    """Read a gestational age: at the scan of a fetus, or at the birth of one born since."""
-    said = f"{column.said} ({column.unit('week')}s)"
+    """Decide whether a gestational age is of a fetus at the scan, or of a child at birth."""
+    said = f"{column.cited} ({column.unit('week')}s)"
     if weeks > _TERM_WEEKS:
         return None, f"{said} is longer than a pregnancy"
     for age, since_birth in ages:
         if age.unit("year") in ("week", "day") and abs(since_birth - weeks) < 1:
             continue  # the same age twice
         if since_birth < _INFANT_WEEKS:
-            return "infant", f"{age.said} ({age.unit('year')}s) beside {said}"
-        return None, f"{said} beside {age.said} ({age.unit('year')}s): mother's age, or born early?"
+            return "infant", f"{age.cited} ({age.unit('year')}s) beside {said}"
+        return (
+            None,
+            f"{said} beside {age.cited} ({age.unit('year')}s): mother's age, or born early?",
+        )
     return "fetal", said

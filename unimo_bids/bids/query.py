@@ -83,13 +83,13 @@ class BoldRun:
 
     @property
     def name(self) -> str:
-        """What its files begin with, ``sub-01_ses-1_task-rest_run-1``."""
+        """Beginning of its files' names, ``sub-01_ses-1_task-rest_run-1``."""
         return stem(self.entities)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Runs to do, by participant's label, in the order of their names; and what to warn of."""
+    """Runs to correct by participant's label, sorted by name, and warnings."""
 
     participants: Mapping[str, tuple[BoldRun, ...]]
     warnings: tuple[str, ...] = ()
@@ -145,13 +145,13 @@ def find_runs(settings: Settings) -> Selection:
 
 
 def raw_runs(bids_dir: Path) -> dict[str, Entities]:
-    """Entities of all runs of a dataset by their names; from the names alone, which is quick."""
+    """Entities of all runs of a dataset, read quickly from file names alone."""
     found = _parsed(named_bold(bids_dir))
     return {_without_echo(entities): entities for entities in found.values()}
 
 
 def used_files(selection: Selection, settings: Settings) -> set[Path]:
-    """Files of the raw dataset from which anything is known about the runs."""
+    """Files of the raw dataset that are read for these runs."""
     root = settings.bids_dir
     used = {root / "dataset_description.json"}
     for run in selection.runs:
@@ -176,7 +176,7 @@ def _parsed(paths: Iterable[Path]) -> dict[Path, Entities]:
 
 
 def by_labels(there: Mapping[Run, Entities], settings: Settings) -> dict[Run, Entities]:
-    """Keep runs, or files of runs, by the labels of the command line; refuse unknown labels."""
+    """Select runs, or files of runs, by the labels of the command line; refuse unknown labels."""
     echo = (str(settings.echo_idx),) if settings.echo_idx is not None else ()
     chosen = dict(there)
     for option, entity, labels in (
@@ -271,7 +271,7 @@ def _in_order(
 
 
 def _echo_time(metadata: Mapping[str, Any]) -> float | None:
-    """Seconds; None where it is not said, or is no time."""
+    """Seconds; None where it is missing, or is no time."""
     said = metadata.get("EchoTime")
     if isinstance(said, int | float) and 0 <= said <= _LATEST_ECHO:
         return float(said)
@@ -279,6 +279,6 @@ def _echo_time(metadata: Mapping[str, Any]) -> float | None:
 
 
 def _reference_of(entities: Entities, references: Mapping[Path, Entities]) -> Path | None:
-    """Single-band reference with the same entities; its part may be left out."""
+    """Single-band reference with the same entities; ``part`` may be missing from its name."""
     wanted = entities | {"part": ""}
     return next((path for path, one in references.items() if one | {"part": ""} == wanted), None)

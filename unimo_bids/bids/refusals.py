@@ -8,16 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unimo_bids.bids.ignored import ignored_in
-from unimo_bids.bids.names import ENTITIES, entities_of, parse_series
+from unimo_bids.bids.names import ENTITIES, OTHER_DATATYPES, entities_of, parse_series
 from unimo_bids.errors import InputError
 from unimo_bids.files.staging import machine_error
 from unimo_bids.settings import Settings
-
-# Folders of a session that hold something else than BOLD.
-_OTHER_DATA = (
-    *("anat", "beh", "dwi", "eeg", "fmap", "ieeg", "meg", "micr", "motion", "mrs", "nirs"),
-    *("perf", "pet"),
-)
 
 
 def check_bold(bids_dir: Path) -> None:
@@ -41,7 +35,7 @@ def check_bold(bids_dir: Path) -> None:
 def no_bold(bids_dir: Path) -> InputError:
     """Say that there is no BOLD, and what there is instead."""
     found = {path.name for at in ("sub-*/*/", "sub-*/ses-*/*/") for path in bids_dir.glob(at)}
-    others = ", ".join(sorted(found.intersection(_OTHER_DATA)))
+    others = ", ".join(sorted(found.intersection(OTHER_DATATYPES)))
     finding = "there is no BOLD series in this dataset (sub-*/[ses-*/]func/*_bold.nii.gz)"
     finding += f", only {others}" if others else ""
     return InputError(bids_dir, finding, "check the folder and the files' names")
@@ -98,7 +92,7 @@ def named_bold(bids_dir: Path) -> Iterator[Path]:
 
 
 def _offence(path: Path) -> str:
-    """Say what is wrong with a name, where that is plain."""
+    """Say what is wrong with a name, if it is one of the common mistakes."""
     folders = [one for one in path.parts[-4:-2] if one.startswith(("sub-", "ses-"))]
     for place in (path.name, *folders):
         odd = sorted(

@@ -20,7 +20,7 @@ def sidecars(
     about_motion: Mapping[str, Any],
     about_brain: Mapping[str, Any],
 ) -> dict[Path, dict[str, Any]]:
-    """Describe the derivatives of a run; all but the confounds, whose table knows its columns.
+    """Describe the derivatives of a run, but for the confounds, whose sidecar comes with the table.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def sidecars(
 
 
 def slice_sidecars(run: BoldRun, names: RunNames, settings: Settings) -> dict[Path, dict[str, Any]]:
-    """Describe what only a run has whose slices were followed; the table knows its columns."""
+    """Describe the coverage by slices; the sidecar of the slices' table comes with the table."""
     coverage = _about(
         "How closely slices came to each place in each frame, per cent: 100 as in a frame at rest; "
         "below 50 the corrected series is 0",
@@ -87,7 +87,7 @@ def distortion_sidecars(
     coefficients: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> dict[Path, dict[str, Any]]:
-    """Describe what only a run has whose distortion was undone; the field is its own sidecar."""
+    """Describe the distortion of a run; the field itself is a JSON file."""
     sources = [raw_uri(run.paths[0], settings), own_uri(names.boldref)]
     if run.field_map is not None and about.get("field_map"):
         sources += [raw_uri(path, settings) for path in run.field_map.paths]
@@ -165,13 +165,13 @@ _TSNR = (
 
 
 def _about(text: str, sources: list[str], space: str | None = None, **more: Any) -> dict[str, Any]:
-    """What every sidecar says, and more; the space is the image that a volume lies on."""
+    """Fields that every sidecar has, and `more`; `space` is the image that defines the grid."""
     about = {"Description": text, "Sources": sources}
     return about | ({} if space is None else {"SpatialReference": space}) | more
 
 
 def _corrected(run: BoldRun, echo: int, sources: list[str], space: str) -> dict[str, Any]:
-    """What is known of a corrected series whatever it was made of."""
+    """Sidecar of a corrected series, in whatever space."""
     return _about(
         "Motion-corrected series, resampled once from the raw frames",
         sources,
@@ -209,7 +209,7 @@ def _timing(run: BoldRun) -> dict[str, Any]:
 
 
 def _acquisition(run: BoldRun) -> dict[str, Any]:
-    """How long a frame took, which BIDS wants to know where times are uneven."""
+    """How long a frame took, which BIDS requires beside VolumeTiming."""
     names = ("AcquisitionDuration", "FrameAcquisitionDuration", "SliceTiming")
     return {name: run.metadata[name] for name in names if name in run.metadata}
 

@@ -22,7 +22,7 @@ _LATEST_S = 7 * 86_400.0
 
 @dataclass(frozen=True)
 class Timing:
-    """When frames were taken; one of the two, or neither where nobody says.
+    """When frames were taken: one of the two, or neither where it is unknown.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Timing:
 
 
 def timing_of(path: Path, metadata: Mapping[str, Any]) -> Timing:
-    """Find the timing of a series from its metadata, or from its header where these are silent."""
+    """Find the timing of a series in its metadata, or else in its header."""
     header, frames = _header(path)
     warnings: list[str] = []
     said = _seconds(metadata, warnings)

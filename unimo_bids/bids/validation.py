@@ -24,7 +24,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """Errors of one kind in a file: where in the dataset, their code, which keys they are about."""
+    """Errors of one kind in a file: its path, the validator's code, and the keys concerned."""
 
     location: str
     code: str
@@ -76,7 +76,7 @@ def _counted(findings: Sequence[Finding]) -> str:
 
 
 def validate(program: str, bids_dir: Path) -> list[Finding]:
-    """Errors in a dataset; images' headers are left to the runs that read them."""
+    """Errors in a dataset; headers of images are checked when their run begins."""
     with tempfile.TemporaryDirectory() as scratch:
         # Its JavaScript engine wants to write at home, which may be read-only
         environment = os.environ | {"DENO_DIR": scratch, "DENO_NO_UPDATE_CHECK": "1"}
@@ -110,7 +110,7 @@ def _errors(result: dict[str, Any]) -> list[Finding]:
 
 
 def _detail(issue: dict[str, Any]) -> str:
-    """Say which key it is about and what is wrong with its value, where the validator does."""
+    """The key and what is wrong with its value, where the validator says so."""
     said = issue.get("issueMessage", "").partition("\n")[0].strip()
     if said.startswith("Field description:"):  # what the key means, over many lines
         said = ""
@@ -118,7 +118,7 @@ def _detail(issue: dict[str, Any]) -> str:
 
 
 def _loop(bids_dir: Path) -> Path | None:
-    """Find a link that leads back up."""
+    """Find a link to a folder above it."""
     for place, folders, _ in os.walk(bids_dir):
         folders[:] = [one for one in folders if not one.startswith(".")]
         for link in (Path(place, one) for one in folders):
@@ -128,7 +128,7 @@ def _loop(bids_dir: Path) -> Path | None:
 
 
 def _find() -> str | None:
-    """The validator beside this Python first: the environment need not be activated."""
+    """Prefer the validator beside this Python, as the environment need not be activated."""
     beside = Path(sys.executable).parent / _PROGRAM
     return str(beside) if os.access(beside, os.X_OK) else shutil.which(_PROGRAM)
 

@@ -45,7 +45,7 @@ def natural(text: str) -> int:
 
 
 def device(text: str) -> str:
-    """Read where to compute."""
+    """Read a device to compute on."""
     if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", text):
         return text
     raise ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:0, cuda:1, …")
@@ -141,12 +141,12 @@ def output_space(text: str) -> str:
 
 
 def template(text: str) -> str:
-    """Read a template of one's own, ``FILE`` or ``FILE:MASK``; paths are made absolute."""
+    """Read a template given as ``FILE`` or ``FILE:MASK``; paths are made absolute."""
     return ":".join(str(path(part)) for part in text.rsplit(":", 1))
 
 
 def add_spaces(parser: _ActionsContainer) -> None:
-    """Add the options that say in which spaces a series is written besides its own."""
+    """Add the options for output spaces and templates."""
     parser.add_argument(
         "--output-spaces",
         metavar="SPACE",
@@ -167,7 +167,7 @@ def add_spaces(parser: _ActionsContainer) -> None:
 
 
 def add_population(parser: ArgumentParser) -> None:
-    """Add the option that says whose brain it is."""
+    """Add the option for the population."""
     parser.add_argument(
         "--population",
         choices=get_args(Population),
@@ -176,7 +176,7 @@ def add_population(parser: ArgumentParser) -> None:
 
 
 def add_center(parser: _ActionsContainer) -> None:
-    """Add the option that says where the brain is."""
+    """Add the option for the place of the brain."""
     parser.add_argument(
         OPTION,
         metavar="X,Y,Z",
@@ -187,7 +187,7 @@ def add_center(parser: _ActionsContainer) -> None:
 
 
 def joined(words: Sequence[str]) -> list[str]:
-    """Tie a place to its option, as argparse takes ``-12,3,4`` for an option of its own.
+    """Join a place to its option, as argparse takes ``-12,3,4`` for another option.
 
     >>> joined(["in.nii", "--brain-center", "-12,3,4"])
     ['in.nii', '--brain-center=-12,3,4']
@@ -202,7 +202,7 @@ def joined(words: Sequence[str]) -> list[str]:
 
 
 def add_device(parser: _ActionsContainer) -> None:
-    """Add the option that says where to compute."""
+    """Add the option for the device."""
     parser.add_argument(
         "--device",
         metavar="auto|cpu|cuda[:i]",
@@ -212,7 +212,7 @@ def add_device(parser: _ActionsContainer) -> None:
 
 
 def add_machine(parser: ArgumentParser, threads: str = "all") -> None:
-    """Where to compute, what to do with files that exist, and what every command has."""
+    """Add the options that every command has: device, threads, overwriting, debugging, version."""
     add_device(parser)
     parser.set_defaults(device="auto")
     parser.add_argument(
@@ -224,7 +224,7 @@ def add_machine(parser: ArgumentParser, threads: str = "all") -> None:
 
 
 def add_tracker(parser: _ActionsContainer) -> None:
-    """Add the option that says who follows the head through a series."""
+    """Add the option for the tracker."""
     parser.add_argument(
         "--tracker",
         choices=get_args(TrackerName),
@@ -235,7 +235,7 @@ def add_tracker(parser: _ActionsContainer) -> None:
 
 
 def add_slice_time(parser: _ActionsContainer) -> None:
-    """Add the option that interpolates in time."""
+    """Add the option for interpolation in time."""
     parser.add_argument(
         "--slice-time-ref",
         metavar="0…1|start|middle",
@@ -246,7 +246,7 @@ def add_slice_time(parser: _ActionsContainer) -> None:
 
 
 def add_intensity(parser: _ActionsContainer) -> None:
-    """Add the option that leaves brightness as it is."""
+    """Add the option that turns intensity correction off."""
     parser.add_argument(
         "--no-intensity-correction",
         dest="intensity_correction",
@@ -256,7 +256,7 @@ def add_intensity(parser: _ActionsContainer) -> None:
 
 
 def add_network(parser: _ActionsContainer) -> None:
-    """Add the options that say what the pose network does."""
+    """Add the options of the pose network and of refinement."""
     parser.add_argument(
         "--fusion",
         choices=get_args(Fusion),

@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_beyond(parser: argparse.ArgumentParser) -> None:
-    """What goes beyond one rigid pose a frame, in the space of the run."""
+    """Add options beyond one rigid pose a frame: slices, time, brightness, spaces, distortion."""
     parser.add_argument(
         "--slice-timing",
         metavar="JSON",
@@ -157,7 +157,7 @@ def run(options: Options, *, quiet: bool = False, figure: bool = True) -> Correc
 
 
 def print_result(done: Corrected) -> None:
-    """Print what came out, the paths last."""
+    """Print the results, the paths last."""
     from unimo_bids.pipeline.summary import in_words
 
     say(*in_words(done.summary), *done.paths.values())

@@ -50,7 +50,7 @@ _MISSING: tuple[tuple[str, int | str, str], ...] = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Let all of them be known to a parser, without a line in its help."""
+    """Add all of them to a parser, hidden from its help."""
     for options, refused in ((_NEEDLESS, False), (_MISSING, True)):
         for name, count, why in options:
             parser.add_argument(
@@ -85,7 +85,7 @@ class _Elsewhere(argparse.Action):
 
 
 def _layout(name: str) -> str:
-    """Take the one layout there is."""
+    """Accept the only layout there is."""
     if name != "bids":
         finding = (
             f"the layout {name!r} cannot be written: OUT_DIR is the derivatives dataset itself"

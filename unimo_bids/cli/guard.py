@@ -47,7 +47,7 @@ def importing() -> Iterator[None]:
 def guarded(
     action: Callable[[], int | None], debug: bool = False, left: str = "nothing was written"
 ) -> int:
-    """Run an action; turn every way to fail into one sentence and an exit code.
+    """Run an action; print one sentence for any failure, and return the exit code.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def _failed(sentence: str, code: int, debug: bool) -> int:
 
 
 def _machine_trouble(error: Exception) -> MachineError | None:
-    """Recognise what the system refuses, exhausted memory and a failing graphics card."""
+    """Recognise errors of the machine: system calls, exhausted memory, a failing GPU."""
     text = str(error)
     if "CUDA" in text or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):
         finding = "the graphics card failed: " + (text.strip().splitlines() or ["no reason"])[0]

@@ -27,7 +27,7 @@ _DATASET_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses in one sentence: a usage of fifty options would bury it."""
+    """Refuses in one sentence, without the usage, whose fifty options would bury it."""
 
     def __init__(self, **options: Any) -> None:
         # what is not said is left to the defaults of Settings
@@ -226,7 +226,7 @@ def _add_method(parser: Parser) -> None:
 
 
 def _add_beyond_poses(group: argparse._ArgumentGroup) -> None:
-    """What one rigid pose a frame leaves: motion between slices, brightness, distortion."""
+    """Add options beyond one rigid pose a frame: slices, brightness, distortion."""
     add = group.add_argument
     add(
         "--slices",

@@ -160,7 +160,7 @@ def _pack(arguments: argparse.Namespace) -> None:
     from unimo_bids.training.stacks import Stack, gather_stacks
 
     heads = gather(arguments.folders, arguments.procedural, arguments.surroundings)
-    pack(_said(chain[Packed | Stack](gather_stacks(arguments.stacks), heads)), arguments.out)
+    pack(_listed(chain[Packed | Stack](gather_stacks(arguments.stacks), heads)), arguments.out)
     print(arguments.out)
 
 
@@ -191,11 +191,11 @@ def _watch(arguments: argparse.Namespace) -> None:
     from unimo_bids.training.trajectories import recorded
 
     recordings = recorded(arguments.trajectories)
-    pack(_said(gather(load(arguments.data), recordings, arguments.series)), arguments.out)
+    pack(_listed(gather(load(arguments.data), recordings, arguments.series)), arguments.out)
     print(arguments.out)
 
 
-def _said(made: Iterable[Any]) -> list[Any]:
+def _listed(made: Iterable[Any]) -> list[Any]:
     """All of them, each told as soon as it is there."""
     kept = []
     for one in made:

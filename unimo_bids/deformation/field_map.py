@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from unimo_bids.deformation.epi import LEAST_DENSITY, ShiftField, empty_field
+from unimo_bids.deformation.solver import conjugate_gradients
 from unimo_bids.spatial import rigid
 from unimo_bids.spatial.grid import Grid, voxel_centers
 from unimo_bids.spatial.interpolation import gaussian_blur, sample_linear
@@ -45,7 +46,7 @@ class FieldMap:
     hz
         ``(X, Y, Z)`` float32.
     weights
-        ``(X, Y, Z)`` how much each voxel is to be believed, 0 to 1.
+        ``(X, Y, Z)`` how far each voxel can be trusted, 0 to 1.
     grid
         Of both.
     readout
@@ -134,7 +135,7 @@ def _sum(coefficients: Tensor, waves: list[Tensor]) -> Tensor:
 def _evident(
     values: Tensor, weights: Tensor, waves: list[Tensor], roughness: Tensor, variance: float
 ) -> Tensor:
-    """The same, how large coefficients are expected to be found from the values themselves."""
+    """Coefficients as of `_smooth`, whose expected size is found from the values themselves."""
     squares = torch.einsum("p,q,r->pqr", *[wave.square().sum(dim=0) for wave in waves])
     size = 1.0  # voxel, squared
     for _ in range(_ROUNDS):
@@ -147,7 +148,7 @@ def _evident(
 
 
 def _smooth(values: Tensor, weights: Tensor, waves: list[Tensor], roughness: Tensor) -> Tensor:
-    """Coefficients c of least ``w (Σ c φ - values)² + roughness c²``: conjugate gradients."""
+    """Coefficients c that minimise ``w (Σ c φ - values)² + roughness c²``."""
     back = [wave.mT for wave in waves]
 
     def normal(c: Tensor) -> Tensor:
@@ -155,26 +156,14 @@ def _smooth(values: Tensor, weights: Tensor, waves: list[Tensor], roughness: Ten
 
     squares = torch.einsum("p,q,r->pqr", *[wave.square().sum(dim=0) for wave in waves])
     scale = 1 / (weights.mean() * squares + roughness)
-    c = torch.zeros_like(roughness)
-    left = _sum(weights * values, back)
-    towards = scale * left
-    square = (left * towards).sum()
-    least = 1e-10 * square
-    for _ in range(_STEPS):
-        if square <= least:
-            break
-        changed = normal(towards)
-        step = square / (towards * changed).sum()
-        c, left = c + step * towards, left - step * changed
-        before, square = square, (left * scale * left).sum()
-        towards = scale * left + square / before * towards
-    return c
+    right = _sum(weights * values, back)
+    return conjugate_gradients(normal, lambda left: scale * left, right, _STEPS, relative=1e-10)
 
 
 def _turned(e: Tensor, axis: int) -> Tensor:
-    """From where what is at a voxel is seen, to where what a voxel shows is: both in voxels.
+    """Invert displacements, in voxels: from where tissue is seen to where what is seen lies.
 
-    Where the field would fold signal, places are kept in order, as near as may be.
+    Where the field would fold signal, places are kept in order, with the least change.
     """
     e = e.movedim(axis, -1)
     x = torch.arange(e.shape[-1], dtype=e.dtype)
@@ -188,7 +177,7 @@ def _turned(e: Tensor, axis: int) -> Tensor:
 
 
 def _gentle(d: Tensor, axis: int) -> Tensor:
-    """Displacements, voxels, nowhere steeper downwards than is allowed, as near as may be."""
+    """Displacements, voxels, changed only where they fall more steeply than is allowed."""
     d = d.movedim(axis, -1)
     allowed = _STEEPEST * torch.arange(d.shape[-1], dtype=d.dtype)
     return (allowed + _rising(d - allowed)).movedim(-1, axis)

@@ -13,7 +13,6 @@ is taken for one of the displacement. The flow is v's exponential, or geodesic s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from unimo_bids.deformation.lddmm import Metric, energy, shoot
 from unimo_bids.deformation.modes import Modes
+from unimo_bids.deformation.solver import conjugate_gradients
 from unimo_bids.deformation.velocity import exponential
 from unimo_bids.spatial.grid import Grid, voxel_centers
 from unimo_bids.spatial.interpolation import gaussian_blur, gradient, sample_linear
@@ -28,7 +28,7 @@ from unimo_bids.spatial.interpolation import gaussian_blur, gradient, sample_lin
 # of an image's own standard deviation: what varies less is noise
 _FLAT = 0.05
 _BRIGHTEST = 4.0  # local standard deviations
-_CONJUGATE = 12  # gradients a step
+_CONJUGATE = 12  # steps of conjugate gradients in one of Gauss–Newton
 _FARTHEST = 1.5  # voxels that a step may go
 
 Flow = Literal["svf", "lddmm"]
@@ -49,9 +49,9 @@ def register(
     start: Tensor | None = None,
     flow: Flow = "svf",
 ) -> Tensor:
-    """Find the velocity ``(3, M, M, M)``, mm, of `modes`, by which `moving` looks like `fixed`.
+    """Find the velocity ``(3, M, M, M)``, mm, of `modes`, that makes `moving` look like `fixed`.
 
-    `displacement` is what becomes of it.
+    `displacement` turns it into displacements.
 
     Parameters
     ----------
@@ -180,22 +180,4 @@ def _solved(slope: Tensor, modes: Modes, grid: Grid, curved: Tensor, cost: Tenso
     def eased(residual: Tensor) -> Tensor:
         return modes.values(modes.spectrum(residual) / (everywhere + 2 * cost))
 
-    return _conjugate_gradients(bent, eased, slope)
-
-
-def _conjugate_gradients(
-    matrix: Callable[[Tensor], Tensor], eased: Callable[[Tensor], Tensor], right: Tensor
-) -> Tensor:
-    found, residual = torch.zeros_like(right), right
-    way = eased(residual)
-    now = (residual * way).sum()
-    for _ in range(_CONJUGATE):
-        if float(now) < 1e-20:
-            break
-        ahead = matrix(way)
-        length = now / (way * ahead).sum()
-        found, residual = found + length * way, residual - length * ahead
-        eased_residual = eased(residual)
-        before, now = now, (residual * eased_residual).sum()
-        way = eased_residual + now / before * way
-    return found
+    return conjugate_gradients(bent, eased, slope, _CONJUGATE, absolute=1e-20)

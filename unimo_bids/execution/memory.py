@@ -31,9 +31,9 @@ def _of_control_groups(root: Path) -> Iterator[int]:
             continue
         for top in tops:
             group = top / path.lstrip("/")
-            for folder in (group, *group.parents):
-                if folder.is_relative_to(top):
-                    yield from (int(said) for said in _lines(folder / name) if said.isdecimal())
+            folders = [one for one in (group, *group.parents) if one.is_relative_to(top)]
+            lines = (line for folder in folders for line in _lines(folder / name))
+            yield from (int(line) for line in lines if line.isdecimal())
 
 
 def _of_slurm(environment: Mapping[str, str]) -> Iterator[int]:

@@ -64,13 +64,13 @@ def load_plugin(path: str | Path) -> PluginChoice:
 def make_plugin(choice: PluginChoice, args: dict[str, Any]) -> Any:
     """Build a plugin that records its failures; the arguments of its choice win."""
     try:
-        return _made(choice, args | choice.args)
+        return _plugin(choice, args | choice.args)
     except (TypeError, ValueError) as error:
         finding = f"its plugin_args do not suit {choice.name} ({error})"
         raise InputError("--use-plugin", finding, _REMEDY) from error
 
 
-def _made(choice: PluginChoice, given: dict[str, Any]) -> Any:
+def _plugin(choice: PluginChoice, given: dict[str, Any]) -> Any:
     if choice.local:
         from unimo_bids.execution.multiproc import RobustMultiProcPlugin
 

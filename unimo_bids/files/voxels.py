@@ -58,7 +58,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 @dataclass(frozen=True)
 class Stored:
-    """Values ``(X, Y, Z, T)`` of a file, and how many of them had to be set to signal 0."""
+    """Values ``(X, Y, Z, T)`` of a file; `broken` of them were set to signal 0."""
 
     data: npt.NDArray[Any]
     slope: float
@@ -129,7 +129,7 @@ def read_frames(
 
 
 def _overflows(dtype: np.dtype[Any], slope: float, intercept: float) -> bool:
-    """Whether scaled integers may be larger than can be."""
+    """Whether scaled integers may exceed `LARGEST`."""
     if dtype.kind not in "iu":
         return False
     limits = np.iinfo(dtype)
@@ -137,7 +137,7 @@ def _overflows(dtype: np.dtype[Any], slope: float, intercept: float) -> bool:
 
 
 def _fill(stream: BinaryIO, target: memoryview) -> int:
-    """Fill a buffer from a stream by small chunks; how many bytes there were."""
+    """Fill a buffer from a stream by small chunks; returns how many bytes were read."""
     done = 0
     while done < len(target):
         chunk = stream.read(min(_CHUNK_BYTES, len(target) - done))
@@ -171,5 +171,5 @@ def _size_lie(path: Path, shape: tuple[int, ...], claimed: int, found: int | Non
 
 
 def extent(shape: tuple[int, ...]) -> str:
-    """Say a shape."""
+    """Format a shape."""
     return " × ".join(str(n) for n in shape)

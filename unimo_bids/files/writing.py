@@ -123,7 +123,7 @@ def write_volume(
 
 
 def _place(header: Nifti1Header, shape: tuple[int, ...], grid: Grid, code: int) -> None:
-    """Put an image on another grid, in the same space or that of a code."""
+    """Set the grid of an image, and its space: the same, or that of a NIfTI code."""
     code = code or int(header["sform_code"]) or int(header["qform_code"]) or 1
     header.set_data_shape(shape)
     header.set_sform(grid.affine.numpy(), code)

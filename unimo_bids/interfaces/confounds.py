@@ -55,9 +55,9 @@ class WriteConfounds(SimpleInterface):
         from unimo_bids.qc.columns import describe_columns
         from unimo_bids.qc.confounds import (
             ConfoundSettings,
-            around,
             auto_fd_radius,
             confounds_table,
+            steps_beside,
         )
         from unimo_bids.qc.dvars import series_signals
         from unimo_bids.qc.framewise import framewise_displacement
@@ -77,7 +77,7 @@ class WriteConfounds(SimpleInterface):
         radius = inputs.fd_radius or auto_fd_radius(inputs.brain_radius)
         settings = ConfoundSettings(radius, inputs.fd_threshold, inputs.dvars_threshold)
         remaining = framewise_displacement(residual.poses, residual.center, radius)
-        remaining[around(motion.status == "lost")] = np.nan
+        remaining[steps_beside(motion.status == "lost")] = np.nan
         table = confounds_table(
             motion.poses,
             motion.covariance,

@@ -84,7 +84,7 @@ class SeekDistortion(SimpleInterface):
         return runtime
 
     def _field_map(self) -> tuple[FieldMap | None, str]:
-        """What was measured, if it can be read; if not, why, as frames can do without."""
+        """Read the measured field map; if that fails, return why, as it is not required."""
         from unimo_bids.errors import InputError
         from unimo_bids.pipeline.field_maps import read_field_map
         from unimo_bids.pipeline.measured_field import MeasuredField

@@ -74,10 +74,10 @@ class DrawRun(SimpleInterface):
         import numpy as np
 
         from unimo_bids.files.tables import read_columns
-        from unimo_bids.interfaces.results import given, read_motion, read_slices
+        from unimo_bids.interfaces.results import read_motion, read_slices, value_or_none
         from unimo_bids.motion.quality import warnings_of
         from unimo_bids.pipeline.summary import run_numbers, still_moving
-        from unimo_bids.qc.confounds import MOTION_NAMES, around, largest_move
+        from unimo_bids.qc.confounds import MOTION_NAMES, largest_move, steps_beside
         from unimo_bids.reports.drawing import draw_run, read_image
         from unimo_bids.reports.record import RunRecord
 
@@ -85,7 +85,7 @@ class DrawRun(SimpleInterface):
         motion, columns = read_motion(inputs.motion), read_columns(inputs.confounds)
         before = columns["framewise_displacement"]
         lost = motion.status == "lost"
-        before[around(lost)] = np.nan
+        before[steps_beside(lost)] = np.nan
         after = columns["framewise_displacement_corrected"]
         move = largest_move(motion.poses, motion.center, inputs.fd_radius, lost)
         mask, affine, _ = read_image(inputs.mask)
@@ -122,8 +122,8 @@ class DrawRun(SimpleInterface):
             reference=motion.reference,
             candidates=candidates,
             chosen=chosen,
-            reference_volume=given(inputs.reference_volume),
-            motion_mask=given(inputs.motion_mask),
+            reference_volume=value_or_none(inputs.reference_volume),
+            motion_mask=value_or_none(inputs.motion_mask),
             facts={**inputs.facts, **self._facts(motion), "Largest move": str(move or "n/a")},
             warnings=[
                 *inputs.known_warnings,
@@ -216,7 +216,7 @@ def _brightness(about: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _candidates(about: Mapping[str, Any]) -> tuple[list[Candidate], bool]:
-    """Places to show, where the brain is in doubt or another likely, and if the first is it."""
+    """Places to show if the brain is in doubt or another likely; whether the first was chosen."""
     from unimo_bids.brain.advice import runners_up
     from unimo_bids.brain.mask import Candidate
     from unimo_bids.brain.thresholds import ADVICE

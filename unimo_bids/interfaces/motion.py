@@ -14,7 +14,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from unimo_bids.interfaces.results import OnDevice, given
+from unimo_bids.interfaces.results import OnDevice, value_or_none
 from unimo_bids.words import Fusion, TrackerName
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class TrackHead(SimpleInterface):
         from unimo_bids.interfaces.results import write_arrays
         from unimo_bids.pipeline.steps import track
 
-        head, settings = _given(self.inputs)
+        head, settings = _registration_inputs(self.inputs)
         device = torch_device(self.inputs.device)
         tracking = track(head, self.inputs.reference, settings=settings, device=device)
         self._results["tracking"] = write_arrays(Path(runtime.cwd) / "tracking.npz", tracking)
@@ -86,7 +86,7 @@ class EstimateMotion(SimpleInterface):
         from unimo_bids.pipeline.steps import estimate, still
 
         here, inputs, results = Path(runtime.cwd), self.inputs, self._results
-        head, settings = _given(inputs)
+        head, settings = _registration_inputs(inputs)
         device, reference = torch_device(inputs.device), inputs.reference
         tracked = isdefined(inputs.tracking)
         tracking = read_tracking(inputs.tracking) if tracked else still(head, reference)
@@ -99,13 +99,13 @@ class EstimateMotion(SimpleInterface):
         return runtime
 
 
-def _given(inputs: Any) -> tuple[Head, MotionSettings]:
-    """What is registered, and how."""
+def _registration_inputs(inputs: Any) -> tuple[Head, MotionSettings]:
+    """Arguments of the estimation: series, reference, mask and options."""
     from unimo_bids.files.mapped import open_series
     from unimo_bids.motion.settings import MotionSettings
     from unimo_bids.pipeline.steps import read_head
 
-    files = map(given, (inputs.mask, inputs.reference_file))
+    files = map(value_or_none, (inputs.mask, inputs.reference_file))
     settings = MotionSettings(fusion=inputs.fusion, refine=inputs.refine, tracker=inputs.tracker)
     return read_head(open_series(inputs.in_file), *files), settings
 

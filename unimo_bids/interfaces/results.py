@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 
 class OnDevice(BaseInterfaceInputSpec):
-    """Inputs of what can be computed on a GPU."""
+    """Inputs of steps that can use a GPU."""
 
     device = traits.Str("auto", usedefault=True, desc="auto, cpu, cuda or cuda:i")
     use_gpu = traits.Bool(False, usedefault=True, desc="takes a GPU slot")
 
 
-def given(value: Any) -> Any:
-    """Value of an input; None where nothing was given."""
+def value_or_none(value: Any) -> Any:
+    """Value of an input; None if it was not set."""
     return value if isdefined(value) else None
 
 
 def device_name(device: str) -> str:
-    """What readers call a device."""
+    """Name of a device, for readers of the report."""
     import torch
 
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
 
 
 def write_arrays(path: Path, result: Tracking | MotionEstimate | SliceResult) -> str:
-    """Keep a result of the library, but what is None; the path as nipype wants it."""
+    """Save the fields of a result that are not None; returns the path as a string."""
     from unimo_bids.files import arrays
 
     known = {name: one for name, one in asdict(result).items() if one is not None}
@@ -45,7 +45,7 @@ def write_arrays(path: Path, result: Tracking | MotionEstimate | SliceResult) ->
 
 
 def write_motion(folder: Path, motion: MotionEstimate) -> dict[str, str]:
-    """Keep an estimate, and its poses as other programs read them; the outputs by their names."""
+    """Save an estimate, and its poses in ITK format; returns outputs by name."""
     from unimo_bids.files.transforms import write_itk
 
     transforms = folder / "transforms.txt"
@@ -54,7 +54,7 @@ def write_motion(folder: Path, motion: MotionEstimate) -> dict[str, str]:
 
 
 def read_tracking(path: str) -> Tracking:
-    """Read what TrackHead left."""
+    """Read the output of TrackHead."""
     from unimo_bids.motion.estimate import Tracking
 
     arrays = _arrays(path)
@@ -62,21 +62,21 @@ def read_tracking(path: str) -> Tracking:
 
 
 def read_motion(path: str) -> MotionEstimate:
-    """Read what EstimateMotion left."""
+    """Read the output of EstimateMotion."""
     from unimo_bids.motion.estimate import MotionEstimate
 
     return MotionEstimate(**_arrays(path))
 
 
 def read_slices(path: Any) -> SliceResult | None:
-    """Read what FollowSlices left; None where that input is not given."""
+    """Read the output of FollowSlices; None if the input is not value_or_none."""
     from unimo_bids.pipeline.rebuilt import SliceResult
 
     return SliceResult(**_arrays(path)) if isdefined(path) else None
 
 
 def read_distortion(path: Any) -> Distortion | None:
-    """Read what SeekDistortion left; None where that input is not given."""
+    """Read the output of SeekDistortion; None if the input is not value_or_none."""
     from unimo_bids.deformation.epi import Distortion
     from unimo_bids.files.fields import read_shift_field
 

@@ -20,7 +20,7 @@ from unimo_bids.words import Interpolation
 
 
 class ResampleInput(OnDevice):
-    """What is resampled, and through what."""
+    """Series to resample, and the poses, slices and fields to do it by."""
 
     in_files = InputMultiObject(
         File(), mandatory=True, desc="raw series by echo, or what PrepareRun kept of them"

@@ -67,13 +67,13 @@ class SaveDerivatives(SimpleInterface):
 
     @property
     def always_run(self) -> bool:
-        """Whether something is not there, or not as it was written: someone may have removed it."""
+        """Whether any file is missing or changed since it was written."""
         given = {name for name, value in self.inputs.get().items() if isdefined(value)}
         if not set(self.inputs.get()) <= given | _NOT_ALWAYS:
             return True
         copies, texts = self._contents()
         return (
-            not all(_same(source, path) for path, source in copies.items())
+            not all(_is_copy(source, path) for path, source in copies.items())
             or not all(_holds(path, text) for path, text in texts.items())
             or bool(self._outdated(copies))
         )
@@ -96,7 +96,7 @@ class SaveDerivatives(SimpleInterface):
         return runtime
 
     def _contents(self) -> tuple[dict[Path, str], dict[Path, str]]:
-        """Files to copy, by their places and in order; and texts to write."""
+        """Files to copy, by destination and in order, and texts to write."""
         from unimo_bids.bids.anatomy import find_anatomy
         from unimo_bids.bids.names import participant_folder, run_names, sidecar
         from unimo_bids.bids.sidecars import (
@@ -161,7 +161,7 @@ class SaveDerivatives(SimpleInterface):
         return {out / path: source for path, source in copies.items()}, texts
 
     def _about_motion(self) -> dict[str, Any]:
-        """What the poses are relative to, and whether they are under a field."""
+        """Reference of the poses, and whether a distortion field goes with them."""
         about = dict(self.inputs.about_distortion)
         return {**self.inputs.about_motion, **({"Distortion": about} if about else {})}
 
@@ -219,11 +219,11 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def _copy(source: str, path: Path) -> None:
-    """Copy a file with its time, by which it is known again; an image is opened before."""
+    """Copy a file with its time, by which the copy is recognised; images are checked first."""
     from unimo_bids.files.reopening import check_image
     from unimo_bids.files.staging import atomic
 
-    if _same(source, path):
+    if _is_copy(source, path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
@@ -234,8 +234,8 @@ def _copy(source: str, path: Path) -> None:
         os.utime(temporary, ns=(known.st_atime_ns, known.st_mtime_ns))
 
 
-def _same(source: str, path: Path) -> bool:
-    """Whether a file is the copy that was made of another: as large and as old."""
+def _is_copy(source: str, path: Path) -> bool:
+    """Whether a file is the copy made of another: of the same size and time."""
     try:
         there, known = path.stat(), Path(source).stat()
     except OSError:

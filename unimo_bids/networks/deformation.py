@@ -116,7 +116,7 @@ class DeformationNetwork(nn.Module):
         return (there - back) / 2
 
     def one_way(self, seen: Seen) -> Tensor:
-        """As the volumes come: what training sees."""
+        """Velocities for one order of the volumes, as in training."""
         x = self.enter(seen.channels)
         x = self.down[0](torch.cat([avg_pool3d(x, 2), seen.steps.flatten(1, 2)], dim=1))
         middle = self.down[1](avg_pool3d(x, 2, ceil_mode=True))
@@ -129,7 +129,7 @@ class DeformationNetwork(nn.Module):
     def velocity(
         self, fixed: Tensor, moving: Tensor, window: Window, masks: Tensor | None = None
     ) -> Tensor:
-        """For `deformation.matching.register`, of volumes of the window's grid.
+        """Start of `deformation.matching.register`, from volumes on the window's grid.
 
         Parameters
         ----------

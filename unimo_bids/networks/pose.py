@@ -53,7 +53,7 @@ class _Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Sums up volumes in key points and vectors.
+    """Turns volumes into key points and vectors.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from unimo_bids.brain.place import check_place
 from unimo_bids.brain.run import SeriesBrain, find_series_brain
-from unimo_bids.deformation.epi import Distortion
 from unimo_bids.devices import torch_device
 from unimo_bids.errors import InputError
 from unimo_bids.files.arrays import write_array
@@ -61,9 +60,6 @@ from unimo_bids.words import (
     TrackerName,
 )
 
-if TYPE_CHECKING:
-    from unimo_bids.spaces.templates import Template
-
 _BRAIN_SHARE = 0.2  # of the estimation
 _ESTIMATION_SHARE = 0.75  # of the time; the rest is resampling and writing
 _MANY_FRAMES = 200  # of fewer, threads save less than they cost
@@ -90,7 +86,7 @@ _DISTORTION_SUFFIXES = {"distortion": "_distortion.json", "shift": "_shift.nii.g
 
 @dataclass(frozen=True)
 class Options:
-    """All that a correction depends on."""
+    """Options of `unimo-correct`, which explains them."""
 
     input: Path
     out_dir: Path
@@ -121,7 +117,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Corrected:
-    """A raw series, and what is known of it once it is corrected.
+    """A raw series, and the results of its correction.
 
     Columns are those of ``*_motion.tsv``, the summary that of ``*_summary.json``; paths are those
     of the outputs.
@@ -174,20 +170,23 @@ def correct_file(
             bent = seek_distortion(series, motion, options.deformation, axis)
             motion = bent.motion
         distortion = None if bent is None else bent.distortion
+        how: dict[str, Any] = {
+            "distortion": distortion,
+            "interpolation": options.interpolation,
+            "device": device,
+        }
         non_steady = non_steady_frames(series)
         evenly = partial(in_time, even, series, non_steady)
         comparison = write_corrected(
             places["corrected"],
             series,
             motion,
-            distortion=distortion,
             non_steady=non_steady,
-            interpolation=options.interpolation,
-            device=device,
             progress=lambda share: report(
                 _ESTIMATION_SHARE + (1 - _ESTIMATION_SHARE) * share, "correcting"
             ),
             then=evenly(moving(motion.poses, distortion)),
+            **how,
         )
         columns = motion_columns(motion, comparison, options.fd_radius)
         summary = _about_call(options, device)
@@ -199,9 +198,9 @@ def correct_file(
         summary["warnings"] += unfollowed + uneven
         summary |= {} if even is None else {"in_time": about_time(even)}
         if templates:
-            carried = _write_spaces(
-                options, templates, series, motion, distortion, brain, device, places, evenly
-            )
+            mask = motion.mask if brain is None else brain.brain.probability
+            carried = carry(templates, options.output_spaces, motion, mask, series.grid, device)
+            _write_spaces(carried, series, motion, places, evenly, how)
             summary["spaces"] = {str(one.space): one.facts() for one in carried}
             summary["warnings"] += [warning for one in carried for warning in one.warnings]
         if bent is not None:
@@ -223,7 +222,7 @@ def correct_file(
 
 
 def _is_made(key: str, summary: Mapping[str, Any]) -> bool:
-    """Whether an output comes out, of those about slices and distortion."""
+    """Whether an output is written; those about slices and distortion only if they were used."""
     if key in _DISTORTION_SUFFIXES:
         return bool(summary["distortion"]["corrected"])
     if key not in _SLICE_SUFFIXES:
@@ -274,7 +273,7 @@ def _output_paths(options: Options, drawn: bool) -> dict[str, Path]:
 def _estimate(
     series: Series, options: Options, device: str, report: Report
 ) -> tuple[MotionEstimate, SeriesBrain | None]:
-    """Motion, and the brain that it rests on, if one was looked for."""
+    """Estimate motion; also returns the brain, if it was searched for."""
     reference = options.reference
     if reference != "auto":
         check_reference(series, reference)
@@ -290,7 +289,7 @@ def _estimate(
             method=options.brain_extraction,
             population=options.population,
             place=options.brain_center,
-            # the network reads the shape of every frame's
+            # the network reads the shape of every frame's brain
             follow=not options.refine or options.tracker == "spaer",
             device=device,
             progress=lambda share: report(_ESTIMATION_SHARE * begun * share, "finding the brain"),
@@ -306,33 +305,20 @@ def _estimate(
 
 
 def _write_spaces(
-    options: Options,
-    templates: Sequence[Template],
+    carried: Sequence[Carried],
     series: Series,
     motion: MotionEstimate,
-    distortion: Distortion | None,
-    brain: SeriesBrain | None,
-    device: str,
     places: Mapping[str, Path],
     evenly: Callable[..., Then | None],
-) -> list[Carried]:
-    """Carry a series to standard spaces, and write it there."""
-    mask = motion.mask if brain is None else brain.brain.probability
-    found = carry(templates, options.output_spaces, motion, mask, series.grid, device)
-    for one in found:
+    how: Mapping[str, Any],
+) -> None:
+    """Write a series that was carried to standard spaces; `how` it is resampled."""
+    then = moving(motion.poses, how["distortion"])
+    for one in carried:
         corrected, *images = (places[f"{one.space}:{what}"] for what in (*_IN_SPACE, "transform"))
-        write_carried(
-            series,
-            motion,
-            one,
-            corrected,
-            distortion=distortion,
-            interpolation=options.interpolation,
-            device=device,
-            then=evenly(moving(motion.poses, distortion), one.grid, one.pose.warp),
-        )
+        onto = evenly(then, one.grid, one.pose.warp)
+        write_carried(series, motion, one, corrected, then=onto, **how)
         write_images(series, one, *images)
-    return found
 
 
 def _about_call(options: Options, device: str) -> dict[str, Any]:
@@ -344,7 +330,7 @@ def _about_call(options: Options, device: str) -> dict[str, Any]:
 
 
 def _write(done: Corrected, places: Mapping[str, Path], draw: Draw | None, started: float) -> None:
-    """Write all that has not been, the summary last; open all images once more."""
+    """Write what has not been written yet, the summary last; open all images once more."""
     series, motion = done.series, done.estimate
     write_itk(places["transforms"], motion.poses)
     write_array(places["poses"], motion.poses)

@@ -26,7 +26,7 @@ UNDER_SLICES = (
 
 
 def phase_encode_axis(series: Series, how: Deformation, given: str | None) -> int | None:
-    """Axis of the grid, as given, of the JSON file beside the series, or of its header.
+    """Phase-encode axis of the grid: as given, else from the JSON file or the header.
 
     None where it is not known, or not wanted; refused if it has to be known.
     """
@@ -58,7 +58,7 @@ def seek_distortion(
     axis: int | None,
     field_map: FieldMap | None = None,
 ) -> Bent:
-    """What bends the head along the phase-encode axis, if that is known."""
+    """Look for distortion along the phase-encode axis, if that is known."""
     from unimo_bids.motion.distortion.estimation import (  # few calls need it
         Bent,
         estimate_distortion,
@@ -71,7 +71,7 @@ def seek_distortion(
 
 
 def about_distortion(bent: Bent) -> dict[str, Any]:
-    """What is to be said in the summary."""
+    """Entry of the summary."""
     said: dict[str, Any] = {"finding": bent.finding, "corrected": bent.distortion is not None}
     if bent.measured:
         said["field_map"] = True

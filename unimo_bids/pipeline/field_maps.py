@@ -20,7 +20,7 @@ _BRIGHT, _DARK = 0.98, 0.1
 
 
 def read_field_map(measured: MeasuredField) -> FieldMap:
-    """Read a field; of several volumes in a file, the mean."""
+    """Read a field map; several volumes in a file are averaged."""
     from unimo_bids.deformation.field_map import FieldMap
     from unimo_bids.deformation.phase import unwrapped
 
@@ -49,7 +49,7 @@ def _signal(path: Path, image: Series) -> Float32:
 
 
 def _phase(paths: tuple[Path, ...], image: Series) -> tuple[np.ndarray, str]:
-    """Phase between two echoes within ±π, ``(X, Y, Z)``, and what was taken for a full circle."""
+    """Phase between two echoes within ±π, ``(X, Y, Z)``, and the stored range taken for 2π."""
     from unimo_bids.deformation.phase import circle_of, wrapped
 
     phases, circles = [], []

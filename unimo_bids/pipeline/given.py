@@ -17,7 +17,7 @@ from unimo_bids.qc.confounds import covariance_of_table
 
 
 def motion_facts(motion: MotionEstimate) -> dict[str, Any]:
-    """What poses are relative to and what was decided, as the sidecar of the transforms has it."""
+    """Reference and decisions of a motion estimate, for the sidecar of its transforms."""
     return {
         "ReferenceFrame": motion.reference,
         "Center": [float(x) for x in motion.center],

@@ -25,7 +25,7 @@ _FEWEST = 5  # frames, as fMRIPrep has it: a spline through fewer is none
 def even_times(
     about: Mapping[str, Any] | Path | None, series: Series, share: float | None
 ) -> tuple[EvenTimes | None, list[str]]:
-    """What interpolates frames in time, if that was asked for, and why it cannot be.
+    """Interpolator of frames in time, if that was asked for, or warnings why it cannot be done.
 
     `about`: what sidecars say of slices, or the sidecar.
     """
@@ -47,7 +47,7 @@ def even_times(
 
 
 def about_time(even: EvenTimes) -> dict[str, Any]:
-    """What is said of frames that were interpolated, as BIDS has it."""
+    """Fields of BIDS that describe interpolated frames."""
     return {"SliceTimingCorrected": True, "StartTime": even.moment}
 
 
@@ -59,7 +59,7 @@ def in_time(
     onto: Grid | None = None,
     space: Warp | None = None,
 ) -> Then | None:
-    """Interpolation in time, for `correction.write_corrected` and in a space; None for none.
+    """Interpolation in time, as the argument `then` of `write_corrected`; None for none.
 
     `warps`: reference → volume, of each frame.
     """

@@ -10,7 +10,7 @@ from unimo_bids.words import FieldMapKind
 
 @dataclass(frozen=True)
 class MeasuredField:
-    """Files of one field.
+    """Files of one field map.
 
     Attributes
     ----------
@@ -38,5 +38,5 @@ class MeasuredField:
 
     @property
     def files(self) -> set[Path]:
-        """All that is read."""
+        """All files that are read."""
         return {*self.paths, *self.sidecars, *([self.magnitude] if self.magnitude else [])}

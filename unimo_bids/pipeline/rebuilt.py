@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class SliceResult:
-    """What later steps need to know of T frames of S slices.
+    """What later steps need of T frames of S slices.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class SliceResult:
 
     @property
     def excitation(self) -> Excitation | None:
-        """What spin history depends on; None where it is not looked at."""
+        """Parameters of spin history; None if it is ignored."""
         known = np.isfinite(self.flip_angle)
         return Excitation(self.flip_angle, self.t1, self.repetition_time) if known else None
 
@@ -79,7 +79,7 @@ class SliceResult:
         *,
         receive: bool = False,
     ) -> SliceResult:
-        """From the estimates by slices and by frames."""
+        """Combine the estimates by slices and by frames."""
         about = {} if excitation is None else asdict(excitation)
         return cls(
             slices.times.axis,
@@ -96,7 +96,7 @@ class SliceResult:
 
 
 class Rebuilt:
-    """Frames made from slices; on the way, how well these covered them, and how bright they are.
+    """Frames made from slices, with the coverage and brightness found on the way.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class Rebuilt:
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Frames ``(X, Y, Z)``, one after the other."""
         untouched = self._slices.excitation is None and not self._slices.receive
-        return self._from_slices() if untouched else self._evened()
+        return self._from_slices() if untouched else self._evenly_bright()
 
     def _from_slices(self) -> Iterator[NDArray[np.float32]]:
         for t, (frame, covered) in enumerate(self._made):
@@ -147,8 +147,8 @@ class Rebuilt:
                 self.coverage[..., t] = np.rint(100 * covered)
             yield frame
 
-    def _evened(self) -> Iterator[NDArray[np.float32]]:
-        """The same without what motion did to brightness; that asks for all frames."""
+    def _evenly_bright(self) -> Iterator[NDArray[np.float32]]:
+        """The frames without changes of brightness by motion; this needs all frames at once."""
         weights = self._head_weights()
         inside = weights > IN_HEAD
         onto = self._onto or self._grid
@@ -174,7 +174,7 @@ class Rebuilt:
         weights: NDArray[np.float32],
         excitation: Excitation,
     ) -> None:
-        """Take spin history from a signal ``(T, N)``, if it is worth that."""
+        """Remove spin history from a signal ``(T, N)``, if it explains unseen frames."""
         from unimo_bids.motion.slices.brightness import fit_history
 
         slices, head = self._slices, torch.from_numpy(self._head)
@@ -196,7 +196,7 @@ class Rebuilt:
     def _without_receive(
         self, signal: NDArray[np.float32], places: Tensor, weights: NDArray[np.float32]
     ) -> None:
-        """Take the change of the coils' gain from a signal ``(T, N)``, if it is worth that."""
+        """Remove changes of the coils' gain from a signal, if they explain unseen frames."""
         from unimo_bids.motion.slices.receive import chosen_places, fit_receive
 
         warps = self._slices.warps(self._grid)
@@ -227,7 +227,7 @@ class Rebuilt:
         ).numpy()
 
     def about_brightness(self) -> dict[str, dict[str, Any]]:
-        """What was found of spin history and the coils' gain, as JSON can hold it, if known."""
+        """Findings about spin history and the coils' gain, as JSON can hold them."""
         about: dict[str, dict[str, Any]] = {}
         excitation, history, receive = self._slices.excitation, self.history, self.receive
         if history is not None and excitation is not None:

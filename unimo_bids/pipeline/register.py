@@ -24,7 +24,7 @@ from unimo_bids.files.series import Series, read_mask, read_series
 from unimo_bids.files.staging import check_free
 from unimo_bids.files.transforms import write_itk
 from unimo_bids.files.writing import write_volume
-from unimo_bids.qc.confounds import MOTION_NAMES
+from unimo_bids.qc.confounds import ROTATIONS_FIRST
 from unimo_bids.registration.pair import PairPose, register_volumes
 from unimo_bids.registration.sides import make_side
 from unimo_bids.spaces.deformation import Deformation, find_deformation
@@ -72,7 +72,7 @@ class Side:
 class Registered:
     """Two volumes, the pose between them, and the outputs.
 
-    What bends the fixed volume before the pose is None where that was not asked for.
+    `bent` deforms the fixed volume before the pose; None if that was not asked for.
     """
 
     fixed: Side
@@ -83,7 +83,7 @@ class Registered:
 
     @property
     def warp(self) -> Warp:
-        """Fixed → moving."""
+        """Transform from fixed to moving."""
         pose = Rigid(torch.from_numpy(self.pair.pose))
         field = None if self.bent is None else self.bent.field
         return pose if field is None else Composed(field, pose)
@@ -118,10 +118,9 @@ class Registered:
         pair, deviations = self.pair, None
         if pair.covariance is not None:
             sd = np.sqrt(np.diag(pair.covariance))
-            names = [*MOTION_NAMES[3:], *MOTION_NAMES[:3]]  # rotation comes first
             deviations = {
                 name: round(float(value), 6) if np.isfinite(value) else None
-                for name, value in zip(names, sd, strict=True)
+                for name, value in zip(ROTATIONS_FIRST, sd, strict=True)
             }
         return {
             "version": version("unimo-bids"),

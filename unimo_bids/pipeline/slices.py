@@ -51,7 +51,7 @@ def read_slice_times(path: Path, series: Series) -> SliceTimes:
 def slices_to_follow(
     sidecar: Path | None, series: Series, mode: Slices, intensity_correction: bool
 ) -> tuple[SliceTimes | None, Excitation | None, list[str]]:
-    """When slices were acquired and how they were excited, and why they cannot be followed."""
+    """Times and excitation of slices, and warnings where slices cannot be followed."""
     if sidecar is None or mode == "off":
         return None, None, []
     try:
@@ -66,7 +66,7 @@ def slices_to_follow(
 def series_slice_times(
     metadata: Mapping[str, Any], series: Series, repetition_time: float | None
 ) -> SliceTimes:
-    """Slice times of a series, by metadata and header; a `ValueError` where they cannot be."""
+    """Slice times of a series, from metadata and header; `ValueError` if they are impossible."""
     header_axis = series.header.get_dim_info()[2]
     return slice_times(metadata, series.shape, repetition_time, header_axis)
 
@@ -86,7 +86,7 @@ def write_slices(
     evenly: Callable[[Sequence[Warp]], Then | None] = lambda _warps: None,
     receive: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Estimate where slices were; write them, the frames they make and their coverage.
+    """Estimate the poses of slices; write them, the frames made of them, and their coverage.
 
     Returns what is to be said in the summary, and warnings.
 
@@ -135,14 +135,14 @@ def write_slices(
 
 
 def order_warnings(slices: SliceMotion) -> list[str]:
-    """Say in which order slices would be better explained, if there is one."""
+    """Warn if another order of the slices would explain them better."""
     return [_OTHER_ORDER.format(slices.other_order)] if slices.other_order else []
 
 
 def excitation_of(
     metadata: Mapping[str, Any], repetition_time: float
 ) -> tuple[Excitation | None, list[str]]:
-    """What spin history depends on, by ``FlipAngle`` and ``MagneticFieldStrength``; or why not."""
+    """Parameters of spin history from ``FlipAngle`` and ``MagneticFieldStrength``, or why none."""
     angle, field = (metadata.get(name) for name in ("FlipAngle", "MagneticFieldStrength"))
     if not isinstance(angle, int | float) or not 0 < angle <= _LARGEST_FLIP:
         return None, ["Spin history was not looked at: no FlipAngle of up to 90 degrees is known."]

@@ -95,7 +95,7 @@ def read_templates(
     age: float | None = None,
     anatomy: Anatomy | None = None,
 ) -> list[Template]:
-    """Read the templates of spaces by name, and those of one's own files."""
+    """Read the templates of named spaces, and those given as files."""
     if not (spaces or own):  # most calls: spared the import
         return []
     from unimo_bids.spaces.templates import anatomy_template, named_template, own_template
@@ -124,7 +124,7 @@ def carry(
     device: str,
     anatomy: Anatomy | None = None,
 ) -> list[Carried]:
-    """Find a run's way to all its spaces, and make its image and mask there.
+    """Register a run to all its spaces, and resample its image and mask there.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ def write_carried(
 
 
 def write_images(series: Series, carried: Carried, boldref: Path, mask: Path, xfm: Path) -> None:
-    """Write the run's image and mask in a standard space, and what carries images there."""
+    """Write the run's image and mask in a standard space, and the transform to it."""
     for path, volume in ((boldref, carried.boldref), (mask, carried.mask.astype(np.uint8))):
         write_volume(path, volume, series, carried.grid, carried.template.code)
     # ITK resamples by where points of the wanted space are in the image, as poses do

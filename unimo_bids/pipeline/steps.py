@@ -40,7 +40,7 @@ _COUNTED = (
 def read_echoes(
     paths: Sequence[str | Path], keep: Callable[[Series], None] = lambda _echo: None
 ) -> tuple[Series, list[str]]:
-    """Read the first echo, and check all; what was repaired, a sentence each.
+    """Read the first echo and check all; also returns what was repaired, a sentence each.
 
     `keep`: given every echo, one after the other: only the first stays in memory.
     """
@@ -80,7 +80,7 @@ def check_reference(series: Series, frame: int) -> None:
 
 
 def choose_reference(series: Series, wanted: int | Literal["auto"] = "auto") -> int:
-    """Frame that poses are relative to: the one that is wanted, or a still one."""
+    """Frame that poses are relative to: the one asked for, or a still one."""
     if wanted != "auto":
         check_reference(series, wanted)
         return wanted
@@ -106,7 +106,7 @@ def read_brain(
 
 
 def brain_facts(brain: BrainMask) -> dict[str, Any]:
-    """How a brain was found and what else may be it, as JSON can hold it."""
+    """How a brain was found, and other candidates, as JSON can hold them."""
     sure = confidence(brain)
     return {
         "method": brain.method,
@@ -125,7 +125,7 @@ def brain_facts(brain: BrainMask) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Head:
-    """A series, and what in it moves as the head does.
+    """A series, the mask of what moves with the head, and a reference scanned apart.
 
     Attributes
     ----------
@@ -146,11 +146,11 @@ class Head:
 
     @property
     def frames(self) -> Any:
-        """What is registered: a reference that was scanned apart comes just before frame 0."""
+        """Frames to register; a reference that was scanned apart comes before frame 0."""
         return self.series if self.apart is None else Preceded(self.apart, self.series)
 
     def refusing(self) -> contextlib.AbstractContextManager[None]:
-        """Name the file that is at fault where there is no motion to be estimated."""
+        """Turn failures of the estimation into refusals that name the file."""
         many = self.mask is not None and self.mask.ndim == 4
         return refusing(self.series.path, self.mask_file, many=many)
 
@@ -183,7 +183,7 @@ def track(
 
 
 def _timed(settings: MotionSettings | None, series: Series) -> MotionSettings:
-    """Settings that know how far the frames are apart."""
+    """Settings with the times of the frames."""
     settings, seconds = settings or MotionSettings(), series.repetition_time
     return settings if seconds is None else replace(settings, repetition_time=seconds)
 
@@ -227,5 +227,5 @@ def estimate(
 
 
 def still(head: Head, reference: int) -> Tracking:
-    """What to begin with where no motion is expected, as in a series that was corrected."""
+    """Identity poses, to begin with where no motion is expected, as after correction."""
     return Tracking.at_rest(head.frames.shape[3], reference if head.apart is None else 0)

@@ -16,11 +16,11 @@ from unimo_bids.motion.quality import STATUSES, warnings_of
 from unimo_bids.qc.confounds import (
     MOTION_NAMES,
     Move,
-    around,
     finite_parameters,
     finite_steps,
     largest_move,
     parameter_deviations,
+    steps_beside,
 )
 from unimo_bids.qc.framewise import framewise_displacement
 
@@ -35,7 +35,7 @@ def motion_columns(
     parameters = finite_parameters(poses, center, lost)
     parameters[lost] = np.nan
     displacement = finite_steps(framewise_displacement, poses, center, fd_radius, lost)
-    displacement[around(lost)] = np.nan
+    displacement[steps_beside(lost)] = np.nan
     deviations = parameter_deviations(poses, estimate.covariance, lost)
     return {
         "frame": np.arange(len(poses)),
@@ -56,7 +56,7 @@ def correction_summary(
     columns: Mapping[str, NDArray[Any]],
     fd_radius: float,
 ) -> dict[str, Any]:
-    """What came out, as JSON can hold it."""
+    """Results, as JSON can hold them."""
     status = np.asarray(estimate.status)
     counts = status.tolist()
     brain = np.asarray(estimate.mask) > 0.5
@@ -85,7 +85,7 @@ def correction_summary(
 
 
 def in_words(summary: Mapping[str, Any]) -> list[str]:
-    """Say in a few short phrases what came out."""
+    """Results in a few short phrases."""
     frames = ", ".join(f"{count} {word}" for word, count in summary["frames"].items() if count)
     fd, tsnr = summary["framewise_displacement_mm"], summary["tsnr_median"]
     phrases = [f"frames: {frames}"]

@@ -19,7 +19,7 @@ from unimo_bids.qc.thresholds import COVERAGE
 
 
 def described(text: str, units: str | None = None, **more: Any) -> dict[str, Any]:
-    """What a JSON sidecar says of a column; more as ``method="…"``."""
+    """Description of a column for a JSON sidecar; further fields as ``method="…"``."""
     about = {"Description": text} | ({} if units is None else {"Units": units})
     return about | {name.title(): value for name, value in more.items()}
 

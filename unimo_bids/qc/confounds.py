@@ -26,6 +26,7 @@ Bool = npt.NDArray[np.bool_]
 Table = dict[str, npt.NDArray[Any]]
 
 MOTION_NAMES = tuple(f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz")
+ROTATIONS_FIRST = MOTION_NAMES[3:] + MOTION_NAMES[:3]  # as parameters are inside the program
 CUTOFF_PERIOD_S = 128.0  # of the high-pass filter, as in SPM and fMRIPrep
 # What a step into or out of a lost frame is said to be at least. Nobody knows its length, but those
 # who leave frames out by displacement alone (nilearn, XCP-D) compare numbers, and NaN is never too
@@ -160,7 +161,7 @@ def confounds_table(
 
 
 def finite_parameters(poses: Float64, center: Float64, lost: Bool) -> Float64:
-    """Translations and rotations ``(T, 6)``; a lost frame has no say in those after it."""
+    """Translations and rotations ``(T, 6)``; a lost frame does not affect those after it."""
     parameters = np.empty((len(poses), 6))
     if not lost.all():
         parameters[~lost] = motion_parameters(poses[~lost], center)
@@ -182,13 +183,13 @@ def finite_steps(
     given that length, and like one into it `UNKNOWN_STEP_MM` at least.
     """
     step = _known_steps(measure, poses, center, radius, lost)
-    unknown = around(lost)
+    unknown = steps_beside(lost)
     step[unknown] = np.fmax(step[unknown], UNKNOWN_STEP_MM)
     step[0] = np.nan
     return step
 
 
-def around(lost: Bool) -> Bool:
+def steps_beside(lost: Bool) -> Bool:
     """Steps ``(T,)`` into and out of lost frames, whose length nobody knows."""
     return np.asarray(lost | np.concatenate([[False], lost[:-1]]))
 
@@ -241,7 +242,7 @@ def parameter_deviations(poses: Float64, covariance: Float64, lost: Bool) -> Flo
 
 
 def covariance_of_table(poses: Float64, table: Mapping[str, Float64]) -> Float64:
-    """Covariance of an estimate, as far as the table of its confounds tells, NaN where lost."""
+    """Covariance of an estimate from the standard deviations in its confounds, NaN where lost."""
     deviations = np.stack([table[f"{name}_sd"] for name in MOTION_NAMES], axis=1)
     return covariance_of_motion(poses, deviations[:, TRANSLATIONS_FIRST])  # swaps back as well
 
@@ -285,7 +286,7 @@ def _numbered(stem: str, columns: npt.NDArray[Any]) -> Table:
 def outlier_reasons(
     table: Mapping[str, npt.NDArray[Any]], settings: ConfoundSettings
 ) -> list[list[str]]:
-    """Why each frame is an outlier; nothing for one that is not."""
+    """Why each frame is an outlier; empty for one that is not."""
     rows = zip(
         table["framewise_displacement"], table["std_dvars"], table["motion_status"], strict=True
     )

@@ -22,7 +22,7 @@ _BLOCK_VALUES = 2**20
 
 @dataclass(frozen=True)
 class SeriesSignals:
-    """What each frame of a series says as a whole.
+    """One number per frame for each signal of the whole brain.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ def series_signals(
 
 
 def _quartiles(signal: Float64, shown: npt.NDArray[np.bool_]) -> tuple[Float64, Float64]:
-    """Upper and lower one of each row ``(V, T)``, of what was seen; the same where nothing was."""
+    """Upper and lower quartile of what was seen in each row ``(V, T)``; equal where nothing was."""
     if shown.all():
         upper, lower = np.percentile(signal, (75, 25), axis=1, method="lower")
         return upper, lower
@@ -125,7 +125,7 @@ def _quartiles(signal: Float64, shown: npt.NDArray[np.bool_]) -> tuple[Float64, 
 
 
 def _share_of_noise(frames: int) -> float:
-    """What part of the size of white noise is found in so many frames of it.
+    """Share of the standard deviation of white noise that is found in so many frames.
 
     Of N normal values the k-th in order is expected at ``Φ⁻¹((k - 3/8) / (N + 1/4))`` (Blom 1958),
     so the lower quartiles lie too near: 0.62 of 1.349 for 6 frames. The correlation of neighbours

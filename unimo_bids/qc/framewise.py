@@ -108,7 +108,7 @@ def framewise_displacement(
 
 
 def rms_displacement(poses: Float64, center: Float64, radius: float = SPHERE_RADIUS_MM) -> Float64:
-    """Root mean square of the way that the points of a ball go from frame to frame.
+    """Root mean square displacement of the points of a ball from frame to frame.
 
     Jenkinson 1999: with ``D_t = T_t - T_{t-1} = [A | b]`` and the ball about the centre c,
     ``rms² = radius²/5 tr(AᵀA) + |A c + b|²``. Exact for any turn.

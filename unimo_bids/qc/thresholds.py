@@ -23,7 +23,7 @@ class Steady:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a frame saw of the brain."""
+    """Share of the brain that a frame covers."""
 
     least: float = convention(0.9, "of the brain; what is missing is interpolated by no model")
 

@@ -36,7 +36,7 @@ class Rivals:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known about a pose when it has been found.
+    """Evidence for and against a pose that was found.
 
     Attributes
     ----------

@@ -78,7 +78,7 @@ def align_jointly(target: Target, sampled: Tensor, poses: Tensor) -> JointAlignm
     if len(poses) < _FEWEST:
         kept = torch.ones(len(poses), dtype=torch.bool, device=poses.device)
         return JointAlignment(poses, kept, torch.zeros(len(poses), 0, device=poses.device))
-    sampled = _evened(target, sampled, poses)
+    sampled = _evenly_bright(target, sampled, poses)
     count, kept = 0, torch.ones(len(poses), dtype=torch.bool, device=poses.device)
     for step, share in enumerate(_SHARES):
         more, among = _count_images(target, sampled, poses, share)
@@ -90,7 +90,7 @@ def align_jointly(target: Target, sampled: Tensor, poses: Tensor) -> JointAlignm
     return JointAlignment(rigid.orthonormalized(poses), kept, loadings)
 
 
-def _evened(target: Target, sampled: Tensor, poses: Tensor) -> Tensor:
+def _evenly_bright(target: Target, sampled: Tensor, poses: Tensor) -> Tensor:
     """Frames of more equal brightness: else images are those of the brightest few.
 
     The root of what would make them equal: that would make too much of the noise in dark ones.

@@ -45,7 +45,7 @@ _SAME = 0.01
 
 @dataclass(frozen=True)
 class PairPose:
-    """How one volume is carried onto another.
+    """Rigid transform from one volume to another, and how far it can be trusted.
 
     Attributes
     ----------
@@ -201,7 +201,7 @@ def _refined(a: Side, b: Side, starts: dict[str, Tensor], sure: bool) -> _Found:
         poses = torch.cat([poses, coarse.searched()])
         names += ["search"] * (len(poses) - len(names))
         found = [coarse.tried(poses, tissues=tissues) for tissues in (False, True)]
-    apart = [_apart(tried.poses, a.head) for tried in found]
+    apart = [_distinct(tried.poses, a.head) for tried in found]
     fine = [
         _fine(*even, tried.poses[rows], tissues=bool(tissues))
         for tissues, (tried, rows) in enumerate(zip(found, apart, strict=True))
@@ -218,7 +218,7 @@ def _refined(a: Side, b: Side, starts: dict[str, Tensor], sure: bool) -> _Found:
     return _Found(fit, names[apart[tissues][best]], stiff, last)
 
 
-def _apart(poses: Tensor, head: Region) -> list[int]:
+def _distinct(poses: Tensor, head: Region) -> list[int]:
     """Of poses ``(N, 4, 4)`` the first of each place: from all that are there one is refined."""
     chosen: list[int] = []
     for row, pose in enumerate(poses):
@@ -359,7 +359,7 @@ def _fine(
 
 
 def _images(side: Side, *, tissues: bool) -> Tensor:
-    """What stands for a volume, ``(J, X, Y, Z)``."""
+    """Images that represent a volume, ``(J, X, Y, Z)``."""
     if not tissues:
         return side.volume[None]
     smooth = side.level(0.5 * side.grid.widest).image(side.volume)

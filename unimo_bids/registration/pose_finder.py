@@ -34,7 +34,7 @@ WEIGHTS = "pose.safetensors"
 
 @dataclass(frozen=True)
 class Representation:
-    """A volume as the network knows it.
+    """A volume as the network represents it.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ def pose_network(device: str) -> PoseNetwork:
 
 
 class PoseFinder:
-    """Sums up volumes and compares them.
+    """Computes representations of volumes and compares them.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class PoseFinder:
         mask: Tensor | None,
         center: Tensor | None = None,
     ) -> Representation:
-        """Sum up a volume ``(X, Y, Z)``.
+        """Compute the representation of a volume ``(X, Y, Z)``.
 
         Parameters
         ----------

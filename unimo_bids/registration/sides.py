@@ -32,7 +32,7 @@ class Side:
     head: Region
 
     def around_head(self) -> Side:
-        """Without the voxels that are far from the head."""
+        """The side cropped to the surroundings of the head."""
         back = self.grid.to_index
         middle = rigid.transform(back, self.head.center.cpu()[None])[0]
         reach = REACH * self.head.radius * torch.linalg.norm(back[:3, :3], dim=1)
@@ -69,7 +69,7 @@ class Side:
         )
 
     def level(self, blur: float, *, cubic: bool = False, spacing: float = 0.0) -> Level:
-        """A resolution of its grid."""
+        """A resolution level of its grid."""
         return make_level(
             self.grid, blur=blur, spacing=spacing, cubic=cubic, device=self.volume.device
         )

@@ -9,18 +9,17 @@ import numpy as np
 from unimo_bids.files.staging import atomic
 from unimo_bids.pipeline.correct import Corrected
 from unimo_bids.pipeline.summary import in_words
-from unimo_bids.qc.confounds import MOTION_NAMES
+from unimo_bids.qc.confounds import ROTATIONS_FIRST
 from unimo_bids.reports.figures.correction import Correction, write_summary
 
 
 def draw_correction(path: Path, done: Corrected) -> None:
     """Draw what `unimo-correct` has done."""
     series, columns, comparison = done.series, done.columns, done.comparison
-    names = [*MOTION_NAMES[3:], *MOTION_NAMES[:3]]  # rotation comes first
     before, after = comparison.moments
     result = Correction(
-        parameters=np.stack([columns[name] for name in names], axis=1),
-        deviations=np.stack([columns[f"{name}_sd"] for name in names], axis=1),
+        parameters=np.stack([columns[name] for name in ROTATIONS_FIRST], axis=1),
+        deviations=np.stack([columns[f"{name}_sd"] for name in ROTATIONS_FIRST], axis=1),
         displacement=columns["framewise_displacement"],
         status=columns["status"].tolist(),
         correlation=comparison.similarity,

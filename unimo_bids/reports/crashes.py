@@ -32,12 +32,12 @@ class CrashReport:
 
     @property
     def run(self) -> str:
-        """The run that its node worked on, ``sub-01_task-rest``; empty for one above all runs."""
+        """The run that the node worked on, ``sub-01_task-rest``; empty if it was for none."""
         return run_and_step(self.node)[0].replace(" ", "_")
 
 
 def read_crash(path: Path) -> CrashReport:
-    """Read a crash file; one that is damaged is shown as far as it goes.
+    """Read a crash file; of a damaged one, as much as can be read.
 
     The head begins with ``Node: workflow.node``; from ``Traceback`` on, all is shown as it is.
     """
@@ -56,7 +56,7 @@ def read_crash(path: Path) -> CrashReport:
 
 
 def _last_error(lines: Sequence[str]) -> str:
-    """Find the line that says what went wrong: the last that names an error.
+    """Find the last line that names an error.
 
     Nipype indents the traceback of a node within its own.
     """

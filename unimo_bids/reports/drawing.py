@@ -91,7 +91,7 @@ def draw_run(record: RunRecord, figures_dir: str | Path) -> list[Path]:
 
 
 def read_image(path: str | Path) -> tuple[Float32, npt.NDArray[np.float64], int]:
-    """Read a volume of ours, its affine and the axis along which slices were taken."""
+    """Read a volume that this program wrote, its affine, and the axis of slices."""
     try:
         image: Any = nib.load(path)
         slice_axis = image.header.get_dim_info()[2]

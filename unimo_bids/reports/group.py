@@ -64,7 +64,7 @@ def write_group_report(
 
 
 def find_summaries(out_dir: str | Path) -> dict[str, Path]:
-    """Find the runs that are complete: the summary of each, by the run's name."""
+    """Find the summaries of complete runs, by the run's name."""
     return {
         entities: files["summary.json"]
         for figures in Path(out_dir).glob("sub-*/figures")
@@ -78,7 +78,7 @@ def _participant(entities: str) -> str:
 
 
 def _address(entities: str, out_dir: Path) -> str:
-    """Where a run is shown: on the page of its session if there is one."""
+    """Address of a run's figures: on the page of its session if there is one."""
     page = session_page(entities)
     if page is None or not (out_dir / page).exists():
         page = f"{_participant(entities)}.html"

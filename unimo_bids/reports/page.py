@@ -39,7 +39,7 @@ def write_page(path: Path, template: str, script: str, **content: object) -> Non
 
 
 def data_uri(path: Path) -> str:
-    """Give an image as an address that contains it; scripts in such an image never run."""
+    """Encode an image as a data URI; scripts in such an image never run."""
     try:
         content = path.read_bytes()
     except OSError as error:

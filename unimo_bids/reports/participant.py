@@ -97,7 +97,7 @@ def write_participant_report(
             former.unlink()
 
     def write(page: str, overview: Sequence[_Run], **content: object) -> None:
-        shown = {run.entities: _shown(run, found) for run in read if pages[run.entities] == page}
+        shown = {run.entities: _drawn(run, found) for run in read if pages[run.entities] == page}
         write_page(
             out_dir / page,
             "participant.html.j2",
@@ -146,8 +146,8 @@ def _read_run(
     )
 
 
-def _shown(run: _Run, found: Mapping[str, Mapping[str, Path]]) -> _Run:
-    """Give a run its figures, for the page that has them."""
+def _drawn(run: _Run, found: Mapping[str, Mapping[str, Path]]) -> _Run:
+    """The run with its figures, for the page that shows them."""
     files = found.get(run.entities, {})
     figures = (_read_figure(section, run.anchor, files) for section in SECTIONS)
     return replace(
@@ -170,7 +170,7 @@ def _read_figure(section: Section, run: str, files: Mapping[str, Path]) -> _Figu
 
 
 def _rendered(markdown: str) -> Markup:
-    """Turn Markdown into HTML: no HTML passes through, headings fit below the page's own."""
+    """Turn Markdown into HTML, without raw HTML, with headings below the page's own."""
     renderer = MarkdownIt("commonmark", {"html": False}).disable("image")
     tokens = renderer.parse(markdown)
     headings = [token for token in tokens if token.type in ("heading_open", "heading_close")]

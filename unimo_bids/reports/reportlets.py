@@ -14,7 +14,7 @@ _NAME = re.compile(r"(?P<entities>sub-.+)_desc-(?P<what>[a-z]+)_bold\.(?P<kind>s
 
 @dataclass(frozen=True)
 class Section:
-    """A figure of a run: its label in file names, and what a reader is told."""
+    """A figure of a run: its label in file names, its title and explanation."""
 
     what: str
     title: str
@@ -137,7 +137,7 @@ SECTIONS = (
 
 
 def reportlet(figures_dir: Path, entities: str, what: str, kind: str) -> Path:
-    """Name a reportlet; a name that would leave the folder is refused."""
+    """Name a reportlet; refuse a name that would leave the folder."""
     name = f"{entities}_desc-{what}_bold.{kind}"
     if Path(name).name != name or not _NAME.fullmatch(name):
         raise InputError(
@@ -147,7 +147,7 @@ def reportlet(figures_dir: Path, entities: str, what: str, kind: str) -> Path:
 
 
 def find_reportlets(figures_dir: Path) -> dict[str, dict[str, Path]]:
-    """Find what there is to show: for each run, in order, its files by ``what.kind``."""
+    """Find the figures of all runs, in order: files by ``what.kind`` for each run."""
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(figures_dir.glob("sub-*")):
         if match := _NAME.fullmatch(path.name):
@@ -179,5 +179,5 @@ def session_page(entities: str) -> str | None:
 
 
 def anchor(entities: str) -> str:
-    """Where on its page a run is: its name, safe in an address."""
+    """Anchor of a run on its page: its name, safe in an address."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", entities)

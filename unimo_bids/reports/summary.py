@@ -21,7 +21,7 @@ AGAIN = "remove it and run again"
 
 @dataclass(frozen=True)
 class Column:
-    """A number that each run has: its name in tables, and what readers are told."""
+    """A number that each run has: its name in tables, its title and explanation."""
 
     name: str
     title: str
@@ -49,7 +49,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Summary:
-    """What a report says of a run.
+    """Facts, warnings and numbers of a run, for reports.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Summary:
 
 
 def headings(candidates: Sequence[Candidate], chosen: bool) -> list[tuple[str, str]]:
-    """Of each candidate what is known of it, and the option that chooses it."""
+    """Heading of each candidate: its measures, and the option that chooses it."""
     return [
         (
             f"{number}. {'chosen: ' if chosen and number == 1 else ''}{one.volume:.0f} ml, "
@@ -105,7 +105,7 @@ def read_summary(path: Path) -> Summary:
 
 
 def _number(value: Any) -> float | int | None:
-    """Take a finite number, and nothing else; numpy's become Python's."""
+    """A finite number as Python's own type; None for anything else."""
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None

@@ -9,7 +9,14 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from unimo_bids.files.series import Series
-from unimo_bids.reports.figures.views import PLANES, View, enlarged, side_by_side, to_bytes
+from unimo_bids.reports.figures.views import (
+    PLANES,
+    View,
+    enlarged,
+    evenly,
+    side_by_side,
+    to_bytes,
+)
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
@@ -23,7 +30,7 @@ _FINEST_PIXEL_MM = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What to keep.
+    """Parts of a series to keep for its figures.
 
     Attributes
     ----------
@@ -50,7 +57,7 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What was kept.
+    """Parts of a series that were kept.
 
     Attributes
     ----------
@@ -71,7 +78,7 @@ def plan_survey(
     view: View, mask: Bool, window: tuple[float, float], frames: int, slice_axis: int
 ) -> Plan:
     """Decide what to keep of a series with so many frames."""
-    shown = np.unique(np.linspace(0, frames - 1, min(frames, _MOVIE_FRAMES)).round().astype(int))
+    shown = evenly(frames, _MOVIE_FRAMES)
     extents = [view.extent(plane) for plane in PLANES]
     area_mm2 = sum(width for width, _ in extents) * max(height for _, height in extents)
     # half a voxel shows all there is; two rows, before and after, share the sheet
@@ -87,13 +94,13 @@ def plan_survey(
     depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=sizes)
     inside = np.flatnonzero(mask)
     order = np.argsort(depth[1:-1, 1:-1, 1:-1].ravel()[inside], kind="stable")
-    chosen = np.linspace(0, len(inside) - 1, min(len(inside), _CARPET_VOXELS)).round().astype(int)
+    chosen = evenly(len(inside), _CARPET_VOXELS)
     slices = np.unravel_index(inside, mask.shape)[slice_axis]
     return Plan(view, window, pixel_mm, shown, inside[order][chosen], inside, slices)
 
 
 def survey(series: Series, plan: Plan) -> Survey:
-    """Go through a series once."""
+    """Read a series once, and keep what the plan asks for."""
     frames, counts = series.shape[3], np.bincount(plan.slices)
     voxels = np.empty((len(plan.voxels), frames), np.float32)
     slices = np.full((len(counts), frames), np.nan, np.float32)

@@ -30,7 +30,7 @@ _BINS = 32  # of each image: finer ones are nearly empty, coarser ones merge tis
 
 @dataclass(frozen=True)
 class Step:
-    """How finely heads are compared.
+    """Resolution at which heads are compared.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ COARSE, FINE = Step(6.0, 4_000, 25), Step(3.0, 12_000, 40)
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """An affine, and what the heads share there.
+    """An affine, and the mutual information of the heads there.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Fit:
 def fit_affine(
     fixed: Side, moving: Side, start: Tensor, step: Step, *, same_head: bool = False
 ) -> Fit:
-    """The affine near `start` ``(4, 4)`` at which two masked heads share most.
+    """The affine near `start` ``(4, 4)`` at which two masked heads have most in common.
 
     One head in both is turned and shifted alone, by six numbers.
     """

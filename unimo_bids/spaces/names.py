@@ -62,7 +62,7 @@ class Space:
 
     @property
     def target(self) -> str:
-        """As transforms name what they lead to, ``MNIInfant+1``; of all resolutions the same."""
+        """Name of the space in transforms, ``MNIInfant+1``, the same for all resolutions."""
         return "+".join(filter(None, [self.name.replace("-", ""), self.cohort]))
 
     @property
@@ -86,7 +86,7 @@ def parse_spaces(words: Iterable[str]) -> tuple[Space, ...]:
 
 
 def output_spaces(words: Sequence[str], own: Sequence[str]) -> list[Space]:
-    """All spaces that are asked for besides the run's own, by name and by one's own templates.
+    """All output spaces besides the run's own: named ones, and those of given templates.
 
     Raises `InputError`: two have the same name, or there is no template to find the head's axes on.
     """
@@ -117,7 +117,7 @@ def template_paths(given: str) -> tuple[Path, Path | None]:
 
 
 def template_label(given: str) -> str:
-    """What files' names call a template of one's own: ``NAME`` of ``tpl-NAME_…``, or its letters.
+    """Label of a given template in file names: ``NAME`` of ``tpl-NAME_…``, or its letters.
 
     >>> template_label("atlas/template-{age}.nii.gz"), template_label("tpl-CRL_T2w.nii.gz:mask.nii")
     ('template', 'CRL')

@@ -45,7 +45,7 @@ class Head:
 
     @property
     def radius(self) -> float:
-        """Of a ball with the brain's volume, mm; of a cut brain as its widest section tells."""
+        """Radius of a ball with the brain's volume, mm; of a cut brain, from its widest section."""
         return brain_radius(self.mask > 0.5, self.grid.affine.numpy())
 
     @property
@@ -111,7 +111,7 @@ class SpacePose:
 
     @property
     def field(self) -> Field | None:
-        """What bends the template, if anything does."""
+        """Deformation of the template, if there is any."""
         return None if self.deformation is None else self.deformation.field
 
     @property

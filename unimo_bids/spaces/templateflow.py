@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +46,19 @@ def templateflow_folder() -> Path:
 
 def template_files(space: Space) -> TemplateFiles:
     """Find a template's files at a space's resolution on this machine, or fetch them."""
-    for files, _ in _listed(space):
+    for files, _ in _candidates(space):
         if all(path.stat().st_size > 0 for path in (files.image, files.mask)):
             return files
     return _fetched(space)
 
 
 def fetch_templates(spaces: Iterable[Space]) -> list[TemplateFiles]:
-    """Fetch what runs without a network will need; what is there stays."""
+    """Fetch templates for later runs without a network; files that are there are kept."""
     return [template_files(space) for space in spaces if space.name not in OF_PERSON]
 
 
-def _listed(space: Space) -> Iterator[tuple[TemplateFiles, list[dict[str, Any]]]]:
-    """Files that the folder names, fetched or not (these are empty), and the client's words."""
+def _candidates(space: Space) -> Iterator[tuple[TemplateFiles, list[dict[str, Any]]]]:
+    """Files in the folder, empty if not fetched yet, and the client's arguments to fetch them."""
     folder = templateflow_folder() / f"tpl-{space.name}"
     stem = f"tpl-{space.name}_"
     if space.cohort:
@@ -69,25 +70,24 @@ def _listed(space: Space) -> Iterator[tuple[TemplateFiles, list[dict[str, Any]]]
     for resolution in resolutions:
         words: dict[str, Any] = {"cohort": space.cohort}
         words["resolution"] = resolution and int(resolution)
-        for part in [f"res-{int(resolution):02d}_", f"res-{resolution}_"] if resolution else [""]:
-            for suffix in _IMAGES:
-                image = folder / f"{stem}{part}{suffix}.nii.gz"
-                for kind in _MASKS:
-                    named = "_".join(f"{key}-{value}" for key, value in kind.items())
-                    mask = folder / f"{stem}{part}{named}_mask.nii.gz"
-                    if image.exists() and mask.exists():
-                        wanted = ({"suffix": suffix, "desc": None}, {"suffix": "mask", **kind})
-                        yield TemplateFiles(image, mask), [words | one for one in wanted]
+        parts = [f"res-{int(resolution):02d}_", f"res-{resolution}_"] if resolution else [""]
+        for part, suffix, kind in product(parts, _IMAGES, _MASKS):
+            named = "_".join(f"{key}-{value}" for key, value in kind.items())
+            image = folder / f"{stem}{part}{suffix}.nii.gz"
+            mask = folder / f"{stem}{part}{named}_mask.nii.gz"
+            if image.exists() and mask.exists():
+                wanted = ({"suffix": suffix, "desc": None}, {"suffix": "mask", **kind})
+                yield TemplateFiles(image, mask), [words | one for one in wanted]
 
 
 def _fetched(space: Space) -> TemplateFiles:
-    """Ask TemplateFlow's archive."""
+    """Fetch them from TemplateFlow's archive."""
     # the list of files that the client brings serves; a newer one would need the network twice
     os.environ.setdefault("TEMPLATEFLOW_AUTOUPDATE", "off")
     try:
         from templateflow import api
 
-        first = next(iter(_listed(space)), None)
+        first = next(iter(_candidates(space)), None)
         if first is None:
             raise InputError(space.name, _unknown(space), _OTHERS)
         files, wanted = first

@@ -24,7 +24,7 @@ _STRIPPED = 0.3  # of the voxels are exactly 0: the brain has been cut out
 
 @dataclass(frozen=True)
 class Template:
-    """A standard space, and what a head looks like there."""
+    """A standard space, and the image and brain mask that define it."""
 
     space: Space
     head: Head
@@ -82,7 +82,7 @@ def own_template(given: str, age: float | None = None) -> Template:
 
 
 def _nearest(image: Path, age: float | None) -> str:
-    """The number of weeks in a file's name that is nearest to an age, as it stands there."""
+    """The weeks in a file's name that are nearest to an age, spelled as there."""
     if age is None:
         finding = "the age is not known, and a template is to be chosen by it"
         remedy = "give gestational_age in participants.tsv, or a file without {age}"

@@ -25,7 +25,7 @@ class Affine:
 
 @dataclass(frozen=True)
 class Doubts:
-    """Whether an affine is to be believed."""
+    """When an affine is doubted."""
 
     distinct: float = convention(0.5, "radii that another pose moves the surface: no neighbour")
     lead: float = convention(0.02, "nats ahead of the next that is clearly another")

@@ -30,6 +30,7 @@ from unimo_bids.brain.network import (
 from unimo_bids.brain.outline import Outline
 from unimo_bids.brain.segmentation import all_outlines
 from unimo_bids.brain.thresholds import CANDIDATES
+from unimo_bids.markdown import markdown_table
 from unimo_bids.networks.weights import quick_arithmetic
 from unimo_bids.spatial.boxes import Box
 from unimo_bids.training.recipe import Recipe, by_confidence
@@ -66,7 +67,7 @@ class Batch:
 
     def seen(self, boxes: Sequence[tuple[int, Box]]) -> tuple[Tensor, Tensor]:
         """Images and brains ``(B, 1, X, Y, Z)`` in boxes of its volumes."""
-        pairs = [_seen(self.examples[number], box) for number, box in boxes]
+        pairs = [_in_box(self.examples[number], box) for number, box in boxes]
         images, brains = (torch.stack(part)[:, None] for part in zip(*pairs, strict=True))
         return images, brains
 
@@ -118,20 +119,16 @@ def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
         )
         if found is not None:
             trusted.append((found.candidates[0].confidence, dice > _FOUND))
-    rows = [
-        "| brain | volumes | Dice, median | 10th percentile | found | doubted | wrong, no doubt |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    shares = ("found", "doubted", "wrong, no doubt")
+    rows = [["brain", "volumes", "Dice, median", "10th percentile", *shares]]
     for kind, values in sorted(seen.items()):
         dices, masked, doubted = (np.array(column) for column in zip(*values, strict=True))
         right = dices > _FOUND
-        shares = [right, doubted, masked & ~right & ~doubted]
-        rows.append(
-            f"| {kind} | {len(values)} | {np.median(dices):.3f} | {np.percentile(dices, 10):.3f} | "
-            + " | ".join(f"{100 * share.mean():.0f} %" for share in shares)
-            + " |"
-        )
-    return "\n".join([*rows, "", *by_confidence("masks", trusted, _LEVELS)])
+        quantiles = [f"{np.percentile(dices, q):.3f}" for q in (50, 10)]
+        marks = (right, doubted, masked & ~right & ~doubted)
+        percent = [f"{100 * mark.mean():.0f} %" for mark in marks]
+        rows.append([kind, str(len(values)), *quantiles, *percent])
+    return f"{markdown_table(rows)}\n{by_confidence('masks', trusted, _LEVELS)}"
 
 
 def _in_view(brain: np.ndarray) -> str:
@@ -221,7 +218,7 @@ def segmentation_loss(logits: Tensor, brain: Tensor) -> Tensor:
     return binary_cross_entropy_with_logits(logits, brain) + (1 - dice).mean()
 
 
-def _seen(example: Example, box: Box) -> tuple[Tensor, Tensor]:
+def _in_box(example: Example, box: Box) -> tuple[Tensor, Tensor]:
     """Image and brain as a network sees them in a box."""
     image = box.read(example.image, example.sizes)
     return normalised(image), box.read(example.brain, example.sizes).clamp(0, 1)

@@ -21,6 +21,7 @@ from unimo_bids.deformation.matching import standardised
 from unimo_bids.deformation.modes import Modes
 from unimo_bids.deformation.shape import without_rigid
 from unimo_bids.deformation.velocity import exponential
+from unimo_bids.markdown import markdown_table
 from unimo_bids.networks.deformation import (
     SAMPLES,
     VOXELS,
@@ -304,11 +305,8 @@ _TRIALS: dict[str, dict[str, Any]] = {
 
 def validate(network: DeformationNetwork, bendings: Bendings, count: int) -> str:
     """Judge a network on pairs of held-back anatomies; a Markdown table."""
-    rows = [
-        "| pairs | bent by, mm | one step, no network | left by the network | part | 95th "
-        "percentile |",
-        "|---|---|---|---|---|---|",
-    ]
+    columns = ("pairs", "bent by, mm", "one step, no network", "left by the network", "part")
+    rows = [[*columns, "95th percentile"]]
     for title, options in _TRIALS.items():
         trial = {"other_contrast": False, "clean": False} | options
         masked = trial.pop("masked", True)
@@ -319,8 +317,9 @@ def validate(network: DeformationNetwork, bendings: Bendings, count: int) -> str
         before, step, after = np.array(found).mean(axis=0)
         worst = np.percentile([f[2] for f in found], 95)
         part = "" if trial["kind"] == "none" else f"{after / before:.2f}"
-        rows.append(f"| {title} | {before:.2f} | {step:.2f} | {after:.2f} | {part} | {worst:.2f} |")
-    return "\n".join(rows)
+        mm = [f"{value:.2f}" for value in (before, step, after, worst)]
+        rows.append([title, *mm[:3], part, mm[3]])
+    return markdown_table(rows)
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unimo_bids.markdown import markdown_table
 from unimo_bids.networks.temporal import Known, TemporalNetwork
 from unimo_bids.spatial import rigid
 from unimo_bids.training.calibration import calibrate
@@ -236,7 +237,7 @@ def cells(kind: str, frames: str, one: Judged) -> list[str]:
 def validate(network: TemporalNetwork, ground: Ground, count: int) -> str:
     """Tables for the card: bare tracking, gaps, one frame ahead; and how often deviations hold."""
     every = [*ground.drawn, *ground.apart]
-    rows = [list(COLUMNS), ["---"] * len(COLUMNS)]
+    rows = [list(COLUMNS)]
     for kind in ("fetal", "adult"):
         seen = [one for one in every if one.watched and one.kind == kind]
         for frames, others in ways(network).items():
@@ -244,7 +245,7 @@ def validate(network: TemporalNetwork, ground: Ground, count: int) -> str:
             if some:
                 found = compare(network, some, others, lost=frames != "all")
                 rows += [cells(kind, frames, one) for one in found]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return markdown_table(rows)
 
 
 def about_network(network: TemporalNetwork) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
+from unimo_bids.markdown import markdown_table
 from unimo_bids.networks.alignment import Representation, align, slerp
 from unimo_bids.networks.pose import RIGHT_DEG, VOXELS, WIDTH, PoseNetwork, Seen, Volumes, seen
 from unimo_bids.networks.weights import quick_arithmetic
@@ -174,11 +175,8 @@ _FUSIONS: tuple[Fusion, ...] = ("image", "shape", "information", "slerp")
 
 def validate(network: PoseNetwork, pairs: Pairs, count: int) -> str:
     """Judge a network on pairs of held-back anatomies; Markdown tables."""
-    rows = [
-        "| pairs | by | off, mm, median | 95th percentile | middle off, mm | degrees, median | "
-        "within 15° | Dice | at the truth |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ("pairs", "by", "off, mm, median", "95th percentile", "middle off, mm")
+    rows = [[*columns, "degrees, median", "within 15°", "Dice", "at the truth"]]
     believed: list[tuple[float, bool]] = []
     for title, options in _TRIALS.items():
         trial = {"clean": False, "masked": True, "other_contrast": False} | options
@@ -194,13 +192,11 @@ def validate(network: PoseNetwork, pairs: Pairs, count: int) -> str:
                     believed.append((float(confidence), angle < RIGHT_DEG))
         for way, found in judged.items():
             mm, middle, angles, dice, best = np.array(found).T
-            overlap = f"{dice.mean():.3f} | {best.mean():.3f}" if trial["masked"] else "|"
-            rows.append(
-                f"| {title} | {way} | {np.median(mm):.2f} | {np.percentile(mm, 95):.1f} | "
-                f"{np.median(middle):.2f} | {np.median(angles):.2f} | "
-                f"{100 * (angles < RIGHT_DEG).mean():.0f} % | {overlap} |"
-            )
-    return "\n".join([*rows, "", *by_confidence("pairs", believed, _LEVELS)])
+            off = f"{np.median(mm):.2f}", f"{np.percentile(mm, 95):.1f}", f"{np.median(middle):.2f}"
+            right = f"{np.median(angles):.2f}", f"{100 * (angles < RIGHT_DEG).mean():.0f} %"
+            overlap = (f"{one.mean():.3f}" if trial["masked"] else "" for one in (dice, best))
+            rows.append([title, way, *off, *right, *overlap])
+    return f"{markdown_table(rows)}\n{by_confidence('pairs', believed, _LEVELS)}"
 
 
 @torch.inference_mode()

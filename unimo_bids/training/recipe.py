@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from unimo_bids.files.staging import write_text
+from unimo_bids.markdown import markdown_table
 from unimo_bids.networks.weights import checksum, load_weights, save_weights
 from unimo_bids.training.anatomies import Packed, load
 from unimo_bids.training.loop import Schedule, train
 from unimo_bids.training.stacks import Stack
 
-Thing = Packed | Stack
+Source = Packed | Stack
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,20 @@ class Recipe:
 
 def by_confidence(
     what: str, believed: Sequence[tuple[float, bool]], levels: Sequence[float]
-) -> list[str]:
-    """How many answers of about the same confidence are right; rows of a table."""
-    rows = [f"| confidence | {what} | right |", "|---|---|---|"]
+) -> str:
+    """Table of how many answers of about the same confidence are right."""
+    rows = [["confidence", what, "right"]]
     for low, high in pairwise((0.0, *levels, 1.01)):
         right = [one for confidence, one in believed if low <= confidence < high]
         if right:
-            told = f"{low:g} to {high:g}" if high < 1 else f"{low:g} and more"
-            rows.append(f"| {told} | {len(right)} | {100 * np.mean(right):.0f} % |")
-    return rows
+            interval = f"{low:g} to {high:g}" if high < 1 else f"{low:g} and more"
+            rows.append([interval, str(len(right)), f"{100 * np.mean(right):.0f} %"])
+    return markdown_table(rows)
 
 
-def _first(objects: list[Thing], most: int | None) -> list[Thing]:
+def _first(objects: list[Source], most: int | None) -> list[Source]:
     """All that is held back, and at most so many others of each kind."""
-    kept: list[Thing] = []
+    kept: list[Source] = []
     counts: Counter[str] = Counter()
     for thing in objects:
         counts[thing.kind] += not thing.held_back

@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
+from nipype.interfaces.base import BaseInterface
 from nipype.pipeline import engine as pe
 
+from unimo_bids.bids.motion import GivenMotion
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.execution.naming import workflow_name
 from unimo_bids.interfaces.confounds import WriteConfounds
@@ -21,21 +23,21 @@ from unimo_bids.workflows.deform import (
     distortion_facts,
     distortion_paragraphs,
     seek_distortion,
-    seeks_distortion,
 )
 from unimo_bids.workflows.described import DescribedWorkflow
 from unimo_bids.workflows.slices import (
     follow_slices,
-    follows_slices,
     in_time,
     slice_axis,
     slice_paragraphs,
     slice_warnings,
 )
-from unimo_bids.workflows.spaces import connect_spaces, init_spaces, space_sentences
+from unimo_bids.workflows.spaces import carry_to_spaces, connect_spaces, space_sentences
 
 # Python with torch, before it holds any data
 _PROGRAM_GB = 0.5
+# nodes that neither use several threads nor a GPU
+_LIGHT = {"confounds", "figures", "save"}
 
 
 def init_bold_wf(
@@ -51,15 +53,15 @@ def init_bold_wf(
     """Correct the motion of a run, and write its derivatives and figures.
 
     Nodes: prepare → track → motion → slices → deform → resample → residual → confounds → figures →
-    save, and spaces; track where the motion is not given, slices where their times are known,
-    deform where it is asked for. Only prepare reads the raw series; it hands them on.
+    save, and spaces. There is no track where the motion is given; slices needs the slices' times;
+    deform and spaces are there if they are asked for. Only prepare reads the raw series.
 
     Parameters
     ----------
     population
-        ``fetal``, ``infant``, ``adult`` or None, and where that is from.
+        ``fetal``, ``infant``, ``adult`` or None, and who says so.
     age
-        Of a fetus, weeks; None if it is not known.
+        Gestational age of a fetus in weeks; None if it is not known.
     use_gpu
         Whether nodes that can use a GPU take one of its slots.
 
@@ -72,125 +74,117 @@ def init_bold_wf(
     heavy = memory | {"n_procs": 1 if use_gpu else omp_nthreads}
     device = {"device": settings.device, "use_gpu": use_gpu}
     apart = {"reference_file": str(run.sbref)} if _uses_sbref(run, settings) else {}
-    even = run.volume_timing is None
-
-    prepare = pe.Node(
-        PrepareRun(
-            in_files=[str(path) for path in run.paths],
-            frame=_frame(run, settings),
-            slice_axis=slice_axis(run),
-            population=population[0],
-            method=settings.brain_extraction,
-            # the network reads the shape of every frame's
-            follow=not settings.refine or settings.tracker == "spaer",
-            **apart,
-            **device,
-        ),
-        name="prepare",
-        **heavy,
-    )
-    if run.mask is not None:
-        prepare.inputs.given_mask = str(run.mask)
-    if run.hint is not None and _searches_brain(run, settings):
-        prepare.inputs.center, prepare.inputs.center_reason = run.hint.place, run.hint.reason
     chosen = {"tracker": settings.tracker, "fusion": settings.fusion, "refine": settings.refine}
-    how = chosen | apart | device
-    motion = pe.Node(
-        EstimateMotion(**how)
-        if run.motion is None
-        else ReadMotion(
-            transforms=str(run.motion.transforms),
-            boldref=str(run.motion.boldref),
-            brain=str(run.motion.brain),
-            confounds=str(run.motion.confounds),
-            about=dict(run.motion.about),
-        ),
-        name="motion",
-        **heavy,
-    )
-    resample = pe.Node(
-        ResampleSeries(
+    estimate = EstimateMotion(**chosen, **apart, **device)
+    interfaces: dict[str, BaseInterface] = {
+        "prepare": _prepare(run, settings, population[0], **apart, **device),
+        "motion": estimate if run.motion is None else _read_motion(run.motion),
+        "resample": ResampleSeries(
             dummy_scans=settings.dummy_scans,
-            repetition_time=run.repetition_time if even else None,
+            repetition_time=run.repetition_time,
             **in_time(run, settings),
             **device,
         ),
-        name="resample",
-        **heavy,
-    )
-    residual = pe.Node(EstimateMotion(**device), name="residual", **heavy)
-    confounds = pe.Node(
-        WriteConfounds(
-            repetition_time=run.repetition_time if even else None,
+        "residual": EstimateMotion(**device),
+        "confounds": WriteConfounds(
+            repetition_time=run.repetition_time,
             fd_radius=None if settings.fd_radius == "auto" else float(settings.fd_radius),
             fd_threshold=settings.fd_threshold,
             dvars_threshold=settings.dvars_threshold,
         ),
-        name="confounds",
-        **memory,
-    )
-    figures = pe.Node(
-        DrawRun(
+        "figures": DrawRun(
             entities=run.name,
             fd_threshold=settings.fd_threshold,
             facts=_facts(run) | distortion_facts(run, settings),
             known_warnings=_warnings(run, settings),
         ),
-        name="figures",
-        **memory,
-    )
-    save = pe.Node(
-        SaveDerivatives(run=run, settings=settings, parameters=_parameters(settings)),
-        name="save",
-        **memory,
-    )
-    if population[0] is not None:
-        figures.inputs.population_reason = population[1]
-    else:
-        workflow.hand_on(prepare, figures, "population_reason")
-
-    steps = (motion, resample, confounds, figures, save)
-    within = follow_slices(workflow, run, settings, memory, prepare, *steps)
-    poses = seek_distortion(workflow, run, settings, memory, prepare, within, *steps[1:])
-    if output_spaces(settings.output_spaces, settings.template):
-        spaces = init_spaces(run, settings, age, device, heavy)
-        connect_spaces(workflow, prepare, poses, spaces, figures, save)
-        if follows_slices(run, settings):
-            workflow.hand_on(within, spaces, "slices")
-        if seeks_distortion(run, settings):
-            workflow.hand_on(poses, spaces, "distortion")
+        "save": SaveDerivatives(run=run, settings=settings, parameters=_parameters(settings)),
+    }
     if run.motion is None:
-        track = pe.Node(TrackHead(**how), name="track", **heavy)
-        for node in (track, motion):
-            workflow.hand_on(prepare, node, "reference", first="in_file", motion_mask="mask")
-        for node in (motion, figures) if settings.refine else (motion,):
-            workflow.hand_on(track, node, "tracking")
+        interfaces["track"] = TrackHead(**chosen, **apart, **device)
+    if output_spaces(settings.output_spaces, settings.template):
+        interfaces["spaces"] = carry_to_spaces(run, settings, age, **device)
+    for name, interface in interfaces.items():
+        resources = memory if name in _LIGHT else heavy
+        workflow.add_nodes([pe.Node(interface, name=name, **resources)])
+
+    if population[0] is not None:
+        workflow.get_node("figures").inputs.population_reason = population[1]
     else:
-        workflow.hand_on(prepare, motion, first="in_file")
-    hand_on = workflow.hand_on
-    hand_on(prepare, resample, series="in_files")
-    hand_on(prepare, residual, "reference", still_mask="mask")
-    hand_on(prepare, confounds, "mask", radius="brain_radius")
-    hand_on(poses, resample, "motion")
-    hand_on(poses, confounds, "motion")
-    hand_on(poses, figures, "motion")
-    hand_on(poses, save, "transforms")
-    hand_on(resample, residual, first="in_file")
-    hand_on(resample, confounds, "non_steady", first="in_file")
-    of_brain = ("mask", "probability", "motion_mask", "population", "brain_warnings", "about_brain")
-    hand_on(prepare, figures, "series_warnings", *of_brain)
-    hand_on(prepare, figures, first="original", volume="reference_volume", method="brain_method")
-    hand_on(motion, figures, "boldref", "device_used")
-    hand_on(resample, figures, "tsnr_before", "tsnr_after", "similarity")
-    hand_on(resample, figures, first="corrected", warnings="time_warnings")
-    hand_on(residual, confounds, motion="residual")
-    hand_on(confounds, figures, "confounds", "fd_radius")
-    hand_on(prepare, save, "mask", "about_brain", probability="brain")
-    hand_on(motion, save, "boldref", "about_motion")
-    hand_on(resample, save, "about_time", "tsnr_before", "tsnr_after", out_files="bold")
-    hand_on(confounds, save, "confounds", metadata="confounds_metadata")
-    hand_on(figures, save, "figures")
+        workflow.hand_on("prepare", "figures", "population_reason")
+    if run.motion is None:
+        _connect_track(workflow, refine=settings.refine)
+    within = follow_slices(workflow, run, settings, memory)
+    poses = seek_distortion(workflow, run, settings, within, memory)
+    if "spaces" in interfaces:
+        connect_spaces(workflow, poses)
+    _connect(workflow, poses)
     return workflow
+
+
+def _prepare(
+    run: BoldRun, settings: Settings, population: str | None, **options: Any
+) -> PrepareRun:
+    if run.mask is not None:
+        options["given_mask"] = str(run.mask)
+    if run.hint is not None and _searches_brain(run, settings):
+        options |= {"center": run.hint.place, "center_reason": run.hint.reason}
+    return PrepareRun(
+        in_files=[str(path) for path in run.paths],
+        frame=_frame(run, settings),
+        slice_axis=slice_axis(run),
+        population=population,
+        method=settings.brain_extraction,
+        # the network reads the shape of every frame's brain
+        follow=not settings.refine or settings.tracker == "spaer",
+        **options,
+    )
+
+
+def _read_motion(motion: GivenMotion) -> ReadMotion:
+    return ReadMotion(
+        transforms=str(motion.transforms),
+        boldref=str(motion.boldref),
+        brain=str(motion.brain),
+        confounds=str(motion.confounds),
+        about=dict(motion.about),
+    )
+
+
+def _connect_track(workflow: DescribedWorkflow, *, refine: bool) -> None:
+    workflow.hand_on("prepare", "track", "reference", first="in_file", motion_mask="mask")
+    workflow.hand_on("prepare", "motion", "reference", motion_mask="mask")
+    workflow.hand_on("track", "motion", "tracking")
+    if refine:
+        workflow.hand_on("track", "figures", "tracking")
+
+
+def _connect(workflow: DescribedWorkflow, poses: str) -> None:
+    """Connect the nodes that every run has; `poses` is the node with the final poses of frames."""
+    hand_on = workflow.hand_on
+    hand_on("prepare", "motion", first="in_file")
+    hand_on("prepare", "resample", series="in_files")
+    hand_on("prepare", "residual", "reference", still_mask="mask")
+    hand_on("prepare", "confounds", "mask", radius="brain_radius")
+    for taker in ("resample", "confounds", "figures"):
+        hand_on(poses, taker, "motion")
+    hand_on(poses, "save", "transforms")
+    hand_on("resample", "residual", first="in_file")
+    hand_on("resample", "confounds", "non_steady", first="in_file")
+    of_brain = ("mask", "probability", "motion_mask", "population", "brain_warnings", "about_brain")
+    hand_on("prepare", "figures", "series_warnings", *of_brain)
+    hand_on("prepare", "figures", first="original", volume="reference_volume")
+    hand_on("prepare", "figures", method="brain_method")
+    hand_on("motion", "figures", "boldref", "device_used")
+    hand_on("resample", "figures", "tsnr_before", "tsnr_after", "similarity")
+    hand_on("resample", "figures", first="corrected", warnings="time_warnings")
+    hand_on("residual", "confounds", motion="residual")
+    hand_on("confounds", "figures", "confounds", "fd_radius")
+    hand_on("prepare", "save", "mask", "about_brain", probability="brain")
+    hand_on("motion", "save", "boldref", "about_motion")
+    hand_on("resample", "save", "about_time", "tsnr_before", "tsnr_after", out_files="bold")
+    hand_on("confounds", "save", "confounds", metadata="confounds_metadata")
+    hand_on("figures", "save", "figures")
 
 
 def _parameters(settings: Settings) -> dict[str, Any]:
@@ -203,7 +197,7 @@ def _parameters(settings: Settings) -> dict[str, Any]:
 
 
 def step_gb(series_gb: float) -> float:
-    """Memory that every step of a run declares, of whose series it holds two at most."""
+    """Memory that every step of a run declares: it holds two copies of the series at most."""
     return _PROGRAM_GB + 2 * series_gb
 
 
@@ -214,7 +208,7 @@ def _name(run: BoldRun) -> str:
 
 
 def _frame(run: BoldRun, settings: Settings) -> int | None:
-    """Frame that poses are relative to; None for one that is to be chosen."""
+    """Frame that poses are relative to; None if it is still to be chosen."""
     if run.motion is not None and run.motion.about["ReferenceFrame"] >= 0:
         return int(run.motion.about["ReferenceFrame"])
     return settings.reference if isinstance(settings.reference, int) else None
@@ -225,7 +219,7 @@ def _uses_sbref(run: BoldRun, settings: Settings) -> bool:
 
 
 def _searches_brain(run: BoldRun, settings: Settings) -> bool:
-    """Whether the brain is looked for in a way that can begin at a place."""
+    """Whether the brain is searched for by a method that can start from a given place."""
     return run.mask is None and settings.brain_extraction in ("auto", "unimo")
 
 

@@ -1,4 +1,4 @@
-"""Distortion that bends a moving head: when it is looked for, and what hangs on it."""
+"""Distortion of a moving head: whether it is looked for, and the node that does it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from nipype.pipeline import engine as pe
 
 from unimo_bids.bids.query import BoldRun
 from unimo_bids.interfaces.deform import SeekDistortion
+from unimo_bids.pipeline.measured_field import MeasuredField
 from unimo_bids.settings import Settings
 from unimo_bids.words import grid_axis
 from unimo_bids.workflows.described import DescribedWorkflow
-from unimo_bids.workflows.slices import follows_slices
 
 _NOT_SOUGHT = "No distortion was looked for: {}."
 
@@ -23,12 +23,12 @@ def _axis(run: BoldRun) -> int | None:
 
 
 def seeks_distortion(run: BoldRun, settings: Settings) -> bool:
-    """Whether there is an axis along which to look for distortion, and poses to go with it."""
+    """Whether distortion is looked for: its axis is known, and motion is estimated."""
     return settings.deformation != "none" and run.motion is None and _axis(run) is not None
 
 
 def distortion_facts(run: BoldRun, settings: Settings) -> dict[str, str]:
-    """Say why nothing is looked for where it was asked for, and what of field maps."""
+    """Say why distortion is not looked for though asked for, and what is known of field maps."""
     facts = {}
     if settings.deformation != "none" and not seeks_distortion(run, settings):
         why = (
@@ -44,38 +44,41 @@ def seek_distortion(
     workflow: DescribedWorkflow,
     run: BoldRun,
     settings: Settings,
+    poses: str,
     resources: Mapping[str, Any],
-    prepare: pe.Node,
-    poses: pe.Node,
-    resample: pe.Node,
-    confounds: pe.Node,
-    figures: pe.Node,
-    save: pe.Node,
-) -> pe.Node:
-    """Add the step that looks for distortion, if it is to be, and hand on what only it knows.
+) -> str:
+    """Add and connect the node that looks for distortion, if it is looked for.
 
-    Returns the node that has the frames' poses: this one, or the one before.
+    Returns the name of the node that has the poses of frames: this one or `poses`, the one before.
     """
     if not seeks_distortion(run, settings):
         return poses
-    deform = pe.Node(
-        SeekDistortion(axis=_axis(run), how=settings.deformation), name="deform", **resources
-    )
-    if run.field_map is not None:
-        measured = run.field_map
-        deform.inputs.kind, deform.inputs.field_map = measured.kind, list(map(str, measured.paths))
-        deform.inputs.scale, deform.inputs.readout = measured.scale, measured.readout
-        if measured.magnitude is not None:
-            deform.inputs.magnitude = str(measured.magnitude)
-    if follows_slices(run, settings):
-        workflow.hand_on(poses, deform, "slices")
-    workflow.hand_on(prepare, deform, first="in_file")
-    workflow.hand_on(poses, deform, "motion", "transforms")
-    workflow.hand_on(deform, resample, "distortion")
-    workflow.hand_on(deform, confounds, "distortion")
-    workflow.hand_on(deform, figures, "displacement", about="about_distortion")
-    workflow.hand_on(deform, save, "distortion", "displacement", about="about_distortion")
-    return deform
+    deform = SeekDistortion(axis=_axis(run), how=settings.deformation, **_measured(run.field_map))
+    workflow.add_nodes([pe.Node(deform, name="deform", **resources)])
+    if poses == "slices":
+        workflow.hand_on("slices", "deform", "slices")
+    workflow.hand_on("prepare", "deform", first="in_file")
+    workflow.hand_on(poses, "deform", "motion", "transforms")
+    workflow.hand_on("deform", "resample", "distortion")
+    workflow.hand_on("deform", "confounds", "distortion")
+    workflow.hand_on("deform", "figures", "displacement", about="about_distortion")
+    workflow.hand_on("deform", "save", "distortion", "displacement", about="about_distortion")
+    return "deform"
+
+
+def _measured(field_map: MeasuredField | None) -> dict[str, Any]:
+    """Inputs that describe the measured field map, where there is one."""
+    if field_map is None:
+        return {}
+    inputs: dict[str, Any] = {
+        "field_map": [str(path) for path in field_map.paths],
+        "kind": field_map.kind,
+        "scale": field_map.scale,
+        "readout": field_map.readout,
+    }
+    if field_map.magnitude is not None:
+        inputs["magnitude"] = str(field_map.magnitude)
+    return inputs
 
 
 def distortion_paragraphs(run: BoldRun, settings: Settings) -> list[str]:

@@ -14,9 +14,13 @@ class DescribedWorkflow(pe.Workflow):
         super().__init__(name=name)
         self.desc = tuple(desc)
 
-    def hand_on(self, giver: pe.Node, taker: pe.Node, *names: str, **others: str) -> None:
-        """Connect outputs to inputs: some have the same name, others are ``output="input"``."""
-        self.connect([(giver, taker, [*zip(names, names, strict=True), *others.items()])])
+    def hand_on(self, giver: str, taker: str, *names: str, **renamed: str) -> None:
+        """Connect outputs of one node to inputs of another, both given by name.
+
+        `names` are outputs whose input has the same name; others are ``output="input"``.
+        """
+        pairs = [*zip(names, names, strict=True), *renamed.items()]
+        self.connect([(self.get_node(giver), self.get_node(taker), pairs)])
 
     def described(self) -> list[str]:
         """Paragraphs of this workflow and those within, each once, in the order of the nodes."""

@@ -1,4 +1,4 @@
-"""Motion within the frames of a run: when slices are followed, and what hangs on it."""
+"""Motion within frames: whether it is estimated, and the node that does it."""
 
 from __future__ import annotations
 
@@ -34,28 +34,31 @@ _RECEIVE = (
 
 
 def follows_slices(run: BoldRun, settings: Settings) -> bool:
-    """Whether there is something to follow slices by, and nobody objects."""
-    return (
-        settings.slices != "off"
-        and "slicetiming" not in settings.ignore
-        and "SliceTiming" in run.metadata
-        and run.motion is None
-    )
+    """Whether motion is estimated for every slice, not only for every frame."""
+    return settings.slices != "off" and not _why_not_followed(run, settings)
 
 
-def in_time(run: BoldRun, settings: Settings) -> dict[str, Any]:
-    """What interpolation in time needs to know; nothing where it is not to be."""
-    if settings.slice_time_ref is None or _why_not_in_time(run, settings):
-        return {}
-    return {"slice_time_ref": settings.slice_time_ref, "metadata": _about_slices(run)}
+def _why_not_followed(run: BoldRun, settings: Settings) -> str:
+    return "the motion was given" if run.motion is not None else _without_times(run, settings)
+
+
+def _without_times(run: BoldRun, settings: Settings) -> str:
+    """Why the times of slices are not known; nothing if they are."""
+    if "slicetiming" in settings.ignore:
+        return "--ignore slicetiming"
+    return "" if "SliceTiming" in run.metadata else "no sidecar has a SliceTiming"
 
 
 def _why_not_in_time(run: BoldRun, settings: Settings) -> str:
-    if "slicetiming" in settings.ignore:
-        return "--ignore slicetiming"
-    if "SliceTiming" not in run.metadata:
-        return "no sidecar has a SliceTiming"
-    return "frames are at uneven times (VolumeTiming)" if run.volume_timing is not None else ""
+    uneven = "frames are at uneven times (VolumeTiming)" if run.volume_timing is not None else ""
+    return _without_times(run, settings) or uneven
+
+
+def in_time(run: BoldRun, settings: Settings) -> dict[str, Any]:
+    """Arguments for interpolation in time; none where it is not done."""
+    if settings.slice_time_ref is None or _why_not_in_time(run, settings):
+        return {}
+    return {"slice_time_ref": settings.slice_time_ref, "metadata": _about_slices(run)}
 
 
 def _about_slices(run: BoldRun) -> dict[str, Any]:
@@ -64,28 +67,16 @@ def _about_slices(run: BoldRun) -> dict[str, Any]:
 
 def slice_warnings(run: BoldRun, settings: Settings) -> list[str]:
     """Say why slices are not followed, or not interpolated in time, where that was asked for."""
-    return [*_following_warnings(run, settings), *_time_warnings(run, settings)]
+    warnings = []
+    if settings.slices == "on" and (why := _why_not_followed(run, settings)):
+        from unimo_bids.pipeline.slices import volume_wise  # and torch, which takes seconds
 
+        warnings.append(volume_wise(why))
+    if settings.slice_time_ref is not None and (why := _why_not_in_time(run, settings)):
+        from unimo_bids.pipeline.in_time import NOT_IN_TIME
 
-def _time_warnings(run: BoldRun, settings: Settings) -> list[str]:
-    why = _why_not_in_time(run, settings)
-    if settings.slice_time_ref is None or not why:
-        return []
-    from unimo_bids.pipeline.in_time import NOT_IN_TIME
-
-    return [NOT_IN_TIME.format(why)]
-
-
-def _following_warnings(run: BoldRun, settings: Settings) -> list[str]:
-    if settings.slices != "on" or follows_slices(run, settings):
-        return []
-    from unimo_bids.pipeline.slices import volume_wise  # and torch, which takes seconds
-
-    if run.motion is not None:
-        return [volume_wise("the motion was given")]
-    if "slicetiming" in settings.ignore:
-        return [volume_wise("--ignore slicetiming")]
-    return [volume_wise("no sidecar has a SliceTiming")]
+        warnings.append(NOT_IN_TIME.format(why))
+    return warnings
 
 
 def slice_axis(run: BoldRun) -> int | None:
@@ -94,43 +85,31 @@ def slice_axis(run: BoldRun) -> int | None:
 
 
 def follow_slices(
-    workflow: DescribedWorkflow,
-    run: BoldRun,
-    settings: Settings,
-    resources: Mapping[str, Any],
-    prepare: pe.Node,
-    motion: pe.Node,
-    resample: pe.Node,
-    confounds: pe.Node,
-    figures: pe.Node,
-    save: pe.Node,
-) -> pe.Node:
-    """Add the step that follows slices, if they are to be, and hand on what only it knows.
+    workflow: DescribedWorkflow, run: BoldRun, settings: Settings, resources: Mapping[str, Any]
+) -> str:
+    """Add and connect the node that follows slices, if they are followed.
 
-    Returns the node that has the frames' poses: this one, or that of the motion.
+    Returns the name of the node that has the poses of frames: this one or ``motion``.
     """
     if not follows_slices(run, settings):
-        return motion
-    slices = pe.Node(
-        FollowSlices(
-            metadata=_about_slices(run),
-            repetition_time=run.repetition_time if run.volume_timing is None else None,
-            required=settings.slices == "on",
-            intensity_correction=settings.intensity_correction,
-        ),
-        name="slices",
-        **resources,
+        return "motion"
+    slices = FollowSlices(
+        metadata=_about_slices(run),
+        repetition_time=run.repetition_time,
+        required=settings.slices == "on",
+        intensity_correction=settings.intensity_correction,
     )
-    workflow.hand_on(prepare, slices, first="in_file")
-    workflow.hand_on(motion, slices, "motion", "transforms")
-    workflow.hand_on(slices, resample, "slices")
-    workflow.hand_on(slices, confounds, "slices")
-    workflow.hand_on(resample, confounds, "coverage", "history")
-    workflow.hand_on(slices, figures, "slices", warnings="slice_warnings")
-    workflow.hand_on(slices, save, table="slices", metadata="slices_metadata")
-    workflow.hand_on(resample, figures, "about_brightness")
-    workflow.hand_on(resample, save, "coverage", "about_brightness")
-    return slices
+    workflow.add_nodes([pe.Node(slices, name="slices", **resources)])
+    workflow.hand_on("prepare", "slices", first="in_file")
+    workflow.hand_on("motion", "slices", "motion", "transforms")
+    workflow.hand_on("slices", "resample", "slices")
+    workflow.hand_on("slices", "confounds", "slices")
+    workflow.hand_on("resample", "confounds", "coverage", "history")
+    workflow.hand_on("slices", "figures", "slices", warnings="slice_warnings")
+    workflow.hand_on("slices", "save", table="slices", metadata="slices_metadata")
+    workflow.hand_on("resample", "figures", "about_brightness")
+    workflow.hand_on("resample", "save", "coverage", "about_brightness")
+    return "slices"
 
 
 def slice_paragraphs(run: BoldRun, settings: Settings) -> list[str]:

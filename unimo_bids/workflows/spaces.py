@@ -1,11 +1,8 @@
-"""A run in standard spaces: the step, and what hangs on it."""
+"""A run in standard spaces: the node, and its connections."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-
-from nipype.pipeline import engine as pe
 
 from unimo_bids.bids.anatomy import find_anatomy
 from unimo_bids.bids.query import BoldRun
@@ -16,46 +13,34 @@ from unimo_bids.workflows.described import DescribedWorkflow
 from unimo_bids.workflows.slices import in_time
 
 
-def init_spaces(
-    run: BoldRun,
-    settings: Settings,
-    age: float | None,
-    device: Mapping[str, Any],
-    resources: Mapping[str, Any],
-) -> pe.Node:
-    """Step that carries a run to all its spaces."""
-    return pe.Node(
-        CarryToSpaces(
-            entities=run.name,
-            output_spaces=list(settings.output_spaces),
-            template=list(settings.template),
-            anatomy=find_anatomy(run.entities, settings.derivatives),
-            age=age,
-            series=settings.level == "full",
-            repetition_time=run.repetition_time if run.volume_timing is None else None,
-            dummy_scans=settings.dummy_scans,
-            **in_time(run, settings),
-            **device,
-        ),
-        name="spaces",
-        **resources,
+def carry_to_spaces(
+    run: BoldRun, settings: Settings, age: float | None, **device: Any
+) -> CarryToSpaces:
+    """Carry a run to all spaces that the settings ask for."""
+    return CarryToSpaces(
+        entities=run.name,
+        output_spaces=list(settings.output_spaces),
+        template=list(settings.template),
+        anatomy=find_anatomy(run.entities, settings.derivatives),
+        age=age,
+        series=settings.level == "full",
+        repetition_time=run.repetition_time,
+        dummy_scans=settings.dummy_scans,
+        **in_time(run, settings),
+        **device,
     )
 
 
-def connect_spaces(
-    workflow: DescribedWorkflow,
-    prepare: pe.Node,
-    poses: pe.Node,
-    spaces: pe.Node,
-    figures: pe.Node,
-    save: pe.Node,
-) -> None:
-    """Hand on what only spaces know."""
-    workflow.hand_on(prepare, spaces, "probability", series="in_files")
-    workflow.hand_on(poses, spaces, "motion")
-    workflow.hand_on(spaces, figures, warnings="space_warnings")
+def connect_spaces(workflow: DescribedWorkflow, poses: str) -> None:
+    """Connect ``spaces``; `poses` is the node with the final poses of frames."""
+    workflow.hand_on("prepare", "spaces", "probability", series="in_files")
+    workflow.hand_on(poses, "spaces", "motion")
+    for node, output in (("slices", "slices"), ("deform", "distortion")):
+        if workflow.get_node(node) is not None:
+            workflow.hand_on(node, "spaces", output)
+    workflow.hand_on("spaces", "figures", warnings="space_warnings")
     about = {"files": "space_files", "about": "about_spaces", "figures": "space_figures"}
-    workflow.hand_on(spaces, save, **about)
+    workflow.hand_on("spaces", "save", **about)
 
 
 def space_sentences(settings: Settings) -> str:

@@ -19,7 +19,7 @@ _SHARE = 0.68  # of the width, for the cuts
 
 
 def draw_bending(path: Path, record: RunRecord, mask: Bool, view: View) -> None:
-    """Draw displacements over the brain, what spoke for them, and how far frames were bent."""
+    """Draw displacements in the brain, the evidence for them, and their size in every frame."""
     bending = record.bending
     assert bending is not None
     image: Any = nib.load(bending.displacement)
@@ -54,7 +54,7 @@ def draw_bending(path: Path, record: RunRecord, mask: Bool, view: View) -> None:
         ):
             ax.plot(frames, values, color=color, label=name)
         ax.set(title="How far the brain was bent in each frame, mm", ylim=(0, None))
-        ax.legend(loc="lower right", ncols=2, bbox_to_anchor=(1.005, 0.97), handlelength=1.4)
+        style.legend(ax, 2)
         style.shade_uncorrected(ax, record)
         style.frames_axis(ax, len(frames), labelled=True)
 
@@ -62,7 +62,7 @@ def draw_bending(path: Path, record: RunRecord, mask: Bool, view: View) -> None:
 def _draw_axes(
     figure: Figure, bending: BendingRecord, place: tuple[float, float, float, float]
 ) -> None:
-    """Bars of what fields along the axes explain; that of the phase-encode axis is filled."""
+    """Draw how much a field along each axis explains; the phase-encode axis is filled."""
     ax = figure.add_axes(place)
     names = sorted(bending.less)
     for number, name in enumerate(names):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from unimo_bids.reports.figures.palette import GRID, INK, LINE, QUIET
+from unimo_bids.reports.figures.views import runs
 
 Array = NDArray[np.floating]
 _FINER = 3  # curves are drawn so much larger: smooth edges
@@ -61,7 +62,7 @@ def write_upwards(image: Image.Image, center: tuple[float, float], text: str) ->
 
 
 def ticks(low: float, high: float, most: int, least_step: float = 0.0) -> tuple[Array, list[str]]:
-    """Round numbers in a range, at most so many about, and how they are written.
+    """Round numbers in a range, about `most` of them, and their labels.
 
     >>> values, written = ticks(-0.7, 0.5, 6)
     >>> written
@@ -91,12 +92,12 @@ class Panel:
         self._draw = ImageDraw.Draw(self._fine, "RGBA")
 
     def shade(self, low: float, high: float, color: str, alpha: float) -> None:
-        """Colour all between two places across."""
+        """Colour everything between two horizontal positions."""
         ends = self._points(np.array([low, high]), np.array(self.up))
         self._draw.rectangle((ends[0][0], 0, ends[1][0] - 1, self._fine.height), _ink(color, alpha))
 
     def upright(self, place: float, color: str) -> None:
-        """Dot a line from bottom to top."""
+        """Draw a dotted vertical line."""
         ((x, _),) = self._points(np.array([place]), np.array([self.up[0]]))
         for y in range(0, self._fine.height, 8 * _FINER):
             self._draw.line((x, y, x, y + 3 * _FINER), color, round(1.4 * _FINER))
@@ -110,14 +111,14 @@ class Panel:
 
     def band(self, frames: Array, low: Array, high: Array, color: str, alpha: float) -> None:
         """Fill between two curves."""
-        for run in _runs(np.isfinite(low) & np.isfinite(high)):
+        for run in runs(np.isfinite(low) & np.isfinite(high)):
             lower, upper = self._points(frames[run], low[run]), self._points(frames[run], high[run])
             if len(lower) > 1:
                 self._draw.polygon([*lower, *upper[::-1]], _ink(color, alpha))
 
     def curve(self, frames: Array, values: Array, color: str, width: float = 2.3) -> None:
         """Draw a curve, with gaps; its values as dots where there are few."""
-        for run in _runs(np.isfinite(values)):
+        for run in runs(np.isfinite(values)):
             points = self._points(frames[run], values[run])
             self._draw.line(points, color, round(width * _FINER), joint="curve")
             # so that one between two gaps is seen
@@ -126,7 +127,7 @@ class Panel:
                 self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), color)
 
     def finish(self, ticks_up: tuple[Array, list[str]], unit: str, title: str) -> None:
-        """Put it into the image, with what stands around it."""
+        """Paste the panel into the image, with axes, ticks and title."""
         left, top, right, bottom = self.box
         self.image.paste(self._fine.reduce(_FINER), (left, top))
         draw = ImageDraw.Draw(self.image)
@@ -139,7 +140,7 @@ class Panel:
         write(self.image, (left, top - 19), title, color=INK, size=17)
 
     def x(self, place: float) -> float:
-        """Where in the image a place across is."""
+        """Horizontal pixel of a position."""
         share = (place - self.across[0]) / (self.across[1] - self.across[0])
         return self.box[0] + share * self._size[0]
 
@@ -168,9 +169,3 @@ def colored(
 def _ink(color: str, alpha: float) -> tuple[int, int, int, int]:
     r, g, b = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return r, g, b, round(255 * alpha)
-
-
-def _runs(there: NDArray[np.bool_]) -> list[slice]:
-    """Where something is there without a gap."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], there.astype(int), [0]])))
-    return [slice(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]

@@ -50,7 +50,7 @@ def _draw(
         top = figure.add_subplot(grid[0, 0])
         for values, color in ((record.fd_before, style.BEFORE), (record.fd_after, style.AFTER)):
             top.plot(np.arange(frames), values, color=color, lw=1)
-        top.axhline(record.fd_threshold, color=style.THRESHOLD, lw=0.9, ls=(0, (5, 3)))
+        style.threshold(top, record.fd_threshold)
         style.shade_uncorrected(top, record)
         style.frames_axis(top, frames)
         top.set(ylabel="FD, mm")

@@ -27,7 +27,7 @@ _CORRELATION = LinearSegmentedColormap.from_list(
 
 
 def draw_confounds(path: Path, table: Path) -> None:
-    """Draw the correlations of a table's columns, and theirs with the global signal."""
+    """Draw the correlations of a table's columns with each other and with the global signal."""
     columns = read_confounds(table)
     names = list(columns)
     matrix = (
@@ -42,14 +42,12 @@ def draw_confounds(path: Path, table: Path) -> None:
         ax.pcolormesh(
             lower, cmap=_CORRELATION, vmin=-1, vmax=1, edgecolors=style.GRID, linewidth=0.8
         )
-        for row in range(len(names)):
-            for column in range(row):
-                value = matrix[row, column]
-                if abs(value) >= 0.3:  # weaker ones are mostly chance
-                    ax.text(
-                        column + 0.5, row + 0.5, f"{value:.1f}".replace("0.", "."),
-                        ha="center", va="center", size=7, color=style.INK,
-                    )  # fmt: skip
+        for row, column in zip(*np.nonzero(np.abs(np.nan_to_num(lower)) >= 0.3), strict=True):
+            # weaker ones are mostly chance
+            ax.text(
+                column + 0.5, row + 0.5, f"{lower[row, column]:.1f}".replace("0.", "."),
+                ha="center", va="center", size=7, color=style.INK,
+            )  # fmt: skip
         ticks = np.arange(len(names)) + 0.5
         ax.set(xlim=(0, size), ylim=(size, 0))
         ax.set_xticks(ticks, names, rotation=90)

@@ -32,7 +32,7 @@ _WIDTH, _HEIGHT = 714, 144  # of three planes, and of each
 
 @dataclass(frozen=True)
 class Correction:
-    """What the picture shows; pairs are (before, after).
+    """Data of the picture; pairs are (before, after).
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ def _draw_traces(image: Image.Image, result: Correction) -> None:
 
 
 class _Trace:
-    """A panel over the frames, with what all have."""
+    """A panel over the frames, with the elements that all panels have."""
 
     def __init__(
         self,
@@ -147,12 +147,12 @@ class _Trace:
         self.area.upright(result.reference, QUIET)
 
     def finish(self) -> None:
-        """Put it into the image."""
+        """Paste the panel into the image."""
         self.area.finish(self._up, self._unit, self._title)
 
 
 def _range(values: Array, least: float) -> tuple[float, float]:
-    """What values span, but not less than so much; 0 to 1 of none."""
+    """Range of values, at least `least` wide; 0 to 1 without any."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return 0.0, 1.0
@@ -161,7 +161,7 @@ def _range(values: Array, least: float) -> tuple[float, float]:
 
 
 def _name(image: Image.Image, y: int, names: Sequence[tuple[str, str, float]]) -> None:
-    """Say what colours mean, to the left of a panel's right edge; faint ones are areas."""
+    """Write a legend at the right of a panel; faint colours are areas."""
     x = 880.0
     draw = ImageDraw.Draw(image, "RGBA")
     for text, color, alpha in reversed(names):

@@ -20,6 +20,7 @@ from unimo_bids.reports.figures.views import (
     Plane,
     View,
     enlarged,
+    evenly,
     side_by_side,
     to_bytes,
     view_around,
@@ -105,7 +106,7 @@ def draw_masks(
     Masks are ``(X, Y, Z, T)`` within 0 … 1; the window is that of the intensities shown.
     """
     frames = masks.shape[3]
-    shown = np.unique(np.linspace(0, frames - 1, min(frames, _FRAMES)).round().astype(int))
+    shown = evenly(frames, _FRAMES)
     inside = [masks[..., t] > 0.5 for t in shown]
     # one part of space in all pictures: so the way of the head is seen
     view = view_around(np.any(inside, axis=0), series.affine)
@@ -133,7 +134,7 @@ def draw_masks(
         ax.plot(np.arange(frames), volumes, color=style.INK)
         ax.plot(shown, volumes[shown], "o", color=style.INK, markersize=3)
         style.shade_uncorrected(ax, record)
-        ax.axvline(record.reference, color=style.QUIET, lw=0.9, ls=(0, (1, 2)), zorder=0.6)
+        style.mark_reference(ax, record)
         ax.set(title="Volume of the masks, ml", ylim=(0, 1.12 * volumes.max()))
         style.frames_axis(ax, frames, labelled=True)
 

@@ -26,7 +26,7 @@ def write_movie(
     before: Survey,
     after: Survey,
 ) -> None:
-    """Write the sheet of tiles (WebP), and what the player has to know about it (JSON)."""
+    """Write all tiles as one WebP image, and its description for the player as JSON."""
     tiles = np.concatenate([before.cuts, after.cuts], axis=1)
     count, height, width = tiles.shape
     columns = max(round(math.sqrt(count * height / width)), 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from unimo_bids.pipeline.spaces import Carried
 from unimo_bids.reports.figures import style
@@ -50,26 +51,28 @@ def draw_spaces(path: Path, spaces: Sequence[Carried]) -> None:
             for row in rows:
                 height = width * row.run.shape[0] / row.run.shape[1]
                 top -= height
-                place = (0, top / total, 1, height / total)
-                ax = figure.add_axes(place)
-                show(ax, row.run)
-                if row.template is not None:
-                    over = figure.add_axes(place, gid=f"template-{next(number)}")
-                    show(over, row.template)
-                    # what was drawn first would lie below it
-                    ax = figure.add_axes(place, sharex=ax, sharey=ax, facecolor="none")
-                    style.no_axis(ax)
-                for edge, color in row.edges:
-                    outline(ax, edge, 127.5, color, 1.0)
+                row.draw(figure, (0, top / total, 1, height / total), f"template-{next(number)}")
 
 
 @dataclass(frozen=True)
 class _Row:
-    """Cuts of a plane, and what is outlined in them; along the axes there is no other template."""
+    """Cuts of a plane, and the outlines in them; along the head's axes there is no template."""
 
     run: Bytes
     template: Bytes | None
     edges: list[tuple[Bytes, str]]
+
+    def draw(self, figure: Figure, place: tuple[float, float, float, float], name: str) -> None:
+        """Draw the cuts, the template's over the run's under a name of its own, and outlines."""
+        ax = figure.add_axes(place)
+        show(ax, self.run)
+        if self.template is not None:
+            show(figure.add_axes(place, gid=name), self.template)
+            # what was drawn first would lie below it
+            ax = figure.add_axes(place, sharex=ax, sharey=ax, facecolor="none")
+            style.no_axis(ax)
+        for edge, color in self.edges:
+            outline(ax, edge, 127.5, color, 1.0)
 
 
 def _rows(one: Carried) -> list[_Row]:

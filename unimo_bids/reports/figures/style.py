@@ -25,6 +25,7 @@ from PIL import Image
 
 from unimo_bids.files.staging import write_text
 from unimo_bids.reports.figures import palette
+from unimo_bids.reports.figures.views import runs
 from unimo_bids.reports.record import RunRecord
 
 Array = npt.NDArray[np.floating]
@@ -100,7 +101,7 @@ CHANGE = LinearSegmentedColormap.from_list(
 
 @contextmanager
 def svg_figure(path: Path, width: float, height: float, css: str = "") -> Iterator[Figure]:
-    """Draw on a figure of so many inches; it is written whole when the block ends well."""
+    """Draw on a figure of a size in inches; the file is written if the block succeeds."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
@@ -121,7 +122,7 @@ def _theme() -> str:
 
 
 def _slimmed(svg: str) -> str:
-    """Take from an SVG what nobody sees: hundredths of points, what PNG keeps, spaces."""
+    """Shrink an SVG without visible change: fewer decimals, WebP for PNG, no spaces."""
     plain = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     return _PICTURE.sub(_as_webp, _WAY.sub(_shorter, re.sub(r">\s*\n\s*<", "><", plain)))
 
@@ -133,7 +134,7 @@ def _shorter(way: re.Match[str]) -> str:
 
 
 def _as_webp(found: re.Match[str]) -> str:
-    """Compress a picture, but for a small one as it is: its pixels are seen one by one."""
+    """Compress a picture; a small one without loss, as its pixels are seen one by one."""
     image = Image.open(io.BytesIO(base64.b64decode(found[1])))
     buffer = io.BytesIO()
     small = image.width < _WIDE_PIXELS
@@ -142,27 +143,41 @@ def _as_webp(found: re.Match[str]) -> str:
 
 
 def frames_axis(ax: Axes, frames: int, *, labelled: bool = False) -> None:
-    """Let an axis run over the frames of a series."""
+    """Set the horizontal axis to the frames of a series."""
     ax.set_xlim(-0.5, frames - 0.5)
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     if labelled:
         ax.set_xlabel("frame", loc="left", labelpad=2)
 
 
+def legend(ax: Axes, ncols: int, above: float = 0.97) -> None:
+    """Put a legend above an axis, on the right; `above` in heights of the axis."""
+    ax.legend(loc="lower right", ncols=ncols, bbox_to_anchor=(1.005, above), handlelength=1.4)
+
+
+def threshold(ax: Axes, value: float, label: str | None = None) -> None:
+    """Draw a threshold as a dashed line."""
+    ax.axhline(value, color=THRESHOLD, lw=1, ls=(0, (5, 3)), label=label)
+
+
+def mark_reference(ax: Axes, record: RunRecord) -> None:
+    """Draw a dotted line at the reference frame."""
+    ax.axvline(record.reference, color=QUIET, lw=0.9, ls=(0, (1, 2)), zorder=0.6)
+
+
 def shade_uncorrected(ax: Axes, record: RunRecord) -> None:
-    """Shade the frames that have what correction could not undo."""
+    """Shade the frames whose motion correction could not undo."""
     shade(ax, np.asarray(record.uncorrected), UNCORRECTED)
 
 
 def shade(ax: Axes, frames: npt.NDArray[np.bool_], color: str, alpha: float = 0.17) -> None:
     """Shade the frames that are marked, neighbours as one."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], frames.astype(int), [0]])))
-    for start, stop in edges.reshape(-1, 2):
-        ax.axvspan(start - 0.5, stop - 0.5, color=color, alpha=alpha, lw=0, zorder=0.5)
+    for run in runs(frames):
+        ax.axvspan(run.start - 0.5, run.stop - 0.5, color=color, alpha=alpha, lw=0, zorder=0.5)
 
 
 def status_strip(ax: Axes, record: RunRecord) -> None:
-    """Mark below an axis of frames which were searched, bridged, lost, or not corrected."""
+    """Draw a strip that marks frames as searched, bridged, lost, or not corrected."""
     given, uncorrected = np.asarray(record.status), np.asarray(record.uncorrected)
     handles = []
     for kind, color in STATUS.items():
@@ -196,7 +211,7 @@ def color_bar(
 
 
 def no_axis(ax: Axes) -> None:
-    """Leave nothing of an axis but what is drawn in it."""
+    """Hide ticks, grid and frame of an axis."""
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)

@@ -26,17 +26,17 @@ def draw_motion(path: Path, record: RunRecord) -> None:
         turn, turn_sd = (np.rad2deg(part[:, 3:]) for part in (record.parameters, record.deviations))
         three_traces(axes[1], turn, turn, 2 * turn_sd)
         axes[1].set(title="Rotation about the brain's centre, degrees")
-        axes[0].legend(loc="lower right", ncols=3, bbox_to_anchor=(1.005, 0.97), handlelength=1.4)
+        style.legend(axes[0], 3)
         _displacement(axes[2], record)
         for ax in axes[:3]:
             style.shade_uncorrected(ax, record)
-            ax.axvline(record.reference, color=style.QUIET, lw=0.9, ls=(0, (1, 2)), zorder=0.6)
+            style.mark_reference(ax, record)
         style.status_strip(axes[3], record)
         figure.align_ylabels(axes)
 
 
 def three_traces(ax: Axes, values: Array, middle: Array, spread: Array) -> None:
-    """Draw values ``(T, 3)``, and bands about a middle as wide as the spread on either side."""
+    """Draw values ``(T, 3)``, and bands from ``middle - spread`` to ``middle + spread``."""
     for i, (name, color) in enumerate(style.AXES):
         ax.fill_between(*_band(middle[:, i], spread[:, i]), color=color, alpha=0.25, lw=0)
         curve(ax, values[:, i], color, name)
@@ -48,7 +48,7 @@ def three_traces(ax: Axes, values: Array, middle: Array, spread: Array) -> None:
 
 
 def _band(values: Array, spread: Array) -> tuple[Array, Array, Array]:
-    """Frames, lower and upper edge; the outermost of neighbours where there are too many to see."""
+    """Frames, lower and upper edge; of many frames, the extremes of each group of neighbours."""
     starts = np.arange(0, len(values), -(-len(values) // _BINS))
     lower = np.minimum.reduceat(values - spread, starts)
     upper = np.maximum.reduceat(values + spread, starts)
@@ -60,11 +60,10 @@ def _displacement(ax: Axes, record: RunRecord) -> None:
     before, after = np.asarray(record.fd_before), np.asarray(record.fd_after)
     curve(ax, before, style.BEFORE, "before")
     curve(ax, after, style.AFTER, "left after correction")
-    ax.axhline(record.fd_threshold, color=style.THRESHOLD, lw=1, ls=(0, (5, 3)),
-               label=f"threshold {record.fd_threshold:g} mm")  # fmt: skip
+    style.threshold(ax, record.fd_threshold, f"threshold {record.fd_threshold:g} mm")
     top = float(np.nanmax(np.concatenate([before, after]), initial=1.5 * record.fd_threshold))
     ax.set(title="Framewise displacement, mm", ylim=(0, 1.08 * top))
-    ax.legend(loc="lower right", ncols=3, bbox_to_anchor=(1.005, 0.96), handlelength=1.6)
+    style.legend(ax, 3)
 
 
 def draw_similarity(path: Path, record: RunRecord) -> None:
@@ -81,20 +80,20 @@ def draw_similarity(path: Path, record: RunRecord) -> None:
             curve(ax, values, color, f"{name}, median {median:.3f}")
         style.shade_uncorrected(ax, record)
         ax.set(title="Correlation with the template")
-        ax.legend(loc="lower right", ncols=2, bbox_to_anchor=(1.005, 0.94), handlelength=1.4)
+        style.legend(ax, 2, above=0.94)
         style.status_strip(strip, record)
 
 
 def curve(ax: Axes, values: Array, color: str, name: str | None = None) -> None:
     """Draw a value of every frame; single frames are marked where there are few."""
-    frames = _seen(values)
+    frames = _shown_frames(values)
     # so that one between two gaps is seen
     dots: dict[str, Any] = {"marker": "o", "markersize": 2.4} if len(values) <= 60 else {}
     ax.plot(frames, values[frames], color=color, label=name, **dots)
 
 
-def _seen(values: Array) -> NDArray[np.intp]:
-    """Frames that a curve goes through: of neighbours too many to see, the least and greatest."""
+def _shown_frames(values: Array) -> NDArray[np.intp]:
+    """Frames that a curve goes through; of many, the extremes of each group of neighbours."""
     if len(values) <= 2 * _BINS:
         return np.arange(len(values))
     step = -(-len(values) // _BINS)

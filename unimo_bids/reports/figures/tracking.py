@@ -17,7 +17,7 @@ _WIDE = 1.96  # standard deviations, 95 per cent
 
 
 def draw_tracking(path: Path, record: RunRecord, track: TrackRecord) -> None:
-    """Draw the distance of refined poses from tracked ones; if known, from what was expected."""
+    """Draw how far refined poses are from tracked and, where these are known, expected ones."""
     expected = track.parameters is not None
     panels = 4 if expected else 1
     height = (3, 3, 1.9, 1.9) if expected else (3,)
@@ -33,25 +33,23 @@ def draw_tracking(path: Path, record: RunRecord, track: TrackRecord) -> None:
             for ax, title, part in zip(axes, titles, (slice(3), slice(3, 6)), strict=False):
                 three_traces(ax, three[0][:, part], three[1][:, part], wide[:, part])
                 ax.set(title=title)
-            axes[0].legend(
-                loc="lower right", ncols=3, bbox_to_anchor=(1.005, 0.97), handlelength=1.4
-            )
-            _surprise(axes[2], np.asarray(track.surprise))
-        _apart(axes[panels - 1], np.asarray(track.apart))
+            style.legend(axes[0], 3)
+            _draw_surprise(axes[2], np.asarray(track.surprise))
+        _draw_distance(axes[panels - 1], np.asarray(track.apart))
         unregistered = np.isin(np.asarray(record.status), ("bridged", "lost"))
         for ax in axes[:panels]:
             style.shade(ax, unregistered, style.STATUS["lost"])
         style.status_strip(axes[-1], record)
 
 
-def _surprise(ax: Axes, surprise: Array) -> None:
+def _draw_surprise(ax: Axes, surprise: Array) -> None:
     curve(ax, surprise, style.AFTER)
-    ax.axhline(_SURPRISING, color=style.THRESHOLD, lw=1, ls=(0, (5, 3)))
+    style.threshold(ax, _SURPRISING)
     top = max(2 * _SURPRISING, 1.08 * float(np.nanmax(surprise, initial=0)))
     ax.set(title="Surprise, standard deviations", ylim=(0, top))
 
 
-def _apart(ax: Axes, apart: Array) -> None:
+def _draw_distance(ax: Axes, apart: Array) -> None:
     curve(ax, apart, style.AXES[2][1])
     top = 1.08 * max(0.5, float(np.nanmax(apart, initial=0)))
     ax.set(title="From the tracked to the refined pose, mm", ylim=(0, top))

@@ -12,6 +12,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
 from unimo_bids.reports.figures import style
+from unimo_bids.reports.figures.views import evenly
 from unimo_bids.reports.record import Array, RunRecord
 
 # more are not told apart, and each is a line of its own in the file
@@ -48,7 +49,7 @@ def draw_trajectory(path: Path, record: RunRecord) -> None:
 
 def _pieces(points: Array) -> tuple[list[Array], Array]:
     """Cut a line ``(T, n)`` into pieces of one colour each, and give the last frame of each."""
-    ends = np.unique(np.linspace(0, len(points) - 1, _COLOURS + 1).round().astype(int))
+    ends = evenly(len(points), _COLOURS + 1)
     cuts = itertools.pairwise(ends)
     return [points[start : end + 1] for start, end in cuts], ends[1:].astype(float)
 

@@ -69,8 +69,19 @@ class View:
         return [round(float(place)) for place in spread]
 
 
+def evenly(count: int, most: int) -> npt.NDArray[np.intp]:
+    """Choose `most` of so many things, evenly spread from the first to the last, or all."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
+def runs(marked: Bool) -> list[slice]:
+    """Find the stretches that are marked without a gap."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype(int), [0]])))
+    return [slice(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
 def view_around(mask: Bool, affine: Array, spare_mm: float = 8.0) -> View:
-    """Look at a mask ``(X, Y, Z)`` with some millimetres to spare."""
+    """Frame a mask ``(X, Y, Z)`` with a margin."""
     orientation = io_orientation(affine)
     sizes = np.empty(3)
     sizes[orientation[:, 0].astype(int)] = np.linalg.norm(affine[:3, :3], axis=0)

@@ -41,7 +41,7 @@ def draw_within(
         for axis, (name, color) in enumerate(style.AXES):
             way.plot(at.ravel(), moved[..., axis].ravel(), color=color, lw=1, label=name)
         way.set(title="Translation of the brain's centre in every slice, mm")
-        way.legend(loc="lower right", ncols=3, bbox_to_anchor=(1.005, 0.97), handlelength=1.4)
+        style.legend(way, 3)
         # as bars, a thousand frames would be most of the page
         curve(within, np.asarray(slices.within_max), style.AXES[0][1])
         within.set(title="Largest displacement between two slices of a frame, mm")
@@ -62,7 +62,7 @@ def _draw_frame(
     view: View,
     window: tuple[float, float],
 ) -> None:
-    """Show a frame as it was acquired, as it was made from its slices, and the template."""
+    """Show a frame as acquired, the same frame made from its slices, and the template."""
     slices = record.slices
     assert slices is not None
     # a cut across slices: there the teeth of a torn frame show
