@@ -147,7 +147,7 @@ class PrepareRun(SimpleInterface):
             "probability": brain.probability,
         }
         if found.frame_masks is not None:
-            volumes["motion_mask"] = found.frame_masks
+            volumes["motion_mask"] = found.motion_mask
         for name, values in volumes.items():
             results[name] = str(here / f"{name}.nii.gz")
             write_volume(results[name], values, series)
