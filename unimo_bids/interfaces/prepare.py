@@ -141,7 +141,7 @@ class PrepareRun(SimpleInterface):
         from unimo_bids.files.writing import write_volume
 
         brain, results = found.brain, self._results
-        volumes = {
+        volumes: dict[str, Any] = {
             "volume": volume,
             "mask": brain.mask.astype(np.uint8),
             "probability": brain.probability,

@@ -98,9 +98,10 @@ class Lessons:
 def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
     """Judge networks on volumes of held-back anatomies; Markdown tables by scenery and confidence.
 
-    As the program goes by them alone (`extract_brain` with ``unimo``).
+    As the program goes by them alone (`extract_brain` with ``unimo``). Size: median volume of right
+    masks relative to the true ones; where it is not 1, `OUTLINES.unborn` has to be measured anew.
     """
-    seen: dict[str, list[tuple[float, bool, bool]]] = {}
+    seen: dict[str, list[tuple[float, float, bool, bool]]] = {}
     trusted: list[tuple[float, bool]] = []  # confidence of each mask, and whether it is right
     for number in range(count):
         example = scenes.draw(np.random.default_rng([_VALIDATION_SEED, number]))
@@ -113,23 +114,25 @@ def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
         dice = 2 * (inside & truth).sum() / max(inside.sum() + truth.sum(), 1)
         kind = "no brain" if whose is None else f"{whose}, {_in_view(truth)}"
         kind += ", among shapes" if example.among_shapes else ""
+        volume = inside.sum() / max(truth.sum(), 1)
         seen.setdefault(kind, []).append(
-            (float(dice), found is not None, bool(found and found.doubts))
+            (float(dice), float(volume), found is not None, bool(found and found.doubts))
         )
         if found is not None:
             trusted.append((found.candidates[0].confidence, dice > _FOUND))
     rows = [
-        "| brain | volumes | Dice, median | 10th percentile | found | doubted | wrong, no doubt |",
-        "|---|---|---|---|---|---|---|",
+        "| brain | volumes | Dice, median | 10th percentile | size | found | doubted "
+        "| wrong, no doubt |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for kind, values in sorted(seen.items()):
-        dices, masked, doubted = (np.array(column) for column in zip(*values, strict=True))
+        dices, sizes, masked, doubted = (np.array(column) for column in zip(*values, strict=True))
         right = dices > _FOUND
         shares = [right, doubted, masked & ~right & ~doubted]
+        size = f"{np.median(sizes[right]):.2f}" if right.any() else "–"
         rows.append(
-            f"| {kind} | {len(values)} | {np.median(dices):.3f} | {np.percentile(dices, 10):.3f} | "
-            + " | ".join(f"{100 * share.mean():.0f} %" for share in shares)
-            + " |"
+            f"| {kind} | {len(values)} | {np.median(dices):.3f} | {np.percentile(dices, 10):.3f} "
+            f"| {size} | " + " | ".join(f"{100 * share.mean():.0f} %" for share in shares) + " |"
         )
     return "\n".join([*rows, "", *by_confidence("masks", trusted, _LEVELS)])
 
