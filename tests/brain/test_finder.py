@@ -10,6 +10,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
 
 from tests.brain.bright import AFFINE, Bright, volume_of
 from unimo_bids.brain.finder import IN_BODY, METHOD, BrainFinder
+from unimo_bids.brain.mask import outlined
 from unimo_bids.words import Population
 
 
@@ -56,11 +57,11 @@ def test_a_head_is_the_same_however_its_voxels_are_stored(bright, axes, center):
     np.testing.assert_array_equal(found.probability, apply_orientation(expected.probability, turn))
     ours, theirs = (finder.candidates(found), BrainFinder(AFFINE).candidates(expected))
     assert ours[0].center == pytest.approx(theirs[0].center)
-    followed = finder.follow(volume, found.probability > 0.5)
+    followed = finder.follow(volume, outlined(found.probability, stored.affine))
     upon = BrainFinder(AFFINE).follow(
-        upright.get_fdata(dtype=np.float32), expected.probability > 0.5
+        upright.get_fdata(dtype=np.float32), outlined(expected.probability, AFFINE)
     )
-    np.testing.assert_allclose(followed, apply_orientation(upon, turn), atol=1e-4)
+    assert (followed != apply_orientation(upon, turn)).sum() <= 2  # voxels at a level, rounded
 
 
 def test_half_a_brain_is_told(finder):

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from tests.brain.bright import SIZES, volume_of
+from tests.brain.bright import AFFINE, SIZES, volume_of
 from unimo_bids.brain.finder import BrainFinder
+from unimo_bids.brain.mask import Outlined, outlined
 from unimo_bids.brain.propagation import Followed, follow_series, same_brain
 
 STILL = ((150.0, 120.0, 90.0), 34.0)
@@ -16,9 +17,13 @@ Balls = tuple[tuple[tuple[float, float, float], float], ...]
 DARK: Balls = ()
 
 
+def _brain(ball: tuple[tuple[float, float, float], float]) -> Outlined:
+    return outlined(volume_of(ball).numpy(), AFFINE)
+
+
 def _follow(finder: BrainFinder, frames: Sequence[Balls], reference: int) -> Followed:
     volumes = [volume_of(*balls).numpy() for balls in frames]
-    brain = volume_of(STILL).numpy() > 0
+    brain = _brain(STILL)
     done: list[float] = []
     followed = follow_series(
         finder, volumes.__getitem__, len(volumes), reference, brain, done.append
@@ -77,7 +82,7 @@ def test_frames_without_the_brain_have_no_mask(finder):
 
 
 def test_the_same_brain_may_have_moved_but_not_grown():
-    here, there = (volume_of(((x, 120, 90), 34)).numpy() > 0 for x in (100, 200))
-    larger = volume_of(((100, 120, 90), 44)).numpy() > 0
+    here, there = (_brain(((x, 120, 90), 34)) for x in (100, 200))
+    larger = _brain(((100, 120, 90), 44))
     assert same_brain(here, there) and not same_brain(here, there, moved=False)
-    assert not same_brain(here, larger) and not same_brain(here, here & False)
+    assert not same_brain(here, larger) and not same_brain(here, 0 * here)

@@ -12,6 +12,7 @@ from nibabel.nifti1 import Nifti1Header
 from tests.brain.bright import AFFINE, Blind, volume_of
 from unimo_bids.brain import run as brain_run
 from unimo_bids.brain.extraction import NOTHING
+from unimo_bids.brain.mask import RIM, SURE
 from unimo_bids.brain.run import find_series_brain
 from unimo_bids.files.series import Series
 
@@ -50,6 +51,15 @@ def test_a_destroyed_reference_does_not_lose_the_brain(bright, frames, scale):
     assert found.frame_masks is not None and found.frame_masks.any(axis=(0, 1, 2)).all()
     assert any("its mask is that of frame" in one for one in found.warnings)
     assert "The brain was not found in 1 frame (4)." in found.warnings
+
+
+def test_registration_looks_at_what_is_surely_brain(bright, frames):
+    found = find_series_brain(_series(frames), 4)
+    assert found.frame_masks is not None and found.motion_mask is not None
+    assert (found.frame_masks[..., 4] == RIM).any()
+    np.testing.assert_array_equal(found.brain.mask, found.frame_masks[..., 4] > 0)
+    np.testing.assert_array_equal(found.motion_mask, found.frame_masks == SURE)
+    np.testing.assert_array_equal(found.motion_mask[..., 4], found.brain.probability > 0.5)
 
 
 def test_noise_in_all_frames_is_no_brain(bright):

@@ -11,13 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from unimo_bids.brain.mask import (
+    SURE,
     Bool3,
     BrainMask,
     Candidate,
-    Float3,
+    Outlined,
     ball_volume,
     brain_radius,
     in_body,
+    outlined,
     solidity,
     structure,
 )
@@ -85,14 +87,19 @@ class BrainFinder:
         found = segment_brain(turned, upright.sizes.tolist(), self._networks, volumes, within)
         return replace(found, probability=upright.back(found.probability))
 
-    def follow(self, volume: NDArray[np.generic], like: Bool3) -> Float3:
+    def anywhere(self, volume: NDArray[np.generic]) -> Outlined:
+        """Outline a brain in a volume ``(X, Y, Z)``; all 0 if there is none."""
+        return outlined(self.find(volume).probability, self._affine)
+
+    def follow(self, volume: NDArray[np.generic], like: Outlined) -> Outlined:
         """Outline the brain that is about where another frame has it; all 0 if it is not there."""
         upright = Upright(self._affine, volume.shape)
-        center = np.argwhere(upright.turned(like)).mean(axis=0) * upright.sizes
-        size = float(like.sum() * np.prod(self._sizes) / 1000)
+        sure = like == SURE
+        center = np.argwhere(upright.turned(sure)).mean(axis=0) * upright.sizes
+        size = float(sure.sum() * np.prod(self._sizes) / 1000)
         turned = self._tensor(upright.turned(volume))
         found = follow_brain(turned, upright.sizes.tolist(), self._networks, center, size)
-        return upright.back(found.probability)
+        return outlined(upright.back(found.probability), self._affine)
 
     def judged(
         self,
@@ -106,16 +113,17 @@ class BrainFinder:
 
         That it may be no brain is not said where a person has `pointed` at it.
         """
-        mask = found.probability > 0.5
-        if not mask.any():
+        mask = outlined(found.probability, self._affine)
+        sure = mask == SURE
+        if not sure.any():
             return None
-        doubts = self._doubts(found, mask, volume, population)
+        doubts = self._doubts(found, sure, volume, population)
         if not pointed and found.places and found.places[0].confidence < DOUBTS.sure:
             doubts.append(UNSURE)
         return BrainMask(
-            mask=mask,
+            mask=mask > 0,
             probability=found.probability,
-            radius_mm=brain_radius(mask, self._affine),
+            radius_mm=brain_radius(sure, self._affine),
             method=METHOD,
             doubts=tuple(doubts),
             candidates=self.candidates(found),

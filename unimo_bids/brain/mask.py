@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unimo_bids.brain.head import MaskError
-from unimo_bids.brain.thresholds import DOUBTS
+from unimo_bids.brain.thresholds import DOUBTS, OUTLINES, RANKING
 from unimo_bids.words import Population
 
 Bool3 = NDArray[np.bool_]
 Float3 = NDArray[np.float32]
+
+Outlined = NDArray[np.uint8]  # ``(X, Y, Z)``
+RIM, SURE = 1, 2  # in one; 0 elsewhere
 
 # Of its measure of structure
 _RIM_MM, _SMOOTH_MM, _FEWEST = 4.0, 3.0, 50
@@ -53,11 +56,12 @@ class BrainMask:
     mask
         ``(X, Y, Z)`` bool.
     probability
-        ``(X, Y, Z)`` float32, 0 … 1, above ½ in the mask; falls from 1 to 0 over about a voxel
-        either side of its surface.
+        ``(X, Y, Z)`` float32, 0 … 1, above ½ in what is surely brain, and falling to 0 over a voxel
+        or two: what registration looks at, as it adds a rim. The mask of a fetal brain is wider
+        (`outlined`), others are the same.
     radius_mm
-        Of a ball with the volume of the brain; where the field of view cuts the brain, of the whole
-        one as its widest section lets expect.
+        Of a ball with the volume of what is surely brain; where the field of view cuts the brain,
+        of the whole one as its widest section lets expect.
     method
         What found it, for the report.
     doubts
@@ -75,6 +79,19 @@ class BrainMask:
     doubts: tuple[str, ...] = ()
     usable: bool = True
     candidates: tuple[Candidate, ...] = ()
+
+
+def outlined(probability: Float3, affine: NDArray[np.float64]) -> Outlined:
+    """A brain as networks see it, `SURE` where it has a probability of ½; all 0 if nowhere.
+
+    They draw fetal brains within their true edge: the `RIM` goes down to `OUTLINES.unborn`.
+    """
+    sure = probability > 0.5
+    if not sure.any():
+        return np.zeros(sure.shape, np.uint8)
+    unborn = ball_volume(brain_radius(sure, affine)) <= RANKING.largest_unborn_ml
+    rim = probability > (OUTLINES.unborn if unborn else 0.5)
+    return np.where(sure, SURE, np.where(rim, RIM, 0)).astype(np.uint8)
 
 
 def brain_radius(mask: Bool3, affine: NDArray[np.float64]) -> float:

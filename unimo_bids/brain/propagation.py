@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from unimo_bids.brain.finder import BrainFinder
-from unimo_bids.brain.mask import Bool3
+from unimo_bids.brain.mask import SURE, Outlined
 from unimo_bids.brain.thresholds import VOTING
 
 
@@ -28,7 +28,7 @@ class Followed:
     Attributes
     ----------
     masks
-        ``(X, Y, Z, T)`` uint8; empty where the brain was not found.
+        ``(X, Y, Z, T)``, each as `outlined`; 0 where the brain was not found.
     searched, missing
         Frames in which it was looked for everywhere, and in which it was not found.
     """
@@ -51,7 +51,7 @@ def follow_series(
     frame: Callable[[int], NDArray[np.generic]],
     frames: int,
     reference: int,
-    brain: Bool3,
+    brain: Outlined,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> Followed:
     """Find the brain of one frame in all others.
@@ -77,13 +77,14 @@ def follow_series(
     done = 0
     for step, way in ((1, range(first, frames)), (-1, range(first - 1, -1, -1))):
         last = brain
-        left: tuple[int, Bool3] | None = None  # the frame of a jump, and where the brain was before
+        # the frame of a jump, and where the brain was before
+        left: tuple[int, Outlined] | None = None
         for t in way:
             volume = frame(t)
-            found = finder.follow(volume, last) > 0.5
+            found = finder.follow(volume, last)
             if left is not None and found.any():
                 jump, before = left
-                behind = finder.follow(volume, before) > 0.5
+                behind = finder.follow(volume, before)
                 if same_brain(behind, before) and not same_brain(behind, found, moved=False):
                     masks[..., jump] = 0
                     missing.add(jump)
@@ -91,7 +92,7 @@ def follow_series(
                 left = None
             if not same_brain(found, last):
                 searched.add(t)
-                anywhere = finder.find(volume).probability > 0.5
+                anywhere = finder.anywhere(volume)
                 if same_brain(anywhere, last) or same_brain(anywhere, found, moved=False):
                     found = anywhere
                 else:
@@ -121,16 +122,17 @@ def _from_the_other_side(
     for t in lost:
         if not 0 <= t + step < masks.shape[3]:
             continue
-        after = masks[..., t + step] > 0
-        found = finder.follow(frame(t), after) > 0.5 if after.any() else after
+        after = masks[..., t + step]
+        found = finder.follow(frame(t), after) if after.any() else after
         if same_brain(found, after):
             masks[..., t] = found
             recovered.add(t)
     return recovered
 
 
-def same_brain(one: Bool3, other: Bool3, moved: bool = True) -> bool:
+def same_brain(one: Outlined, other: Outlined, moved: bool = True) -> bool:
     """Whether two masks may be of the same brain, which may have moved between them."""
+    one, other = one == SURE, other == SURE
     if not (one.any() and other.any()):
         return False
     if moved:

@@ -13,7 +13,7 @@ from unimo_bids.brain.advice import advised
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.brain.finder import METHOD, BrainFinder
 from unimo_bids.brain.head import refusing, unfit
-from unimo_bids.brain.mask import BrainMask, population_of_size
+from unimo_bids.brain.mask import SURE, BrainMask, outlined, population_of_size
 from unimo_bids.brain.place import OPTION, locate
 from unimo_bids.brain.propagation import follow_series
 from unimo_bids.brain.voting import Vote, vote
@@ -35,7 +35,7 @@ class SeriesBrain:
     population
         Whose it is; by its size where that was not known.
     frame_masks
-        ``(X, Y, Z, T)`` uint8, or None where the brain was not followed.
+        ``(X, Y, Z, T)`` uint8, each as `outlined`; None where the brain was not followed.
     """
 
     brain: BrainMask
@@ -47,7 +47,7 @@ class SeriesBrain:
     def motion_mask(self) -> NDArray[np.generic] | None:
         """What registration should look at; None for all that is not air."""
         if self.frame_masks is not None:
-            return self.frame_masks
+            return (self.frame_masks == SURE).view(np.uint8)
         return self.brain.probability if self.brain.usable else None
 
 
@@ -131,8 +131,9 @@ def _find(
     if not (followed and brain.usable and brain.method == METHOD):
         return SeriesBrain(brain, whose, warnings=warnings)
     finder = BrainFinder(series.affine, device)
-    way = follow_series(finder, series.frame, series.shape[3], voted.frame, brain.mask, progress)
-    way.masks[..., reference] = brain.mask  # what was judged is what registration looks at
+    judged = outlined(brain.probability, series.affine)
+    way = follow_series(finder, series.frame, series.shape[3], voted.frame, judged, progress)
+    way.masks[..., reference] = judged
     return SeriesBrain(brain, whose, way.masks, warnings + way.warnings())
 
 

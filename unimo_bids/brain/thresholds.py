@@ -41,6 +41,17 @@ class Ranking:
 
 
 @dataclass(frozen=True)
+class Outlines:
+    """Where a brain ends."""
+
+    unborn: float = measured(
+        0.35,
+        "of *segment*'s probability: 299 fetal brains in new volumes of the anatomies trained on, "
+        "no real stacks: at .5 they are 6.5 % too small, at .35 right",
+    )
+
+
+@dataclass(frozen=True)
 class Doubts:
     """What makes a mask doubtful."""
 
@@ -127,6 +138,7 @@ class Head:
 
 CANDIDATES = Candidates()
 RANKING = Ranking()
+OUTLINES = Outlines()
 DOUBTS = Doubts()
 ADVICE = Advice()
 VOTING = Voting()

@@ -141,13 +141,13 @@ class PrepareRun(SimpleInterface):
         from unimo_bids.files.writing import write_volume
 
         brain, results = found.brain, self._results
-        volumes = {
+        volumes: dict[str, Any] = {
             "volume": volume,
             "mask": brain.mask.astype(np.uint8),
             "probability": brain.probability,
         }
         if found.frame_masks is not None:
-            volumes["motion_mask"] = found.frame_masks
+            volumes["motion_mask"] = found.motion_mask
         for name, values in volumes.items():
             results[name] = str(here / f"{name}.nii.gz")
             write_volume(results[name], values, series)

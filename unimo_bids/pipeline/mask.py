@@ -89,7 +89,8 @@ def mask_file(
     if not found.brain.usable:
         finding = "; ".join(advised(found.brain, pointed=brain_center is not None))
         raise InputError(image, finding, "no mask was written")
-    masks = found.brain.mask.astype(np.uint8) if found.frame_masks is None else found.frame_masks
+    inside = found.brain.mask if found.frame_masks is None else found.frame_masks > 0
+    masks = inside.view(np.uint8)
     sizes = np.linalg.norm(series.affine[:3, :3], axis=0)
     volumes_ml = series.grid.voxel_ml * masks.sum(axis=(0, 1, 2), dtype=np.int64)
     if margin:

@@ -99,9 +99,10 @@ class Lessons:
 def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
     """Judge networks on volumes of held-back anatomies; Markdown tables by scenery and confidence.
 
-    As the program goes by them alone (`extract_brain` with ``unimo``).
+    As the program goes by them alone (`extract_brain` with ``unimo``). Size: median volume of right
+    masks relative to the true ones; where it is not 1, `OUTLINES.unborn` has to be measured anew.
     """
-    seen: dict[str, list[tuple[float, bool, bool]]] = {}
+    seen: dict[str, list[tuple[float, float, bool, bool]]] = {}
     trusted: list[tuple[float, bool]] = []  # confidence of each mask, and whether it is right
     for number in range(count):
         example = scenes.draw(np.random.default_rng([_VALIDATION_SEED, number]))
@@ -114,20 +115,22 @@ def validate(trained: BrainNetworks, scenes: Scenes, count: int) -> str:
         dice = 2 * (inside & truth).sum() / max(inside.sum() + truth.sum(), 1)
         kind = "no brain" if whose is None else f"{whose}, {_in_view(truth)}"
         kind += ", among shapes" if example.among_shapes else ""
+        volume = inside.sum() / max(truth.sum(), 1)
         seen.setdefault(kind, []).append(
-            (float(dice), found is not None, bool(found and found.doubts))
+            (float(dice), float(volume), found is not None, bool(found and found.doubts))
         )
         if found is not None:
             trusted.append((found.candidates[0].confidence, dice > _FOUND))
     shares = ("found", "doubted", "wrong, no doubt")
-    rows = [["brain", "volumes", "Dice, median", "10th percentile", *shares]]
+    rows = [["brain", "volumes", "Dice, median", "10th percentile", "size", *shares]]
     for kind, values in sorted(seen.items()):
-        dices, masked, doubted = (np.array(column) for column in zip(*values, strict=True))
+        dices, sizes, masked, doubted = (np.array(column) for column in zip(*values, strict=True))
         right = dices > _FOUND
         quantiles = [f"{np.percentile(dices, q):.3f}" for q in (50, 10)]
         marks = (right, doubted, masked & ~right & ~doubted)
         percent = [f"{100 * mark.mean():.0f} %" for mark in marks]
-        rows.append([kind, str(len(values)), *quantiles, *percent])
+        size = f"{np.median(sizes[right]):.2f}" if right.any() else "–"
+        rows.append([kind, str(len(values)), *quantiles, size, *percent])
     return f"{markdown_table(rows)}\n{by_confidence('masks', trusted, _LEVELS)}"
 
 
