@@ -71,6 +71,12 @@ class Middle:
         "pattern in the middle stays with the scanner, .99 and more with rims, bands, wide masks",
         shown=True,
     )
+    divided: float = measured(
+        0.1,
+        "of the contradiction: with so much and more between halves of the middle, it is not "
+        "believed; .28 and .62 with waves that stay with the scanner, .03 with a rim, or chance",
+        shown=True,
+    )
 
 
 @dataclass(frozen=True)

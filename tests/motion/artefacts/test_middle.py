@@ -122,6 +122,20 @@ def test_what_the_middle_contradicts_is_in_the_deviations_of_all_frames():
     assert (np.abs(shifts / usual - 1)[1:] < 0.05).sum() >= 37
 
 
+def test_waves_that_stay_with_the_scanner_in_the_middle():
+    depth = torch.linalg.norm(POINTS, dim=-1)
+    waves = torch.sin(POINTS @ f64([0.6, 0.64, 0.48]) / 4 + 1) * torch.sigmoid((28 - depth) / 2)
+    pattern = (1 + 0.1 * waves.reshape(SHAPE)).float()
+    frames = [volume(pose) * pattern for pose in POSES]
+    error, found, told = _measured(frames, head_mask().numpy() > 0.5)
+    assert told
+    assert found.moving is None
+    # the middle, where the waves are, would draw poses by 1.2 mm (median) and 3.4 mm
+    assert error.max() < 0.8, error
+    deviations = np.sqrt(found.covariance[:, [3, 4, 5], [3, 4, 5]].sum(axis=1))
+    assert (error.numpy()[1:] < 3 * deviations[1:]).all(), deviations
+
+
 def test_nothing_is_left_out_of_a_head_that_is_whole():
     error, found, left_out = _measured([volume(pose) for pose in POSES], head_mask().numpy() > 0.5)
     assert not left_out and found.moving is None

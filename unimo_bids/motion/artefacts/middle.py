@@ -11,8 +11,9 @@ middle's own covariance,
 places that are not steady at the middle's poses leave the head, if most of the contradiction leaves
 with them. What stays of it is unknown of the poses.
 
-What stays with the scanner draws to rest, whichever part it lies in. So the middle is believed only
-if it moves as much as the whole: else the pattern is in the middle, and the whole is drawn less.
+What stays with the scanner draws poses aside, whichever part it lies in: to rest, or to where a
+pattern fits itself. So the middle is believed only if it moves as much as the whole, and if its
+halves agree with each other. Else the pattern is in the middle, and the whole is drawn less.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ _LEFT_OUT = (
     "told of the brain is of all of it."
 )
 _HELD = (
-    "The middle of the head moves by {:.0f} % of what all of it does, as where a part without "
-    "signal, or interference, stays with the scanner. Poses are those of all of it, and may be "
-    "drawn to rest: by how much is in their standard deviations."
+    "The middle of the head {}, as where a part without signal, or interference, stays with the "
+    "scanner. Poses are those of all of it, and may be drawn aside: by how much is in their "
+    "standard deviations."
 )
+_LESS = "moves by {:.0f} % of what all of it does"
+_DIVIDED = "disagrees with itself"
 _NEAR = 1.0  # voxels, over which the variance of frames is averaged
 _BESIDE = np.ones((3, 3, 3), dtype=bool)
 _ROUNDS = 2  # the template's middle is at first as the whole had it, and less of it may be steady
@@ -75,19 +78,27 @@ def by_middle(scan: Scan, track: Track, whole: Fitted) -> tuple[Scan, Fitted, tu
                 return scan, whole, ()
         share = _share(scan, inner.poses[judged], refined.poses[judged])
         if share < MIDDLE.held:
-            inner = refine(middle, template, refined.poses, scan.usable, share=0.01)
-            refined.covariance += _apart(scan, inner, refined, judged)[1]
-            return scan, whole, (_HELD.format(100 * max(share, 0.0)),)
+            return _held(scan, whole, middle, judged, _LESS.format(100 * max(share, 0.0)))
         return _trimmed(scan, track, whole, middle, inner.poses, judged)
     except MaskError:  # too little is left, or it has no signal
         return scan, whole, ()
+
+
+def _held(
+    scan: Scan, whole: Fitted, middle: Scan, judged: list[int], why: str
+) -> tuple[Scan, Fitted, tuple[str, ...]]:
+    """All as it was; what the middle contradicts is unknown of the poses."""
+    _, refined, template, _ = whole
+    inner = refine(middle, template, refined.poses, scan.usable, share=0.01)
+    refined.covariance += _apart(scan, inner, refined, judged)[1]
+    return scan, whole, (_HELD.format(why),)
 
 
 def _trimmed(
     scan: Scan, track: Track, whole: Fitted, middle: Scan, poses: Tensor, judged: list[int]
 ) -> tuple[Scan, Fitted, tuple[str, ...]]:
     """As `by_middle`, where the middle's poses of the frames ``judged`` contradict the whole."""
-    refined, of_middle = whole[1], middle.head.weights
+    refined, first, of_middle = whole[1], middle, middle.head.weights
     for _ in range(_ROUNDS):
         mean = robust_mean(scan.aligned(poses, judged))
         template = scan.placed(mean[None], scan.reference_image)
@@ -96,9 +107,11 @@ def _trimmed(
         steady = _steady(scan.aligned(poses, judged), middle.head.weights[scan.window])
         kept[scan.window] = steady.to(kept)
         middle = _with_weights(scan, of_middle * kept)
+    before, _ = _apart(scan, inner, refined, judged)
+    if _divided(middle, template, poses, judged) >= max(MIDDLE.beyond, MIDDLE.divided * before):
+        return _held(scan, whole, first, judged, _DIVIDED)
     trimmed = _with_weights(scan, scan.head.weights * kept)
     found = refine_to_template(trimmed, replace(track, poses=poses))
-    before, _ = _apart(scan, inner, refined, judged)
     after, squares = _apart(scan, inner, found[1], judged)
     if not after < MIDDLE.left * before:
         return scan, whole, ()
@@ -115,6 +128,27 @@ def _share(scan: Scan, poses: Tensor, of: Tensor) -> float:
     part, motion = (rigid.transform(one, places) for one in (poses, of))
     motion = motion - motion.mean(dim=0)
     return float((part * motion).sum() / motion.square().sum().clamp(min=1e-12))
+
+
+def _divided(middle: Scan, template: Tensor, poses: Tensor, judged: list[int]) -> float:
+    """Chi squared of a middle's halves beside each other, across the axis where it is largest."""
+    head, among = middle.head, np.isin(np.arange(len(poses)), judged)
+    center = torch.nonzero(head.weights > 0.5).double().mean(dim=0)
+    found = []
+    for axis, n in enumerate(head.weights.shape):
+        above = (torch.arange(n) > center[axis]).to(head.weights)
+        above = above.reshape([n if a == axis else 1 for a in range(3)])
+        one, other = (
+            refine(
+                replace(middle, head=replace(head, weights=head.weights * side)),
+                *(template, poses, among),
+                share=0.01,
+            )
+            for side in (above, 1 - above)
+        )
+        one.covariance += other.covariance
+        found.append(_apart(middle, one, other, judged)[0])
+    return max(found)
 
 
 def _middle(scan: Scan) -> Scan:

@@ -34,6 +34,7 @@ from unimo_bids.spatial.warp import Rigid
 
 _LOOKED_AT = 8  # frames, before all
 _MEDIAN_SQUARE = 0.455  # of what is normally distributed, relative to the mean square
+_BRIGHT = 0.75  # quantile over frames: where up to half of a slice's are dim, others are seen
 _ROUNDS = 3  # each with a template that holds less of them
 
 
@@ -94,6 +95,17 @@ def unstriped(scan: Scan, way: Way, first: Stripes | None) -> tuple[Scan, Way, s
         if np.mean(after < (1 - asked) * before) <= 0.5:  # in the median frame
             return None
     return None if contrasts else (steady, found, str(first))
+
+
+def at_first_sight(scan: Scan) -> Scan | None:
+    """The scan without stripes, by all frames as they lie: before anything is known of motion.
+
+    Motion is taken for gains as well, but for smooth ones.
+    """
+    bright = torch.quantile(scan.frames(scan.spread(scan.usable)), _BRIGHT, dim=0)
+    rest = torch.eye(4, dtype=torch.float64).expand(scan.frames.count, 4, 4).to(bright.device)
+    stripes = find_stripes(scan, bright, rest)
+    return None if stripes is None or not stripes.own else without_stripes(scan, stripes)
 
 
 def find_stripes(scan: Scan, template: Tensor, poses: Tensor) -> Stripes | None:
