@@ -24,6 +24,15 @@ def study(tmp_path):
     return dataset(tmp_path / "raw", *SERIES)
 
 
+def rest_and_plain(tmp_path, **about):
+    """A dataset with two runs; more is known about the first, ``rest``."""
+    tasks = ("rest", "plain")
+    sidecars = {f"task-{t}_bold.json": {"TaskName": t, "RepetitionTime": 2.0} for t in tasks}
+    sidecars["task-rest_bold.json"] |= about
+    series = [f"sub-01_task-{t}_bold.nii.gz" for t in tasks]
+    return dataset(tmp_path / "raw", *series, sidecars=sidecars)
+
+
 def built(folder, **options):
     given = settings(folder, **options)
     return init_unimo_wf(find_runs(given), given)
@@ -47,23 +56,15 @@ def test_every_run_has_its_steps(study):
 
 
 def test_slices_are_followed_where_their_times_are_known(tmp_path):
-    timing = {"TaskName": "rest", "RepetitionTime": 2.0, "SliceTiming": [0, 0.4, 0.8, 1.2, 1.6]}
-    folder = dataset(
-        tmp_path / "raw",
-        "sub-01_task-rest_bold.nii.gz",
-        "sub-01_task-plain_bold.nii.gz",
-        sidecars={
-            "task-rest_bold.json": timing,
-            "task-plain_bold.json": {"TaskName": "plain", "RepetitionTime": 2.0},
-        },
-    )
+    timing = [0, 0.4, 0.8, 1.2, 1.6]
+    folder = rest_and_plain(tmp_path, SliceTiming=timing)
 
     def following(**options):
         return [name for name in nodes(built(folder, **options)) if name.endswith(".slices")]
 
     (one,) = following()
     assert "task_rest" in one
-    assert nodes(built(folder))[one].inputs.metadata == {"SliceTiming": timing["SliceTiming"]}
+    assert nodes(built(folder))[one].inputs.metadata == {"SliceTiming": timing}
     assert following(slices="off") == following(ignore=("slicetiming",)) == []
     figures = nodes(built(folder, slices="on"))
     (plain,) = [node for name, node in figures.items() if "plain" in name and "figures" in name]
@@ -71,16 +72,7 @@ def test_slices_are_followed_where_their_times_are_known(tmp_path):
 
 
 def test_distortion_is_looked_for_where_its_axis_is_known(tmp_path):
-    known = {"TaskName": "rest", "RepetitionTime": 2.0, "PhaseEncodingDirection": "j-"}
-    folder = dataset(
-        tmp_path / "raw",
-        "sub-01_task-rest_bold.nii.gz",
-        "sub-01_task-plain_bold.nii.gz",
-        sidecars={
-            "task-rest_bold.json": known,
-            "task-plain_bold.json": {"TaskName": "plain", "RepetitionTime": 2.0},
-        },
-    )
+    folder = rest_and_plain(tmp_path, PhaseEncodingDirection="j-")
     image(folder / "sub-01" / "fmap" / "sub-01_phasediff.nii.gz", None)
     assert not [name for name in nodes(built(folder, deformation="none")) if "deform" in name]
     found = nodes(built(folder, deformation="auto"))

@@ -169,7 +169,7 @@ def _bold_names(
     """Name the corrected series, one per echo; none at level ``minimal``."""
     if level != "full":
         return ()
-    each = [{**entities, "echo": echo} for echo in echoes] or [entities]
+    each = [{**entities, "echo": echo} for echo in echoes] or [dict(entities)]
     return tuple(func_folder(entities) / f"{stem(one)}{ending}" for one in each)
 
 
