@@ -160,17 +160,29 @@ class Evened(Seen):
 
 
 class Destriped(Seen):
-    """Frames whose slices along an axis are divided by gains ``(T, S)``."""
+    """Frames whose slices along an axis are divided by gains ``(T, S)``.
 
-    def __init__(self, frames: Frames, axis: int, gains: Tensor) -> None:
+    What a slice far darker than the others shows, divided so, is noise: it is lost.
+    """
+
+    def __init__(self, frames: Frames, axis: int, gains: Tensor, darkest: float) -> None:
         super().__init__(frames)
         shape = [len(gains), 1, 1, 1]
         shape[1 + axis] = gains.shape[1]
         self._gains = gains.reshape(shape).to(self.device)
+        self._dark = (self._gains < darkest).float()
 
     def __call__(self, indices: Sequence[int]) -> Tensor:
         """Frames at these indices."""
         return self._frames(indices).div_(self._gains[list(indices)])
+
+    def lost(self, indices: Sequence[int]) -> Tensor | None:
+        """What had no signal before, and dark slices."""
+        before, dark = self._frames.lost(indices), self._dark[list(indices)]
+        if not bool(dark.any()):
+            return before
+        dark = dark.expand(-1, *self.grid.shape)
+        return dark if before is None else torch.maximum(before, dark)
 
 
 class Combined(Seen):

@@ -24,7 +24,7 @@ from torch import Tensor
 from unimo_bids.motion.frames import Destriped, Frames
 from unimo_bids.motion.refinement import refine_to_template
 from unimo_bids.motion.scan import CoarseFrames, Scan
-from unimo_bids.motion.thresholds import STRIPES
+from unimo_bids.motion.thresholds import BANDS, STRIPES
 from unimo_bids.motion.tracking import follow_images
 from unimo_bids.motion.ways import Way
 from unimo_bids.spatial import rigid
@@ -79,10 +79,14 @@ def unstriped(scan: Scan, way: Way, first: Stripes | None) -> tuple[Scan, Way, s
     """
     if first is None:
         return None
-    frames, found, stripes = scan, way, first
+    frames, found, stripes, every = scan, way, first, np.flatnonzero(scan.usable)
+    if first.own:  # they have drawn poses since tracking, and the mean is dim
+        poses = way.track.poses
+        bright = _bright(scan, poses)
+        found = Way(replace(way.refined, poses=poses), bright[None], way.track)
+        stripes = _across(scan, bright, poses, every)[first.axis]
     for number in range(_ROUNDS):
         if number > 0:  # what is left of them, however little
-            every = np.flatnonzero(scan.usable)
             stripes = _across(frames, found.images[0], found.refined.poses, every)[first.axis]
         frames = without_stripes(frames, stripes)
         # most often this is in vain; once it is not, frames that are still unexplained are searched
@@ -102,10 +106,17 @@ def at_first_sight(scan: Scan) -> Scan | None:
 
     Motion is taken for gains as well, but for smooth ones.
     """
-    bright = torch.quantile(scan.frames(scan.spread(scan.usable)), _BRIGHT, dim=0)
-    rest = torch.eye(4, dtype=torch.float64).expand(scan.frames.count, 4, 4).to(bright.device)
-    stripes = find_stripes(scan, bright, rest)
+    rest = torch.eye(4, dtype=torch.float64, device=scan.head.weights.device)
+    rest = rest.expand(scan.frames.count, 4, 4)
+    stripes = find_stripes(scan, _bright(scan, rest), rest)
     return None if stripes is None or not stripes.own else without_stripes(scan, stripes)
+
+
+def _bright(scan: Scan, poses: Tensor) -> Tensor:
+    """What frames at some poses show where they are not dim, ``(X, Y, Z)``."""
+    aligned = scan.aligned(poses, scan.spread(scan.usable))
+    bright = torch.nanquantile(aligned, _BRIGHT, dim=0).nan_to_num()
+    return scan.placed(bright[None], scan.reference_image)[0]
 
 
 def find_stripes(scan: Scan, template: Tensor, poses: Tensor) -> Stripes | None:
@@ -137,7 +148,8 @@ def stands_out(rough: Sequence[float]) -> int | None:
 
 def without_stripes(scan: Scan, stripes: Stripes) -> Scan:
     """The same scan, each slice divided by its gain."""
-    return seen_as(scan, Destriped(scan.frames, stripes.axis, torch.from_numpy(stripes.gains)))
+    gains = torch.from_numpy(stripes.gains)
+    return seen_as(scan, Destriped(scan.frames, stripes.axis, gains, BANDS.dark))
 
 
 def seen_as(scan: Scan, frames: Frames) -> Scan:
