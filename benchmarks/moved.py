@@ -76,7 +76,7 @@ def _slab(
     coefficients = spline_coefficients(torch.from_numpy(fine))[None, None]
     brain_coefficients = spline_coefficients(torch.from_numpy(brain.astype(np.float32)))[None, None]
     points = world_points(shape, torch.as_tensor(slab))
-    center = apply_affine(affine, ndimage.center_of_mass(brain))
+    center = (affine @ [*ndimage.center_of_mass(brain), 1])[:3]
 
     motion = smooth_with_spikes(frames, 1.0, 1.0, seed)
     # every frame lies somewhere between the voxels, also where the head is at rest

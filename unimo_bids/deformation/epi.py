@@ -64,7 +64,7 @@ class ShiftField:
         return not bool(self.coefficients.any())
 
     def changed(self, indices: Tensor, by_shift: Tensor, by_slope: Tensor) -> Tensor:
-        """What each coefficient changes where something changes with shift and slope.
+        """Derivative by each coefficient, given the derivatives by shift and slope.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class ShiftField:
 
     @cached_property
     def seen(self) -> Tensor:
-        """How far along a is seen what truly is at a voxel: ``e(x) = -d(x + e a)``, as `shift`."""
+        """How far along a the tissue at a voxel is seen: ``e(x) = -d(x + e a)``, as `shift`."""
         size, last = float(self.grid.sizes[self.axis]), self.grid.shape[self.axis] - 1
         d = self.shift.movedim(self.axis, -1)  # linear between voxels along a
         e = torch.zeros_like(d)
@@ -149,11 +149,11 @@ class ShiftField:
         return replace(self, grid=grid, first=self.first + start, last=self.last + start)
 
     def times(self, share: float) -> ShiftField:
-        """So much of the field."""
+        """A multiple of the field."""
         return replace(self, coefficients=share * self.coefficients)
 
     def limited(self) -> ShiftField:
-        """The same field, or so much of it that no signal is squeezed out of sight or folded."""
+        """The same field, scaled down if it would squeeze signal too much or fold it."""
         steepest = -float((self.density - 1).min())
         return self.times(min(1.0, (1 - LEAST_DENSITY) / max(steepest, 1e-9)))
 
@@ -196,13 +196,13 @@ def empty_field(grid: Grid, axis: int, first: Tensor, last: Tensor, half_wave: f
 
 @dataclass(frozen=True, eq=False)
 class PartOfField(ShiftField):
-    """So much of a field that is known: how much is its only coefficient, ``(1, 1, 1)``."""
+    """A multiple of a known field; the factor is its only coefficient, ``(1, 1, 1)``."""
 
     known: ShiftField
 
     @property
     def roughness(self) -> Tensor:
-        """As of a field that is found in frames: any size of it is expected alike."""
+        """As of a field found in frames; no size of the factor is preferred."""
         return torch.ones_like(self.coefficients)
 
     def changed(self, indices: Tensor, by_shift: Tensor, by_slope: Tensor) -> Tensor:
@@ -217,7 +217,7 @@ class PartOfField(ShiftField):
 
 
 def part_of(field: ShiftField, share: float) -> PartOfField:
-    """So much of a field, to find out how much it is."""
+    """A multiple of a field, whose factor is to be estimated."""
     coefficients = torch.full((1, 1, 1), share, dtype=torch.float64)
     return PartOfField(field.grid, field.axis, field.first, field.last, coefficients, field)
 

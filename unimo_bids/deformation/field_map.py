@@ -94,7 +94,7 @@ class FieldMap:
         return replace(empty, coefficients=projected * grid.sizes[axis]).limited()
 
     def times(self, share: float) -> FieldMap:
-        """So much of the field."""
+        """A multiple of the field."""
         return replace(self, hz=share * self.hz)
 
     def _noise(self) -> float:

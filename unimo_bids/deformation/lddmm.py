@@ -24,7 +24,7 @@ STEPS = 10
 
 @dataclass(frozen=True)
 class Metric:
-    """What velocities cost: ``L = (1 + ℓ² |κ|²)ᵖ`` of a wave κ.
+    """Cost of velocities: ``L = (1 + ℓ² |κ|²)ᵖ`` of a wave κ.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Metric:
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """Where a way ends.
+    """End of a geodesic.
 
     Attributes
     ----------

@@ -126,7 +126,7 @@ class Modes:
 
 
 def box_around(grid: Grid, samples: int = 15, margin: float = 0.25) -> Modes:
-    """A box about a grid, with so much of the grid's extent free on either side of it.
+    """A box about a grid, with a margin on either side, in extents of the grid.
 
     What leaves the box on one side comes in on the other: the margin keeps that from the image.
     """

@@ -40,7 +40,7 @@ class Failure:
 
 
 def reason(text: str) -> str:
-    r"""Find in a traceback the line that says what is wrong.
+    r"""Find the line of a traceback that says what is wrong.
 
     Nipype puts a node's traceback, indented, into the message of another exception: so it is the
     line after the innermost place in the source.
@@ -75,7 +75,7 @@ def _indent(line: str) -> int:
 
 
 class RecordsFailures:
-    """Mixed into a plugin of nipype's: what fails is recorded, and takes nothing else down.
+    """Mixed into a plugin of Nipype: failures are recorded, and end no other node.
 
     Attributes
     ----------

@@ -36,7 +36,7 @@ _UNKNOWN_TO_FILE_SYSTEM = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINV
 
 @contextlib.contextmanager
 def locked(participants: Iterable[str], folders: Iterable[Path]) -> Iterator[None]:
-    """Keep participants of some folders for oneself, or refuse.
+    """Lock participants of some folders for this process, or refuse.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class _Lock:
         return True
 
     def _holder(self) -> dict[str, str]:
-        """Who wrote the file; nothing if it was killed before."""
+        """Process that wrote the file; empty if it was killed before."""
         try:
             said = json.loads(self._path.read_text())
         except (ValueError, FileNotFoundError):
@@ -123,7 +123,7 @@ class _Lock:
         return self._holder().get("token") == self._token
 
     def _lives(self, holder: dict[str, str], kernel_knows: bool) -> bool:
-        """Whether a holder who left no ``flock`` that we can see is alive all the same."""
+        """Whether a holder without a visible ``flock`` is alive."""
         me = _myself()
         if holder.get("boot") == me["boot"]:
             if kernel_knows:
@@ -171,7 +171,7 @@ def _flock(descriptor: int) -> bool | None:
 
 
 def _myself() -> dict[str, str]:
-    """What tells this process from all others, on this machine and others."""
+    """Identity of this process among all on this machine and others."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         namespace = str(Path("/proc/self/ns/pid").readlink())

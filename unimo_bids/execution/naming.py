@@ -11,7 +11,7 @@ _PLUS = "PLUS"
 
 
 def workflow_name(label: str) -> str:
-    """Make of a BIDS name what nipype and file systems take, and two names of two.
+    """Turn a BIDS name into one that Nipype accepts; different names stay different.
 
     >>> workflow_name("sub-01"), workflow_name("sub-a+b")
     ('sub_01', 'sub_aPLUSb')

@@ -81,7 +81,7 @@ class Progress:
             self._say(f"{self._counts()} in {_duration(time.monotonic() - self._began)}")
 
     def begin(self, graph: Any) -> None:
-        """Learn which nodes there are."""
+        """Register the nodes of the workflow."""
         import networkx
 
         with self._lock:
@@ -95,7 +95,7 @@ class Progress:
                 self._waiting[step_name] += 1
 
     def update(self, node: Any, status: str) -> None:
-        """Take news of a node: a status callback of nipype's.
+        """Update the state of a node: a status callback of Nipype.
 
         Parameters
         ----------
@@ -209,7 +209,7 @@ def _title(step: _Step) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Say a time in one or two units.
+    """Format a time in one or two units.
 
     >>> _duration(7.2), _duration(65), _duration(7300)
     ('7 s', '1 min 05 s', '2 h 01 min')

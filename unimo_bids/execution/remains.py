@@ -17,7 +17,7 @@ from unimo_bids.files.mapped import SUFFIX, open_series
 
 
 def remove_damaged(folder: Path) -> list[Path]:
-    """Remove the steps below a folder that have a damaged file; which files these were.
+    """Remove the steps below a folder that have a damaged file; returns these files.
 
     Programs that are killed leave none, as files appear whole. Disks do, and machines that fail.
     """

@@ -30,7 +30,7 @@ class Resources:
 
 
 def resources(settings: Settings) -> Resources:
-    """Decide what was not given: all processors, and nine tenths of the memory there is for us.
+    """Fill in what was not given: all processors, and nine tenths of the available memory.
 
     Raises `MachineError`: a GPU is asked for where there is none.
     """

@@ -30,7 +30,7 @@ _PATIENCE_S = 600.0
 
 
 class RobustSlurmPlugin(RecordsFailures, SLURMPlugin):  # type: ignore[misc]
-    """SLURM of nipype; what goes wrong with a job is a failure of its node, no more.
+    """Nipype's SLURM plugin, in which a failed job is only a failure of its node.
 
     Threads, memory and GPU of a node become ``-c``, ``--mem`` and ``--gres``. Options from
     ``plugin_args["sbatch_args"]``, then those of the node's own, come after and so have the last
@@ -148,7 +148,7 @@ def _call(command: list[str], tries: int = 1) -> str:
 
 
 def _state(taskid: int) -> str:
-    """What the controller still knows of a job that has ended, as ' (OUT_OF_MEMORY)'."""
+    """Final state of a job as far as Slurm still knows it, as ' (OUT_OF_MEMORY)'."""
     with contextlib.suppress(OSError, subprocess.SubprocessError, RuntimeError):
         state = re.search(r"JobState=(\w+)", _call(["scontrol", "show", "job", str(taskid)]))
         if state:

@@ -22,7 +22,7 @@ from unimo_bids.execution.threads import use_threads
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a fresh process does not know."""
+    """Settings that a fresh process has to be given."""
 
     folder: str
     log_level: int
@@ -32,7 +32,7 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Answer:
-    """How a node has ended."""
+    """Result of a node."""
 
     traceback: str | None
     """None if it ended well."""

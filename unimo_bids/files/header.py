@@ -301,7 +301,7 @@ def _agreeing(
 
 
 def repetition_time(header: Nifti1Header) -> tuple[float | None, list[str]]:
-    """Seconds from frame to frame, None where the header does not say; and what to warn of."""
+    """Seconds from frame to frame, None if the header does not say; and warnings."""
     stored = float(header["pixdim"][4])
     if not np.isfinite(stored) or stored <= 0:
         return None, ["The header has no repetition time."]

@@ -20,7 +20,7 @@ SUFFIX = ".series"
 
 
 def keep_series(path: Path, series: Series) -> Path:
-    """Write a series to a file of that suffix: its frames as NumPy has them, then all else."""
+    """Write a series for `open_series` to map: its frames as a NumPy array, then the rest."""
     about, frames = replace(series, data=np.empty(0)), np.moveaxis(series.data, -1, 0)
     head = {"descr": np.lib.format.dtype_to_descr(frames.dtype), "fortran_order": False}
     with atomic(path) as temporary, temporary.open("wb") as file:
@@ -32,7 +32,7 @@ def keep_series(path: Path, series: Series) -> Path:
 
 
 def open_series(path: str | Path) -> Series:
-    """A series that was kept, or that of an image file."""
+    """Open a series that was kept, or an image file."""
     path = Path(path)
     if path.suffix != SUFFIX:
         return read_series(path)

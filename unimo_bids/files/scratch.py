@@ -9,6 +9,6 @@ from numpy.typing import NDArray
 
 
 def on_disk(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """An array that memory need not hold, and that is gone with the last who uses it."""
+    """An array in a temporary file, which is removed with the last reference to it."""
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)

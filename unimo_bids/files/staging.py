@@ -32,7 +32,7 @@ _TROUBLE = {
 
 
 def machine_error(path: str | Path, error: OSError) -> MachineError:
-    """Say in a user's words what the operating system refused to do with a file."""
+    """Explain to users why the operating system refused access to a file."""
     unknown = (f"the system reports: {error.strerror or error}", "check the place and try again")
     return MachineError(path, *_TROUBLE.get(error.errno or 0, unknown))
 
@@ -116,7 +116,7 @@ def remove_unfinished(folder: Path, name: str = "*", *, older_than_s: float = 0.
 
 @contextlib.contextmanager
 def staged(folder: str | Path) -> Iterator[Path]:
-    """Let all outputs of a run appear together.
+    """Publish all outputs of a call together, or none.
 
     Yields
     ------
@@ -150,7 +150,7 @@ def staged(folder: str | Path) -> Iterator[Path]:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make a folder and its parents; which of them are new, innermost first."""
+    """Make a folder and its parents; returns the new ones, innermost first."""
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ LARGEST, _SMALLEST, _FLAT = 1e15, 1e-15, 1e-6
 BROKEN = "NaN, infinite or beyond 1e15"
 EXPORT_AGAIN = "copy or export the file again"
 # Deflate cannot do better than this: a file that claims more is lying, whatever it contains.
-_BEST_COMPRESSION = 1032
+BEST_COMPRESSION = 1032
 _CHUNK_BYTES = 2**20
 # isal's stubs call its error a value, not a type
 _DAMAGED = (EOFError, gzip.BadGzipFile, cast(type[Exception], isal_zlib.error))
@@ -86,7 +86,7 @@ def read_frames(
     compressed = isinstance(stream, gzip.GzipFile)
     if not compressed and claimed > on_disk:
         raise _size_lie(path, shape, claimed, on_disk)
-    if compressed and claimed > _BEST_COMPRESSION * on_disk:
+    if compressed and claimed > BEST_COMPRESSION * on_disk:
         raise _size_lie(path, shape, claimed, None)
 
     wide = dtype.itemsize > 4 or _overflows(dtype, slope, intercept)

@@ -61,7 +61,7 @@ class Packed:
 
 
 def heads_of(objects: Iterable[object]) -> dict[str, list[Packed]]:
-    """Whole heads among all that is trained on, by kind."""
+    """The whole heads among some objects, by kind."""
     heads: dict[str, list[Packed]] = {"adult": [], "fetal": []}
     for thing in objects:
         if isinstance(thing, Packed) and thing.kind in heads:

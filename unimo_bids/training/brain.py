@@ -56,7 +56,7 @@ _WRONG, _RIGHT = 0.5, 0.8  # Dice of what is no brain and what is one; between, 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees.
+    """Examples of one training step.
 
     `windows`: what *find* sees of them: the number of the volume, and where.
     """
@@ -74,7 +74,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Lessons:
-    """What *recognise* learns from.
+    """Training data of *recognise*.
 
     Attributes
     ----------
@@ -154,7 +154,7 @@ def draw(scenes: Scenes, batch: int, rng: np.random.Generator) -> Batch:
 def losses(
     trained: BrainNetworks, batch: Batch, only: BrainPart | None = None
 ) -> dict[str, Tensor]:
-    """How far the networks are from the truth; `only` one of them is looked at, if it is named."""
+    """Losses of both networks, or of `only` one."""
     images, brains = batch.seen(batch.windows)
     with quick_arithmetic(images.device), torch.set_grad_enabled(only != "segment"):
         found = trained.find(images).float()
@@ -177,7 +177,7 @@ def teach(trained: BrainNetworks, scenes: Scenes) -> None:
 
 
 def lessons(trained: BrainNetworks, scenes: Scenes, volumes: int) -> Lessons:
-    """What the networks outline in so many volumes, every other one without a brain."""
+    """Outlines by the networks in so many volumes, every other one without a brain."""
     features, right = [torch.empty(0, trained.recognise.mean.numel())], list[float]()
     fetuses: list[str] = []
     for number in range(volumes):
@@ -228,7 +228,7 @@ def _in_box(example: Example, box: Box) -> tuple[Tensor, Tensor]:
 
 
 def _middle(example: Example) -> np.ndarray:
-    """Of the field of view, mm from the first voxel."""
+    """Middle of the field of view, mm from the first voxel."""
     return (np.array(example.image.shape) - 1) * example.sizes / 2
 
 
@@ -273,7 +273,7 @@ def _elsewhere(batch: Batch, found: Tensor) -> list[tuple[int, Box]]:
 def _likest(
     seen: Sequence[tuple[Box, NDArray[np.float32]]], center: NDArray[np.float64], far: float
 ) -> NDArray[np.float64] | None:
-    """The place, far from a centre, that *find* holds most for a brain in windows, if any."""
+    """The place far from a centre that *find* most takes for a brain, if any."""
     best, most = None, _TAKEN
     for window, probability in seen:
         axes = [window.positions(a) - center[a] for a in range(3)]
@@ -295,12 +295,12 @@ def _rightness(example: Example, outline: Outline) -> float:
 
 
 def _volume(example: Example) -> float:
-    """Of the brain, ml."""
+    """Volume of the brain, ml."""
     return float(example.brain.sum()) * float(np.prod(example.sizes)) / 1000
 
 
 def _radius(example: Example) -> float:
-    """Of a ball of the brain's volume, mm; 0 if there is hardly any in view."""
+    """Radius of a ball of the brain's volume, mm; 0 if hardly any brain is in view."""
     volume = _volume(example)
     return ball_radius(volume) if volume >= CANDIDATES.least_ml else 0.0
 

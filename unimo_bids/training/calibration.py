@@ -16,7 +16,7 @@ _SEED, _BATCHES = 1_000_041, 40
 
 
 def calibrate(network: TemporalNetwork, ground: Ground) -> None:
-    """Fit, on series kept apart, how much of a correction to keep, and how large deviations are.
+    """Fit the share of a correction to keep, and the deviations' size, on series kept apart.
 
     Of the correction as much as leaves the least error: by chance alone nothing can be foretold. 95
     of 100 errors are then to be within 1.96 deviations.

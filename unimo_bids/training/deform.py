@@ -205,7 +205,7 @@ def _as_read(scans: Sequence[tuple[Tensor, Tensor]], displacement: Tensor, grid:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Of pairs, at half the window's resolution.
+    """A batch of pairs, at half the window's resolution.
 
     Attributes
     ----------
@@ -244,7 +244,7 @@ def draw(bendings: Bendings, batch: int, rng: np.random.Generator) -> Batch:
 
 
 def losses(network: DeformationNetwork, batch: Batch) -> dict[str, Tensor]:
-    """How far points of the brain are off, and how unlike images and shapes are there."""
+    """Errors of brain points, and differences of images and of shapes."""
     with quick_arithmetic(batch.images.device):
         velocity = network.one_way(batch.seen)
     found = displaced(velocity.float())

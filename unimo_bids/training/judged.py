@@ -33,7 +33,7 @@ _UNKNOWN = 1e4  # mm
 
 @dataclass(frozen=True)
 class Case:
-    """A series to judge by: its frames, which are lost, and one that all is relative to."""
+    """A series to judge by: its frames, which of them are lost, and the reference."""
 
     drawn: Drawn
     direct: tuple[Tensor, Tensor]
@@ -93,7 +93,7 @@ def relative_exact(one: Case, rotation: Tensor, place: Tensor) -> Tensor:
 
 
 def smoothed(network: TemporalNetwork, one: Case) -> tuple[Tensor, Tensor]:
-    """The way that attention starts from: the same deviations, nothing learned but its prior."""
+    """The smooth way that attention starts from, with the same deviations."""
     known = one.drawn.known
     deviation = network.deviations(known).detach().double()
     deviation = torch.where(known.measured[..., None], deviation, _UNKNOWN)
@@ -154,7 +154,7 @@ def last_lost(many: int, seed: int) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Judged:
-    """How far one way is off: means over frames, mm, degrees and mm.
+    """Errors of one method: means over frames, mm, degrees and mm.
 
     `off`: root mean square displacement of a ball as large as the head.
     """
@@ -170,7 +170,7 @@ Ways = Mapping[str, Callable[[Case], Tensor]]
 
 
 def ways(network: TemporalNetwork) -> dict[str, Ways]:
-    """What attention is compared with, for all frames, lost ones and the next one."""
+    """Methods that attention is compared with, for all frames, lost ones and the next one."""
     smoothing = {"smoothing": lambda one: relative(one, *smoothed(network, one))}
     return {
         "all": smoothing | {"the pose network alone": lambda one: relative_exact(one, *one.direct)},

@@ -28,7 +28,7 @@ Drawn = TypeVar("Drawn")
 
 
 class _Stateful(Protocol):
-    """A network or an optimiser: what a checkpoint holds the state of."""
+    """A network or an optimiser, whose state a checkpoint holds."""
 
     def state_dict(self) -> dict[str, Any]: ...
 

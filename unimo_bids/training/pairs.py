@@ -30,6 +30,7 @@ from unimo_bids.training.scanner import (
     shapes,
     slices_apart,
     some_rotation,
+    some_voxels,
 )
 from unimo_bids.training.scenes import contrast, sampled
 from unimo_bids.training.stacks import Stack
@@ -173,11 +174,7 @@ def _levels(field: Tensor, rng: Random) -> Tensor:
 
 def _draw_grid(rng: Random, radius: float, shift: float) -> Grid:
     """Enough voxels for the object wherever it turns, at times not enough slices."""
-    in_plane = float(rng.uniform(1.8, 4))
-    thick = in_plane if rng.random() < 0.4 else max(float(rng.uniform(2, 5)), 0.8 * in_plane)
-    slices = int(rng.integers(3))
-    sizes = np.full(3, in_plane)
-    sizes[slices] = thick
+    sizes, slices = some_voxels(rng, 1.8)
     extent = np.full(3, 3.0 * radius + 2 * shift)
     if rng.random() < 0.15:
         extent[slices] = rng.uniform(1.4, 2.2) * radius
@@ -228,7 +225,7 @@ def _as_read(
     rng: Random,
     clean: bool,
 ) -> Pair:
-    """Boxes around what the masks say, of a size that is not known exactly either."""
+    """Volumes in boxes around imperfect masks, of a size that is not known exactly either."""
     radius = radius * float(np.exp(0.05 * rng.standard_normal()))
     images, masks, offsets = [], [], []
     for (image, brain, grid), (_, place) in zip(scans, poses, strict=True):

@@ -105,7 +105,7 @@ def _terms(fixed: Representation, moving: Representation, truth: Tensor, counts:
 
 
 def calibrate(network: PoseNetwork, pairs: Pairs, count: int) -> None:
-    """Fit what makes a confidence of the evidence to pairs that were not trained on."""
+    """Fit the confidence, as a function of the evidence, to pairs that were not trained on."""
     found, right = [], []
     for number in range(count):
         pair = pairs.draw(np.random.default_rng([_CALIBRATION_SEED, number]))
@@ -145,7 +145,7 @@ def _read(network: PoseNetwork, pair: Pair) -> tuple[Volumes, Volumes]:
 
 
 def _angle(found: Tensor, truth: Tensor) -> float:
-    """Between two rotations, degrees."""
+    """Angle between two rotations, degrees."""
     return float(rigid.rotation_angle(found.double().cpu(), truth.cpu()))
 
 

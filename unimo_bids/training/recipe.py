@@ -70,7 +70,7 @@ def by_confidence(
 
 
 def _first(objects: list[Source], most: int | None) -> list[Source]:
-    """All that is held back, and at most so many others of each kind."""
+    """All objects that are held back, and at most `most` others of each kind."""
     kept: list[Source] = []
     counts: Counter[str] = Counter()
     for thing in objects:
@@ -104,7 +104,7 @@ def follow(
     most: int | None = None,
     hold_back: Sequence[str] = (),
 ) -> str:
-    """Train, write weights and model card into a folder, and say what came out.
+    """Train, write weights and model card into a folder, and return the tables of the card.
 
     Of each kind of anatomy the first ones are trained on, at `most` so many; of real stacks, all
     but those of the fetuses to hold back.

@@ -48,6 +48,12 @@ class Grid:
         ]
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
+    def group(self, number: int, groups: int) -> tuple[slice, ...]:
+        """Index of every so many slices, from a number on, in ``(X, Y, Z)``."""
+        index = [slice(None)] * 3
+        index[self.slices] = slice(number, None, groups)
+        return tuple(index)
+
 
 def centroid(mask: Tensor, sizes: Sequence[float]) -> np.ndarray:
     """Middle of a mask ``(X, Y, Z)``, or of the field of view if it is empty; mm from voxel 0."""
@@ -57,6 +63,16 @@ def centroid(mask: Tensor, sizes: Sequence[float]) -> np.ndarray:
     marginals = [mask.sum(tuple(b for b in range(3) if b != a)).cpu() for a in range(3)]
     places = [float((m * torch.arange(len(m))).sum()) / total for m in marginals]
     return np.array(places) * sizes
+
+
+def some_voxels(rng: Random, least: float) -> tuple[np.ndarray, int]:
+    """Voxel sizes ``(3,)`` from `least` mm on, often with thicker slices, and the slices' axis."""
+    in_plane = float(rng.uniform(least, 4))
+    thick = in_plane if rng.random() < 0.4 else max(float(rng.uniform(2, 5)), 0.8 * in_plane)
+    slices = int(rng.integers(3))
+    sizes = np.full(3, in_plane)
+    sizes[slices] = thick
+    return sizes, slices
 
 
 def some_rotation(rng: Random, most: float) -> Tensor:
@@ -96,10 +112,8 @@ def slices_apart(
         shifts = shifts - shifts.mean(dim=0)
     out = torch.empty_like(points)
     for group, (turn, shift) in enumerate(zip(turns, shifts, strict=True)):
-        turned = rotation @ turn
-        which = [slice(None)] * 3
-        which[grid.slices] = slice(group, None, groups)
-        out[tuple(which)] = (points[tuple(which)] - place - shift) @ turned
+        which = grid.group(group, groups)
+        out[which] = (points[which] - place - shift) @ (rotation @ turn)
     return out
 
 
@@ -169,7 +183,7 @@ def sensitivity(
 
 
 def scanned(image: Tensor, grid: Grid, rng: Random, generator: torch.Generator) -> Tensor:
-    """What the scanner makes of it: texture, slice gains, dropout, ghost, blur and noise."""
+    """Add what a scanner adds: texture, slice gains, dropout, ghost, blur and noise."""
     image = image * (1 + rng.uniform(0, 0.12) * noise(grid, 5, generator)).clamp(min=0.1)
     many = grid.shape[grid.slices]
     if rng.random() < 0.4:

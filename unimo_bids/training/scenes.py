@@ -214,7 +214,7 @@ class Scenes:
         grid: Grid,
         generator: torch.Generator,
     ) -> Tensor:
-        """What the head lies in: a uterus with space for it."""
+        """Surroundings of the head: a uterus with space for it."""
         bodies = self.objects["surroundings"]
         body = bodies[rng.integers(len(bodies))]
         # larger spaces for larger heads, but not always the right one
@@ -337,7 +337,7 @@ def _place(rng: Random, grid: Grid, radius: float) -> Tensor:
 
 
 def _rotation(rng: Random, scenery: Scenery) -> Tensor:
-    """Any rotation for who can have any; others lie on their back, more or less, ``(3, 3)``."""
+    """Any rotation for fetuses, at times for infants; others lie on their back, ``(3, 3)``."""
     if scenery in ("fetal", "none") or (scenery == "infant" and rng.random() < 0.3):
         return some_rotation(rng, 180)
     return some_rotation(rng, 30 if rng.random() < 0.8 else 75)

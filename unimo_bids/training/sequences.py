@@ -34,6 +34,7 @@ from unimo_bids.training.scanner import (
     sensitivity,
     shapes,
     some_rotation,
+    some_voxels,
 )
 from unimo_bids.training.scenes import contrast, sampled
 from unimo_bids.training.stacks import Stack
@@ -58,7 +59,7 @@ PATTERN: tuple[tuple[Kind, bool, int], ...] = (
     *(("fetal", True, 48), ("fetal", False, 36), ("fetal", False, 36), ("adult", True, 24)),
 )
 _MADE_UP = 0.15  # of the fetal series to train on
-_WAYS, _WAY_FRAMES = 36, 160  # made up, that nobody watches
+_WAYS, _WAY_FRAMES = 36, 160  # made up, of poses alone
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,14 @@ class Watched:
 
     @property
     def reference(self) -> int:
-        """The middle one of the frames that show anything."""
+        """The middle one of the frames that show the head."""
         return int(np.flatnonzero(self.shown)[self.shown.sum() // 2])
 
 
 def gather(
     objects: Sequence[Packed | Stack], recordings: Sequence[Recording], many: int
 ) -> Iterator[Watched]:
-    """So many series to watch, and ways alone: all recordings, and made-up ones."""
+    """`many` series that are rendered and measured, and poses alone, recorded and made up."""
     for number in range(many):
         yield rendered(objects, recordings, number)
     rng = np.random.default_rng([_SEED])
@@ -128,7 +129,7 @@ def rendered(
     number: int,
     network: nn.Module | None = None,
 ) -> Watched:
-    """The series of a number, seen by the pose network or another."""
+    """Render the series of a number, measured by the shipped pose network or another."""
     rng = np.random.default_rng([_SEED, number])
     kind, held_back, frames = PATTERN[number % len(PATTERN)]
     heads = [thing for thing in heads_of(objects)[kind] if thing.held_back is held_back]
@@ -212,7 +213,7 @@ def watch(
 def unwatched(
     recording: Recording, times: NDArray[np.float64], radius: float, kind: Kind
 ) -> Watched:
-    """A way alone, which nobody has rendered or looked at."""
+    """Poses of a head along a recording, without images or measurements."""
     turn, shift = recording.at(times)
     poses = rigid.from_parameters(torch.from_numpy(turn), torch.from_numpy(shift)).numpy()
     many = len(times)
@@ -247,23 +248,19 @@ def _look(
 
 
 def _middle(mask: Tensor, grid: Grid) -> NDArray[np.float64]:
-    """Of a mask, mm from the first voxel."""
+    """Middle of a mask, mm from the first voxel."""
     where = (mask > 0.5).nonzero().double().mean(dim=0).cpu().numpy()
     return np.asarray(where * grid.sizes)
 
 
 def _grid(rng: Random, thing: Packed, radius: float, shift: NDArray[np.float64]) -> Grid:
     """Voxels of any shape, enough for the head wherever it goes, at times barely."""
-    in_plane = float(rng.uniform(_LEAST_VOXEL[thing.kind], 4))
-    thick = in_plane if rng.random() < 0.4 else max(float(rng.uniform(2, 5)), 0.8 * in_plane)
-    slices = int(rng.integers(3))
-    sizes = np.full(3, in_plane)
-    sizes[slices] = thick
+    sizes, slices = some_voxels(rng, _LEAST_VOXEL[thing.kind])
     return Grid.of(np.ceil((rng.uniform(2.4, 2.9) * radius + 2 * shift) / sizes), sizes, slices)
 
 
 class _Scanner:
-    """What stays the same from frame to frame, and the frames."""
+    """Renders frames; holds what stays the same from frame to frame."""
 
     def __init__(
         self, rng: Random, grid: Grid, thing: Packed, radius: float, clean: bool, device: str
@@ -292,10 +289,9 @@ class _Scanner:
         generator = torch.Generator(self.device).manual_seed(int(own.integers(2**62)))
         places = torch.empty_like(self.points)
         for group, pose in enumerate(poses.to(self.points)):
-            which = [slice(None)] * 3
-            which[self.grid.slices] = slice(group, None, len(poses))
-            away = self.points[tuple(which)] - pose[:3, 3]
-            places[tuple(which)] = away @ pose[:3, :3] @ self.shrink.to(away)
+            which = self.grid.group(group, len(poses))
+            away = self.points[which] - pose[:3, 3]
+            places[which] = away @ pose[:3, :3] @ self.shrink.to(away)
         width = min(self.grid.sizes) * float(self.shrink.det().abs()) ** (1 / 3)
         image, present, brain = sampled(self.thing, self.labels, self.look, places, width)
         image = (image + (1 - present) * self.around) * self.gain

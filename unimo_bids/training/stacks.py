@@ -86,12 +86,12 @@ class Stack:
 
     @property
     def center(self) -> NDArray[np.float64]:
-        """Of the brain, mm from the first voxel along the axes, ``(3,)``."""
+        """Centre of the brain, mm from the first voxel along the axes, ``(3,)``."""
         return np.argwhere(self.labels == BRAIN).mean(axis=0) * self.sizes
 
     @property
     def radius(self) -> float:
-        """Of a ball of the brain's volume, mm."""
+        """Radius of a ball of the brain's volume, mm."""
         return ball_radius(float((self.labels == BRAIN).sum() * np.prod(self.sizes) / 1000))
 
 
@@ -195,7 +195,7 @@ def _relative(
 def _distance(
     shape: Sequence[int], sizes: NDArray[np.float64], index: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Mm of every voxel from an index."""
+    """Distance of every voxel from an index, mm."""
     axes = [s * (np.arange(n) - i) for n, s, i in zip(shape, sizes, index, strict=True)]
     x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
     return np.asarray(np.sqrt(x**2 + y**2 + z**2))

@@ -179,7 +179,7 @@ def part(one: Track, chosen: NDArray[np.int_]) -> Track:
 
 
 def borrowed(one: Track, donor: Track, rng: Random) -> Track:
-    """A series whose frames are measured as well, each, as some frame of another one."""
+    """A series with the measurement errors of randomly chosen frames of another one."""
     many = len(one.times)
     chosen = rng.integers(len(donor.times), size=many)
     turn, shift = errors(donor)[chosen].unbind(1)
@@ -283,7 +283,7 @@ def off(rotation: Tensor, place: Tensor, drawn: Drawn) -> Tensor:
 
 
 def displacement(errors: Tensor) -> Tensor:
-    """Of a ball as large as the head, root mean square, mm, of errors ``(…, 2, 3)``."""
+    """Root mean square displacement of a ball as large as the head, mm, by errors ``(…, 2, 3)``."""
     return square_displacement(errors).sqrt()
 
 

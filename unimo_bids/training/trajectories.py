@@ -24,7 +24,7 @@ _HOLD_BACK = 4  # every so many dates, the last is kept for validation
 
 @dataclass(frozen=True)
 class Recording:
-    """A head's way.
+    """The motion of a head.
 
     Attributes
     ----------

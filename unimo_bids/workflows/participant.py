@@ -10,18 +10,16 @@ import nibabel as nib
 from unimo_bids.bids.participants import gestational_weeks, population_of
 from unimo_bids.bids.query import BoldRun, Selection
 from unimo_bids.execution.naming import workflow_name
+from unimo_bids.files.voxels import BEST_COMPRESSION
 from unimo_bids.settings import Settings
 from unimo_bids.workflows.bold import init_bold_wf
 from unimo_bids.workflows.described import DescribedWorkflow
-
-# of Deflate, whatever the data
-_BEST_COMPRESSION = 1032
 
 
 def init_unimo_wf(
     selection: Selection, settings: Settings, *, use_gpu: bool = False, omp_nthreads: int = 1
 ) -> DescribedWorkflow:
-    """Correct all runs that were selected, each on its own, by participant."""
+    """Correct all selected runs, each on its own, in a workflow for each participant."""
 
     def bold(run: BoldRun) -> DescribedWorkflow:
         return init_bold_wf(
@@ -43,13 +41,13 @@ def init_unimo_wf(
 
 
 def series_gb(path: Path) -> float:
-    """Size of a series in memory, float32; 0 if that is not known: its run will say why.
+    """Size of a series in memory, float32; 0 if it is unknown: the run itself will say why.
 
-    A header that claims more than the file can hold says nothing.
+    A header that claims more than the file can hold is not believed.
     """
     try:
         image = nib.nifti1.Nifti1Image.from_filename(path)
-        most = path.stat().st_size * (_BEST_COMPRESSION if path.suffix == ".gz" else 1)
+        most = path.stat().st_size * (BEST_COMPRESSION if path.suffix == ".gz" else 1)
         values = math.prod(image.shape)
     except Exception:  # nibabel has many ways to fail; the run's own reader names the fault
         return 0.0
