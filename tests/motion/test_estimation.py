@@ -10,10 +10,11 @@ from tests.phantom import AFFINE, SHAPE, error_mm, noise, random_poses, volume
 from unimo_bids.motion import estimation, judge
 from unimo_bids.motion.contrast import changing
 from unimo_bids.motion.estimate import Tracking
-from unimo_bids.motion.estimation import refine_tracking
+from unimo_bids.motion.estimation import estimate_motion, refine_tracking
 from unimo_bids.motion.judge import Judge, clear
 from unimo_bids.motion.refinement import refine
 from unimo_bids.motion.scan import read_scan
+from unimo_bids.motion.settings import MotionSettings
 from unimo_bids.motion.tracking import Track
 from unimo_bids.motion.ways import Way
 from unimo_bids.registration.joint import JointAlignment
@@ -152,3 +153,13 @@ def test_a_reference_that_nothing_explains_is_said_to_be_one(mask, deviation):
     found = estimation.estimate_motion(series, AFFINE.numpy(), mask=mask.numpy(), reference=0)
     said = any("Frame 0, the reference, is not explained" in one for one in found.findings)
     assert said == (deviation > 1), (found.findings, found.similarity)
+
+
+@pytest.mark.parametrize(("sigma", "told"), [(5.0, False), (80.0, True)])
+def test_frames_that_are_hardly_explained_are_told_of(mask, sigma, told):
+    poses = random_poses(COUNT, 4.0, 2.0, seed=8)
+    frames = torch.stack([volume(p) for p in poses]) + noise((COUNT, *SHAPE), sigma)
+    few = MotionSettings(fine_points=4000, coarse_points=2000, search=False, network=False)
+    series = frames.permute(1, 2, 3, 0).numpy()
+    found = estimate_motion(series, AFFINE.numpy(), mask=mask.numpy(), reference=0, settings=few)
+    assert any("hardly" in finding for finding in found.findings) == told

@@ -48,6 +48,10 @@ _UNLIKE = (
     "Frame {}, the reference, is not explained by the others (similarity {:.2f}): all that is told "
     "relative to it may be wrong. Take another frame, or leave the choice to the program."
 )
+_HARDLY = (
+    "Poses explain frames hardly (similarity {:.2f}, median): they are noisy, or poses are wrong. "
+    "Look at the corrected series before using it."
+)
 
 
 def track_motion(
@@ -206,6 +210,8 @@ def _judged(
         findings = (*findings, _UNLIKE.format(reference, score[reference]))
         # nothing but that frame says where the others are
         good &= not (alone and scan.reference == reference)
+    if good.any() and (usual := np.median(refined.similarity[good])) < QUALITY.hardly:
+        findings = (*findings, _HARDLY.format(usual))
     # the way back to the reference: its own pose, unless that is nothing
     good[reference] = shown
     good[scan.reference] = True
