@@ -19,7 +19,7 @@ from nipype.interfaces.base import (
 )
 
 if TYPE_CHECKING:
-    from unimo_bids.bids.names import SpaceNames
+    from unimo_bids.bids.names import RunNames, SpaceNames
     from unimo_bids.spaces.names import Space
 
 
@@ -97,68 +97,78 @@ class SaveDerivatives(SimpleInterface):
 
     def _contents(self) -> tuple[dict[Path, str], dict[Path, str]]:
         """Files to copy, by destination and in order, and texts to write."""
-        from unimo_bids.bids.anatomy import find_anatomy
-        from unimo_bids.bids.names import participant_folder, run_names, sidecar
-        from unimo_bids.bids.sidecars import (
-            distortion_sidecars,
-            sidecars,
-            slice_sidecars,
-            space_sidecars,
-        )
-        from unimo_bids.files.objects import as_text, read_object
+        from unimo_bids.bids.names import run_names
+        from unimo_bids.files.objects import as_text
+
+        run, settings = self.inputs.run, self.inputs.settings
+        names, out = run_names(run.entities, run.echoes, settings.level), settings.out_dir
+        copies = {out / path: source for path, source in self._copies(names).items()}
+        texts = {out / path: as_text(content) for path, content in self._described(names).items()}
+        return copies, texts
+
+    def _copies(self, names: RunNames) -> dict[Path, str]:
+        """Files to copy, by destination within the output folder, the summary last."""
+        from unimo_bids.bids.names import participant_folder, sidecar
 
         inputs = self.inputs
-        run, settings = inputs.run, inputs.settings
-        names = run_names(run.entities, run.echoes, settings.level)
-        copies = {
-            names.boldref: inputs.boldref,
-            names.mask: inputs.mask,
-            names.brain: inputs.brain,
-            names.transforms: inputs.transforms,
-            names.confounds: inputs.confounds,
-            sidecar(names.confounds): inputs.confounds_metadata,
-            names.tsnr_before: inputs.tsnr_before,
-            names.tsnr_after: inputs.tsnr_after,
-        }
-        followed = isdefined(inputs.slices)
-        if followed:
+        always = (
+            "boldref",
+            "mask",
+            "brain",
+            "transforms",
+            "confounds",
+            "tsnr_before",
+            "tsnr_after",
+        )
+        copies = {getattr(names, name): getattr(inputs, name) for name in always}
+        copies[sidecar(names.confounds)] = inputs.confounds_metadata
+        if isdefined(inputs.slices):
             copies[names.slices] = inputs.slices
             copies[sidecar(names.slices)] = inputs.slices_metadata
             copies[names.coverage] = inputs.coverage
         if isdefined(inputs.distortion):
             copies[names.displacement] = inputs.displacement
         copies |= dict(zip(names.bold, inputs.bold, strict=False))  # none at level minimal
-        figures = participant_folder(run.participant) / "figures"
-        # the summary marks a run as complete: last
+        in_spaces = [path for _, one in self._in_spaces() for path in one.all]
+        copies |= dict(zip(in_spaces, inputs.space_files, strict=True))
+        figures = participant_folder(inputs.run.participant) / "figures"
+        # the summary marks a run as complete
         drawn = [*inputs.figures, *inputs.space_figures]
         for figure in sorted(drawn, key=lambda path: path.endswith("summary_bold.json")):
             copies[figures / Path(figure).name] = figure
-        described = sidecars(
-            run, names, settings, inputs.parameters, self._about_motion(), inputs.about_brain
+        return copies
+
+    def _described(self, names: RunNames) -> dict[Path, dict[str, Any]]:
+        """Contents of the sidecars, by path within the output folder."""
+        from unimo_bids.bids import sidecars
+        from unimo_bids.bids.anatomy import find_anatomy
+        from unimo_bids.bids.names import sidecar
+        from unimo_bids.files.objects import read_object
+
+        inputs = self.inputs
+        run, settings, parameters = inputs.run, inputs.settings, inputs.parameters
+        described = sidecars.sidecars(
+            run, names, settings, parameters, self._about_motion(), inputs.about_brain
         )
         if isdefined(inputs.distortion):
-            coefficients = read_object(Path(inputs.distortion))
-            about = inputs.about_distortion
-            described |= distortion_sidecars(run, names, settings, coefficients, about)
-        if followed:
-            described |= slice_sidecars(run, names, settings)
+            described |= sidecars.distortion_sidecars(
+                run, names, settings, read_object(Path(inputs.distortion)), inputs.about_distortion
+            )
+        if isdefined(inputs.slices):
+            described |= sidecars.slice_sidecars(run, names, settings)
             for path in names.bold:
                 described[sidecar(path)] |= inputs.about_brightness
         in_spaces = self._in_spaces()
-        files = [path for _, one in in_spaces for path in one.all]
-        copies |= dict(zip(files, inputs.space_files, strict=True))
         for space, one in in_spaces:
             about = inputs.about_spaces[str(space)]
             way = find_anatomy(run.entities, settings.derivatives) if "Through" in about else None
-            described |= space_sidecars(
-                *(run, names, one, settings, inputs.parameters, about),
-                way.transforms.get(space.target) if way else None,
+            transform = way.transforms.get(space.target) if way else None
+            described |= sidecars.space_sidecars(
+                run, names, one, settings, parameters, about, transform
             )
         for path in (*names.bold, *(path for _, one in in_spaces for path in one.bold)):
             described[sidecar(path)] |= inputs.about_time
-        out = settings.out_dir
-        texts = {out / path: as_text(content) for path, content in described.items()}
-        return {out / path: source for path, source in copies.items()}, texts
+        return described
 
     def _about_motion(self) -> dict[str, Any]:
         """Reference of the poses, and whether a distortion field goes with them."""
