@@ -113,7 +113,7 @@ def _find(
     else:
         voted = vote(look, frame, series.affine, reference, _others(series, reference))
     brain = voted.brain
-    fault = unfit(brain.mask, series.affine)
+    fault = unfit(brain.probability > 0.5, series.affine)  # what registration looks at
     if fault is not None:
         brain = replace(brain, doubts=(*brain.doubts, f"it {fault}"), usable=False)
     warnings = [*voted.warnings]

@@ -36,12 +36,14 @@ def importing() -> Iterator[None]:
 
     Looking took an eighth of the time of PyTorch's and scipy's imports.
     """
+    collected = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
-        gc.enable()
+        if collected:
+            gc.freeze()
+            gc.enable()
 
 
 def guarded(

@@ -69,14 +69,14 @@ def read_motion(path: str) -> MotionEstimate:
 
 
 def read_slices(path: Any) -> SliceResult | None:
-    """Read the output of FollowSlices; None if the input is not value_or_none."""
+    """Read the output of FollowSlices; None if the input is not given."""
     from unimo_bids.pipeline.rebuilt import SliceResult
 
     return SliceResult(**_arrays(path)) if isdefined(path) else None
 
 
 def read_distortion(path: Any) -> Distortion | None:
-    """Read the output of SeekDistortion; None if the input is not value_or_none."""
+    """Read the output of SeekDistortion; None if the input is not given."""
     from unimo_bids.deformation.epi import Distortion
     from unimo_bids.files.fields import read_shift_field
 

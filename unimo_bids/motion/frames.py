@@ -165,12 +165,12 @@ class Destriped(Seen):
     What a slice far darker than the others shows, divided so, is noise: it is lost.
     """
 
-    def __init__(self, frames: Frames, axis: int, gains: Tensor, darkest: float) -> None:
+    def __init__(self, frames: Frames, axis: int, gains: Tensor, dark: float) -> None:
         super().__init__(frames)
         shape = [len(gains), 1, 1, 1]
         shape[1 + axis] = gains.shape[1]
         self._gains = gains.reshape(shape).to(self.device)
-        self._dark = (self._gains < darkest).float()
+        self._dark = (self._gains < dark).float()
 
     def __call__(self, indices: Sequence[int]) -> Tensor:
         """Frames at these indices."""

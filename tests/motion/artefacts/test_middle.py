@@ -127,8 +127,8 @@ def test_waves_that_stay_with_the_scanner_in_the_middle():
     waves = torch.sin(POINTS @ f64([0.6, 0.64, 0.48]) / 4 + 1) * torch.sigmoid((28 - depth) / 2)
     pattern = (1 + 0.1 * waves.reshape(SHAPE)).float()
     frames = [volume(pose) * pattern for pose in POSES]
-    error, found, told = _measured(frames, head_mask().numpy() > 0.5)
-    assert told
+    error, found, _ = _measured(frames, head_mask().numpy() > 0.5)
+    assert any("disagrees with itself" in finding for finding in found.findings)
     assert found.moving is None
     # the middle, where the waves are, would draw poses by 1.2 mm (median) and 3.4 mm
     assert error.max() < 0.8, error

@@ -37,9 +37,8 @@ def test_gains_at_first_sight(share):
     place = SHAPE[0] // 2, SHAPE[1] // 2
     found = (scan.frames(rows) / seen.frames(rows))[:, *place].numpy()
     within = slice(8, -8)  # the head's slices, whatever the pose
-    assert (
-        np.corrcoef(found[:, within].ravel(), gains[:, within].ravel())[0, 1] > 0.9
-    )  # .95: motion is in them, too
+    # .95: motion is in them, too
+    assert np.corrcoef(found[:, within].ravel(), gains[:, within].ravel())[0, 1] > 0.9
 
 
 def test_two_of_five_slices_all_but_gone():
@@ -55,4 +54,4 @@ def test_two_of_five_slices_all_but_gone():
     assert any("brightness of slices" in one for one in found.findings)
     assert np.isin(found.status, ("ok", "searched")).sum() >= COUNT - 2
     assert np.median(error) < 0.3, error
-    assert (error < 1.0)[found.status == "ok"].all(), error
+    assert (error < 1.0)[np.isin(found.status, ("ok", "searched"))].all(), error

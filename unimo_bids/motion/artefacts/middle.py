@@ -136,7 +136,7 @@ def _divided(middle: Scan, template: Tensor, poses: Tensor, judged: list[int]) -
     center = torch.nonzero(head.weights > 0.5).double().mean(dim=0)
     found = []
     for axis, n in enumerate(head.weights.shape):
-        above = (torch.arange(n) > center[axis]).to(head.weights)
+        above = (torch.arange(n, device=center.device) > center[axis]).to(head.weights)
         above = above.reshape([n if a == axis else 1 for a in range(3)])
         one, other = (
             refine(
