@@ -215,7 +215,7 @@ def _fetal_template(data: Path, week: int) -> tuple[Head, Float]:
     return Head(image, brain.astype(np.float32), Grid.of(codes.shape, affine)), places
 
 
-def _fetal_codes(path: Path) -> tuple[NDArray[np.uint8], Float, Float]:
+def _fetal_codes(path: Path) -> tuple[NDArray[np.int16], Float, Float]:
     """Labels, their affine, and the tissues' centroids: those of both sides apart."""
     codes, affine = _codes(path)
     middle = np.argwhere(codes > 0)[:, 0].mean()
@@ -261,10 +261,10 @@ def _stacks(data: Path, _count: int) -> Iterator[Case]:
 
 
 # ------------------------------------------------------------------------------------------ truth
-def _codes(path: Path) -> tuple[NDArray[np.uint8], Float]:
+def _codes(path: Path) -> tuple[NDArray[np.int16], Float]:
     """Labels in RAS order, and their affine."""
     image = nib.funcs.as_closest_canonical(nib.nifti1.Nifti1Image.from_filename(path))
-    return np.asarray(image.dataobj).astype(np.uint8), np.asarray(image.affine, dtype=np.float64)
+    return np.asarray(image.dataobj).astype(np.int16), np.asarray(image.affine, dtype=np.float64)
 
 
 def _labelled(path: Path) -> tuple[Anatomy, Float]:
