@@ -123,7 +123,7 @@ class BrainFinder:
         return BrainMask(
             mask=mask > 0,
             probability=found.probability,
-            radius_mm=brain_radius(sure, self._affine),
+            radius_mm=brain_radius(mask > 0, self._affine),
             method=METHOD,
             doubts=tuple(doubts),
             candidates=self.candidates(found),

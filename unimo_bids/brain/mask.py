@@ -60,8 +60,8 @@ class BrainMask:
         or two: what registration looks at, as it adds a rim. The mask of a fetal brain is wider
         (`outlined`), others are the same.
     radius_mm
-        Of a ball with the volume of what is surely brain; where the field of view cuts the brain,
-        of the whole one as its widest section lets expect.
+        Of a ball with the mask's volume; where the field of view cuts the brain, of the whole one
+        as its widest section lets expect.
     method
         What found it, for the report.
     doubts

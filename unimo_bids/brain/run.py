@@ -13,7 +13,13 @@ from unimo_bids.brain.advice import advised
 from unimo_bids.brain.extraction import extract_brain
 from unimo_bids.brain.finder import METHOD, BrainFinder
 from unimo_bids.brain.head import refusing, unfit
-from unimo_bids.brain.mask import SURE, BrainMask, outlined, population_of_size
+from unimo_bids.brain.mask import (
+    SURE,
+    BrainMask,
+    brain_radius,
+    outlined,
+    population_of_size,
+)
 from unimo_bids.brain.place import OPTION, locate
 from unimo_bids.brain.propagation import follow_series
 from unimo_bids.brain.voting import Vote, vote
@@ -113,7 +119,8 @@ def _find(
     else:
         voted = vote(look, frame, series.affine, reference, _others(series, reference))
     brain = voted.brain
-    fault = unfit(brain.probability > 0.5, series.affine)  # what registration looks at
+    sure = brain.probability > 0.5  # what registration looks at
+    fault = unfit(sure, series.affine)
     if fault is not None:
         brain = replace(brain, doubts=(*brain.doubts, f"it {fault}"), usable=False)
     warnings = [*voted.warnings]
@@ -126,7 +133,7 @@ def _find(
         warnings.append(
             "Motion is that of all tissue in view. If that is not the head's, give brain masks."
         )
-    whose = population or population_of_size(brain.radius_mm)
+    whose = population or population_of_size(brain_radius(sure, series.affine))
     followed = (follow or whose == "fetal") and series.shape[3] > 1
     if not (followed and brain.usable and brain.method == METHOD):
         return SeriesBrain(brain, whose, warnings=warnings)
