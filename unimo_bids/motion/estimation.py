@@ -49,8 +49,8 @@ _UNLIKE = (
     "relative to it may be wrong. Take another frame, or leave the choice to the program."
 )
 _HARDLY = (
-    "Poses explain frames hardly (similarity {:.2f}, median): they are noisy, or poses are wrong. "
-    "Look at the corrected series before using it."
+    "Frames are hardly explained by their poses (median similarity {:.2f}): they are noisy, or the "
+    "poses are wrong. Look at the corrected series before using it."
 )
 
 

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from tests.phantom import AFFINE, SHAPE, error_mm, head_mask, noise, random_poses, volume
+from unimo_bids.motion import trackers
 from unimo_bids.motion.artefacts.stripes import at_first_sight
 from unimo_bids.motion.estimation import estimate_motion
 from unimo_bids.motion.scan import read_scan
 from unimo_bids.motion.settings import MotionSettings
+from unimo_bids.motion.tracking import follow_images
 
 COUNT = 12
 
@@ -55,3 +57,14 @@ def test_two_of_five_slices_all_but_gone():
     assert np.isin(found.status, ("ok", "searched")).sum() >= COUNT - 2
     assert np.median(error) < 0.3, error
     assert (error < 1.0)[np.isin(found.status, ("ok", "searched"))].all(), error
+
+
+def test_tracking_sees_frames_without_stripes_where_they_are_then_explained_better():
+    series, *_ = _series(0.4)
+    mask, settings = head_mask().numpy() > 0.5, MotionSettings(network=False, search=False)
+    scan = read_scan(series, AFFINE.numpy(), mask, 0, settings=settings)
+    with torch.inference_mode():
+        seen, track = trackers._by_image(scan)
+        as_it_is = follow_images(scan, scan.reference_image[None])
+    assert seen is not scan
+    assert np.nanmedian(track.similarity) > np.nanmedian(as_it_is.similarity)
